@@ -1,0 +1,1 @@
+"""The product catalog: use cases, pure decisions and the adapters around them."""

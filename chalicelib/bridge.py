@@ -1,0 +1,134 @@
+"""From the event stream to the queue: a message leaves the one only once it is in the other."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from chalicelib import exact_json, telemetry
+from chalicelib.delivery import doorbell_for
+from chalicelib.errors import PoisonMessageError, QueueUnavailableError, StreamUnavailableError
+from chalicelib.models import Doorbell
+from chalicelib.ports import Consumer, Queue, StreamMessage
+
+PULL_LIMIT = 200
+NAK_DELAY_SECONDS = 5.0
+"""How long an event stays with the stream after the queue refused it."""
+AWAY_SECONDS = 1.0
+"""How long to wait before a stream that is away is tried again."""
+PAYLOAD_LIMIT = 100_000
+"""Bytes of a poison payload that go along; base64 and JSON stay below SQS's 256 KiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bridged:
+    """How many events went where."""
+
+    forwarded: int = 0
+    refused: int = 0
+    poison: int = 0
+
+    def __add__(self, other: Bridged) -> Bridged:
+        """Add up two rounds."""
+        return Bridged(
+            self.forwarded + other.forwarded,
+            self.refused + other.refused,
+            self.poison + other.poison,
+        )
+
+
+class Bridge:
+    """Forwards product changes from the stream's durable consumer to the sync queue."""
+
+    def __init__(self, consumer: Consumer, queue: Queue) -> None:
+        self._consumer = consumer
+        self._queue = queue
+
+    def drain(self, seconds_left: Callable[[], float], *, poll: float = 5.0) -> Bridged:
+        """Forward until the time is nearly up.
+
+        `seconds_left` says how long the host lets it run; `poll` is how long one pull waits for
+        events. A stream that is away is tried again until then; raises StreamUnavailableError
+        if it still is.
+        """
+        total = Bridged()
+        failure: StreamUnavailableError | None = None
+        while (left := seconds_left()) > 0:
+            try:
+                total += self.forward_once(timeout=min(poll, max(left, 0.1)))
+                failure = None
+            except StreamUnavailableError as error:
+                failure = error
+                time.sleep(min(AWAY_SECONDS, left))
+        if failure is not None:
+            raise failure
+        return total
+
+    def forward_once(self, timeout: float) -> Bridged:
+        """Pull once and forward what came."""
+        messages = self._consumer.pull(PULL_LIMIT, timeout)
+        if not messages:
+            return Bridged()
+        doorbells: list[tuple[StreamMessage, Doorbell]] = []
+        poison: list[tuple[StreamMessage, str]] = []
+        for message in messages:
+            try:
+                doorbells.append((message, doorbell_for(message.data, message.trace)))
+            except PoisonMessageError as error:
+                poison.append((message, str(error)))
+        done = self._forward(doorbells) + self._bury(poison)
+        telemetry.count(bridged=done.forwarded, bridge_refused=done.refused, poison=done.poison)
+        return done
+
+    def _forward(self, pairs: Sequence[tuple[StreamMessage, Doorbell]]) -> Bridged:
+        started = time.monotonic()
+        try:
+            accepted = {id(bell) for bell in self._queue.ring([bell for _, bell in pairs])}
+        except QueueUnavailableError as error:
+            telemetry.log.warning("the queue takes nothing", reason=str(error))
+            accepted = set()
+        forwarded = [message for message, bell in pairs if id(bell) in accepted]
+        refused = [message for message, bell in pairs if id(bell) not in accepted]
+        self._consumer.ack(forwarded)
+        self._consumer.nak(refused, NAK_DELAY_SECONDS)
+        for message, bell in pairs:
+            telemetry.log.debug(
+                "bridged",
+                product_id=bell.product_id,
+                version=bell.version,
+                sequence=message.sequence,
+                trace=bell.trace,
+                seconds=round(time.monotonic() - started, 3),
+            )
+        return Bridged(forwarded=len(forwarded), refused=len(refused))
+
+    def _bury(self, poison: Sequence[tuple[StreamMessage, str]]) -> Bridged:
+        """Dead-letter what cannot be understood; it is never dropped and never blocks."""
+        bodies = [(_poison_body(message, reason), reason) for message, reason in poison]
+        try:
+            accepted = set(self._queue.bury(bodies)) if bodies else set()
+        except QueueUnavailableError as error:
+            telemetry.log.warning("the dead-letter queue takes nothing", reason=str(error))
+            accepted = set()
+        buried = [message for index, (message, _) in enumerate(poison) if index in accepted]
+        kept = [message for index, (message, _) in enumerate(poison) if index not in accepted]
+        self._consumer.terminate(buried)
+        self._consumer.nak(kept, NAK_DELAY_SECONDS)
+        for message, reason in poison:
+            telemetry.log.error("poison event", sequence=message.sequence, reason=reason)
+        return Bridged(refused=len(kept), poison=len(buried))
+
+
+def _poison_body(message: StreamMessage, reason: str) -> str:
+    """Describe a poison event; `streamSequence` finds the original if it had to be cut."""
+    return exact_json.dumps(
+        {
+            "reason": reason,
+            "subject": message.subject,
+            "streamSequence": message.sequence,
+            "payloadBytes": len(message.data),
+            "payloadBase64": base64.b64encode(message.data[:PAYLOAD_LIMIT]).decode("ascii"),
+        }
+    )

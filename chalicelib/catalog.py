@@ -1,0 +1,412 @@
+"""The use cases behind the routes: write, read, replay. Knows neither HTTP nor MongoDB."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import random
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Annotated, TypeVar
+
+from bson import ObjectId
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from chalicelib import delivery, exact_json, telemetry
+from chalicelib.errors import (
+    CatalogError,
+    ConcurrentChangeError,
+    FieldError,
+    IdempotencyKeyReusedError,
+    InvalidRequestError,
+    ProductNotFoundError,
+    QueueUnavailableError,
+    VersionMismatchError,
+)
+from chalicelib.models import (
+    STUCK,
+    Doorbell,
+    EventType,
+    Json,
+    Product,
+    ProductFields,
+    SyncState,
+    SyncStatus,
+)
+from chalicelib.outbox import Outbox
+from chalicelib.ports import Creation, ProductQuery, Queue, Store
+
+BATCH_LIMIT = 100
+PAGE_LIMIT = 100
+RING_AT_ONCE = 500
+"""Doorbells that a redrive rings itself; reconcile rings for the rest within the minute."""
+TRIES = 20
+"""How often a change is tried anew when other writers come first."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+READ_ONLY = frozenset({"id", "version", "createdAt", "updatedAt", "deletedAt"}) | {
+    "syncCompletedAt",
+    "syncStatus",
+}
+
+
+class BatchRequest(BaseModel):
+    """Up to 100 products; each is checked on its own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[
+        Annotated[object, WithJsonSchema({"$ref": "#/components/schemas/ProductFields"})]
+    ] = Field(min_length=1, max_length=BATCH_LIMIT)
+
+
+class RedriveRequest(BaseModel):
+    """Which stuck products to replay; all of them without a filter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: SyncStatus | None = None
+
+
+class ListRequest(BaseModel):
+    """The query parameters of the list."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    limit: int = Field(default=20, ge=1, le=PAGE_LIMIT)
+    cursor: str | None = None
+    sync_status: SyncStatus | None = Field(default=None, alias="syncStatus")
+    sku: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a write comes from: who asked, under which key, as part of which trace."""
+
+    principal: str = ""
+    idempotency_key: str | None = None
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """The versions that the caller accepts to change; None accepts any."""
+
+    versions: Collection[int] | None = None
+
+    def check(self, product: Product) -> None:
+        """Raise VersionMismatchError if the product is at none of the versions."""
+        if self.versions is not None and product.version not in self.versions:
+            raise VersionMismatchError(f"the product is at version {product.version}")
+
+
+ANY_VERSION = Precondition()
+
+
+def validated(model: type[Model], body: object) -> Model:
+    """Check a body against a model; raises InvalidRequestError that names the fields at fault."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise InvalidRequestError([_field_error(dict(item)) for item in error.errors()]) from None
+
+
+def _field_error(item: Json) -> FieldError:
+    path = ".".join(str(part) for part in item["loc"] if part != "[key]")
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        message = "is read-only" if path in READ_ONLY else "is not a known field"
+    if item["type"] in {"model_type", "dict_type"} and not path:
+        message = "must be a JSON object"
+    # A lone surrogate in a field's own name could not be written into the answer.
+    return FieldError(path.encode("utf-8", "replace").decode() or "body", message)
+
+
+class Catalog:
+    """What API consumers and operators can do."""
+
+    def __init__(
+        self,
+        store: Store,
+        outbox: Outbox,
+        queue: Queue,
+        *,
+        clock: Callable[[], datetime],
+        grace: timedelta,
+        new_id: Callable[[], str] = lambda: str(ObjectId()),
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._queue = queue
+        self._clock = clock
+        self._grace = grace
+        self._new_id = new_id
+
+    # ---- writing ----
+
+    def create(self, body: object, origin: Origin) -> Json:
+        """Create one product and give it as JSON.
+
+        Raises InvalidRequestError, DuplicateSkuError, IdempotencyKeyReusedError,
+        StoreUnavailableError.
+        """
+        (outcome,) = self._create([body], [origin.idempotency_key], origin)
+        if isinstance(outcome, CatalogError):
+            raise outcome
+        return outcome
+
+    def create_batch(self, body: object, origin: Origin) -> list[Json | CatalogError]:
+        """Create up to 100 products; per item, in order, the product or what was wrong with it.
+
+        With an idempotency key, item n uses `<key>/<n>`. Raises InvalidRequestError for a body
+        that is no batch, StoreUnavailableError.
+        """
+        items = validated(BatchRequest, body).items
+        key = origin.idempotency_key
+        keys = [f"{key}/{index}" if key else None for index in range(len(items))]
+        return self._create(items, keys, origin)
+
+    def _create(
+        self, bodies: Sequence[object], keys: Sequence[str | None], origin: Origin
+    ) -> list[Json | CatalogError]:
+        outcomes: list[Json | CatalogError] = []
+        drafts: dict[int, tuple[Product, Creation | None]] = {}
+        for index, (body, key) in enumerate(zip(bodies, keys, strict=True)):
+            try:
+                drafts[index] = self._draft(validated(ProductFields, body), key, origin)
+                outcomes.append(drafts[index][0].to_json())
+            except InvalidRequestError as error:
+                outcomes.append(error)
+        failures = self._store.insert(list(drafts.values())) if drafts else []
+        accepted = []
+        for (index, (product, creation)), failure in zip(drafts.items(), failures, strict=True):
+            if failure is None:
+                accepted.append(product)
+            else:
+                outcomes[index] = self._repeated(creation, failure)
+        telemetry.count(accepted=len(accepted))
+        self._outbox.relay([event for product in accepted for event in product.outbox])
+        return outcomes
+
+    def _draft(
+        self, fields: ProductFields, key: str | None, origin: Origin
+    ) -> tuple[Product, Creation | None]:
+        now = self._clock()
+        sync = SyncState().restarted(now, now + self._grace)
+        product = Product(self._new_id(), fields, 0, now, now, sync)
+        product = product.with_event(EventType.CREATED, now, origin.trace)
+        if key is None:
+            return product, None
+        # Scoped to the caller: two consumers may choose the same key.
+        scoped = hashlib.sha256(f"{origin.principal}\n{key}".encode()).hexdigest()
+        return product, Creation(scoped, fields.fingerprint(), product.outbox[-1].data)
+
+    def _repeated(self, creation: Creation | None, failure: CatalogError) -> Json | CatalogError:
+        """Give the first answer again if this creation was made before under its key."""
+        earlier = self._store.created_under(creation.key) if creation else None
+        if creation is None or earlier is None:
+            return failure
+        if earlier.fingerprint != creation.fingerprint:
+            return IdempotencyKeyReusedError("this key was used with another body")
+        answer: Json = exact_json.loads(earlier.answer)
+        return answer
+
+    def replace(
+        self, product_id: str, body: object, condition: Precondition, origin: Origin
+    ) -> Json:
+        """Replace all writable fields. Raises as `create`, and as `change`."""
+        fields = validated(ProductFields, body)
+        return self._change(product_id, lambda _: fields, condition, origin)
+
+    def merge(
+        self, product_id: str, patch: object, condition: Precondition, origin: Origin
+    ) -> Json:
+        """Apply an RFC 7396 merge patch to the writable fields. Raises as `replace`."""
+        if not isinstance(patch, dict):
+            raise InvalidRequestError([FieldError("body", "must be a JSON object")])
+        return self._change(
+            product_id,
+            lambda fields: validated(ProductFields, merge_patch(fields.to_json(), patch)),
+            condition,
+            origin,
+        )
+
+    def _change(
+        self,
+        product_id: str,
+        edit: Callable[[ProductFields], ProductFields],
+        condition: Precondition,
+        origin: Origin,
+    ) -> Json:
+        def build(product: Product) -> Product | None:
+            fields = edit(product.fields)
+            if fields.fingerprint() == product.fields.fingerprint():
+                return None
+            return self._next_version(replace(product, fields=fields), EventType.UPDATED, origin)
+
+        return self._write(product_id, build, condition).to_json()
+
+    def delete(self, product_id: str, condition: Precondition, origin: Origin) -> None:
+        """Make the product a tombstone, which goes once the supply chain has confirmed.
+
+        Raises ProductNotFoundError, VersionMismatchError, StoreUnavailableError.
+        """
+
+        def build(product: Product) -> Product:
+            tombstone = replace(product, deleted_at=self._clock())
+            return self._next_version(tombstone, EventType.DELETED, origin)
+
+        self._write(product_id, build, condition)
+
+    def _next_version(self, product: Product, event_type: EventType, origin: Origin) -> Product:
+        now = self._clock()
+        changed = replace(
+            product,
+            version=product.version + 1,
+            updated_at=now,
+            sync_completed_at=None,
+            sync=product.sync.restarted(now, now + self._grace),
+            outbox=(),
+        )
+        return changed.with_event(event_type, now, origin.trace)
+
+    def _write(
+        self,
+        product_id: str,
+        build: Callable[[Product], Product | None],
+        condition: Precondition,
+    ) -> Product:
+        """Read, build the next version, write it if nobody came first; else again."""
+        for attempt in range(TRIES):
+            product = self._existing(product_id)
+            condition.check(product)
+            changed = build(product)
+            if changed is None:
+                return product
+            if self._store.save_change(changed, expected_version=product.version):
+                telemetry.count(accepted=1)
+                self._outbox.relay(changed.outbox)
+                return changed
+            # Spread the writers that collide, so that one of them gets through.
+            time.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311 - not a secret
+        raise ConcurrentChangeError("other writers changed the product each time")
+
+    def _existing(self, product_id: str) -> Product:
+        product = self._store.get(product_id)
+        if product is None or product.deleted_at is not None:
+            raise ProductNotFoundError(f"no product has the id {product_id}")
+        return product
+
+    # ---- reading ----
+
+    def get(self, product_id: str) -> Json:
+        """Give one product. Raises ProductNotFoundError, StoreUnavailableError."""
+        return self._existing(product_id).to_json()
+
+    def list_products(self, parameters: object) -> Json:
+        """Give one page: `{items, nextCursor}`. Raises InvalidRequestError."""
+        request = validated(ListRequest, parameters)
+        after = _decode_cursor(request.cursor) if request.cursor is not None else None
+        query = ProductQuery(request.limit + 1, after, request.sync_status, request.sku)
+        found = self._store.find(query)
+        page = found[: request.limit]
+        more = len(found) > request.limit
+        return {
+            "items": [product.to_json() for product in page],
+            "nextCursor": _encode_cursor(page[-1].id) if more else None,
+        }
+
+    # ---- sync, as operators see it ----
+
+    def sync_state(self, product_id: str) -> Json:
+        """Give the state of a product's sync, also of a deleted one that is not yet confirmed."""
+        return delivery.describe(self._with_tombstones(product_id))
+
+    def summary(self) -> Json:
+        """Give counts per status, the age of the oldest undelivered change, the outbox backlog."""
+        summary = self._store.summary()
+        behind = summary.behind_since
+        return {
+            "products": {status.value: summary.products.get(status, 0) for status in SyncStatus},
+            "oldestUndeliveredSeconds": (self._clock() - behind).total_seconds()
+            if behind
+            else None,
+            "outboxBacklog": summary.outbox_backlog,
+        }
+
+    def replay(self, product_id: str) -> Json:
+        """Have the newest version delivered (again) now, with a fresh budget."""
+        for _ in range(TRIES):
+            product = self._with_tombstones(product_id)
+            now = self._clock()
+            if self._store.restart(product, now):
+                self._ring([replace(product, sync=product.sync.restarted(now, now))])
+                return self.sync_state(product_id)
+        raise ConcurrentChangeError("other writers changed the product each time")
+
+    def redrive(self, body: object) -> int:
+        """Replay all products that are exhausted or rejected; how many there are."""
+        status = validated(RedriveRequest, body).status
+        if status is not None and status not in STUCK:
+            stuck = ", ".join(sorted(STUCK))
+            raise InvalidRequestError([FieldError("status", f"must be one of: {stuck}")])
+        now = self._clock()
+        count = self._store.restart_stuck({status} if status else STUCK, now)
+        self._ring(self._store.overdue(now, min(count, RING_AT_ONCE)) if count else [])
+        return count
+
+    def _ring(self, products: Sequence[Product]) -> None:
+        """Ring for restarted products at once; if that fails, reconcile does it."""
+        try:
+            rung = self._queue.ring([Doorbell(product.id, product.version) for product in products])
+        except QueueUnavailableError as error:
+            telemetry.log.warning("reconcile will ring instead", reason=str(error))
+            return
+        now = self._clock()
+        accepted = {doorbell.product_id for doorbell in rung}
+        self._store.postpone(
+            {
+                product.id: (product.sync.overdue_at, delivery.next_ring(product, now, self._grace))
+                for product in products
+                if product.id in accepted and product.sync.overdue_at is not None
+            }
+        )
+
+    def _with_tombstones(self, product_id: str) -> Product:
+        product = self._store.get(product_id)
+        if product is None:
+            raise ProductNotFoundError(f"no product has the id {product_id}")
+        return product
+
+
+def merge_patch(target: Json, patch: Json) -> Json:
+    """Apply a JSON merge patch (RFC 7396): null removes, objects merge, the rest replaces."""
+    merged = dict(target)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            old = merged.get(key)
+            merged[key] = merge_patch(old if isinstance(old, dict) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _encode_cursor(product_id: str) -> str:
+    return base64.urlsafe_b64encode(product_id.encode()).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> str:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        product_id = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        product_id = ""
+    if not ObjectId.is_valid(product_id):
+        raise InvalidRequestError([FieldError("cursor", "is not one that the list gave out")])
+    return product_id

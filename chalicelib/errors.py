@@ -1,0 +1,73 @@
+"""What can go wrong in the domain. Nothing here knows HTTP; `app.py` holds the one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One field at fault: `field` is its JSON path (`attributes.color`), `message` says why."""
+
+    field: str
+    message: str
+
+
+class CatalogError(Exception):
+    """Base of every error that a caller of the catalog can cause or must handle."""
+
+
+class MalformedRequestError(CatalogError):
+    """The request is not what the endpoint can read at all (not JSON, wrong encoding)."""
+
+
+class InvalidRequestError(CatalogError):
+    """The request can be read but breaks a rule; `errors` names the fields at fault."""
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+        self.errors = errors
+
+
+class PayloadTooLargeError(CatalogError):
+    """The request body exceeds the limit."""
+
+
+class ProductNotFoundError(CatalogError):
+    """No product has this id (any more)."""
+
+
+class DuplicateSkuError(CatalogError):
+    """Another product already has this sku."""
+
+
+class DuplicateIdempotencyKeyError(CatalogError):
+    """A product was already created under this idempotency key."""
+
+
+class VersionMismatchError(CatalogError):
+    """The product is not at the version that the caller requires."""
+
+
+class IdempotencyKeyReusedError(CatalogError):
+    """The idempotency key was used before, with another body."""
+
+
+class ConcurrentChangeError(CatalogError):
+    """Other writers changed the product again and again while this write was tried."""
+
+
+class StoreUnavailableError(CatalogError):
+    """The product store cannot be reached; whether a write took place is unknown."""
+
+
+class QueueUnavailableError(CatalogError):
+    """The queue cannot be reached or refused the request as a whole."""
+
+
+class StreamUnavailableError(CatalogError):
+    """The event stream cannot be reached."""
+
+
+class PoisonMessageError(CatalogError):
+    """A message that no retry will ever make understandable; the text says why."""

@@ -1,0 +1,305 @@
+"""The event stream on NATS JetStream: publish and pull. The only asyncio code.
+
+nats-py lives in an event loop on a thread of its own; everything here is called from ordinary
+threads and waits for a bounded time. A connection does not survive a frozen Lambda: it is checked
+before use, replaced when it is broken, and given up quickly, since the outbox holds the events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import nats
+import nats.errors
+from nats.aio.client import Client, RawCredentials
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import NotFoundError
+
+from chalicelib.delivery import BRIDGED
+from chalicelib.errors import StreamUnavailableError
+from chalicelib.models import Event
+from chalicelib.ports import StreamMessage
+
+STREAM = "PRODUCTS"
+BRIDGE = "sync-bridge"
+TRACE_HEADER = "X-Amzn-Trace-Id"
+RETENTION_SECONDS = 14 * 24 * 3600
+"""As long as SQS keeps a message at most: a queue lost whole can be filled again."""
+ACK_WAIT_SECONDS = 60
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 2.0
+TRUST_SECONDS = 5.0
+"""A connection that was idle for longer is asked for a sign of life before it is used."""
+PAUSE_SECONDS = 2.0
+"""After a failed connect, callers are told so at once for this long: none waits in vain."""
+MORE_SECONDS = 0.05
+"""How long a pull that has a message waits for more."""
+
+Result = TypeVar("Result")
+
+# Whatever the client library or the socket raises; nats-py's own time-outs are among them.
+_BROKEN = (nats.errors.Error, OSError, TimeoutError, asyncio.CancelledError)
+
+
+@dataclass(frozen=True, slots=True)
+class PulledMessage:
+    """Implements `ports.StreamMessage`."""
+
+    raw: Msg
+
+    @property
+    def data(self) -> bytes:
+        return self.raw.data
+
+    @property
+    def subject(self) -> str:
+        return self.raw.subject
+
+    @property
+    def sequence(self) -> int:
+        return self.raw.metadata.sequence.stream
+
+    @property
+    def trace(self) -> str | None:
+        return (self.raw.headers or {}).get(TRACE_HEADER)
+
+
+class JetStream:
+    """Implements `ports.Publisher` and `ports.Consumer`. Connects at the first use."""
+
+    def __init__(self, url: str, credentials: str | None = None, *, durable: str = BRIDGE) -> None:
+        """`credentials`: the path of a `.creds` file, or its text."""
+        self._url = url
+        self._credentials = credentials
+        self._durable = durable
+        self._client: Client | None = None
+        self._pulling: JetStreamContext.PullSubscription | None = None
+        self._used = 0.0
+        self._paused_until = 0.0
+
+    # ---- Publisher ----
+
+    def publish(self, events: Sequence[Event]) -> list[Event]:
+        return self._run(self._publish(events), ANSWER_SECONDS) if events else []
+
+    async def _publish(self, events: Sequence[Event]) -> list[Event]:
+        stream = (await self._connected()).jetstream(timeout=ANSWER_SECONDS)
+        answers = await asyncio.gather(
+            *(self._publish_one(stream, event) for event in events), return_exceptions=True
+        )
+        stored = [
+            event
+            for event, answer in zip(events, answers, strict=True)
+            if not isinstance(answer, BaseException)
+        ]
+        if len(stored) < len(events):
+            # The next use starts anew, and makes the stream if it is the stream that is missing.
+            await self._disconnect()
+        if not stored:
+            raise StreamUnavailableError(f"NATS: {answers[0]!r}")
+        self._used = time.monotonic()
+        return stored
+
+    async def _publish_one(self, stream: JetStreamContext, event: Event) -> None:
+        headers = {"Nats-Msg-Id": event.id, "Content-Type": "application/cloudevents+json"}
+        if event.trace:
+            headers[TRACE_HEADER] = event.trace
+        await stream.publish(event.type.subject, event.to_cloudevent().encode(), headers=headers)
+
+    def ping(self) -> None:
+        self._run(self._ping(), ANSWER_SECONDS)
+
+    async def _ping(self) -> None:
+        await (await self._connected()).flush(timeout=1)
+
+    # ---- Consumer ----
+
+    def pull(self, limit: int, timeout: float) -> list[StreamMessage]:
+        return self._run(self._pull(limit, timeout), timeout + ANSWER_SECONDS)
+
+    async def _pull(self, limit: int, patience: float) -> list[StreamMessage]:
+        subscription = await self._subscription()
+        messages: list[Msg] = []
+        try:
+            # One first: a pull of many would wait for all of them until its time is up.
+            messages += await subscription.fetch(1, timeout=patience)
+            if limit > 1:
+                messages += await subscription.fetch(limit - 1, timeout=MORE_SECONDS)
+        except nats.errors.TimeoutError:
+            # No (more) messages, which is not a failure.
+            pass
+        self._used = time.monotonic()
+        return [PulledMessage(message) for message in messages]
+
+    async def _subscription(self) -> JetStreamContext.PullSubscription:
+        client = await self._connected()
+        if self._pulling is None:
+            stream = client.jetstream(timeout=ANSWER_SECONDS)
+            try:
+                await stream.consumer_info(STREAM, self._durable)
+            except NotFoundError:
+                await stream.add_consumer(STREAM, _consumer_config(self._durable))
+            self._pulling = await stream.pull_subscribe_bind(self._durable, STREAM)
+        return self._pulling
+
+    def ack(self, messages: Sequence[StreamMessage]) -> None:
+        self._settle(messages, Msg.ack)
+
+    def nak(self, messages: Sequence[StreamMessage], delay: float) -> None:
+        self._settle(messages, lambda message: message.nak(delay=delay))
+
+    def terminate(self, messages: Sequence[StreamMessage]) -> None:
+        self._settle(messages, Msg.term)
+
+    def _settle(
+        self,
+        messages: Sequence[StreamMessage],
+        answer: Callable[[Msg], Coroutine[Any, Any, None]],
+    ) -> None:
+        async def answer_all() -> None:
+            for message in messages:
+                if isinstance(message, PulledMessage):
+                    await answer(message.raw)
+            if self._client is not None:
+                await self._client.flush(timeout=1)
+
+        if messages:
+            self._run(answer_all(), ANSWER_SECONDS)
+
+    # ---- the connection ----
+
+    def close(self) -> None:
+        """Close the connection and stop the loop's thread, if they were ever made."""
+        if "_loop" in self.__dict__:
+            self._run(self._disconnect(), ANSWER_SECONDS)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, name="nats", daemon=True).start()
+        return loop
+
+    @cached_property
+    def _connecting(self) -> asyncio.Lock:
+        return asyncio.Lock()
+
+    def _run(self, work: Coroutine[Any, Any, Result], seconds: float) -> Result:
+        """Run on the loop's thread, in bounded time; any failure drops the connection."""
+
+        async def bounded() -> Result:
+            try:
+                async with asyncio.timeout(seconds + CONNECT_SECONDS):
+                    return await work
+            except _BROKEN as error:
+                await self._disconnect()
+                raise StreamUnavailableError(f"NATS: {error!r}") from error
+
+        future = asyncio.run_coroutine_threadsafe(bounded(), self._loop)
+        try:
+            return future.result(seconds + 2 * CONNECT_SECONDS)
+        except FutureTimeoutError as error:
+            future.cancel()
+            raise StreamUnavailableError("NATS: no answer in time") from error
+
+    async def _connected(self) -> Client:
+        async with self._connecting:
+            if await self._alive():
+                assert self._client is not None  # noqa: S101 - what _alive has just said
+                return self._client
+            if time.monotonic() < self._paused_until:
+                raise StreamUnavailableError("NATS: could not be reached a moment ago")
+            await self._disconnect()
+            try:
+                self._client = await self._connect()
+                await _ensure_stream(self._client)
+            except _BROKEN:
+                self._paused_until = time.monotonic() + PAUSE_SECONDS
+                raise
+            self._used = time.monotonic()
+            return self._client
+
+    async def _alive(self) -> bool:
+        if self._client is None or not self._client.is_connected:
+            return False
+        if time.monotonic() - self._used < TRUST_SECONDS:
+            return True
+        try:
+            await self._client.flush(timeout=1)
+        except _BROKEN:
+            return False
+        return True
+
+    async def _connect(self) -> Client:
+        return await nats.connect(
+            self._url,
+            name="product-catalog",
+            # Reconnecting is decided here, where the caller's patience is known.
+            allow_reconnect=False,
+            connect_timeout=int(CONNECT_SECONDS),
+            error_cb=_ignore,
+            user_credentials=_credentials(self._credentials),
+        )
+
+    async def _disconnect(self) -> None:
+        client, self._client, self._pulling = self._client, None, None
+        if client is not None:
+            # It may be broken; that is why it is closed.
+            with suppress(*_BROKEN):
+                await asyncio.wait_for(client.close(), timeout=1)
+
+
+async def _ignore(_: Exception) -> None:
+    # Errors reach the caller who waits; nats-py would log them a second time.
+    return
+
+
+async def _ensure_stream(client: Client) -> None:
+    stream = client.jetstream(timeout=ANSWER_SECONDS)
+    try:
+        await stream.stream_info(STREAM)
+    except NotFoundError:
+        await stream.add_stream(
+            StreamConfig(
+                name=STREAM,
+                subjects=["product.*"],
+                storage=StorageType.FILE,
+                retention=RetentionPolicy.LIMITS,
+                # Full means refused, and then the outbox keeps the event: none is dropped.
+                discard=DiscardPolicy.NEW,
+                max_age=RETENTION_SECONDS,
+            )
+        )
+
+
+def _consumer_config(durable: str) -> ConsumerConfig:
+    return ConsumerConfig(
+        durable_name=durable,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ACK_WAIT_SECONDS,
+        filter_subjects=sorted(event_type.subject for event_type in BRIDGED),
+    )
+
+
+def _credentials(given: str | None) -> Path | RawCredentials | None:
+    if not given:
+        return None
+    return RawCredentials(given) if "-----BEGIN" in given else Path(given)

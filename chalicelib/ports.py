@@ -1,0 +1,197 @@
+"""What the use cases need of the outside, as Protocols; the adapters fulfil them.
+
+Contract suites (tests/contract) run on the real adapters and on the fakes of the unit tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from chalicelib.delivery import Claim, Outcome, SyncResult
+from chalicelib.errors import CatalogError
+from chalicelib.models import Doorbell, Event, Product, SyncStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """What makes a creation repeatable: the key, what was asked, and the answer as JSON text."""
+
+    key: str
+    fingerprint: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProductQuery:
+    """Products after `after` (exclusive) in the order of their ids, at most `limit`."""
+
+    limit: int
+    after: str | None = None
+    status: SyncStatus | None = None
+    sku: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How many products per status, since when the oldest is behind, products with an outbox."""
+
+    products: Mapping[SyncStatus, int]
+    behind_since: datetime | None
+    outbox_backlog: int
+
+
+class Store(Protocol):
+    """The product store. Every method raises StoreUnavailableError when it cannot be reached."""
+
+    def insert(
+        self, products: Sequence[tuple[Product, Creation | None]]
+    ) -> list[CatalogError | None]:
+        """Insert each on its own; per product None, or the duplicate it would have been."""
+
+    def created_under(self, key: str) -> Creation | None:
+        """Find the creation that used this idempotency key."""
+
+    def get(self, product_id: str) -> Product | None:
+        """Find one product, tombstones included."""
+
+    def get_many(self, product_ids: Collection[str]) -> dict[str, Product]:
+        """Find products by id, tombstones included, without their outboxes and histories."""
+
+    def save_change(self, product: Product, *, expected_version: int) -> bool:
+        """Write a new version and its newest event, if the stored one is still the expected.
+
+        Leaves the lease, the delivered version and the history alone. Raises DuplicateSkuError.
+        """
+
+    def find(self, query: ProductQuery) -> list[Product]:
+        """List products; tombstones only where a status is asked for."""
+
+    def summary(self) -> Summary:
+        """Count."""
+
+    def remove_events(self, events: Sequence[Event]) -> None:
+        """Take published events out of their outboxes."""
+
+    def left_behind(self, before: datetime, limit: int) -> list[Product]:
+        """Products with an event in the outbox that is older than `before`, oldest first."""
+
+    def overdue(self, now: datetime, limit: int) -> list[Product]:
+        """Products whose `sync.overdue_at` has passed, longest overdue first."""
+
+    def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
+        """Move `overdue_at` from the first time to the second, where it still is the first."""
+
+    def restart(self, product: Product, now: datetime) -> bool:
+        """Give this version a fresh budget that is overdue at once, if it is still the newest."""
+
+    def restart_stuck(self, statuses: Collection[SyncStatus], now: datetime) -> int:
+        """Give all products of these (stuck) statuses a fresh budget; how many there were."""
+
+    def claim(self, claims: Sequence[Claim]) -> set[str]:
+        """Take leases; the ids of the products whose lease is now held by the claim's owner."""
+
+    def record(self, results: Sequence[SyncResult]) -> None:
+        """Write what attempts came to and give the leases back.
+
+        Where a newer version has come meanwhile, only the lease, the history and the delivered
+        version are touched.
+        """
+
+    def drop_tombstones(self) -> int:
+        """Remove deleted products whose deletion is confirmed and published; how many."""
+
+    def ping(self) -> None:
+        """Return if the store answers."""
+
+
+class Publisher(Protocol):
+    """The event stream, as its producers see it."""
+
+    def publish(self, events: Sequence[Event]) -> list[Event]:
+        """Publish; give back those that the stream has stored. Takes a few seconds at most.
+
+        Raises StreamUnavailableError when there is no stream to speak to.
+        """
+
+    def ping(self) -> None:
+        """Return if the stream answers, else raise StreamUnavailableError."""
+
+
+class StreamMessage(Protocol):
+    """One message pulled from the stream, not yet settled."""
+
+    @property
+    def data(self) -> bytes:
+        """The payload as published."""
+
+    @property
+    def subject(self) -> str:
+        """The subject it was published to."""
+
+    @property
+    def sequence(self) -> int:
+        """Its number in the stream."""
+
+    @property
+    def trace(self) -> str | None:
+        """The trace header that it carries."""
+
+
+class Consumer(Protocol):
+    """The event stream, as the bridge sees it. All raise StreamUnavailableError."""
+
+    def pull(self, limit: int, timeout: float) -> Sequence[StreamMessage]:
+        """Wait up to `timeout` seconds for up to `limit` messages."""
+
+    def ack(self, messages: Sequence[StreamMessage]) -> None:
+        """Done with these."""
+
+    def nak(self, messages: Sequence[StreamMessage], delay: float) -> None:
+        """Deliver these again in `delay` seconds."""
+
+    def terminate(self, messages: Sequence[StreamMessage]) -> None:
+        """Never deliver these again."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message in the dead-letter queue. `product_id` is None where it never was a product's."""
+
+    receipt: str
+    product_id: str | None
+    version: int
+
+
+class Queue(Protocol):
+    """The sync queue and its dead-letter queue. All raise QueueUnavailableError."""
+
+    def ring(self, doorbells: Sequence[Doorbell], delay: int = 0) -> list[Doorbell]:
+        """Send; give back those that the queue accepted. `delay` in seconds, at most 900."""
+
+    def hide(self, messages: Mapping[str, int]) -> None:
+        """Set how many seconds from now each message (by receipt handle) stays hidden."""
+
+    def bury(self, bodies: Sequence[tuple[str, str]]) -> list[int]:
+        """Put (body, reason) into the dead-letter queue; the positions that were accepted."""
+
+    def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """Receive from the dead-letter queue, hidden until deleted or released."""
+
+    def delete_dead(self, receipts: Sequence[str]) -> None:
+        """Remove from the dead-letter queue."""
+
+    def release_dead(self, receipts: Sequence[str]) -> None:
+        """Show these again at once, to whoever looks at the dead-letter queue."""
+
+
+class SupplyChain(Protocol):
+    """The API that must end up with the newest version of every product."""
+
+    def deliver(self, product: Product, trace: str | None) -> Outcome:
+        """Make one attempt: upsert, or delete a tombstone.
+
+        Never raises, and returns within its deadline: what went wrong is the outcome.
+        """

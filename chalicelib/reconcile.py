@@ -1,0 +1,130 @@
+"""What heals everything that was lost on the way; bounded work per run, safe to run in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from chalicelib import telemetry
+from chalicelib.delivery import dead_letter_is_settled, next_ring
+from chalicelib.errors import QueueUnavailableError
+from chalicelib.models import Doorbell, Product
+from chalicelib.outbox import Outbox
+from chalicelib.ports import Queue, Store
+
+RELAY_AFTER = timedelta(seconds=10)
+"""An event that is this old was left behind: whoever wrote it would have published it by now."""
+PAGE = 200
+ROUNDS = 25
+"""Pages per step and run; the rest waits for the next run, a minute later."""
+DEAD_LETTERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """How much one run has done."""
+
+    relayed: int
+    rung: int
+    settled: int
+    dropped: int
+
+
+class Reconcile:
+    """Relays left-behind outboxes, rings for overdue products, clears what is settled."""
+
+    def __init__(
+        self,
+        store: Store,
+        queue: Queue,
+        outbox: Outbox,
+        *,
+        clock: Callable[[], datetime],
+        grace: timedelta,
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._outbox = outbox
+        self._clock = clock
+        self._grace = grace
+
+    def run(self) -> Reconciled:
+        """Do one bounded run. Raises StoreUnavailableError; the other parts may be away."""
+        relayed = self._relay()
+        rung = self._with_queue(self._ring)
+        settled = self._with_queue(self._settle_dead_letters)
+        dropped = self._store.drop_tombstones()
+        telemetry.count(relayed=relayed, rung=rung, dead_letters_settled=settled)
+        self._gauge()
+        return Reconciled(relayed, rung, settled, dropped)
+
+    def _relay(self) -> int:
+        """Publish events whose writer did not: it crashed, or the stream was away."""
+        relayed = 0
+        before = self._clock() - min(RELAY_AFTER, self._grace)
+        for _ in range(ROUNDS):
+            products = self._store.left_behind(before, PAGE)
+            events = [event for product in products for event in product.outbox]
+            stored = self._outbox.relay(events)
+            relayed += stored
+            # A short page is the last one; nothing stored means that the stream is away.
+            if stored == 0 or len(products) < PAGE:
+                break
+        return relayed
+
+    def _with_queue(self, step: Callable[[], int]) -> int:
+        try:
+            return step()
+        except QueueUnavailableError as error:
+            telemetry.log.warning("the queue is away", reason=str(error))
+            return 0
+
+    def _ring(self) -> int:
+        """Ring the queue for products whose message was lost, whatever the cause.
+
+        Straight to the queue: the listeners of the stream have had their event already.
+        """
+        rung = 0
+        for _ in range(ROUNDS):
+            products = self._store.overdue(self._clock(), PAGE)
+            accepted = self._queue.ring([Doorbell(item.id, item.version) for item in products])
+            self._postpone(products, {doorbell.product_id for doorbell in accepted})
+            rung += len(accepted)
+            if len(products) < PAGE or not accepted:
+                break
+        return rung
+
+    def _postpone(self, products: Sequence[Product], rung: set[str]) -> None:
+        now = self._clock()
+        times: Mapping[str, tuple[datetime, datetime]] = {
+            product.id: (product.sync.overdue_at, next_ring(product, now, self._grace))
+            for product in products
+            if product.id in rung and product.sync.overdue_at is not None
+        }
+        self._store.postpone(times)
+
+    def _settle_dead_letters(self) -> int:
+        """Remove dead letters that mean no work any more, so that each one left needs a person."""
+        letters = self._queue.dead_letters(DEAD_LETTERS)
+        products = self._store.get_many(
+            {letter.product_id for letter in letters if letter.product_id is not None}
+        )
+        settled = {
+            letter.receipt
+            for letter in letters
+            if letter.product_id is not None
+            and dead_letter_is_settled(products.get(letter.product_id), letter.version)
+        }
+        self._queue.delete_dead(list(settled))
+        self._queue.release_dead([item.receipt for item in letters if item.receipt not in settled])
+        return len(settled)
+
+    def _gauge(self) -> None:
+        summary = self._store.summary()
+        behind = summary.behind_since
+        telemetry.gauge(
+            oldest_undelivered_seconds=(self._clock() - behind).total_seconds() if behind else 0.0,
+            outbox_backlog=summary.outbox_backlog,
+            **{f"products_{status}": count for status, count in summary.products.items()},
+        )

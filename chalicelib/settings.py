@@ -1,0 +1,102 @@
+"""The environment, read once into a frozen, validated object. The only reader of os.environ."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from chalicelib.backoff import HIDING_MARGIN_SECONDS, SQS_MAX_HIDING_SECONDS, waits
+
+Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class SettingsError(Exception):
+    """The environment is not usable; the text names each variable and what is wrong with it."""
+
+
+def _statuses(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+class Settings(BaseModel):
+    """Every setting of the catalog; the alias is the environment variable's name."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    mongodb_uri: Annotated[str, Field(alias="MONGODB_URI", pattern=r"^mongodb(\+srv)?://")]
+    mongodb_database: Annotated[Text, Field(alias="MONGODB_DATABASE")] = "catalog"
+    nats_url: Annotated[str, Field(alias="NATS_URL", pattern=r"^(nats|tls|ws|wss)://")]
+    nats_credentials: Annotated[Text | None, Field(alias="NATS_CREDENTIALS")] = None
+    sync_queue_url: Annotated[Url, Field(alias="SYNC_QUEUE_URL")]
+    sync_dlq_url: Annotated[Url, Field(alias="SYNC_DLQ_URL")]
+    supply_chain_url: Annotated[Url, Field(alias="SUPPLY_CHAIN_URL")]
+    supply_chain_timeout: Annotated[
+        float, Field(alias="SUPPLY_CHAIN_TIMEOUT_SECONDS", gt=0, le=120)
+    ] = 10.0
+    supply_chain_signing_secret: Annotated[
+        Text | None, Field(alias="SUPPLY_CHAIN_SIGNING_SECRET")
+    ] = None
+    supply_chain_reject_statuses: Annotated[
+        frozenset[Annotated[int, Field(ge=300, le=599)]],
+        BeforeValidator(_statuses),
+        Field(alias="SUPPLY_CHAIN_REJECT_STATUSES"),
+    ] = frozenset({413, 422})
+    sync_max_attempts: Annotated[int, Field(alias="SYNC_MAX_ATTEMPTS", ge=1, le=1000)] = 18
+    sync_horizon: Annotated[float, Field(alias="SYNC_HORIZON_SECONDS", gt=0)] = 259_200.0
+    sync_max_wait: Annotated[
+        float,
+        Field(
+            alias="SYNC_MAX_WAIT_SECONDS",
+            gt=0,
+            # Longer than SQS hides a message would cost receives that are no attempts.
+            le=SQS_MAX_HIDING_SECONDS - HIDING_MARGIN_SECONDS,
+        ),
+    ] = 39_600.0
+    sync_concurrency: Annotated[int, Field(alias="SYNC_CONCURRENCY", ge=1, le=100)] = 10
+    reconcile_grace: Annotated[float, Field(alias="RECONCILE_GRACE_SECONDS", gt=0)] = 300.0
+    jwt_secret: Annotated[str | None, Field(alias="CATALOG_JWT_SECRET", min_length=32)] = None
+    jwks_url: Annotated[Url | None, Field(alias="CATALOG_JWKS_URL")] = None
+    log_level: Annotated[
+        str, Field(alias="LOG_LEVEL", pattern="^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$")
+    ] = "INFO"
+    api_host: Annotated[Text, Field(alias="API_HOST")] = "127.0.0.1"
+    api_port: Annotated[int, Field(alias="PORT", ge=1, le=65535)] = 8000
+    xray_daemon: Annotated[str | None, Field(alias="AWS_XRAY_DAEMON_ADDRESS")] = None
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        try:
+            waits(self.sync_max_attempts, self.sync_horizon, self.sync_max_wait)
+        except ValueError as error:
+            names = "SYNC_MAX_ATTEMPTS, SYNC_HORIZON_SECONDS and SYNC_MAX_WAIT_SECONDS"
+            raise ValueError(f"{names} do not fit: {error}") from error
+        if self.jwt_secret is None and self.jwks_url is None:
+            raise ValueError("one of CATALOG_JWT_SECRET and CATALOG_JWKS_URL is required")
+        return self
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a worker may call for one product.
+
+        Longer than the longest call: the connection (bounded by the time-out on its own), the
+        call, the question after a 409, and the writing of the result.
+        """
+        return 4 * self.supply_chain_timeout + 30
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the environment; raises SettingsError. An empty variable counts as unset."""
+    given = os.environ if environment is None else environment
+    try:
+        return Settings.model_validate({name: text for name, text in given.items() if text})
+    except ValidationError as error:
+        # Values are left out: some of them are secrets.
+        problems = [
+            f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsError("; ".join(problems)) from None

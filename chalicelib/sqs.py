@@ -1,0 +1,208 @@
+"""The sync queue and its dead-letter queue on SQS: send, receive, hide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.delivery import parse_doorbell
+from chalicelib.errors import PoisonMessageError, QueueUnavailableError
+from chalicelib.models import Doorbell
+from chalicelib.ports import DeadLetter
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import (
+        ChangeMessageVisibilityBatchRequestEntryTypeDef,
+        DeleteMessageBatchRequestEntryTypeDef,
+        MessageTypeDef,
+        SendMessageBatchRequestEntryTypeDef,
+    )
+
+BATCH = 10
+"""SQS: entries per batch request, and messages per receive."""
+SWEEP_SECONDS = 30
+"""How long a dead letter that is being looked at stays hidden if the one who looks dies."""
+PARALLEL = 8
+
+Item = TypeVar("Item")
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise QueueUnavailableError(f"SQS: {error}") from error
+
+
+class SqsQueue:
+    """Implements `ports.Queue`; also receives, for the container host. Connects at first use."""
+
+    def __init__(self, connect: Callable[[], SQSClient], queue_url: str, dlq_url: str) -> None:
+        self._connect = connect
+        self._queue_url = queue_url
+        self._dlq_url = dlq_url
+
+    @cached_property
+    def _client(self) -> SQSClient:
+        return self._connect()
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(PARALLEL, thread_name_prefix="sqs")
+
+    # ---- sending ----
+
+    def ring(self, doorbells: Sequence[Doorbell], delay: int = 0) -> list[Doorbell]:
+        entries: list[SendMessageBatchRequestEntryTypeDef] = [
+            {"Id": str(index), "MessageBody": doorbell.to_json(), "DelaySeconds": delay}
+            for index, doorbell in enumerate(doorbells)
+        ]
+        return [doorbells[index] for index in self._send(self._queue_url, entries)]
+
+    def bury(self, bodies: Sequence[tuple[str, str]]) -> list[int]:
+        entries: list[SendMessageBatchRequestEntryTypeDef] = [
+            {
+                "Id": str(index),
+                "MessageBody": body,
+                "MessageAttributes": {
+                    "reason": {"DataType": "String", "StringValue": _attribute(reason)}
+                },
+            }
+            for index, (body, reason) in enumerate(bodies)
+        ]
+        # One at a time: a poison body may be large, and a batch shares one size limit.
+        return self._send(self._dlq_url, entries, batch=1)
+
+    def _send(
+        self,
+        url: str,
+        entries: Sequence[SendMessageBatchRequestEntryTypeDef],
+        batch: int = BATCH,
+    ) -> list[int]:
+        """Send in parallel batches; the positions of the entries that the queue accepted."""
+        accepted: list[int] = []
+        failures: list[QueueUnavailableError] = []
+        for sent in self._pool.map(
+            lambda part: self._send_batch(url, part), _chunks(entries, batch)
+        ):
+            if isinstance(sent, QueueUnavailableError):
+                failures.append(sent)
+            else:
+                accepted += sent
+        if failures and not accepted:
+            raise failures[0]
+        return accepted
+
+    def _send_batch(
+        self, url: str, entries: Sequence[SendMessageBatchRequestEntryTypeDef]
+    ) -> list[int] | QueueUnavailableError:
+        try:
+            with _unavailable():
+                answer = self._client.send_message_batch(QueueUrl=url, Entries=entries)
+        except QueueUnavailableError as error:
+            return error
+        # A batch is accepted entry by entry: HTTP 200 says nothing about any one of them.
+        return [int(entry["Id"]) for entry in answer.get("Successful", [])]
+
+    # ---- receiving (the container host's part; on AWS, Lambda does it) ----
+
+    def receive_records(self, wait: int) -> list[dict[str, Any]]:
+        """Long-poll up to `wait` seconds; the messages as records of a Lambda event."""
+        return [_record(message) for message in self._receive(self._queue_url, wait)]
+
+    def delete(self, receipts: Sequence[str]) -> None:
+        """Remove from the sync queue."""
+        self._delete(self._queue_url, receipts)
+
+    def hide(self, messages: Mapping[str, int]) -> None:
+        self._set_visibility(self._queue_url, messages)
+
+    # ---- the dead-letter queue ----
+
+    def dead_letters(self, limit: int) -> list[DeadLetter]:
+        letters: list[DeadLetter] = []
+        while len(letters) < limit:
+            messages = self._receive(self._dlq_url, 0, VisibilityTimeout=SWEEP_SECONDS)
+            letters += [_dead_letter(message) for message in messages]
+            if not messages:
+                break
+        return letters
+
+    def delete_dead(self, receipts: Sequence[str]) -> None:
+        self._delete(self._dlq_url, receipts)
+
+    def release_dead(self, receipts: Sequence[str]) -> None:
+        self._set_visibility(self._dlq_url, dict.fromkeys(receipts, 0))
+
+    # ---- requests ----
+
+    def ping(self) -> None:
+        """Return if the queue answers, else raise QueueUnavailableError."""
+        with _unavailable():
+            self._client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
+
+    def _receive(self, url: str, wait: int, **options: int) -> list[MessageTypeDef]:
+        with _unavailable():
+            answer = self._client.receive_message(
+                QueueUrl=url,
+                MaxNumberOfMessages=BATCH,
+                WaitTimeSeconds=wait,
+                MessageSystemAttributeNames=["All"],
+                MessageAttributeNames=["All"],
+                **options,  # type: ignore[arg-type]  # VisibilityTimeout, an int
+            )
+        return answer.get("Messages", [])
+
+    def _delete(self, url: str, receipts: Sequence[str]) -> None:
+        for part in _chunks(receipts, BATCH):
+            entries: list[DeleteMessageBatchRequestEntryTypeDef] = [
+                {"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(part)
+            ]
+            with _unavailable():
+                self._client.delete_message_batch(QueueUrl=url, Entries=entries)
+
+    def _set_visibility(self, url: str, messages: Mapping[str, int]) -> None:
+        for part in _chunks(list(messages.items()), BATCH):
+            entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
+                {"Id": str(index), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
+                for index, (receipt, seconds) in enumerate(part)
+            ]
+            with _unavailable():
+                answer = self._client.change_message_visibility_batch(QueueUrl=url, Entries=entries)
+            if failed := answer.get("Failed"):
+                raise QueueUnavailableError(f"SQS: {len(failed)} not hidden: {failed[0]}")
+
+
+def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _attribute(text: str) -> str:
+    # SQS allows the characters of XML 1.0 only, and no empty value.
+    return text.encode("ascii", "backslashreplace").decode().replace("\x00", "")[:500] or "unknown"
+
+
+def _record(message: MessageTypeDef) -> dict[str, Any]:
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message.get("Attributes", {}),
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+    }
+
+
+def _dead_letter(message: MessageTypeDef) -> DeadLetter:
+    try:
+        doorbell = parse_doorbell(message["Body"])
+    except PoisonMessageError:
+        return DeadLetter(message["ReceiptHandle"], None, 0)
+    return DeadLetter(message["ReceiptHandle"], doorbell.product_id, doorbell.version)

@@ -1,0 +1,259 @@
+"""From the queue to the supply chain: a batch of messages becomes calls, results and a schedule."""
+
+from __future__ import annotations
+
+import math
+import random
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from chalicelib import telemetry
+from chalicelib.backoff import Schedule, hiding_seconds
+from chalicelib.delivery import (
+    Acknowledge,
+    Bury,
+    Claim,
+    Disposition,
+    Hide,
+    LetGo,
+    Outcome,
+    SendAgain,
+    SyncResult,
+    Try,
+    Verdict,
+    conclude,
+    decide,
+    parse_doorbell,
+)
+from chalicelib.errors import PoisonMessageError, QueueUnavailableError, StoreUnavailableError
+from chalicelib.models import Doorbell, Message, Product, SyncStatus
+from chalicelib.outbox import Outbox
+from chalicelib.ports import Queue, Store, SupplyChain
+
+MAX_DELAY_SECONDS = 900
+"""SQS: the longest DelaySeconds of a message."""
+LOST_RACE = timedelta(seconds=1)
+"""When to look again after another worker took the lease between our look and our claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncPolicy:
+    """How attempts are spread and guarded. `lease` must outlive the longest call."""
+
+    schedule: Schedule
+    lease: timedelta
+    grace: timedelta
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A message whose product is to be delivered, and the claim under which it is."""
+
+    message: Message
+    doorbell: Doorbell
+    claim: Claim
+
+
+class Sync:
+    """Delivers the products that a batch of messages points to."""
+
+    def __init__(
+        self,
+        store: Store,
+        queue: Queue,
+        outbox: Outbox,
+        supply_chain: SupplyChain,
+        policy: SyncPolicy,
+        *,
+        clock: Callable[[], datetime],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._outbox = outbox
+        self._supply_chain = supply_chain
+        self._policy = policy
+        self._clock = clock
+        self._jitter = jitter
+
+    def handle(self, messages: Sequence[Message]) -> list[str]:
+        """Deliver; the ids of the messages that must stay in the queue.
+
+        Each message's fate is decided on its own; nothing that goes wrong with one, or with the
+        store, loses another.
+        """
+        fates: dict[str, Disposition] = {}
+        rings: list[tuple[Message, Doorbell]] = []
+        for message in messages:
+            try:
+                rings.append((message, parse_doorbell(message.body)))
+            except PoisonMessageError as error:
+                fates[message.id] = Bury(str(error))
+        # A lease covers one call: no more are claimed at a time than are called at a time.
+        for start in range(0, len(rings), self._policy.concurrency):
+            fates |= self._deliver_or_back_off(rings[start : start + self._policy.concurrency])
+        return self._settle([(message, fates[message.id]) for message in messages])
+
+    def _deliver_or_back_off(
+        self, rings: Sequence[tuple[Message, Doorbell]]
+    ) -> dict[str, Disposition]:
+        try:
+            return self._deliver(rings)
+        except StoreUnavailableError as error:
+            telemetry.log.error("the store is away", reason=str(error), messages=len(rings))
+            # Without the document, only the queue's receive count is left to go by.
+            now, schedule = self._clock(), self._policy.schedule
+            return {
+                message.id: Hide(now + timedelta(seconds=schedule.stateless_wait(message.receives)))
+                for message, _ in rings
+            }
+
+    def _deliver(self, rings: Sequence[tuple[Message, Doorbell]]) -> dict[str, Disposition]:
+        with telemetry.segment("decide"):
+            products = self._store.get_many({doorbell.product_id for _, doorbell in rings})
+            fates, tries = self._decide(rings, products)
+        with telemetry.segment("claim"):
+            won = self._store.claim([call.claim for call in tries]) if tries else set()
+        now = self._clock()
+        for call in tries:
+            fates[call.message.id] = SendAgain(now + LOST_RACE)
+        calls = [call for call in tries if call.claim.product.id in won]
+        return fates | self._call(calls)
+
+    def _decide(
+        self, rings: Sequence[tuple[Message, Doorbell]], products: Mapping[str, Product]
+    ) -> tuple[dict[str, Disposition], list[Call]]:
+        now, owner = self._clock(), uuid.uuid4().hex
+        fates: dict[str, Disposition] = {}
+        tries: dict[str, Call] = {}
+        for message, doorbell in rings:
+            product = products.get(doorbell.product_id)
+            decision = decide(product, doorbell, message.id, now)
+            if not isinstance(decision, Try):
+                fates[message.id] = decision
+            elif product is None or product.id in tries:
+                # Two messages of one batch for the same product: one call serves both.
+                fates[message.id] = Acknowledge("duplicate")
+            else:
+                claim = self._claim(product, owner, message, now, fresh=decision.fresh)
+                tries[product.id] = Call(message, doorbell, claim)
+        return fates, list(tries.values())
+
+    def _claim(
+        self, product: Product, owner: str, message: Message, now: datetime, *, fresh: bool
+    ) -> Claim:
+        until = now + self._policy.lease
+        return Claim(product, owner, message.id, now, until, until + self._policy.grace, fresh)
+
+    def _call(self, calls: Sequence[Call]) -> dict[str, Disposition]:
+        """Call the supply chain in parallel, then write all results at once."""
+        if not calls:
+            return {}
+        # A pool of their own: a call that had to wait for a thread would outlive its lease.
+        with telemetry.segment("call"), ThreadPoolExecutor(len(calls)) as pool:
+            outcomes = list(pool.map(self._attempt, calls))
+        now = self._clock()
+        results: list[SyncResult] = []
+        fates: dict[str, Disposition] = {}
+        for call, outcome in zip(calls, outcomes, strict=True):
+            result, fates[call.message.id] = self._conclude(call, outcome, now)
+            results.append(result)
+            _report(call, outcome, result, now)
+        with telemetry.segment("record"):
+            self._store.record(results)
+        self._outbox.relay([result.event for result in results if result.event is not None])
+        return fates
+
+    def _attempt(self, call: Call) -> Outcome:
+        return self._supply_chain.deliver(call.claim.product, call.doorbell.trace)
+
+    def _conclude(
+        self, call: Call, outcome: Outcome, now: datetime
+    ) -> tuple[SyncResult, Disposition]:
+        return conclude(
+            call.claim,
+            outcome,
+            self._policy.schedule,
+            now=now,
+            jitter=self._jitter(),
+            grace=self._policy.grace,
+            trace=call.doorbell.trace,
+        )
+
+    def _settle(self, fates: Sequence[tuple[Message, Disposition]]) -> list[str]:
+        """Do what each message's disposition asks of the queue: the one place that decides."""
+        kept: list[Message] = []
+        hidden: dict[str, int] = {}
+        now = self._clock()
+        for message, fate in fates:
+            match fate:
+                case Acknowledge(reason):
+                    telemetry.count(**({} if reason == "delivered" else {reason: 1}))
+                case Hide(until):
+                    kept.append(message)
+                    hidden[message.receipt] = hiding_seconds(until, now, message.received)
+                case LetGo():
+                    kept.append(message)
+                    hidden[message.receipt] = 0
+                case SendAgain(at):
+                    if not self._send_again(message, at, now):
+                        kept.append(message)
+                case Bury(reason):
+                    if not self._bury(message, reason):
+                        kept.append(message)
+        self._hide(hidden)
+        return [message.id for message in kept]
+
+    def _send_again(self, message: Message, at: datetime, now: datetime) -> bool:
+        delay = min(MAX_DELAY_SECONDS, max(0, math.ceil((at - now).total_seconds())))
+        try:
+            return bool(self._queue.ring([parse_doorbell(message.body)], delay))
+        except QueueUnavailableError as error:
+            telemetry.log.warning("the message waits in its place", reason=str(error))
+            return False
+
+    def _bury(self, message: Message, reason: str) -> bool:
+        telemetry.log.error("dead-lettered", message_id=message.id, reason=reason)
+        try:
+            return bool(self._queue.bury([(message.body, reason)]))
+        except QueueUnavailableError as error:
+            telemetry.log.warning("the dead-letter queue takes nothing", reason=str(error))
+            return False
+
+    def _hide(self, hidden: Mapping[str, int]) -> None:
+        try:
+            if hidden:
+                self._queue.hide(hidden)
+        except QueueUnavailableError as error:
+            # They come back after the queue's own visibility timeout and are hidden then.
+            telemetry.log.warning("messages could not be hidden", reason=str(error))
+
+
+def _report(call: Call, outcome: Outcome, result: SyncResult, now: datetime) -> None:
+    behind_since = call.claim.product.sync.behind_since
+    lag = (now - behind_since).total_seconds() if behind_since else 0.0
+    telemetry.log.info(
+        "attempt",
+        product_id=result.product_id,
+        version=result.version,
+        message_id=call.message.id,
+        trace=call.doorbell.trace,
+        verdict=outcome.verdict.value,
+        status=result.sync.status.value,
+        attempt=result.sync.attempts,
+        status_code=outcome.attempt.status,
+        seconds=round(outcome.attempt.duration, 3),
+        error=outcome.attempt.error,
+    )
+    telemetry.count(
+        delivered=int(outcome.verdict is Verdict.DELIVERED),
+        failed=int(outcome.verdict is not Verdict.DELIVERED),
+        exhausted=int(result.sync.status is SyncStatus.EXHAUSTED),
+        rejected=int(result.sync.status is SyncStatus.REJECTED),
+    )
+    if outcome.verdict is Verdict.DELIVERED:
+        telemetry.measure_seconds(delivery_lag=lag)

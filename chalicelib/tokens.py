@@ -1,0 +1,61 @@
+"""Bearer tokens: JWTs signed with our secret (HS256) or by an identity provider (JWKS)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jwt
+from jwt.types import Options
+
+
+class InvalidTokenError(Exception):
+    """The token proves nothing; the text says why, for the log only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and what the token allows."""
+
+    principal: str
+    scopes: frozenset[str]
+
+
+class TokenVerifier:
+    """Checks signature, `exp` and shape of a token."""
+
+    def __init__(self, secret: str | None, jwks_url: str | None) -> None:
+        self._secret = secret
+        # The client fetches at the first token, and keeps the keys for five minutes.
+        self._jwks = jwt.PyJWKClient(jwks_url, cache_keys=True, timeout=5) if jwks_url else None
+
+    def verify(self, authorization: str) -> Caller:
+        """Read an Authorization header's value. Raises InvalidTokenError.
+
+        Raises jwt.PyJWKClientConnectionError if the identity provider cannot be asked for keys.
+        """
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise InvalidTokenError("not a bearer token")
+        try:
+            claims = self._decode(token.strip())
+        except jwt.PyJWKClientConnectionError:
+            # That says nothing about the token: not the caller's fault.
+            raise
+        except jwt.PyJWTError as error:
+            raise InvalidTokenError(str(error)) from error
+        scope = claims.get("scope", "")
+        if not isinstance(scope, str):
+            raise InvalidTokenError("the scope claim is not a string")
+        return Caller(str(claims.get("sub", "")), frozenset(scope.split()))
+
+    def _decode(self, token: str) -> dict[str, object]:
+        # The algorithm follows from the kind of key, never from the token alone: a token signed
+        # HS256 with a public key as its secret must not pass.
+        algorithm = jwt.get_unverified_header(token).get("alg")
+        required: Options = {"require": ["exp"]}
+        if algorithm == "HS256" and self._secret is not None:
+            return jwt.decode(token, self._secret, algorithms=["HS256"], options=required)
+        if algorithm in {"RS256", "ES256"} and self._jwks is not None:
+            key = self._jwks.get_signing_key_from_jwt(token)
+            return jwt.decode(token, key, algorithms=["RS256", "ES256"], options=required)
+        raise jwt.InvalidAlgorithmError(f"the algorithm {algorithm} is not accepted here")

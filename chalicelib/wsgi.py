@@ -1,0 +1,113 @@
+"""API Gateway for the container host: the same Chalice app as a WSGI application.
+
+Builds the event that API Gateway would send, asks the same authorizer, and answers what API
+Gateway would answer in the app's place (401, 403, 404) as problem+json. Never used on Lambda.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from chalice.app import Chalice
+from chalice.config import Config
+from chalice.local import ForbiddenError, LocalGateway, NotAuthorizedError, RouteMatcher
+
+from chalicelib import exact_json, telemetry
+
+BASE = "/api"
+REQUEST_LIMIT = 10 * 1024 * 1024
+"""Bytes: API Gateway's own limit for a request."""
+
+Environ = Mapping[str, Any]
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
+
+
+class Gateway:
+    """A WSGI application that puts a Chalice app under `/api`."""
+
+    def __init__(self, app: Chalice) -> None:
+        self._routes = app.routes
+        self._matcher = RouteMatcher(list(app.routes))
+        self._gateway = LocalGateway(app, Config())
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        answer = self._answer(environ)
+        content = answer.get("body") or ""
+        body = content if isinstance(content, bytes) else content.encode()
+        headers = {**answer["headers"], "Content-Length": str(len(body))}
+        status = HTTPStatus(answer["statusCode"])
+        if status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+            # These have no body, and so nothing to describe.
+            del headers["Content-Length"]
+            headers.pop("Content-Type", None)
+        start_response(f"{status.value} {status.phrase}", list(headers.items()))
+        return [body]
+
+    def _answer(self, environ: Environ) -> dict[str, Any]:
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        if not self._exists(method, path):
+            return _problem(404, "no-such-route", f"no such route: {method} {path}")
+        body = _read_body(environ)
+        if body is None:
+            return _problem(413, "too-large", f"a request may have {REQUEST_LIMIT} bytes at most")
+        url = path.removeprefix(BASE) + "?" + environ.get("QUERY_STRING", "")
+        try:
+            answer: dict[str, Any] = self._gateway.handle_request(
+                method, url, _headers(environ), body
+            )
+        except ForbiddenError:
+            return _problem(403, "forbidden", "the token lacks the scope")
+        except NotAuthorizedError:
+            return _unauthorized()
+        except Exception as error:  # noqa: BLE001 - whatever the authorizer raises
+            # What the authorizer raises; API Gateway, too, goes by this text.
+            if str(error) == "Unauthorized":
+                return _unauthorized()
+            telemetry.log.exception("the authorizer failed")
+            return _problem(500, "internal", "Something went wrong here")
+        return answer
+
+    def _exists(self, method: str, path: str) -> bool:
+        if not path.startswith(f"{BASE}/"):
+            return False
+        try:
+            route = self._matcher.match_route(path.removeprefix(BASE)).route
+        except ValueError:
+            return False
+        return method in self._routes[route]
+
+
+def _read_body(environ: Environ) -> bytes | None:
+    """Read the body; None if it is larger than API Gateway would take."""
+    body: bytes = environ["wsgi.input"].read(REQUEST_LIMIT + 1)
+    return body if len(body) <= REQUEST_LIMIT else None
+
+
+def _headers(environ: Environ) -> dict[str, str]:
+    headers = {
+        name.removeprefix("HTTP_").replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+    if environ.get("CONTENT_TYPE"):
+        headers["content-type"] = environ["CONTENT_TYPE"]
+    return headers
+
+
+def _unauthorized() -> dict[str, Any]:
+    answer = _problem(401, "unauthorized", "a valid bearer token is required")
+    answer["headers"]["WWW-Authenticate"] = "Bearer"
+    return answer
+
+
+def _problem(status: int, slug: str, detail: str) -> dict[str, Any]:
+    body = {
+        "type": f"urn:product-catalog:problem:{slug}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    headers = {"Content-Type": "application/problem+json"}
+    return {"statusCode": status, "headers": headers, "body": exact_json.dumps(body)}

@@ -1,0 +1,1 @@
+"""The handlers: what AWS Lambda, and the container host, call."""

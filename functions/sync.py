@@ -1,0 +1,25 @@
+"""Lambda: deliver what a batch of messages from the sync queue points to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalicelib.bootstrap import container
+from chalicelib.models import Message, now_utc
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001 - Lambda's
+    """Answer an SQS event with a partial batch response: the messages that stay in the queue."""
+    received = now_utc()
+    messages = [
+        Message(
+            id=record["messageId"],
+            receipt=record["receiptHandle"],
+            body=record["body"],
+            receives=int(record["attributes"]["ApproximateReceiveCount"]),
+            received=received,
+        )
+        for record in event["Records"]
+    ]
+    kept = container().sync.handle(messages)
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in kept]}
