@@ -6,6 +6,7 @@ several workers, in any order.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -77,6 +78,15 @@ Disposition = Acknowledge | Hide | SendAgain | LetGo | Bury
 Decision = Disposition | Try
 
 
+PRODUCT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def _is_ours(product_id: object, version: object) -> bool:
+    """Say whether these can be a product's id and version (a bool is an int to Python)."""
+    is_id = isinstance(product_id, str) and PRODUCT_ID.fullmatch(product_id)
+    return bool(is_id) and type(version) is int and version >= 0
+
+
 def parse_doorbell(body: str) -> Doorbell:
     """Read a queue message's body; raises PoisonMessageError if it is none of ours."""
     try:
@@ -84,13 +94,14 @@ def parse_doorbell(body: str) -> Doorbell:
     except ValueError as error:
         raise PoisonMessageError(f"the message is not JSON: {error}") from error
     match content:
-        case {"productId": str(product_id), "version": int(version), **rest} if version >= 0:
+        case {"productId": product_id, "version": version, **rest} if _is_ours(product_id, version):
             trace = rest.get("trace")
             return Doorbell(product_id, version, trace if isinstance(trace, str) else None)
     raise PoisonMessageError("the message names no productId and version")
 
 
 BRIDGED = frozenset({EventType.CREATED, EventType.UPDATED, EventType.DELETED})
+BRIDGED_TYPES = [event_type.value for event_type in BRIDGED]
 
 
 def doorbell_for(data: bytes, trace: str | None) -> Doorbell:
@@ -105,9 +116,9 @@ def doorbell_for(data: bytes, trace: str | None) -> Doorbell:
     match event:
         case {
             "specversion": "1.0",
-            "type": str(event_type),
-            "data": {"id": str(product_id), "version": int(version)},
-        } if event_type in BRIDGED and product_id and version >= 0:
+            "type": event_type,
+            "data": {"id": product_id, "version": version},
+        } if event_type in BRIDGED_TYPES and _is_ours(product_id, version):
             return Doorbell(product_id, version, trace)
     raise PoisonMessageError("the event is no CloudEvent about a change of a product")
 

@@ -13,6 +13,8 @@ from chalicelib.backoff import HIDING_MARGIN_SECONDS, SQS_MAX_HIDING_SECONDS, wa
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 Text = Annotated[str, Field(min_length=1)]
 
+CLOCK_SKEW_SECONDS = 10
+
 
 class SettingsError(Exception):
     """The environment is not usable; the text names each variable and what is wrong with it."""
@@ -82,10 +84,10 @@ class Settings(BaseModel):
     def lease_seconds(self) -> float:
         """How long a worker may call for one product.
 
-        Longer than the longest call: the connection (bounded by the time-out on its own), the
-        call, the question after a 409, and the writing of the result.
+        Longer than the longest call: to connect is bounded by the time-out on its own, and a 409
+        is followed by a question. On top, what two workers' clocks may differ.
         """
-        return 4 * self.supply_chain_timeout + 30
+        return 4 * self.supply_chain_timeout + CLOCK_SKEW_SECONDS
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
