@@ -1,0 +1,281 @@
+"""`make demo`: a catalog of products reaches a supply chain that fails 30 % of its calls.
+
+Runs an embedded stack of its own beside one of `make up`, in a temporary folder. It loads the
+sample catalog through the API, changes every tenth product, waits until the API says that all is
+delivered, and then compares each product with what the supply chain holds. Exit code 0 only if all
+of it is the same. The stack is stopped in any case; unless all went well, its logs stay.
+
+PORT and what is in `SETTINGS` may be set in the environment. Other settings are ignored: the demo
+never touches servers that are not its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import simplejson
+
+from chalicelib.settings import SettingsError
+from embedded.fake_supply_chain import FAILURE_KINDS
+from embedded.processes import free_port
+from embedded.services import StackError, local_session, without_settings
+from embedded.stack import Stack, StackInfo
+from tools.import_products import FileError, ImportStoppedError, import_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Json = dict[str, Any]
+
+CATALOG = Path(__file__).with_name("products.ndjson")
+DEADLINE_SECONDS = 300.0
+CHANGE_EVERY = 10
+SETTINGS = {
+    "SUPPLY_CHAIN_FAILURE_RATE": "0.3",
+    "SYNC_HORIZON_SECONDS": "600",
+    "SYNC_MAX_WAIT_SECONDS": "60",
+}
+# The supply chain may hold more of a product than this; these must be the same.
+COMPARED = ("version", "name", "price", "quantity")
+
+
+class DemoError(Exception):
+    """The demo cannot show what it promises; the message says what is missing."""
+
+
+EXPECTED = (
+    DemoError,
+    FileError,
+    ImportStoppedError,
+    StackError,
+    SettingsError,
+    OSError,  # requests' errors too
+)
+
+
+def demo_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the demo's stack: of the settings only PORT and `SETTINGS` are kept."""
+    kept = {name: environ[name] for name in ("PORT", *SETTINGS) if environ.get(name)}
+    return {**without_settings(environ), "PORT": str(free_port()), **SETTINGS, **kept}
+
+
+class Client:
+    """The few requests of the demo. Fractions in answers are exact Decimals."""
+
+    def __init__(self, info: StackInfo) -> None:
+        self._info = info
+        self._session = local_session()
+        self._auth = {"Authorization": f"Bearer {info['token']}"}
+
+    def products(self) -> Iterator[Json]:
+        """Every product of the catalog, page by page."""
+        cursor = None
+        while True:
+            page = self._api("GET", "/products", params={"limit": 100, "cursor": cursor})
+            yield from page["items"]
+            cursor = page["nextCursor"]
+            if cursor is None:
+                return
+
+    def change_price(self, product: Json) -> None:
+        """Raise a product's price by 1.01, which makes a newer version."""
+        body = simplejson.dumps({"price": product["price"] + Decimal("1.01")}, use_decimal=True)
+        headers = {"Content-Type": "application/merge-patch+json"}
+        self._api("PATCH", f"/products/{product['id']}", data=body, headers=headers)
+
+    def progress(self) -> Json:
+        """How many products there are per sync status."""
+        return self._api("GET", "/sync")
+
+    def calls(self) -> Json:
+        """What the supply chain has seen, as counts."""
+        return self._json("GET", f"{self._info['supplyChain']}/_control/summary")
+
+    def delivered(self) -> list[Json]:
+        """What the supply chain holds."""
+        answer = self._json("GET", f"{self._info['supplyChain']}/_control/products")
+        return list(answer["items"])
+
+    def _api(self, method: str, path: str, **options: Any) -> Json:  # noqa: ANN401 - for requests
+        headers = {**self._auth, **options.pop("headers", {})}
+        return self._json(method, self._info["api"] + path, headers=headers, **options)
+
+    def _json(self, method: str, url: str, **options: Any) -> Json:  # noqa: ANN401 - for requests
+        answer = self._session.request(method, url, timeout=30, **options)
+        if not answer.ok:
+            raise DemoError(f"{method} {url} answers {answer.status_code}: {answer.text[:300]}")
+        content: Json = simplejson.loads(answer.text, use_decimal=True)
+        return content
+
+
+def differences(catalog: list[Json], delivered: list[Json]) -> list[str]:
+    """Say, a line for each, which products the supply chain holds otherwise than the catalog."""
+    held = {item["id"]: item for item in delivered}
+    lines = []
+    for product in catalog:
+        other = held.pop(product["id"], None)
+        if other is None:
+            lines.append(f"{product['id']}: the supply chain does not hold it")
+            continue
+        lines += [
+            f"{product['id']}: {name} is {other.get(name)!r}, must be {product[name]!r}"
+            for name in COMPARED
+            if other.get(name) != product[name]
+        ]
+    return lines + [f"{identifier}: the catalog does not hold it" for identifier in held]
+
+
+def lags(catalog: list[Json]) -> list[float]:
+    """How many seconds after its last change each delivered product was delivered, sorted."""
+    return sorted(
+        (
+            datetime.fromisoformat(product["syncCompletedAt"])
+            - datetime.fromisoformat(product["updatedAt"])
+        ).total_seconds()
+        for product in catalog
+        if product["syncCompletedAt"]
+    )
+
+
+@dataclass
+class ProgressLine:
+    """One line that is written over again; where output is no terminal, a line every 5 s."""
+
+    shown_at: float = 0.0
+
+    def show(self, text: str) -> None:
+        """Show this text instead of the text before."""
+        if sys.stdout.isatty():
+            print(f"\r\x1b[K{text}", end="", flush=True)
+        elif time.monotonic() - self.shown_at >= 5:
+            self.shown_at = time.monotonic()
+            print(text, flush=True)
+
+    def end(self, text: str) -> None:
+        """Leave this text as the last."""
+        print(f"\r\x1b[K{text}" if sys.stdout.isatty() else text, flush=True)
+
+
+def load(info: StackInfo) -> int:
+    """Load the sample catalog through the API; give the number of products, all of them new."""
+    line = ProgressLine()
+    report = import_file(
+        CATALOG,
+        info["api"],
+        info["token"],
+        on_progress=lambda share, _: line.show(f"loading {share:.0%}"),
+    )
+    line.end(f"loaded: {report}")
+    if report.refused:
+        raise DemoError(f"the API refused {report.refused} of the sample products")
+    return report.loaded
+
+
+def change_some(client: Client) -> int:
+    """Change every tenth product, so that newer versions exist; give the number of changes."""
+    chosen = [product for n, product in enumerate(client.products()) if n % CHANGE_EVERY == 0]
+    for product in chosen:
+        client.change_price(product)
+    print(f"changed the price of {len(chosen)} products", flush=True)
+    return len(chosen)
+
+
+def wait_for_delivery(client: Client, total: int) -> None:
+    """Show progress until `total` products are delivered. Raises DemoError after the deadline.
+
+    `delivered` must reach the total. The sum of the other counts may be 0 before: they are no
+    snapshot, and a product on its way from one to another may be in none.
+    """
+    deadline, line = time.monotonic() + DEADLINE_SECONDS, ProgressLine()
+    while True:
+        counts, calls = client.progress()["products"], client.calls()
+        text = f"delivered {counts['delivered']} / {total}, "
+        text += f"{calls['calls']} calls, {calls['failed']} failed"
+        if counts["delivered"] == total:
+            line.end(text)
+            return
+        if time.monotonic() > deadline:
+            line.end(text)
+            raise DemoError(f"not delivered after {DEADLINE_SECONDS:.0f} s: {counts}")
+        line.show(text)
+        time.sleep(0.5)
+
+
+def report(catalog: list[Json], calls: Json, seconds: float) -> None:
+    """Print what happened."""
+    waits = lags(catalog)
+    kinds = sorted((kind, n) for kind, n in calls["byOutcome"].items() if kind in FAILURE_KINDS)
+    rows = {
+        "products": len(catalog),
+        "versions written": sum(product["version"] + 1 for product in catalog),
+        "calls": calls["calls"],
+        "failed calls": f"{calls['failed']} ({', '.join(f'{kind} {n}' for kind, n in kinds)})",
+        "stale calls": calls["stale"],
+        "overlapping calls": calls["concurrent"],
+        "from change to delivery": f"median {statistics.median(waits):.1f} s, "
+        f"p95 {waits[int(len(waits) * 0.95)]:.1f} s, max {waits[-1]:.1f} s",
+        "whole demo": f"{seconds:.0f} s",
+    }
+    for name, value in rows.items():
+        print(f"  {name:25}{value}")
+
+
+def show(info: StackInfo, began: float) -> None:
+    """Load, change, wait, compare. Raises DemoError unless the supply chain holds all of it."""
+    client = Client(info)
+    total = load(info)
+    change_some(client)
+    wait_for_delivery(client, total)
+    catalog, calls = list(client.products()), client.calls()
+    report(catalog, calls, time.monotonic() - began)
+    wrong = differences(catalog, client.delivered())
+    if wrong:
+        raise DemoError("\n".join([f"{len(wrong)} differences:", *wrong[:20]]))
+    # Neither may ever happen: an old version after a newer one, two calls at once for a product.
+    if calls["stale"] or calls["concurrent"]:
+        raise DemoError("the supply chain has seen stale or overlapping calls")
+    print(f"the supply chain holds the newest version of all {len(catalog)} products")
+
+
+def _terminated(*_: object) -> NoReturn:
+    # As for Ctrl-C: the stack must be stopped on the way out.
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run the demo; give the exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminated)
+    began = time.monotonic()
+    stack = Stack(Path(tempfile.mkdtemp(prefix="catalog-demo-")), demo_environment(os.environ))
+    try:
+        print("starting the embedded stack ...", flush=True)
+        show(stack.up(), began)
+    except EXPECTED as error:
+        print(f"error: {error}; logs are in {stack.run_dir / 'logs'}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; logs are in {stack.run_dir / 'logs'}", file=sys.stderr)
+        return 130
+    finally:
+        # A second Ctrl-C must not leave the stack running.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        stack.down()
+    shutil.rmtree(stack.run_dir)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

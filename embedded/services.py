@@ -1,0 +1,345 @@
+"""What the embedded stack runs: each process's command, environment, data, and when it is ready.
+
+Four servers, each unless the environment gives an address for it, and our own four roles, all with
+the same settings: those of the environment, else `DEFAULTS`, else the product's own defaults.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import pymongo
+import requests
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from pymongo.errors import PyMongoError
+
+from chalicelib.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+
+SERVERS = ("mongodb", "nats", "sqs", "supplyChain")
+ROLES = ("api", "bridge", "sync", "reconcile")
+HOST = "127.0.0.1"
+
+# What the embedded stack sets when the environment does not: nobody wants to wait here.
+DEFAULTS = {"SUPPLY_CHAIN_TIMEOUT_SECONDS": "2", "RECONCILE_GRACE_SECONDS": "20"}
+# What stands for the embedded SQS: not a real account, whatever the developer is logged in to.
+EMBEDDED_AWS = {
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "embedded",
+    "AWS_SECRET_ACCESS_KEY": "embedded",
+}
+NOT_WITH_EMBEDDED_AWS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL")
+_SETTINGS = {field.alias for field in Settings.model_fields.values()}
+
+
+class StackError(Exception):
+    """What keeps the stack from doing as asked, for a person to read."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where everything is: the embedded servers, or what the environment names instead."""
+
+    api: str
+    supply_chain: str
+    mongodb: str
+    nats: str
+    sqs: str
+    queue: str
+    dlq: str
+
+
+@dataclass(frozen=True)
+class Service:
+    """How to start one process, and how to ask it whether it is ready.
+
+    `missing` gives None, or what is missing; it is None itself where there is nobody to ask.
+    """
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    missing: Callable[[], str | None] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash that changes when the process must be started anew to do as wanted."""
+        settings = {name: text for name, text in self.environment.items() if is_setting(name)}
+        content = json.dumps([self.command, settings], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+# ---- settings ----
+
+
+def is_setting(name: str) -> bool:
+    """Tell whether our roles read this variable of the environment."""
+    return name in _SETTINGS or name.startswith("AWS_")
+
+
+def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without any setting of the product or of the stack."""
+    ours = ("RUN_DIR", "SUPPLY_CHAIN_FAILURE_RATE")
+    return {name: v for name, v in environ.items() if not is_setting(name) and name not in ours}
+
+
+def role_settings(environ: Mapping[str, str], where: Endpoints, secret: str) -> dict[str, str]:
+    """Give the settings that our roles run with. An empty variable counts as unset."""
+    given = {name: text for name, text in environ.items() if text and is_setting(name)}
+    settings = DEFAULTS | given
+    settings["MONGODB_URI"] = where.mongodb
+    settings["NATS_URL"] = where.nats
+    settings["SYNC_QUEUE_URL"] = where.queue
+    settings["SYNC_DLQ_URL"] = where.dlq
+    settings["SUPPLY_CHAIN_URL"] = where.supply_chain
+    if secret:
+        settings["CATALOG_JWT_SECRET"] = secret
+    if "sqs" in embedded_servers(environ):
+        for name in NOT_WITH_EMBEDDED_AWS:
+            settings.pop(name, None)
+        settings |= EMBEDDED_AWS | {"AWS_ENDPOINT_URL_SQS": where.sqs}
+    return settings
+
+
+def api_port(environ: Mapping[str, str]) -> int:
+    """Read PORT. Raises StackError when it is not a port."""
+    text = environ.get("PORT") or "8000"
+    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
+        raise StackError(f"PORT must be a number from 1 to 65535, not {text!r}")
+    return int(text)
+
+
+def failure_rate(environ: Mapping[str, str]) -> float | None:
+    """Read SUPPLY_CHAIN_FAILURE_RATE, None if unset. Raises StackError when it is no share."""
+    text = environ.get("SUPPLY_CHAIN_FAILURE_RATE")
+    if not text:
+        return None
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise StackError(f"SUPPLY_CHAIN_FAILURE_RATE must be a number from 0 to 1, not {text!r}")
+
+
+def embedded_servers(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Name the servers that the environment does not give an address for.
+
+    Raises StackError when only one of the two queues has an address.
+    """
+    queues = [name for name in ("SYNC_QUEUE_URL", "SYNC_DLQ_URL") if environ.get(name)]
+    if len(queues) == 1:
+        raise StackError(f"{queues[0]} alone is set: set SYNC_QUEUE_URL and SYNC_DLQ_URL, or none")
+    variables = ("MONGODB_URI", "NATS_URL", "SYNC_QUEUE_URL", "SUPPLY_CHAIN_URL")
+    return tuple(
+        name for name, given in zip(SERVERS, variables, strict=True) if not environ.get(given)
+    )
+
+
+def endpoints(environ: Mapping[str, str], ports: Mapping[str, int]) -> Endpoints:
+    """Work out every address; `ports` holds those of the embedded servers and of the API."""
+
+    def at(name: str, scheme: str, given: str, path: str = "") -> str:
+        return f"{scheme}://{HOST}:{ports[name]}{path}" if name in ports else environ[given]
+
+    queue = at("sqs", "http", "SYNC_QUEUE_URL", "/000000000000/product-sync")
+    return Endpoints(
+        api=f"http://{HOST}:{ports['api']}/api",
+        supply_chain=at("supplyChain", "http", "SUPPLY_CHAIN_URL"),
+        # Asked directly: the server calls itself a replica set, and discovery would only add waits.
+        mongodb=at("mongodb", "mongodb", "MONGODB_URI", "/?directConnection=true"),
+        nats=at("nats", "nats", "NATS_URL"),
+        sqs="/".join(queue.split("/")[:3]),
+        queue=queue,
+        dlq=at("sqs", "http", "SYNC_DLQ_URL", "/000000000000/product-sync-dlq"),
+    )
+
+
+# ---- the processes ----
+
+
+def all_services(
+    environ: Mapping[str, str],
+    run_dir: Path,
+    ports: Mapping[str, int],
+    where: Endpoints,
+    settings: Mapping[str, str],
+) -> dict[str, Service]:
+    """Say how to run everything that the environment leaves to us; `settings` are the roles'."""
+    servers = embedded_servers(environ)
+    return {
+        name: server_service(name, ports[name], run_dir, environ, where) for name in servers
+    } | {role: role_service(role, settings, environ, where) for role in ROLES}
+
+
+def server_service(
+    name: str, port: int, run_dir: Path, environ: Mapping[str, str], where: Endpoints
+) -> Service:
+    """Say how to run one embedded server, and make the folder of its data.
+
+    Raises StackError when its program is not installed.
+    """
+    data = run_dir / "data" / name
+    data.mkdir(parents=True, exist_ok=True)
+    make = {"mongodb": _mongodb, "nats": _nats, "sqs": _sqs, "supplyChain": _supply_chain}[name]
+    return make(str(port), str(data), _environment(environ), where)
+
+
+def role_service(
+    role: str, settings: Mapping[str, str], environ: Mapping[str, str], where: Endpoints
+) -> Service:
+    """Say how to run one of our roles. Only the API can be asked whether it is ready."""
+    command = (sys.executable, "-m", "functions.run", role)
+    ready = (lambda: _http_missing(f"{where.api}/ready")) if role == "api" else None
+    return Service(command, {**_environment(environ), **settings}, ready)
+
+
+def _mongodb(port: str, data: str, environment: dict[str, str], where: Endpoints) -> Service:
+    address = ("--host", HOST, "--port", port, "--storage-path", data)
+    # Without --sync-on-commit an acknowledged write may be lost by SIGKILL.
+    command = (tool("secantusd-py"), *address, "--log-level", "WARNING", "--sync-on-commit")
+    return Service(command, environment, lambda: _mongodb_missing(where.mongodb))
+
+
+def _nats(port: str, data: str, environment: dict[str, str], _: Endpoints) -> Service:
+    command = (tool("nats-server"), "-a", HOST, "-p", port, "-js", "-sd", data)
+    return Service(command, environment, lambda: _nats_missing(int(port)))
+
+
+def _sqs(port: str, data: str, environment: dict[str, str], where: Endpoints) -> Service:
+    settings = {
+        "BIND_HOST": HOST,
+        "GATEWAY_PORT": port,
+        "MINISTACK_HOST": HOST,
+        "SERVICES": "sqs",
+        "PERSIST_STATE": "1",
+        "STATE_DIR": data,
+        "TMPDIR": data,
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "LOG_LEVEL": "WARNING",
+    }
+    health = f"{where.sqs}/_ministack/health"
+    return Service((tool("ministack"),), environment | settings, lambda: _http_missing(health))
+
+
+def _supply_chain(port: str, data: str, environment: dict[str, str], where: Endpoints) -> Service:
+    module = (sys.executable, "-m", "embedded.fake_supply_chain", "--port", port)
+    # The rate it begins with; it keeps a later one itself, see set_failure_rate.
+    command = (*module, "--state", f"{data}/state", "--failure-rate", "0")
+    return Service(command, environment, lambda: _http_missing(f"{where.supply_chain}/health"))
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    local = ",".join(filter(None, [environ.get("NO_PROXY"), HOST, "localhost"]))
+    proxies = {"NO_PROXY": local, "no_proxy": local}
+    return without_settings(environ) | proxies | {"PYTHONUNBUFFERED": "1"}
+
+
+def tool(name: str) -> str:
+    """Find a program of the virtual environment, or else of the PATH. Raises StackError."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise StackError(f"{name} is not installed: python -m pip install -r requirements-dev.txt")
+    return found
+
+
+# ---- is it ready? ----
+
+
+def local_session() -> requests.Session:
+    """Make an HTTP session for 127.0.0.1, which ignores proxies of the environment."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
+
+
+def _http_missing(url: str) -> str | None:
+    try:
+        with local_session() as session:
+            answer = session.get(url, timeout=5)
+    except requests.RequestException as error:
+        return f"{url}: {type(error).__name__}"
+    return None if answer.ok else f"{url} answers {answer.status_code}: {answer.text[:300].strip()}"
+
+
+def _mongodb_missing(uri: str) -> str | None:
+    try:
+        with pymongo.MongoClient[dict[str, object]](uri, serverSelectionTimeoutMS=500) as client:
+            client.admin.command("ping")
+    except PyMongoError as error:
+        return str(error)
+    return None
+
+
+def _nats_missing(port: int) -> str | None:
+    try:
+        with socket.create_connection((HOST, port), timeout=1) as connection:
+            greeting = connection.recv(4096)
+    except OSError as error:
+        return str(error)
+    return None if b'"jetstream":true' in greeting else "no JetStream in its greeting"
+
+
+# ---- what the servers hold from the start ----
+
+
+def sqs_client(endpoint: str) -> SQSClient:
+    """Make a client of the embedded SQS."""
+    return boto3.client(
+        "sqs",
+        endpoint_url=endpoint,
+        region_name=EMBEDDED_AWS["AWS_REGION"],
+        aws_access_key_id=EMBEDDED_AWS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=EMBEDDED_AWS["AWS_SECRET_ACCESS_KEY"],
+        config=Config(connect_timeout=2, read_timeout=10, proxies={}),
+    )
+
+
+def create_queues(endpoint: str, attempts: int) -> None:
+    """Make both queues of the embedded SQS, or give those that exist the wanted attributes.
+
+    `attempts` is the number of receives after which a message becomes a dead letter.
+    """
+    redrive = {
+        "deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:product-sync-dlq",
+        "maxReceiveCount": str(attempts),
+    }
+    fortnight: dict[QueueAttributeNameType, str] = {"MessageRetentionPeriod": str(14 * 24 * 3600)}
+    sync: dict[QueueAttributeNameType, str] = {
+        # Longer than a batch takes; what a killed sync process had in hand is back after it.
+        "VisibilityTimeout": "30",
+        "RedrivePolicy": json.dumps(redrive),
+    }
+    client = sqs_client(endpoint)
+    try:
+        for name, attributes in (
+            ("product-sync-dlq", fortnight),
+            ("product-sync", fortnight | sync),
+        ):
+            url = client.create_queue(QueueName=name)["QueueUrl"]
+            client.set_queue_attributes(QueueUrl=url, Attributes=attributes)
+    except (BotoCoreError, ClientError) as error:
+        raise StackError(f"sqs: cannot make the queues: {error}") from error
+
+
+def set_failure_rate(supply_chain: str, rate: float) -> None:
+    """Change how often the fake supply chain fails; it keeps that over restarts."""
+    with local_session() as session:
+        answer = session.put(f"{supply_chain}/_control", json={"failureRate": rate}, timeout=5)
+    if not answer.ok:
+        raise StackError(f"supplyChain refuses the failure rate {rate}: {answer.text}")

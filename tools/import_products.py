@@ -1,0 +1,631 @@
+"""Load products from a file into the catalog through its API.
+
+    python -m tools.import_products products.ndjson
+    python -m tools.import_products products.csv --api https://catalog.example/api --token "$TOKEN"
+
+NDJSON: one JSON object per line with the writable fields of a product. CSV: UTF-8 (with or without
+a BOM), separated by commas (semicolons are refused), a header row with the columns `name`, `price`,
+`quantity`, `sku`, `description` and any number of `attributes.<key>`, whose values are text; an
+empty cell means that the product has no such field.
+
+API and token come from the flags, else from CATALOG_API and CATALOG_TOKEN, else from the embedded
+stack's `.run/stack.json`. Running the same file again creates nothing twice and so resumes what was
+interrupted: every request's Idempotency-Key is made from its content, and the API repeats its first
+answer. Put corrected lines in a file of their own: a request of which one line was changed is a new
+request, in which products without a `sku` would be created again.
+
+Exit code: 0 all loaded or already there, 1 some lines were refused, 2 wrong usage or the API could
+not be used, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import os
+import random
+import re
+import sys
+import threading
+import time
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+import simplejson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+MAX_ITEMS = 100
+MAX_BYTES = 180_000  # the API takes 200 KB; the rest is room for whoever counts differently
+FORMATS = ("ndjson", "csv")
+STACK_FILE = Path(".run/stack.json")
+_COLUMNS = ("name", "price", "quantity", "sku", "description")
+_NUMBERS = {"price": re.compile(r"-?[0-9]+(\.[0-9]+)?"), "quantity": re.compile(r"-?[0-9]+")}
+_TIMEOUTS = (5, 35)  # connect, read: API Gateway gives up after 29 s
+# 409 for a whole request: our own earlier try, whose answer was lost, may still be at work.
+_PASSING_STATUSES = {408, 409, 425, 429}
+_FIRST_WAIT_SECONDS = 0.5
+_LONGEST_WAIT_SECONDS = 10.0
+_ENVELOPE_BYTES = len('{"items":[]}')
+
+Product = dict[str, Any]
+_Sent = tuple["Batch", Future[list[Product]]]
+
+
+class FileError(Exception):
+    """The file cannot be read at all; the message says why."""
+
+
+class ImportStoppedError(Exception):
+    """The API could not be used; `report` holds what was settled before."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.report = Report()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Refusal:
+    """A line (1 is the first of the file) that was not loaded, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Report:
+    """How many products were settled how, in how many seconds."""
+
+    loaded: int = 0
+    already_there: int = 0
+    refused: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        settled = self.loaded + self.already_there + self.refused
+        return (
+            f"loaded {self.loaded}, already there {self.already_there}, refused {self.refused}, "
+            f"{self.seconds:.1f} s, {settled / max(self.seconds, 0.001):.0f} products/s"
+        )
+
+
+# ---------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A product as the file has it, and the line on which it begins."""
+
+    line: int
+    product: Product
+
+
+def read_records(path: Path, fmt: str) -> Iterator[Record | Refusal]:
+    """Yield each product of the file in order, and a Refusal for each line that is none.
+
+    Raises FileError when the file cannot be read or its CSV header is wrong.
+    """
+    reader = _read_csv if fmt == "csv" else _read_ndjson
+    # Only CSV may have a carriage return inside a record, and only NDJSON ends on nothing but \n.
+    newline = "" if fmt == "csv" else "\n"
+    try:
+        # A wrong byte must cost its own line, not the rest of the file: see _encode.
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline) as lines:
+            yield from reader(lines)
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror}") from error
+
+
+def _read_ndjson(lines: Iterable[str]) -> Iterator[Record | Refusal]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            product = simplejson.loads(line, use_decimal=True)
+        except (ValueError, RecursionError) as error:
+            yield Refusal(number, f"not JSON: {error}")
+            continue
+        if isinstance(product, dict):
+            yield Record(number, product)
+        else:
+            yield Refusal(number, "not a JSON object")
+
+
+def _read_csv(lines: Iterable[str]) -> Iterator[Record | Refusal]:
+    reader = csv.reader(lines, strict=True)
+    header: list[str] | None = None
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Refusal(line, f"not CSV: {error}")
+            continue
+        if not cells:
+            continue
+        if header is None:
+            header = _header(cells, line)
+        else:
+            yield _csv_record(line, header, cells)
+
+
+def _header(cells: list[str], line: int) -> list[str]:
+    header = [cell.strip() for cell in cells]
+    known = f"{', '.join(_COLUMNS)}, attributes.<key>"
+    if len(header) == 1 and ";" in header[0]:
+        raise FileError(f"line {line}: separated by semicolons; use commas")
+    for column in header:
+        attribute = column.startswith("attributes.") and column != "attributes."
+        if column not in _COLUMNS and not attribute:
+            raise FileError(f"line {line}: unknown column {column!r}; columns are {known}")
+    if twice := [column for column, count in Counter(header).items() if count > 1]:
+        raise FileError(f"line {line}: column {twice[0]!r} occurs twice")
+    return header
+
+
+def _csv_record(line: int, header: list[str], cells: list[str]) -> Record | Refusal:
+    if len(cells) != len(header):
+        return Refusal(line, f"not CSV: {len(cells)} cells, but the header has {len(header)}")
+    product: Product = {}
+    for column, cell in zip(header, cells, strict=True):
+        if not cell:
+            continue
+        if column in _NUMBERS:
+            if not _NUMBERS[column].fullmatch(cell.strip()):
+                return Refusal(line, f"{column}: {cell!r} is not a plain number")
+            product[column] = Decimal(cell.strip())
+        elif column.startswith("attributes."):
+            product.setdefault("attributes", {})[column.removeprefix("attributes.")] = cell
+        else:
+            product[column] = cell
+    return Record(line, product)
+
+
+def _with_made_up_prices(records: Iterable[Record | Refusal]) -> Iterator[Record | Refusal]:
+    for record in records:
+        if isinstance(record, Record):
+            record.product.setdefault("price", Decimal(record.line % 9999 + 1) / 100)
+            record.product.setdefault("quantity", record.line % 500)
+        yield record
+
+
+# ---------------------------------------------------------------- batches
+
+
+@dataclass(slots=True)
+class Batch:
+    """What goes in one request: encoded products with their lines, and what was refused nearby."""
+
+    lines: list[int] = field(default_factory=list)
+    items: list[bytes] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    size: int = _ENVELOPE_BYTES
+    key: str = ""
+    last_line: int = 0
+
+    @property
+    def body(self) -> bytes:
+        """The JSON of the request."""
+        return b'{"items":[' + b",".join(self.items) + b"]}"
+
+    def fits(self, item: bytes) -> bool:
+        """Tell whether `item` may be added."""
+        return self.size + len(item) + 1 <= MAX_BYTES
+
+    def add(self, line: int, item: bytes) -> None:
+        """Take one encoded product."""
+        self.lines.append(line)
+        self.items.append(item)
+        self.size += len(item) + 1
+
+
+def batches(records: Iterable[Record | Refusal]) -> Iterator[Batch]:
+    """Cut the records into requests that the API takes, each with its key.
+
+    A batch ends after every 100th record, a bad one included: so correcting a bad line changes the
+    content, and with it the key, of its own batch only.
+    """
+    seen: Counter[str] = Counter()
+    for batch in _cut(records):
+        digest = hashlib.sha256(batch.body).hexdigest()
+        # The same 100 lines a second time are 100 more products, not a repetition.
+        batch.key = f"{digest}-{seen[digest]}" if seen[digest] else digest
+        seen[digest] += 1
+        yield batch
+
+
+def _cut(records: Iterable[Record | Refusal]) -> Iterator[Batch]:
+    batch = Batch()
+    for ordinal, record in enumerate(records, 1):
+        item = _encode(record)
+        if isinstance(item, bytes) and not batch.fits(item):
+            yield batch
+            batch = Batch()
+        if isinstance(item, bytes):
+            batch.add(record.line, item)
+        else:
+            batch.refusals.append(item)
+        batch.last_line = record.line
+        if ordinal % MAX_ITEMS == 0:
+            yield batch
+            batch = Batch()
+    if batch.last_line:
+        yield batch
+
+
+def _encode(record: Record | Refusal) -> bytes | Refusal:
+    if isinstance(record, Refusal):
+        return record
+    text = simplejson.dumps(
+        record.product, use_decimal=True, ensure_ascii=False, separators=(",", ":")
+    )
+    try:
+        item = text.encode()
+    except UnicodeEncodeError:
+        return Refusal(record.line, "not UTF-8: holds bytes or escapes that are no character")
+    if _ENVELOPE_BYTES + len(item) + 1 > MAX_BYTES:
+        return Refusal(
+            record.line, f"too large: {len(item)} bytes, at most {MAX_BYTES} can be sent"
+        )
+    return item
+
+
+# ---------------------------------------------------------------- sending
+
+
+class _BearerAuth(requests.auth.AuthBase):
+    # As an auth object, because requests would let ~/.netrc replace a mere header.
+    def __init__(self, token: str) -> None:
+        self._header = f"Bearer {token.strip()}"
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._header
+        return request
+
+
+class _TryLaterError(Exception):
+    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class Client:
+    """Sends batches; usable by many threads. `patience`: seconds until retrying one is given up."""
+
+    def __init__(self, api: str, token: str, patience: float) -> None:
+        self._url = f"{api.rstrip('/')}/products/batch"
+        self._auth = _BearerAuth(token)
+        self._patience = patience
+        self._sessions = threading.local()
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Make every thread that waits for its next try give up."""
+        self._stopping.set()
+
+    def send(self, batch: Batch) -> list[Product]:
+        """Return the API's result for each item. Raises ImportStoppedError."""
+        if not batch.items:
+            return []
+        began = time.monotonic()
+        tries = 0
+        while True:
+            try:
+                return self._try(batch)
+            except _TryLaterError as error:
+                wait = max(_backoff(tries), error.retry_after)
+                spent = time.monotonic() - began
+                if spent + wait > self._patience or self._stopping.wait(wait):
+                    raise ImportStoppedError(
+                        f"{error}; given up after {spent:.0f} s. Running it again resumes."
+                    ) from error
+                tries += 1
+
+    def _try(self, batch: Batch) -> list[Product]:
+        answer = self._post(batch)
+        if answer.status_code in (401, 403):
+            raise ImportStoppedError(
+                f"{_told(answer)}: the token is not valid or lacks the scope products:write"
+            )
+        if answer.status_code in _PASSING_STATUSES or answer.status_code >= 500:
+            raise _TryLaterError(_told(answer), _retry_after(answer))
+        results = _results(answer, len(batch.items))
+        if later := [result for result in results if _is_passing(result)]:
+            raise _TryLaterError(f"{self._url}: {_reason(later[0])}", _retry_after(answer))
+        return results
+
+    def _post(self, batch: Batch) -> requests.Response:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": batch.key}
+        try:
+            return self._session().post(
+                self._url,
+                data=batch.body,
+                headers=headers,
+                auth=self._auth,
+                timeout=_TIMEOUTS,
+                allow_redirects=False,
+            )
+        except (
+            requests.ConnectionError,
+            requests.Timeout,
+            requests.exceptions.ChunkedEncodingError,
+        ) as error:
+            raise _TryLaterError(f"{self._url}: {error}") from error
+        except requests.RequestException as error:
+            raise ImportStoppedError(f"{self._url}: {error}") from error
+
+    def _session(self) -> requests.Session:
+        # One per thread: requests does not promise that a session can be shared.
+        if not hasattr(self._sessions, "session"):
+            self._sessions.session = requests.Session()
+        session: requests.Session = self._sessions.session
+        return session
+
+
+def _backoff(tries: int) -> float:
+    longest = min(_FIRST_WAIT_SECONDS * 2 ** min(tries, 10), _LONGEST_WAIT_SECONDS)
+    return random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a secret
+
+
+def _retry_after(answer: requests.Response) -> float:
+    """Return the seconds that Retry-After (seconds or an HTTP date) asks for; 0 without one."""
+    value = answer.headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _results(answer: requests.Response, expected: int) -> list[Product]:
+    if answer.status_code != 207:
+        raise ImportStoppedError(f"{_told(answer)}: not what a catalog answers")
+    try:
+        body = simplejson.loads(answer.content, use_decimal=True)
+    except ValueError:
+        body = None
+    results = body.get("items") if isinstance(body, dict) else None
+    if not isinstance(results, list) or len(results) != expected:
+        raise ImportStoppedError(f"{_told(answer)} without one result per product")
+    if not all(isinstance(item, dict) and isinstance(item.get("status"), int) for item in results):
+        raise ImportStoppedError(f"{_told(answer)} with a result that has no status")
+    return results
+
+
+def _told(answer: requests.Response) -> str:
+    try:
+        body = simplejson.loads(answer.content)
+    except ValueError:
+        body = None
+    detail = body.get("detail") or body.get("title") if isinstance(body, dict) else None
+    return f"{answer.url} answered {answer.status_code}" + (f" ({detail})" if detail else "")
+
+
+def _is_passing(result: Product) -> bool:
+    # Here 409 is a sku that exists; repeating the batch repeats the answers of the other items.
+    return bool(result["status"] >= 500 or result["status"] in _PASSING_STATUSES - {409})
+
+
+def _reason(result: Product) -> str:
+    error = result.get("error")
+    problem = error if isinstance(error, dict) else {}
+    fields = [
+        f"{entry.get('field')}: {entry.get('message')}"
+        for entry in problem.get("errors") or []
+        if isinstance(entry, dict)
+    ]
+    told = problem.get("detail") or problem.get("title") or "refused"
+    return f"{result['status']} {told}" + (f" ({'; '.join(fields)})" if fields else "")
+
+
+# ---------------------------------------------------------------- the import
+
+
+def import_file(
+    path: Path,
+    api: str,
+    token: str,
+    *,
+    fmt: str | None = None,
+    made_up_prices: bool = False,
+    patience: float = 120.0,
+    workers: int = 4,
+    on_refusal: Callable[[Refusal], None] = lambda _: None,
+    on_progress: Callable[[float, Report], None] = lambda _share, _report: None,
+) -> Report:
+    """Load the file at `path` into the catalog at `api` (with `/api`) and return what became of it.
+
+    `fmt` is one of FORMATS, by default what the file's name says. `patience`: seconds for which a
+    request is retried. `workers`: requests in flight. The callbacks run in the calling thread:
+    `on_refusal` for each refused line, in order; `on_progress` with the share done, 0 to 1.
+
+    Raises FileError, and ImportStoppedError when the API could not be used.
+    """
+    began = time.monotonic()
+    records = read_records(path, fmt or format_of(path))
+    if made_up_prices:
+        records = _with_made_up_prices(records)
+    client, report, last_line = Client(api, token, patience), Report(), _count_lines(path)
+    try:
+        for batch, results in _send_all(client, batches(records), workers):
+            _settle(batch, results, report, on_refusal)
+            report.seconds = time.monotonic() - began
+            on_progress(batch.last_line / last_line, report)
+    except ImportStoppedError as error:
+        report.seconds = time.monotonic() - began
+        error.report = report
+        raise
+    on_progress(1.0, report)
+    return report
+
+
+def format_of(path: Path) -> str:
+    """Return the format that the name of the file says."""
+    return "csv" if path.suffix.lower() == ".csv" else "ndjson"
+
+
+def _count_lines(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            ends = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror}") from error
+    return ends + 1
+
+
+def _send_all(
+    client: Client, work: Iterable[Batch], workers: int
+) -> Iterator[tuple[Batch, list[Product]]]:
+    """Yield each batch with its results, in order, with `workers` requests in flight."""
+    waiting: deque[_Sent] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for batch in work:
+            waiting.append((batch, pool.submit(client.send, batch)))
+            # A few more than can be in flight, so that one slow request does not idle the others.
+            if len(waiting) >= 2 * workers:
+                yield _oldest(waiting)
+        while waiting:
+            yield _oldest(waiting)
+    finally:
+        client.stop()
+        pool.shutdown(cancel_futures=True)
+
+
+def _oldest(waiting: deque[_Sent]) -> tuple[Batch, list[Product]]:
+    batch, future = waiting.popleft()
+    return batch, future.result()
+
+
+def _settle(
+    batch: Batch, results: list[Product], report: Report, on_refusal: Callable[[Refusal], None]
+) -> None:
+    refusals = list(batch.refusals)
+    for line, result in zip(batch.lines, results, strict=True):
+        if 200 <= result["status"] < 300:
+            report.loaded += 1
+        elif result["status"] == 409:
+            report.already_there += 1
+        else:
+            refusals.append(Refusal(line, _reason(result)))
+    report.refused += len(refusals)
+    for refusal in sorted(refusals):
+        on_refusal(refusal)
+
+
+# ---------------------------------------------------------------- the command
+
+
+class _Progress:
+    """A bar on stderr, redrawn in place on a terminal; else one line per 10 %."""
+
+    _WIDTH = 30
+
+    def __init__(self) -> None:
+        self._tty = sys.stderr.isatty()
+        self._tenth = 0
+
+    def show(self, share: float, report: Report) -> None:
+        if self._tty:
+            bar = ("#" * int(share * self._WIDTH)).ljust(self._WIDTH, ".")
+            end = "\n" if share >= 1 else ""
+            print(f"\r\x1b[K[{bar}] {share:4.0%}  {report}", end=end, file=sys.stderr, flush=True)
+        elif int(share * 10) > self._tenth:
+            self._tenth = int(share * 10)
+            print(f"{self._tenth * 10:3d} %  {report}", file=sys.stderr, flush=True)
+
+    def print(self, text: str) -> None:
+        """Print a line of its own; the bar is redrawn below it by the next `show`."""
+        print(f"\r\x1b[K{text}" if self._tty else text, file=sys.stderr, flush=True)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.import_products",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--api", help="URL of the API, with /api")
+    parser.add_argument("--token", help="bearer token with the scope products:write")
+    parser.add_argument("--format", choices=FORMATS, help="default: by the name of FILE")
+    parser.add_argument(
+        "--made-up-prices",
+        action="store_true",
+        help="where price or quantity is missing, make one from the line number",
+    )
+    parser.add_argument(
+        "--patience", type=float, default=120.0, help="seconds to retry a request (default 120)"
+    )
+    parser.add_argument(
+        "--workers", type=_positive, default=4, help="requests in flight (default 4)"
+    )
+    arguments = parser.parse_args(argv)
+    stack = _stack()
+    arguments.api = arguments.api or os.environ.get("CATALOG_API") or stack.get("api")
+    arguments.token = arguments.token or os.environ.get("CATALOG_TOKEN") or stack.get("token")
+    if not (arguments.api and arguments.token):
+        parser.error("no API or no token: give --api and --token, or start the embedded stack")
+    return arguments
+
+
+def _stack() -> dict[str, str]:
+    try:
+        stack = simplejson.loads(STACK_FILE.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return stack if isinstance(stack, dict) else {}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments, progress = _arguments(argv), _Progress()
+    try:
+        report = import_file(
+            arguments.file,
+            arguments.api,
+            arguments.token,
+            fmt=arguments.format,
+            made_up_prices=arguments.made_up_prices,
+            patience=arguments.patience,
+            workers=arguments.workers,
+            on_refusal=lambda refusal: progress.print(
+                f"{arguments.file}:{refusal.line}: {refusal.reason}"
+            ),
+            on_progress=progress.show,
+        )
+    except FileError as error:
+        progress.print(str(error))
+        return 2
+    except ImportStoppedError as error:
+        progress.print(f"stopped: {error}\nso far: {error.report}")
+        return 2
+    except KeyboardInterrupt:
+        progress.print("interrupted; running it again resumes")
+        return 130
+    print(report)
+    return 1 if report.refused else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
