@@ -12,7 +12,7 @@ from chalice.app import AuthRequest, AuthResponse, AuthRoute, Chalice, Request, 
 
 from chalicelib import errors, exact_json, openapi, telemetry
 from chalicelib.bootstrap import container
-from chalicelib.catalog import ANY_VERSION, Catalog, Origin, Precondition
+from chalicelib.catalog import Catalog, Origin, Precondition
 from chalicelib.models import Json
 from chalicelib.tokens import InvalidTokenError
 
@@ -202,10 +202,7 @@ def entity_tags(name: str, *, strong: bool) -> list[str] | None:
 
 def precondition() -> Precondition:
     """Read If-Match: the versions that may be changed."""
-    tags = entity_tags("if-match", strong=True)
-    if tags is None:
-        return ANY_VERSION
-    return Precondition({int(tag) for tag in tags if tag.isdecimal() and tag.isascii()})
+    return Precondition(entity_tags("if-match", strong=True))
 
 
 def respond(status: int, content: object, **headers: str) -> Response:

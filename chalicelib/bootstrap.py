@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from datetime import timedelta
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pymongo import MongoClient
@@ -18,7 +22,13 @@ from chalicelib.models import now_utc
 from chalicelib.mongo import Document, MongoStore
 from chalicelib.outbox import Outbox
 from chalicelib.reconcile import Reconcile
-from chalicelib.settings import Settings, read_settings
+from chalicelib.settings import (
+    Settings,
+    SettingsError,
+    parse_secrets,
+    read_settings,
+    secret_id,
+)
 from chalicelib.sqs import SqsQueue
 from chalicelib.supply_chain import HttpSupplyChain
 from chalicelib.sync import Sync, SyncPolicy
@@ -36,6 +46,8 @@ MONGODB_SECONDS = 3
 CONNECTIONS = 64
 """Connections to the supply chain that are kept open for the next call."""
 READY_SECONDS = 4.0
+SECRETS_FRESH_SECONDS = 120.0
+"""How long secrets are trusted before Secrets Manager is asked for newer ones."""
 
 
 class Container:
@@ -43,7 +55,16 @@ class Container:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        telemetry.configure(level=settings.log_level, tracing=settings.xray_daemon is not None)
+        self._closing = ExitStack()
+        telemetry.configure(
+            level=settings.log_level,
+            tracing=settings.xray_daemon is not None,
+            namespace=settings.metrics_namespace,
+        )
+
+    def close(self) -> None:
+        """Close what was opened. The container is not to be used any more."""
+        self._closing.close()
 
     # ---- adapters ----
 
@@ -52,17 +73,21 @@ class Container:
         return MongoStore(self._mongo_client, self.settings.mongodb_database)
 
     def _mongo_client(self) -> MongoClient[Document]:
-        return MongoClient(
+        client = MongoClient[Document](
             self.settings.mongodb_uri,
             appname="product-catalog",
             serverSelectionTimeoutMS=MONGODB_SECONDS * 1000,
             connectTimeoutMS=MONGODB_SECONDS * 1000,
             socketTimeoutMS=10_000,
         )
+        self._closing.callback(client.close)
+        return client
 
     @cached_property
     def stream(self) -> JetStream:
-        return JetStream(self.settings.nats_url, self.settings.nats_credentials)
+        stream = JetStream(self.settings.nats_url, self.settings.nats_credentials)
+        self._closing.callback(stream.close)
+        return stream
 
     @cached_property
     def queue(self) -> SqsQueue:
@@ -158,7 +183,75 @@ def _sqs_client() -> SQSClient:
     )
 
 
-@cache
+def _fetch_secrets(name: str) -> str:
+    """Read a secret's current value. Raises SettingsError."""
+    import boto3  # noqa: PLC0415 - as above
+    from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    # Two tries of two seconds: a function that is still serving must not hang for its secrets.
+    patience = Config(connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 2})
+    try:
+        client = boto3.client("secretsmanager", config=patience)
+        text: str = client.get_secret_value(SecretId=name)["SecretString"]
+    except (BotoCoreError, ClientError, KeyError) as error:
+        raise SettingsError(f"CATALOG_SECRET_ID: {name} cannot be read: {error}") from error
+    return text
+
+
+class Containers:
+    """Gives the container of this process; a new one after the secrets have been rotated."""
+
+    def __init__(
+        self,
+        fetch: Callable[[str], str] = _fetch_secrets,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._current: Container | None = None
+        self._retired: list[Container] = []
+        self._look_at = 0.0
+
+    def get(self) -> Container:
+        """Give the container; raises SettingsError if there is none yet and none can be made."""
+        with self._lock:
+            if self._current is None:
+                self._current = Container(self._read())
+                self._look_at = self._clock() + SECRETS_FRESH_SECONDS
+            elif secret_id() is not None and self._clock() >= self._look_at:
+                self._look_at = self._clock() + SECRETS_FRESH_SECONDS
+                self._current = self._renewed(self._current)
+            return self._current
+
+    def _read(self) -> Settings:
+        name = secret_id()
+        return read_settings(secrets=parse_secrets(self._fetch(name)) if name else None)
+
+    def _renewed(self, current: Container) -> Container:
+        # By now, what was in another thread's hands when it was replaced has ended.
+        while self._retired:
+            self._retired.pop().close()
+        try:
+            settings = self._read()
+        except SettingsError as error:
+            # What works goes on working: the old secrets may well be valid.
+            telemetry.log.error("the secrets could not be renewed", reason=str(error))
+            return current
+        if settings == current.settings:
+            return current
+        telemetry.log.info("the secrets have been rotated")
+        self._retired.append(current)
+        return Container(settings)
+
+
+_containers = Containers()
+
+
 def container() -> Container:
-    """Give the one container of this process; raises SettingsError."""
-    return Container(read_settings())
+    """Give the container of this process, its secrets a few minutes old at most.
+
+    Raises SettingsError.
+    """
+    return _containers.get()

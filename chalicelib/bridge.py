@@ -61,6 +61,7 @@ class Bridge:
                 failure = None
             except StreamUnavailableError as error:
                 failure = error
+                telemetry.log.warning("the stream is away", reason=str(error))
                 time.sleep(min(AWAY_SECONDS, left))
         if failure is not None:
             raise failure

@@ -75,7 +75,7 @@ class RedriveRequest(BaseModel):
 class ListRequest(BaseModel):
     """The query parameters of the list."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(default=20, ge=1, le=PAGE_LIMIT)
     cursor: str | None = None
@@ -94,17 +94,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """The versions that the caller accepts to change; None accepts any."""
+    """The versions that the caller accepts to change, as text; None accepts any."""
 
-    versions: Collection[int] | None = None
+    versions: Collection[str] | None = None
 
     def check(self, product: Product) -> None:
         """Raise VersionMismatchError if the product is at none of the versions."""
-        if self.versions is not None and product.version not in self.versions:
+        if self.versions is not None and str(product.version) not in self.versions:
             raise VersionMismatchError(f"the product is at version {product.version}")
-
-
-ANY_VERSION = Precondition()
 
 
 def validated(model: type[Model], body: object) -> Model:

@@ -189,8 +189,16 @@ class JetStream:
     def close(self) -> None:
         """Close the connection and stop the loop's thread, if they were ever made."""
         if "_loop" in self.__dict__:
-            self._run(self._disconnect(), ANSWER_SECONDS)
+            self._run(self._finish(), ANSWER_SECONDS)
             self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _finish(self) -> None:
+        await self._disconnect()
+        # nats-py leaves what waited for messages behind, if the connection was broken.
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -254,6 +262,9 @@ class JetStream:
             name="product-catalog",
             # Reconnecting is decided here, where the caller's patience is known.
             allow_reconnect=False,
+            # nats-py tries the first connect again all the same, by default for two minutes.
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
             connect_timeout=int(CONNECT_SECONDS),
             error_cb=_ignore,
             user_credentials=_credentials(self._credentials),

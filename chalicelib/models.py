@@ -44,8 +44,9 @@ def _number(value: object) -> object:
 
 
 def _plain(value: Decimal) -> Decimal:
-    # 1E+3 and 1000 are one price; written out, it reads as one too.
-    return Decimal(f"{value:f}")
+    # 1E+3 and 1000 are one price; written out, it reads as one too. A zero may have an exponent
+    # of any size.
+    return Decimal(f"{value:f}") if value else Decimal(0)
 
 
 def _attribute_value(value: object) -> object:
@@ -71,7 +72,8 @@ Price = Annotated[
     BeforeValidator(_number),
     Field(gt=0, decimal_places=4, max_digits=34),
     AfterValidator(_plain),
-    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "multipleOf": 0.0001}),
+    # No multipleOf: validators that count in binary fractions refuse 19.99 by it.
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0}),
 ]
 AttributeKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 AttributeValue = Annotated[

@@ -194,7 +194,8 @@ class MongoStore:
                     {"$group": {"_id": "$sync.status", "count": {"$sum": 1}}},
                 ]
             )
-            counts = {SyncStatus(group["_id"]): group["count"] for group in groups}
+            counts = dict.fromkeys(SyncStatus, 0)
+            counts |= {SyncStatus(group["_id"]): group["count"] for group in groups}
             backlog = self._products.count_documents({"outbox.time": _PRESENT})
         oldest = self._find({"sync.behindSince": _PRESENT}, "sync.behindSince", 1, _WITHOUT_BULK)
         return Summary(counts, oldest[0].sync.behind_since if oldest else None, backlog)

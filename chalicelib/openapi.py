@@ -186,7 +186,7 @@ OPERATIONS = (
         _guarded(READ),
         headers=("If-None-Match",),
         answers={200: Product, 304: None},
-        problems=(404,),
+        problems=(404, 422),
     ),
     Operation(
         "PUT",
@@ -215,7 +215,7 @@ OPERATIONS = (
         _guarded(WRITE),
         headers=("If-Match",),
         answers={204: None},
-        problems=(404, 412),
+        problems=(404, 412, 422),
     ),
     Operation(
         "GET",

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from chalicelib.backoff import HIDING_MARGIN_SECONDS, SQS_MAX_HIDING_SECONDS, waits
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 Text = Annotated[str, Field(min_length=1)]
 
-CLOCK_SKEW_SECONDS = 10
+QUEUE_RETENTION_SECONDS = 14 * 24 * 3600
+"""SQS keeps a message no longer."""
+LEASE_SLACK_SECONDS = 15
+"""Looking up the host's name, waiting for a thread, and what two workers' clocks may differ."""
+
+SECRET_NAMES = frozenset(
+    {"MONGODB_URI", "NATS_CREDENTIALS", "CATALOG_JWT_SECRET", "SUPPLY_CHAIN_SIGNING_SECRET"}
+)
+"""The settings that may come from Secrets Manager, in one secret, instead of the environment."""
 
 
 class SettingsError(Exception):
@@ -22,6 +40,18 @@ class SettingsError(Exception):
 
 def _statuses(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _signing_secret(value: str | None) -> str | None:
+    """Check the form of Standard Webhooks: base64, with or without `whsec_` before it."""
+    text = (value or "").removeprefix("whsec_")
+    try:
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        key = b""
+    if value is not None and not key:
+        raise ValueError("must be base64, with or without whsec_ before it")
+    return value
 
 
 class Settings(BaseModel):
@@ -40,7 +70,7 @@ class Settings(BaseModel):
         float, Field(alias="SUPPLY_CHAIN_TIMEOUT_SECONDS", gt=0, le=120)
     ] = 10.0
     supply_chain_signing_secret: Annotated[
-        Text | None, Field(alias="SUPPLY_CHAIN_SIGNING_SECRET")
+        str | None, AfterValidator(_signing_secret), Field(alias="SUPPLY_CHAIN_SIGNING_SECRET")
     ] = None
     supply_chain_reject_statuses: Annotated[
         frozenset[Annotated[int, Field(ge=300, le=599)]],
@@ -48,7 +78,9 @@ class Settings(BaseModel):
         Field(alias="SUPPLY_CHAIN_REJECT_STATUSES"),
     ] = frozenset({413, 422})
     sync_max_attempts: Annotated[int, Field(alias="SYNC_MAX_ATTEMPTS", ge=1, le=1000)] = 18
-    sync_horizon: Annotated[float, Field(alias="SYNC_HORIZON_SECONDS", gt=0)] = 259_200.0
+    sync_horizon: Annotated[
+        float, Field(alias="SYNC_HORIZON_SECONDS", gt=0, le=QUEUE_RETENTION_SECONDS)
+    ] = 259_200.0
     sync_max_wait: Annotated[
         float,
         Field(
@@ -59,7 +91,9 @@ class Settings(BaseModel):
         ),
     ] = 39_600.0
     sync_concurrency: Annotated[int, Field(alias="SYNC_CONCURRENCY", ge=1, le=100)] = 10
-    reconcile_grace: Annotated[float, Field(alias="RECONCILE_GRACE_SECONDS", gt=0)] = 300.0
+    reconcile_grace: Annotated[
+        float, Field(alias="RECONCILE_GRACE_SECONDS", gt=0, le=QUEUE_RETENTION_SECONDS)
+    ] = 300.0
     jwt_secret: Annotated[str | None, Field(alias="CATALOG_JWT_SECRET", min_length=32)] = None
     jwks_url: Annotated[Url | None, Field(alias="CATALOG_JWKS_URL")] = None
     log_level: Annotated[
@@ -67,6 +101,9 @@ class Settings(BaseModel):
     ] = "INFO"
     api_host: Annotated[Text, Field(alias="API_HOST")] = "127.0.0.1"
     api_port: Annotated[int, Field(alias="PORT", ge=1, le=65535)] = 8000
+    metrics_namespace: Annotated[Text, Field(alias="POWERTOOLS_METRICS_NAMESPACE")] = (
+        "ProductCatalog"
+    )
     xray_daemon: Annotated[str | None, Field(alias="AWS_XRAY_DAEMON_ADDRESS")] = None
 
     @model_validator(mode="after")
@@ -84,15 +121,39 @@ class Settings(BaseModel):
     def lease_seconds(self) -> float:
         """How long a worker may call for one product.
 
-        Longer than the longest call: to connect is bounded by the time-out on its own, and a 409
-        is followed by a question. On top, what two workers' clocks may differ.
+        Longer than the longest call: after a 409, the supply chain is asked what it holds.
         """
-        return 4 * self.supply_chain_timeout + CLOCK_SKEW_SECONDS
+        return 2 * self.supply_chain_timeout + LEASE_SLACK_SECONDS
 
 
-def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Read and check the environment; raises SettingsError. An empty variable counts as unset."""
+def secret_id(environment: Mapping[str, str] | None = None) -> str | None:
+    """Give the name or ARN of the secret in Secrets Manager, if there is one."""
     given = os.environ if environment is None else environment
+    return given.get("CATALOG_SECRET_ID") or None
+
+
+def parse_secrets(text: str) -> dict[str, str]:
+    """Read the secret's value, a JSON object of settings. Raises SettingsError."""
+    # Neither the text nor a parser's words about it may get into a log.
+    try:
+        content = json.loads(text)
+    except ValueError:
+        raise SettingsError("the secret CATALOG_SECRET_ID is not JSON") from None
+    if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
+        raise SettingsError("the secret CATALOG_SECRET_ID is not a JSON object of strings")
+    if unknown := sorted(content.keys() - SECRET_NAMES):
+        raise SettingsError(f"the secret CATALOG_SECRET_ID must not hold {', '.join(unknown)}")
+    return content
+
+
+def read_settings(
+    environment: Mapping[str, str] | None = None, secrets: Mapping[str, str] | None = None
+) -> Settings:
+    """Read and check the environment; raises SettingsError. An empty variable counts as unset.
+
+    `secrets` (see `parse_secrets`) win over the environment.
+    """
+    given = {**(os.environ if environment is None else environment), **(secrets or {})}
     try:
         return Settings.model_validate({name: text for name, text in given.items() if text})
     except ValidationError as error:

@@ -166,9 +166,11 @@ class SqsQueue:
                 {"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(part)
             ]
             with _unavailable():
+                # What is not deleted comes back, and is a duplicate then.
                 self._client.delete_message_batch(QueueUrl=url, Entries=entries)
 
     def _set_visibility(self, url: str, messages: Mapping[str, int]) -> None:
+        failed: list[object] = []
         for part in _chunks(list(messages.items()), BATCH):
             entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
                 {"Id": str(index), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
@@ -176,8 +178,9 @@ class SqsQueue:
             ]
             with _unavailable():
                 answer = self._client.change_message_visibility_batch(QueueUrl=url, Entries=entries)
-            if failed := answer.get("Failed"):
-                raise QueueUnavailableError(f"SQS: {len(failed)} not hidden: {failed[0]}")
+            failed += answer.get("Failed", [])
+        if failed:
+            raise QueueUnavailableError(f"SQS: {len(failed)} not hidden: {failed[0]}")
 
 
 def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -10,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from socket import SHUT_RDWR
 from typing import Any
 
 import requests
@@ -18,7 +19,7 @@ from requests.adapters import HTTPAdapter
 from standardwebhooks.webhooks import Webhook
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 from chalicelib import exact_json
 from chalicelib.delivery import Outcome, Verdict, judge
@@ -28,6 +29,9 @@ ANSWER_LIMIT = 65_536
 """Bytes of an answer that are read; more is no use to anybody."""
 ERROR_LIMIT = 300
 """Characters of an answer that go into the history of a product."""
+
+TRACE = re.compile(r"[!-~]{1,500}")
+"""What can be a header's value; whoever published the event wrote this one."""
 
 # requests lets some of what urllib3 and http.client raise through as it is.
 _FAILURES = (requests.RequestException, HTTPError, OSError, ValueError)
@@ -84,7 +88,7 @@ class HttpSupplyChain:
     def _send(self, product: Product, trace: str | None) -> Answer:
         key = f"{product.id}:{product.version}"
         headers = {"Idempotency-Key": key}
-        if trace:
+        if trace and TRACE.fullmatch(trace):
             headers["X-Amzn-Trace-Id"] = trace
         if product.deleted_at is not None:
             headers |= self._signature(key, "")
@@ -122,7 +126,7 @@ class HttpSupplyChain:
         except ValueError:
             return False
         version = held.get("version") if isinstance(held, dict) else None
-        return answer.status == 200 and isinstance(version, int) and version >= product.version
+        return answer.status == 200 and type(version) is int and version >= product.version
 
     def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
@@ -143,8 +147,13 @@ class HttpSupplyChain:
 
 
 def _read(response: requests.Response) -> bytes:
-    # Through iter_content, so that what goes wrong becomes a RequestException.
-    return next(response.iter_content(ANSWER_LIMIT), b"")
+    body = b""
+    # To the end if it is near: only then can the connection serve the next call.
+    for part in response.iter_content(ANSWER_LIMIT):
+        body += part
+        if len(body) >= ANSWER_LIMIT:
+            break
+    return body[:ANSWER_LIMIT]
 
 
 def _request_body(product: Product) -> dict[str, Any]:
@@ -166,67 +175,119 @@ def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
     """Read a Retry-After header (RFC 9110: seconds or a date); None where it says nothing."""
     if value is None:
         return None
-    if value.strip().isdigit():
-        return now + timedelta(seconds=min(int(value), 10**7))
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        # Cut, since int() refuses thousands of digits: months are as good as for ever.
+        return now + timedelta(seconds=min(int(text.lstrip("0")[:8] or 0), 10**7))
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 # ---- a deadline for the whole call ----
 #
-# requests' time-out starts anew with each byte: a server that trickles keeps a call alive for
-# ever. So a timer cuts the connection of the call that runs in this thread.
+# requests' time-out starts anew with each address of the host and with each byte: a server that
+# trickles keeps a call alive for ever. So a timer cuts the connection of the call that runs in a
+# thread, and what comes after its deadline does not count.
 
 
 class _Call:
-    """The call that runs in a thread, and the connection that it has got."""
+    """The call that runs in a thread, and a second handle of the socket that it uses."""
 
-    def __init__(self) -> None:
-        self.connection: HTTPConnection | None = None
-        self.expired = False
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._deadline = time.monotonic() + seconds
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline, 0 from then on."""
+        return max(0.0, self._deadline - time.monotonic())
+
+    def watch(self, sock: socket.socket) -> None:
+        """Have this socket cut at the deadline. Raises TimeoutError after it.
+
+        A handle of its own: http.client lets go of a socket, and TLS wraps one, while it is used.
+        """
+        with self._lock:
+            self._close()
+            if self.left == 0:
+                # Too late to be cut; and nothing is sent after the deadline, since another worker
+                # may have the lease by then.
+                raise TimeoutError("no time left for the call")
+            self._socket = socket.fromfd(sock.fileno(), sock.family, sock.type)
 
     def cut(self) -> None:
-        self.expired = True
-        sock = self.connection.sock if self.connection else None
-        if sock is not None:
-            # It may have been closed a moment ago, which is as good.
-            with suppress(OSError):
-                sock.shutdown(SHUT_RDWR)
+        with self._lock:
+            if self._socket is not None:
+                # The other side may have closed it a moment ago, which is as good.
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
 
 class _Running(threading.local):
-    call: _Call | None = None
+    call: _Call
 
 
 _running = _Running()
 
 
-class _Noted:
-    """Notes with the thread's call which connection it uses."""
+class _Watched(HTTPConnection):
+    """A connection of which the running call knows the socket."""
 
     def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as it is
-        if _running.call is not None and isinstance(self, HTTPConnection):
-            _running.call.connection = self
-        super().request(*args, **kwargs)  # type: ignore[misc]  # of the class it is mixed into
+        if self.sock is not None:
+            _running.call.watch(self.sock)
+        super().request(*args, **kwargs)
+
+    def _new_conn(self) -> socket.socket:
+        """Connect to the first address that answers, with one deadline for all of them."""
+        failure: Exception = OSError("the host has no address")
+        for family, kind, protocol, _, address in _addresses(self):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                # At least something, since 0 would mean not to block.
+                sock.settimeout(_running.call.left or 0.001)
+                sock.connect(address)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _running.call.watch(sock)
+            except OSError as error:
+                sock.close()
+                failure = error
+            else:
+                return sock
+        raise NewConnectionError(self, str(failure)) from failure
 
 
-class _Connection(_Noted, HTTPConnection):
-    pass
+def _addresses(connection: HTTPConnection) -> list[Any]:
+    try:
+        return socket.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise NewConnectionError(connection, str(error)) from error
 
 
-class _TlsConnection(_Noted, HTTPSConnection):
+class _WatchedTls(_Watched, HTTPSConnection):
     pass
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls = _Watched
 
 
 class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+    ConnectionCls = _WatchedTls
 
 
 class _Adapter(HTTPAdapter):
@@ -250,16 +311,20 @@ def _session(connections: int) -> requests.Session:
 @contextmanager
 def _cut_off_after(seconds: float) -> Iterator[None]:
     """Cut this thread's call off when the time is up; raises requests.Timeout then."""
-    call = _running.call = _Call()
+    call = _running.call = _Call(seconds)
     timer = threading.Timer(seconds, call.cut)
     timer.daemon = True
     timer.start()
+    failure: Exception | None = None
     try:
         yield
     except _FAILURES as error:
-        if call.expired:
-            raise requests.Timeout(f"cut off after {seconds:g} s") from error
-        raise
+        failure = error
     finally:
         timer.cancel()
-        _running.call = None
+        call.end()
+    # A cut can look like the regular end of an answer, or of its headers.
+    if call.left == 0:
+        raise requests.Timeout(f"cut off after {seconds:g} s") from failure
+    if failure is not None:
+        raise failure

@@ -41,12 +41,17 @@ LOST_RACE = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class SyncPolicy:
-    """How attempts are spread and guarded. `lease` must outlive the longest call."""
+    """How attempts are spread and guarded.
+
+    `lease` must outlive the longest call that begins `start_within` of the claim, plus what the
+    clocks of two workers may differ.
+    """
 
     schedule: Schedule
     lease: timedelta
     grace: timedelta
     concurrency: int
+    start_within: timedelta = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +165,23 @@ class Sync:
         results: list[SyncResult] = []
         fates: dict[str, Disposition] = {}
         for call, outcome in zip(calls, outcomes, strict=True):
+            if outcome is None:
+                fates[call.message.id] = SendAgain(call.claim.until)
+                continue
             result, fates[call.message.id] = self._conclude(call, outcome, now)
             results.append(result)
             _report(call, outcome, result, now)
         with telemetry.segment("record"):
             self._store.record(results)
+        # Where nothing was recorded since the version has moved on, it was delivered all the same.
         self._outbox.relay([result.event for result in results if result.event is not None])
         return fates
 
-    def _attempt(self, call: Call) -> Outcome:
+    def _attempt(self, call: Call) -> Outcome | None:
+        """Call, unless this worker was held up so long that its lease could end in mid-call."""
+        if self._clock() > call.claim.now + self._policy.start_within:
+            telemetry.log.warning("too late for the lease", product_id=call.claim.product.id)
+            return None
         return self._supply_chain.deliver(call.claim.product, call.doorbell.trace)
 
     def _conclude(

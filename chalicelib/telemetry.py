@@ -21,13 +21,18 @@ _SERVICE = "product-catalog"
 
 log = Logger(service=_SERVICE)
 _tracing = False
+_namespace = NAMESPACE
 
 
-def configure(*, level: str, tracing: bool) -> None:
-    """Set the log level; `tracing` says whether there is an X-Ray daemon to send segments to."""
-    global _tracing  # noqa: PLW0603 - one process, one telemetry
+def configure(*, level: str, tracing: bool, namespace: str = NAMESPACE) -> None:
+    """Set the log level; `tracing` says whether there is an X-Ray daemon to send segments to.
+
+    `namespace` is that of the metrics: two deployments in one account need two.
+    """
+    global _tracing, _namespace  # noqa: PLW0603 - one process, one telemetry
     log.setLevel(level)
     _tracing = tracing
+    _namespace = namespace
 
 
 def count(**metrics: int) -> None:
@@ -49,7 +54,7 @@ def _emit(unit: MetricUnit, metrics: dict[str, float] | dict[str, int]) -> None:
     if not metrics:
         return
     # One object per line rather than Powertools' shared one: requests run in parallel threads.
-    line = EphemeralMetrics(namespace=NAMESPACE, service=_SERVICE)
+    line = EphemeralMetrics(namespace=_namespace, service=_SERVICE)
     for name, value in metrics.items():
         line.add_metric(name, unit, value)
     # In one write, newline included: the lines of parallel threads must not run into each other.

@@ -25,8 +25,9 @@ class TokenVerifier:
 
     def __init__(self, secret: str | None, jwks_url: str | None) -> None:
         self._secret = secret
-        # The client fetches at the first token, and keeps the keys for five minutes.
-        self._jwks = jwt.PyJWKClient(jwks_url, cache_keys=True, timeout=5) if jwks_url else None
+        # The client fetches at the first token, and keeps the set of keys for five minutes; a
+        # cache of single keys would keep one that was withdrawn for ever.
+        self._jwks = jwt.PyJWKClient(jwks_url, cache_keys=False, timeout=5) if jwks_url else None
 
     def verify(self, authorization: str) -> Caller:
         """Read an Authorization header's value. Raises InvalidTokenError.
@@ -55,7 +56,16 @@ class TokenVerifier:
         required: Options = {"require": ["exp"]}
         if algorithm == "HS256" and self._secret is not None:
             return jwt.decode(token, self._secret, algorithms=["HS256"], options=required)
-        if algorithm in {"RS256", "ES256"} and self._jwks is not None:
-            key = self._jwks.get_signing_key_from_jwt(token)
+        if algorithm in ("RS256", "ES256") and self._jwks is not None:
+            key = _signing_key(self._jwks, token)
             return jwt.decode(token, key, algorithms=["RS256", "ES256"], options=required)
         raise jwt.InvalidAlgorithmError(f"the algorithm {algorithm} is not accepted here")
+
+
+def _signing_key(keys: jwt.PyJWKClient, token: str) -> jwt.PyJWK:
+    try:
+        keys.get_jwk_set()
+    except (jwt.PyJWTError, OSError, ValueError) as error:
+        # No keys, whatever the reason: that is the provider's fault, not the token's.
+        raise jwt.PyJWKClientConnectionError(f"no keys from the provider: {error}") from error
+    return keys.get_signing_key_from_jwt(token)

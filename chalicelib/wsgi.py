@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from chalice.app import Chalice
 from chalice.config import Config
@@ -46,7 +47,11 @@ class Gateway:
         return [body]
 
     def _answer(self, environ: Environ) -> dict[str, Any]:
-        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        method = environ["REQUEST_METHOD"]
+        path = quote(environ.get("PATH_INFO", ""), encoding="latin-1")
+        if not path.endswith("//"):
+            # As API Gateway does.
+            path = path.removesuffix("/")
         if not self._exists(method, path):
             return _problem(404, "no-such-route", f"no such route: {method} {path}")
         body = _read_body(environ)
@@ -70,7 +75,7 @@ class Gateway:
         return answer
 
     def _exists(self, method: str, path: str) -> bool:
-        if not path.startswith(f"{BASE}/"):
+        if not path.startswith(f"{BASE}/") or "//" in path:
             return False
         try:
             route = self._matcher.match_route(path.removeprefix(BASE)).route
