@@ -1,0 +1,68 @@
+"""In CI a test that was skipped was not run: the session fails and names it.
+
+A reason that starts with "allowed in CI:" is an exception that somebody decided on.
+
+And SIGTERM ends a session like Ctrl-C, so that fixtures stop the processes that they started.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+ALLOWED = "allowed in CI:"
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    # (path, line, "Skipped: reason") for a skip; other shapes belong to other outcomes.
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    return str(report.longrepr)
+
+
+class _SkipGuard:
+    def __init__(self) -> None:
+        self.skipped: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        # An expected failure is reported as skipped too, though it did run.
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self._note(report.nodeid, _reason(report))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self._note(report.nodeid, _reason(report))
+
+    def _note(self, name: str, reason: str) -> None:
+        if not reason.startswith(ALLOWED):
+            self.skipped[name] = reason
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        if self.skipped and session.exitstatus in (
+            pytest.ExitCode.OK,
+            pytest.ExitCode.NO_TESTS_COLLECTED,
+        ):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        return (yield)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self.skipped:
+            return
+        terminalreporter.section("skipped in CI: the run fails", red=True)
+        for name, reason in self.skipped.items():
+            terminalreporter.write_line(f"{name}: {reason}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Guard against skips where CI=true is set; let SIGTERM and a closed terminal end in order."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    if os.environ.get("CI") == "true":
+        config.pluginmanager.register(_SkipGuard())

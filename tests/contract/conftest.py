@@ -1,0 +1,243 @@
+"""The real servers, once per session, and each port as its fake and as its adapter."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import uuid
+from typing import TYPE_CHECKING
+
+import boto3
+import nats
+import pytest
+from botocore.config import Config
+from nats.js.errors import NotFoundError
+from pymongo import MongoClient
+
+from chalicelib.jetstream import STREAM, JetStream
+from chalicelib.models import now_utc
+from chalicelib.mongo import Document, MongoStore
+from chalicelib.sqs import SqsQueue
+from embedded.processes import free_port
+from embedded.services import EMBEDDED_AWS, Endpoints, endpoints, server_service
+from embedded.stack import Stack, State
+from tests.fakes import FakeQueue, FakeStore, FakeStream
+from tests.support import stack_environment, stopped_for_sure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mypy_boto3_sqs import SQSClient
+
+    from chalicelib.ports import Store
+
+MAX_RECEIVES = 3
+NOWHERE = "127.0.0.1:9"
+"""The discard port: nothing listens there."""
+
+
+class Servers:
+    """Some servers of the embedded stack, without the rest of it."""
+
+    def __init__(self, run_dir: Path, names: tuple[str, ...]) -> None:
+        environ = stack_environment(os.environ, {"SUPPLY_CHAIN_URL": f"http://{NOWHERE}"})
+        ports: dict[str, int] = {"api": 0}
+        for name in ("mongodb", "nats", "sqs"):
+            ports[name] = free_port(ports.values())
+        self.where: Endpoints = endpoints(environ, ports)
+        self.stack = Stack(run_dir, environ, say=lambda _: None)
+        self._state = State(ports=ports)
+        self._services = {
+            name: server_service(name, ports[name], run_dir, environ, self.where) for name in names
+        }
+
+    def start(self) -> None:
+        """Start what does not run; returns when it answers."""
+        self.stack._forget_the_dead(self._state)
+        self.stack._start(self._state, self._services, self._services)
+
+    @contextlib.contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """Let a server neither answer nor end for a while."""
+        pid = self._state.processes[name].pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
+    """Where MongoDB, NATS and SQS are; their data is in a temporary folder."""
+    started = Servers(tmp_path_factory.mktemp("servers"), ("mongodb", "nats", "sqs"))
+    with stopped_for_sure(started.stack):
+        started.start()
+        yield started.where
+
+
+@pytest.fixture
+def own_nats(tmp_path: Path) -> Iterator[Servers]:
+    """A NATS server that a test may kill and start again."""
+    started = Servers(tmp_path, ("nats",))
+    with stopped_for_sure(started.stack):
+        started.start()
+        yield started
+
+
+# ---- the store ----
+
+
+@pytest.fixture
+def mongo_store(servers: Endpoints) -> Iterator[MongoStore]:
+    """The adapter, on a database of its own."""
+    with MongoClient[Document](servers.mongodb) as client:
+        name = f"test-{uuid.uuid4().hex}"
+        yield MongoStore(lambda: client, name)
+        client.drop_database(name)
+
+
+@pytest.fixture(params=["fake", "real"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """The store, empty."""
+    if request.param == "fake":
+        return FakeStore()
+    real: Store = request.getfixturevalue("mongo_store")
+    return real
+
+
+@pytest.fixture(params=["fake", "real"])
+def store_away(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A store that cannot be reached."""
+    if request.param == "fake":
+        fake = FakeStore()
+        fake.away = True
+        yield fake
+    else:
+        uri = f"mongodb://{NOWHERE}/?directConnection=true"
+        with MongoClient[Document](uri, serverSelectionTimeoutMS=0) as client:
+            yield MongoStore(lambda: client, "test")
+
+
+# ---- the stream ----
+
+Stream = FakeStream | JetStream
+
+
+async def _on_nats(url: str, subject: str | None, data: bytes) -> None:
+    client = await nats.connect(url)
+    try:
+        stream = client.jetstream()
+        if subject is None:
+            await stream.delete_stream(STREAM)
+        else:
+            await stream.publish(subject, data)
+    except NotFoundError:
+        assert subject is None, "there is no stream"
+    finally:
+        await client.close()
+
+
+@pytest.fixture
+def open_stream(servers: Endpoints) -> Iterator[Callable[..., JetStream]]:
+    """Open JetStream adapters on the real server, whose stream is not there yet."""
+    asyncio.run(_on_nats(servers.nats, None, b""))
+    opened: list[JetStream] = []
+
+    def open_one(url: str = servers.nats, **options: str) -> JetStream:
+        opened.append(JetStream(url, **options))
+        return opened[-1]
+
+    yield open_one
+    for stream in opened:
+        stream.close()
+
+
+class StreamKit:
+    """A stream, another consumer of the same stream, and a publisher that is none of ours."""
+
+    def __init__(
+        self, stream: Stream, another: Callable[[], Stream], add: Callable[[str, bytes], object]
+    ) -> None:
+        self.stream = stream
+        self.another = another
+        self.add = add
+
+
+@pytest.fixture(params=["fake", "real"])
+def kit(request: pytest.FixtureRequest) -> StreamKit:
+    """The stream, empty."""
+    if request.param == "fake":
+        fake = FakeStream(now_utc)
+        return StreamKit(fake, fake.another_consumer, fake.add)
+    servers: Endpoints = request.getfixturevalue("servers")
+    open_one: Callable[..., JetStream] = request.getfixturevalue("open_stream")
+    return StreamKit(
+        open_one(),
+        lambda: open_one(durable="other"),
+        lambda subject, data: asyncio.run(_on_nats(servers.nats, subject, data)),
+    )
+
+
+# ---- the queue ----
+
+
+def sqs_client(endpoint: str) -> SQSClient:
+    """A client that gives up quickly."""
+    return boto3.client(
+        "sqs",
+        endpoint_url=endpoint,
+        region_name=EMBEDDED_AWS["AWS_REGION"],
+        aws_access_key_id=EMBEDDED_AWS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=EMBEDDED_AWS["AWS_SECRET_ACCESS_KEY"],
+        config=Config(connect_timeout=1, read_timeout=10, retries={"total_max_attempts": 1}),
+    )
+
+
+class SqsKit:
+    """A pair of queues of its own on an SQS, and the adapter on it."""
+
+    def __init__(self, client: SQSClient) -> None:
+        self.client = client
+        name = f"test-{uuid.uuid4().hex}"
+        self.dlq_url = client.create_queue(QueueName=f"{name}-dlq")["QueueUrl"]
+        attributes = client.get_queue_attributes(QueueUrl=self.dlq_url, AttributeNames=["QueueArn"])
+        redrive = {
+            "deadLetterTargetArn": attributes["Attributes"]["QueueArn"],
+            "maxReceiveCount": MAX_RECEIVES,
+        }
+        self.queue_url = client.create_queue(
+            QueueName=name,
+            Attributes={"RedrivePolicy": json.dumps(redrive), "VisibilityTimeout": "60"},
+        )["QueueUrl"]
+        self.queue = SqsQueue(lambda: client, self.queue_url, self.dlq_url)
+
+
+@pytest.fixture
+def sqs(servers: Endpoints) -> SqsKit:
+    """The adapter on the real server."""
+    return SqsKit(sqs_client(servers.sqs))
+
+
+@pytest.fixture(params=["fake", "real"])
+def queue(request: pytest.FixtureRequest) -> FakeQueue | SqsQueue:
+    """The queue and its dead-letter queue, empty; three receives, and a message is dead."""
+    if request.param == "fake":
+        return FakeQueue(now_utc, max_receive_count=MAX_RECEIVES)
+    kit: SqsKit = request.getfixturevalue("sqs")
+    return kit.queue
+
+
+@pytest.fixture(params=["fake", "real"])
+def queue_away(request: pytest.FixtureRequest) -> FakeQueue | SqsQueue:
+    """A queue that cannot be reached."""
+    if request.param == "fake":
+        fake = FakeQueue(now_utc)
+        fake.away = True
+        return fake
+    url = f"http://{NOWHERE}/000000000000/product-sync"
+    return SqsQueue(lambda: sqs_client(f"http://{NOWHERE}"), url, f"{url}-dlq")

@@ -1,0 +1,34 @@
+"""One embedded stack for all end-to-end tests of a session, with short waits."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from embedded.stack import Stack
+from tests.support import RunningStack, stack_environment, stopped_for_sure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SETTINGS = {
+    "SYNC_HORIZON_SECONDS": "30",
+    "SYNC_MAX_WAIT_SECONDS": "5",
+    "RECONCILE_GRACE_SECONDS": "2",
+    "SUPPLY_CHAIN_TIMEOUT_SECONDS": "1",
+}
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """A running stack of its own: beside a developer's, whose settings it does not see.
+
+    Tests share it, so each makes products of its own and leaves the settings as they were. Its
+    logs stay in pytest's temporary folder.
+    """
+    run_dir = tmp_path_factory.mktemp("stack")
+    own = Stack(run_dir, stack_environment(os.environ, SETTINGS))
+    with stopped_for_sure(own):
+        yield RunningStack(own)

@@ -1,0 +1,117 @@
+"""Secrets from Secrets Manager: read once per process, rotation noticed, old ones kept if need be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from chalicelib.bootstrap import SECRETS_FRESH_SECONDS, Containers
+from chalicelib.settings import SettingsError, parse_secrets, read_settings
+
+ENVIRONMENT = {
+    "NATS_URL": "nats://127.0.0.1:1",
+    "SYNC_QUEUE_URL": "http://127.0.0.1:1/q",
+    "SYNC_DLQ_URL": "http://127.0.0.1:1/d",
+    "SUPPLY_CHAIN_URL": "http://127.0.0.1:1",
+}
+SECRETS = {"MONGODB_URI": "mongodb://one", "CATALOG_JWT_SECRET": "s" * 32}
+
+
+class Vault:
+    """Stands for Secrets Manager, and for the clock."""
+
+    def __init__(self) -> None:
+        self.text = json.dumps(SECRETS)
+        self.error: SettingsError | None = None
+        self.reads: list[str] = []
+        self.now = 0.0
+
+    def fetch(self, name: str) -> str:
+        self.reads.append(name)
+        if self.error:
+            raise self.error
+        return self.text
+
+    def clock(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault()
+
+
+@pytest.fixture
+def containers(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> Iterator[Containers]:
+    for name, text in {**ENVIRONMENT, "CATALOG_SECRET_ID": "catalog/settings"}.items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.delenv("MONGODB_URI", raising=False)
+    yield (made := Containers(vault.fetch, vault.clock))
+    made.get().close()
+
+
+def test_secrets_are_read_once(vault: Vault, containers: Containers) -> None:
+    first = containers.get()
+    assert containers.get() is first
+    assert first.settings.mongodb_uri == "mongodb://one"
+    assert vault.reads == ["catalog/settings"]
+
+
+def test_a_rotation_is_noticed_and_makes_a_new_container(
+    vault: Vault, containers: Containers
+) -> None:
+    first = containers.get()
+    vault.text = json.dumps({**SECRETS, "MONGODB_URI": "mongodb://two"})
+    vault.now = SECRETS_FRESH_SECONDS - 1
+    assert containers.get() is first
+    vault.now = SECRETS_FRESH_SECONDS
+    assert containers.get().settings.mongodb_uri == "mongodb://two"
+
+
+def test_without_a_rotation_the_container_stays(vault: Vault, containers: Containers) -> None:
+    first = containers.get()
+    vault.now = SECRETS_FRESH_SECONDS
+    assert containers.get() is first
+    assert len(vault.reads) == 2
+
+
+@pytest.mark.parametrize("text", ["{", '{"MONGODB_URI": "wrong"}', "[]"])
+def test_secrets_that_cannot_be_used_leave_the_old_ones(
+    text: str, vault: Vault, containers: Containers
+) -> None:
+    first = containers.get()
+    vault.text, vault.now = text, SECRETS_FRESH_SECONDS
+    assert containers.get() is first
+
+
+def test_secrets_manager_being_away_leaves_the_old_ones(
+    vault: Vault, containers: Containers
+) -> None:
+    first = containers.get()
+    vault.error, vault.now = SettingsError("away"), SECRETS_FRESH_SECONDS
+    assert containers.get() is first
+    # It is asked again only when the secrets would be due again.
+    containers.get()
+    assert len(vault.reads) == 2
+
+
+def test_no_secrets_at_first_is_an_error(vault: Vault, containers: Containers) -> None:
+    vault.error = SettingsError("CATALOG_SECRET_ID: cannot be read")
+    with pytest.raises(SettingsError, match="CATALOG_SECRET_ID"):
+        containers.get()
+    vault.error = None
+
+
+def test_secrets_win_over_the_environment() -> None:
+    settings = read_settings({**ENVIRONMENT, "MONGODB_URI": "mongodb://old"}, SECRETS)
+    assert settings.mongodb_uri == "mongodb://one"
+
+
+@pytest.mark.parametrize("text", ["secret", '["secret"]', '{"MONGODB_URI": 1}', '{"secret": ""}'])
+def test_what_is_wrong_with_a_secret_is_told_without_its_value(text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_secrets(text)
+    assert "CATALOG_SECRET_ID" in str(caught.value)
+    assert caught.value.__cause__ is None

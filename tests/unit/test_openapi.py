@@ -1,0 +1,255 @@
+"""The document: valid, complete, true to what is answered; the page needs nothing from outside."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import pytest
+import simplejson
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # ships no types
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+import app as api
+from chalicelib import openapi
+from chalicelib.openapi import ADMIN, READ, WRITE
+from tests.fakes import a_product
+from tests.http import Answer, WsgiClient
+
+if TYPE_CHECKING:
+    from tests.support import Json
+    from tests.unit.conftest import World
+
+DOCUMENT: Json = simplejson.loads(openapi.document())
+ANVIL = {"name": "Anvil", "price": Decimal("12.50"), "quantity": 7}
+OPERATIONS = [
+    (method.upper(), path, described)
+    for path, item in DOCUMENT["paths"].items()
+    for method, described in item.items()
+]
+
+
+def test_the_document_is_valid_openapi() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_every_route_is_in_the_document_and_the_other_way_round() -> None:
+    routes = {(method, path) for path, methods in api.app.routes.items() for method in methods}
+    assert {(method, path) for method, path, _ in OPERATIONS} == routes
+
+
+def test_an_operation_needs_a_token_exactly_where_its_route_has_the_authorizer() -> None:
+    for method, path, described in OPERATIONS:
+        guarded = api.app.routes[path][method].authorizer is not None
+        assert ("security" in described) == guarded, (method, path)
+        assert {"401", "403"} <= described["responses"].keys() if guarded else True
+
+
+def test_every_scope_is_named_where_it_is_needed() -> None:
+    for operation in openapi.OPERATIONS:
+        described = DOCUMENT["paths"][operation.path][operation.method.lower()]
+        named = {
+            scope for scope in (READ, WRITE, ADMIN) if scope in described.get("description", "")
+        }
+        assert named == operation.scopes
+
+
+def test_every_id_of_an_operation_is_its_own() -> None:
+    ids = [described["operationId"] for _, _, described in OPERATIONS]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_parameter_of_a_path_is_described() -> None:
+    for _, path, described in OPERATIONS:
+        named = [item["name"] for item in described["parameters"] if item["in"] == "path"]
+        assert named == re.findall(r"{(\w+)}", path)
+
+
+def test_the_document_is_served_as_it_is(world: World) -> None:
+    answer = WsgiClient(world.gateway).get("/openapi.json")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    assert answer.text == openapi.document()
+
+
+# ---- is it true? ----
+
+
+def check(method: str, template: str, answer: Answer) -> None:
+    """See that the status is described, and that the body fits its schema."""
+    responses = DOCUMENT["paths"][template][method.lower()]["responses"]
+    assert str(answer.status) in responses, f"{method} {template}: {answer.status} is not described"
+    described = responses[str(answer.status)]
+    kind = answer.headers.get("Content-Type", "").partition(";")[0]
+    if "content" not in described:
+        return
+    assert kind in described["content"]
+    schema = described["content"][kind]["schema"]
+    plain = simplejson.loads(answer.text)
+    Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(plain)
+
+
+def check_all(client: WsgiClient) -> None:
+    """Check everything that was asked and answered."""
+    for method, path, answer in client.answers:
+        raw = re.sub(r"/products/(?!batch)[^/]+", "/products/{product_id}", path.partition("?")[0])
+        check(method, raw, answer)
+
+
+def test_answers_of_success_fit_their_schemas(world: World) -> None:
+    client = world.client
+    full = {**ANVIL, "sku": "S", "description": "d", "attributes": {"a": 1, "b": True, "c": "x"}}
+    path = f"/products/{client.post('/products', full).json()['id']}"
+    client.post("/products/batch", {"items": [ANVIL, {"price": 0}]})
+    client.get("/products?limit=2")
+    client.get(path)
+    client.get(path, If_None_Match="*")
+    client.put(path, ANVIL)
+    client.patch(path, {"quantity": 1})
+    client.get(f"{path}/sync")
+    client.post(f"{path}/sync")
+    client.get("/sync")
+    client.post("/sync/redrive")
+    client.delete(path)
+    client.get("/health")
+    client.get("/ready")
+    client.get("/openapi.json")
+    client.get("/docs")
+    assert {answer.status for _, _, answer in client.answers} == {200, 201, 202, 204, 207, 304}
+    check_all(client)
+
+
+def test_a_history_fits_its_schema(world: World) -> None:
+    product = a_product()
+    world.store.products[product.id] = product
+    world.supply_chain.answers[product.id] = [None]
+    world.queue.send(f'{{"productId": "{product.id}", "version": 0}}')
+    world.parts.sync.handle(world.queue.receive())
+    answer = world.client.get(f"/products/{product.id}/sync")
+    assert answer.json()["history"][0]["statusCode"] is None
+    check_all(world.client)
+
+
+def test_problems_fit_their_schema(world: World) -> None:
+    client = world.client
+    client.post("/products", "{")
+    client.post("/products", {"price": 0})
+    client.post("/products", b" " * 300_000)
+    client.post("/products", {**ANVIL, "sku": "S"})
+    client.post("/products", {**ANVIL, "sku": "S"})
+    client.get("/products?limit=0")
+    client.get("/products/0")
+    path = f"/products/{client.post('/products', ANVIL).json()['id']}"
+    client.put(path, ANVIL, If_Match='"9"')
+    client.post("/sync/redrive", {"status": "pending"})
+    for scopes in ((READ,), (WRITE,), ()):
+        other = world.client_with(*scopes)
+        other.post("/sync/redrive")
+        client.answers += other.answers
+    client.answers.append(("GET", "/products", WsgiClient(world.gateway).get("/products")))
+    world.store.away = True
+    client.get("/products")
+    client.get("/ready")
+    statuses = {answer.status for _, _, answer in client.answers if answer.status >= 400}
+    assert statuses == {400, 401, 403, 404, 409, 412, 413, 422, 503}
+    check_all(client)
+
+
+@pytest.mark.parametrize(
+    ("method", "header"), [("GET", "If_None_Match"), ("PUT", "If_Match"), ("DELETE", "If_Match")]
+)
+def test_the_answer_to_a_malformed_entity_tag_is_described(
+    world: World, method: str, header: str
+) -> None:
+    path = f"/products/{world.client.post('/products', ANVIL).json()['id']}"
+    body = ANVIL if method == "PUT" else None
+    world.client.request(method, path, body, {header.replace("_", "-"): "rubbish"})
+    check_all(world.client)
+
+
+@pytest.mark.parametrize("path", ["/products", "/products/batch", "/sync/redrive"])
+def test_every_way_to_read_a_body_is_described(path: str) -> None:
+    assert {"400", "413", "422"} <= DOCUMENT["paths"][path]["post"]["responses"].keys()
+
+
+@pytest.mark.parametrize("price", ["19.99", "0.0001", "0.07", "1.1", "4.35", "1234567.8901"])
+def test_a_validator_with_binary_fractions_accepts_a_good_price(price: str) -> None:
+    schema = DOCUMENT["components"]["schemas"]["ProductFields"]
+    product = {"name": "x", "price": float(price), "quantity": 1}
+    Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(product)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": ""},
+        {"name": "x" * 201},
+        {"price": 0},
+        {"price": "1"},
+        {"quantity": -1},
+        {"quantity": 1.5},
+        {"sku": ""},
+        {"attributes": {"a": {}}},
+        {"attributes": {"": 1}},
+        {"id": "x"},
+        {"more": 1},
+    ],
+)
+def test_what_the_api_refuses_the_schema_refuses_too(world: World, change: Json) -> None:
+    schema = DOCUMENT["components"]["schemas"]["ProductFields"]
+    product = {"name": "x", "price": 1, "quantity": 1, **change}
+    validator = Draft202012Validator({**schema, "components": DOCUMENT["components"]})
+    assert world.client.post("/products", product).status == 422
+    assert not validator.is_valid(product)
+
+
+# ---- the page ----
+
+
+class Loads(HTMLParser):
+    """What a browser would fetch for a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[tuple[str, str]] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            names = {"src", "href", "srcset", "data", "action", "poster", "background"}
+            if name in names and not (value or "").startswith(("data:", "#")):
+                self.fetched.append((tag, value or ""))
+
+
+def test_the_page_is_one_file_that_fetches_nothing(world: World) -> None:
+    answer = WsgiClient(world.gateway).get("/docs")
+    page = Loads()
+    page.feed(answer.text)
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert page.fetched == []
+    assert {"script", "style"} <= set(page.tags)
+    assert {"link", "iframe", "img", "object", "embed", "base"}.isdisjoint(page.tags)
+
+
+def test_the_styles_of_the_page_fetch_nothing() -> None:
+    styles = "".join(re.findall(r"<style>(.*?)</style>", openapi.docs_page(), re.DOTALL))
+    urls = re.findall(r"url\(\s*['\"]?([^)'\"]*)", styles)
+    assert styles
+    assert "@import" not in styles
+    assert [url for url in urls if not url.startswith(("data:", "#"))] == []
+
+
+def test_the_page_holds_the_document() -> None:
+    page = openapi.docs_page()
+    inside = page[page.index("spec: ") + len("spec: ") :]
+    document, _ = simplejson.JSONDecoder().raw_decode(inside)
+    assert document == DOCUMENT
+
+
+def test_the_page_has_as_many_scripts_as_it_closes() -> None:
+    # "</" within the document would end its script early.
+    page = Loads()
+    page.feed(openapi.docs_page())
+    assert page.tags.count("script") == openapi.docs_page().count("</script>") == 2

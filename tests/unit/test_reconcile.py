@@ -1,0 +1,281 @@
+"""What heals everything that was lost on the way, on fakes."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib.errors import StoreUnavailableError
+from chalicelib.models import Doorbell, SyncState, SyncStatus
+from chalicelib.reconcile import PAGE, RELAY_AFTER, ROUNDS, Reconciled
+from tests.fakes import GRACE, START, Pipeline, a_product
+
+IN_TIME = GRACE / timedelta(seconds=1)
+
+
+@pytest.fixture
+def pipeline() -> Pipeline:
+    """Reconcile and its fakes."""
+    return Pipeline()
+
+
+def put(pipeline: Pipeline, number: int = 1, **changes: Any) -> list[str]:  # noqa: ANN401 - of Product
+    """Store products as a crashed writer leaves them; their ids."""
+    products = [a_product(**changes) for _ in range(number)]
+    pipeline.store.insert([(product, None) for product in products])
+    return [product.id for product in products]
+
+
+def overdue(pipeline: Pipeline, number: int = 1) -> list[str]:
+    return put(pipeline, number, outbox=(), sync=SyncState(behind_since=START, overdue_at=START))
+
+
+def rung_for(pipeline: Pipeline) -> list[str]:
+    return [json.loads(message.body)["productId"] for message in pipeline.queue.messages]
+
+
+# ---- outboxes ----
+
+
+def test_an_event_that_its_writer_left_behind_is_published(pipeline: Pipeline) -> None:
+    put(pipeline)
+    pipeline.clock.advance(RELAY_AFTER.total_seconds() + 1)
+
+    assert pipeline.reconcile.run().relayed == 1
+    assert len(pipeline.stream.log) == 1
+    assert pipeline.store.summary().outbox_backlog == 0
+
+
+def test_an_event_that_is_just_written_is_left_to_its_writer(pipeline: Pipeline) -> None:
+    put(pipeline)
+    pipeline.clock.advance(RELAY_AFTER.total_seconds())
+
+    assert pipeline.reconcile.run().relayed == 0
+
+
+def test_all_outboxes_are_relayed_page_by_page(pipeline: Pipeline) -> None:
+    put(pipeline, 2 * PAGE + 1)
+    pipeline.clock.advance(60)
+
+    assert pipeline.reconcile.run().relayed == 2 * PAGE + 1
+
+
+def test_one_run_relays_a_bounded_number(pipeline: Pipeline) -> None:
+    put(pipeline, ROUNDS * PAGE + 1)
+    pipeline.clock.advance(60)
+
+    assert pipeline.reconcile.run().relayed == ROUNDS * PAGE
+    assert pipeline.reconcile.run().relayed == 1
+
+
+def test_relaying_stops_when_the_stream_is_away_and_the_rest_is_done(pipeline: Pipeline) -> None:
+    put(pipeline, 2 * PAGE)
+    (late,) = overdue(pipeline)
+    pipeline.stream.away = True
+    pipeline.clock.advance(60)
+    pages = []
+    left_behind = pipeline.store.left_behind
+    pipeline.store.left_behind = lambda *args: pages.append(args) or left_behind(*args)  # type: ignore[method-assign, func-returns-value]
+
+    assert pipeline.reconcile.run().relayed == 0
+    assert len(pages) == 1
+    assert rung_for(pipeline) == [late]
+
+
+# ---- overdue products ----
+
+
+def test_the_queue_is_rung_for_an_overdue_product(pipeline: Pipeline) -> None:
+    (product_id,) = overdue(pipeline)
+
+    assert pipeline.reconcile.run().rung == 1
+    assert [message.body for message in pipeline.queue.messages] == [
+        Doorbell(product_id, 0).to_json()
+    ]
+
+
+def test_a_product_that_is_not_overdue_is_not_rung_for(pipeline: Pipeline) -> None:
+    pipeline.create()
+    pipeline.clock.advance(IN_TIME - 1)
+
+    assert pipeline.reconcile.run().rung == 0
+
+
+def test_a_product_whose_message_was_lost_is_delivered_after_all(pipeline: Pipeline) -> None:
+    product_id = pipeline.create()
+    pipeline.bridge_once()
+    pipeline.queue.messages.clear()
+    pipeline.clock.advance(IN_TIME)
+
+    pipeline.reconcile.run()
+    pipeline.sync_once()
+
+    assert pipeline.product(product_id).sync.status is SyncStatus.DELIVERED
+
+
+def test_a_product_that_was_just_rung_for_is_not_rung_for_again(pipeline: Pipeline) -> None:
+    overdue(pipeline)
+
+    pipeline.reconcile.run()
+
+    assert pipeline.reconcile.run().rung == 0
+
+
+def test_the_time_between_rings_doubles(pipeline: Pipeline) -> None:
+    (product_id,) = overdue(pipeline)
+    waits = []
+    for _ in range(5):
+        rung_at = pipeline.clock()
+        pipeline.reconcile.run()
+        due = pipeline.product(product_id).sync.overdue_at
+        assert due is not None
+        waits.append((due - rung_at) / GRACE)
+        pipeline.clock.now = due
+
+    assert waits == [1, 1, 2, 4, 8]
+    assert len(pipeline.queue.messages) == 5
+
+
+def test_all_overdue_products_are_rung_for_page_by_page(pipeline: Pipeline) -> None:
+    ids = overdue(pipeline, 2 * PAGE + 1)
+
+    assert pipeline.reconcile.run().rung == len(ids)
+    assert sorted(rung_for(pipeline)) == sorted(ids)
+
+
+def test_a_ring_that_the_queue_refuses_is_rung_again_in_the_next_run(pipeline: Pipeline) -> None:
+    accepted, refused = overdue(pipeline, 2)
+    pipeline.queue.refused = {refused}
+
+    assert pipeline.reconcile.run().rung == 1
+    pipeline.queue.refused = set()
+    assert pipeline.reconcile.run().rung == 1
+    assert rung_for(pipeline) == [accepted, refused]
+
+
+def test_a_stuck_product_is_not_rung_for(pipeline: Pipeline) -> None:
+    product_id = pipeline.create()
+    pipeline.supply_chain.answers[product_id] = [422]
+    pipeline.pass_on()
+    pipeline.clock.advance(IN_TIME * 100)
+
+    assert pipeline.reconcile.run().rung == 0
+
+
+# ---- dead letters ----
+
+
+def dead_letter(pipeline: Pipeline, sync: SyncState, **changes: Any) -> str:  # noqa: ANN401 - of Product
+    """A product with a dead letter for its version 0; its id."""
+    (product_id,) = put(pipeline, sync=sync, outbox=(), **changes)
+    pipeline.queue.bury([(Doorbell(product_id, 0).to_json(), "reason")])
+    return product_id
+
+
+def test_a_dead_letter_of_a_delivered_product_is_removed(pipeline: Pipeline) -> None:
+    dead_letter(pipeline, SyncState(SyncStatus.DELIVERED))
+
+    assert pipeline.reconcile.run().settled == 1
+    assert pipeline.queue.dead == []
+
+
+def test_a_dead_letter_of_a_version_that_was_replaced_is_removed(pipeline: Pipeline) -> None:
+    dead_letter(pipeline, SyncState(), version=1)
+
+    assert pipeline.reconcile.run().settled == 1
+    assert pipeline.queue.dead == []
+
+
+def test_a_dead_letter_of_a_product_that_is_gone_is_removed(pipeline: Pipeline) -> None:
+    product_id = dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED))
+    del pipeline.store.products[product_id]
+
+    assert pipeline.reconcile.run().settled == 1
+
+
+@pytest.mark.parametrize("status", [SyncStatus.EXHAUSTED, SyncStatus.REJECTED])
+def test_a_dead_letter_of_a_stuck_product_stays_and_can_be_seen(
+    pipeline: Pipeline, status: SyncStatus
+) -> None:
+    dead_letter(pipeline, SyncState(status))
+
+    assert pipeline.reconcile.run().settled == 0
+    assert len(pipeline.queue.dead_letters(10)) == 1
+
+
+def test_a_poison_message_stays_dead_and_can_be_seen(pipeline: Pipeline) -> None:
+    pipeline.queue.bury([("no doorbell", "not JSON")])
+
+    assert pipeline.reconcile.run().settled == 0
+    assert len(pipeline.queue.dead_letters(10)) == 1
+
+
+def test_of_several_dead_letters_each_is_judged_on_its_own(pipeline: Pipeline) -> None:
+    dead_letter(pipeline, SyncState(SyncStatus.DELIVERED))
+    stuck = dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED))
+    pipeline.queue.bury([("poison", "reason")])
+
+    pipeline.reconcile.run()
+
+    assert [letter.product_id for letter in pipeline.queue.dead_letters(10)] == [stuck, None]
+
+
+# ---- tombstones, and what is away ----
+
+
+def test_a_deletion_that_is_confirmed_and_published_is_forgotten(pipeline: Pipeline) -> None:
+    (product_id,) = put(
+        pipeline, outbox=(), deleted_at=START, version=1, sync=SyncState(SyncStatus.DELIVERED)
+    )
+
+    assert pipeline.reconcile.run().dropped == 1
+    assert product_id not in pipeline.store.products
+
+
+def test_a_run_with_nothing_to_do_does_nothing(pipeline: Pipeline) -> None:
+    assert pipeline.reconcile.run() == Reconciled(0, 0, 0, 0)
+
+
+def test_a_queue_that_is_away_does_not_keep_the_rest_from_being_done(pipeline: Pipeline) -> None:
+    overdue(pipeline)
+    put(pipeline)
+    put(pipeline, outbox=(), deleted_at=START, version=1, sync=SyncState(SyncStatus.DELIVERED))
+    pipeline.queue.away = True
+    pipeline.clock.advance(60)
+
+    assert pipeline.reconcile.run() == Reconciled(relayed=1, rung=0, settled=0, dropped=1)
+
+
+def test_dead_letters_that_are_away_do_not_keep_the_rest_from_being_done(
+    pipeline: Pipeline,
+) -> None:
+    overdue(pipeline)
+    pipeline.queue.broken = {"dead_letters"}
+
+    assert pipeline.reconcile.run().rung == 1
+
+
+def test_a_store_that_is_away_is_an_error(pipeline: Pipeline) -> None:
+    pipeline.store.away = True
+
+    with pytest.raises(StoreUnavailableError):
+        pipeline.reconcile.run()
+
+
+def test_the_backlogs_are_gauged(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    overdue(pipeline)
+    put(pipeline, sync=SyncState(SyncStatus.EXHAUSTED, behind_since=START))
+    pipeline.stream.away = True
+    pipeline.clock.advance(90)
+
+    pipeline.reconcile.run()
+
+    gauges: dict[str, Any] = {}
+    for line in capsys.readouterr().out.splitlines():
+        gauges |= json.loads(line) if "_aws" in line else {}
+    assert gauges["oldest_undelivered_seconds"] == [90.0]
+    assert gauges["outbox_backlog"] == [1.0]
+    assert (gauges["products_exhausted"], gauges["products_delivered"]) == ([1.0], [0.0])

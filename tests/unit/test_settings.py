@@ -1,0 +1,340 @@
+"""The environment: every setting's default, its reading, and what is refused, by name."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chalicelib.bootstrap import Container
+from chalicelib.settings import (
+    Settings,
+    SettingsError,
+    parse_secrets,
+    read_settings,
+    secret_id,
+)
+from tests.unit.conftest import ENVIRONMENT, SECRET
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ATTRIBUTES = {
+    "MONGODB_URI": "mongodb_uri",
+    "MONGODB_DATABASE": "mongodb_database",
+    "NATS_URL": "nats_url",
+    "NATS_CREDENTIALS": "nats_credentials",
+    "SYNC_QUEUE_URL": "sync_queue_url",
+    "SYNC_DLQ_URL": "sync_dlq_url",
+    "SUPPLY_CHAIN_URL": "supply_chain_url",
+    "SUPPLY_CHAIN_TIMEOUT_SECONDS": "supply_chain_timeout",
+    "SUPPLY_CHAIN_SIGNING_SECRET": "supply_chain_signing_secret",
+    "SUPPLY_CHAIN_REJECT_STATUSES": "supply_chain_reject_statuses",
+    "SYNC_MAX_ATTEMPTS": "sync_max_attempts",
+    "SYNC_HORIZON_SECONDS": "sync_horizon",
+    "SYNC_MAX_WAIT_SECONDS": "sync_max_wait",
+    "SYNC_CONCURRENCY": "sync_concurrency",
+    "RECONCILE_GRACE_SECONDS": "reconcile_grace",
+    "CATALOG_JWT_SECRET": "jwt_secret",
+    "CATALOG_JWKS_URL": "jwks_url",
+    "LOG_LEVEL": "log_level",
+    "API_HOST": "api_host",
+    "PORT": "api_port",
+    "AWS_XRAY_DAEMON_ADDRESS": "xray_daemon",
+    "POWERTOOLS_METRICS_NAMESPACE": "metrics_namespace",
+}
+DEFAULTS: dict[str, object] = {
+    "MONGODB_DATABASE": "catalog",
+    "NATS_CREDENTIALS": None,
+    "SUPPLY_CHAIN_TIMEOUT_SECONDS": 10.0,
+    "SUPPLY_CHAIN_SIGNING_SECRET": None,
+    "SUPPLY_CHAIN_REJECT_STATUSES": {413, 422},
+    "SYNC_MAX_ATTEMPTS": 18,
+    "SYNC_HORIZON_SECONDS": 259_200.0,
+    "SYNC_MAX_WAIT_SECONDS": 39_600.0,
+    "SYNC_CONCURRENCY": 10,
+    "RECONCILE_GRACE_SECONDS": 300.0,
+    "CATALOG_JWKS_URL": None,
+    "LOG_LEVEL": "INFO",
+    "API_HOST": "127.0.0.1",
+    "PORT": 8000,
+    "AWS_XRAY_DAEMON_ADDRESS": None,
+    "POWERTOOLS_METRICS_NAMESPACE": "ProductCatalog",
+}
+REQUIRED = ["MONGODB_URI", "NATS_URL", "SYNC_QUEUE_URL", "SYNC_DLQ_URL", "SUPPLY_CHAIN_URL"]
+CANARY = "hunter2-do-not-tell"
+
+
+def read(**changes: str) -> Settings:
+    return read_settings({**ENVIRONMENT, **changes})
+
+
+def value_of(name: str, settings: Settings) -> Any:  # noqa: ANN401 - any setting
+    return getattr(settings, ATTRIBUTES[name])
+
+
+def refused(environment: Mapping[str, str]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(environment)
+    return str(caught.value)
+
+
+def test_every_setting_is_in_these_tests() -> None:
+    aliases = {field.alias: name for name, field in Settings.model_fields.items()}
+    assert aliases == ATTRIBUTES
+    assert {*DEFAULTS, *REQUIRED, "CATALOG_JWT_SECRET"} == ATTRIBUTES.keys()
+
+
+@pytest.mark.parametrize(("name", "default"), DEFAULTS.items())
+def test_an_optional_setting_has_its_default(name: str, default: object) -> None:
+    assert value_of(name, read()) == default
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_an_empty_variable_counts_as_unset(name: str) -> None:
+    assert read(**{name: ""}) == read()
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_required_setting_that_is_missing_is_named(name: str, value: str | None) -> None:
+    rest = {key: text for key, text in ENVIRONMENT.items() if key != name}
+    message = refused(rest if value is None else {**rest, name: value})
+    assert message.startswith(f"{name}: ")
+    assert ";" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("MONGODB_URI", "mongodb+srv://u:p@host/x?w=1", "mongodb+srv://u:p@host/x?w=1"),
+        ("MONGODB_DATABASE", "other", "other"),
+        ("NATS_URL", "tls://a:4222,tls://b:4222", "tls://a:4222,tls://b:4222"),
+        ("NATS_URL", "wss://host", "wss://host"),
+        ("NATS_CREDENTIALS", "/etc/nats.creds", "/etc/nats.creds"),
+        ("SYNC_QUEUE_URL", "https://sqs/1/q", "https://sqs/1/q"),
+        ("SYNC_DLQ_URL", "https://sqs/1/d", "https://sqs/1/d"),
+        ("SUPPLY_CHAIN_URL", "https://chain/v1", "https://chain/v1"),
+        ("SUPPLY_CHAIN_TIMEOUT_SECONDS", "0.5", 0.5),
+        ("SUPPLY_CHAIN_TIMEOUT_SECONDS", "120", 120.0),
+        ("SUPPLY_CHAIN_SIGNING_SECRET", "whsec_c2VjcmV0", "whsec_c2VjcmV0"),
+        ("SUPPLY_CHAIN_SIGNING_SECRET", "c2VjcmV0", "c2VjcmV0"),
+        # The library does without padding, and so do its key generators.
+        ("SUPPLY_CHAIN_SIGNING_SECRET", "whsec_YWJjZA", "whsec_YWJjZA"),
+        ("SUPPLY_CHAIN_REJECT_STATUSES", "400", {400}),
+        ("SUPPLY_CHAIN_REJECT_STATUSES", " 400, 409 ,599", {400, 409, 599}),
+        ("SYNC_MAX_ATTEMPTS", "8", 8),
+        ("SYNC_HORIZON_SECONDS", "20.5", 20.5),
+        ("SYNC_MAX_WAIT_SECONDS", "43140", 43_140.0),
+        ("SYNC_CONCURRENCY", "100", 100),
+        ("RECONCILE_GRACE_SECONDS", "0.5", 0.5),
+        ("CATALOG_JWT_SECRET", "y" * 32, "y" * 32),
+        ("CATALOG_JWKS_URL", "https://idp/keys", "https://idp/keys"),
+        ("LOG_LEVEL", "DEBUG", "DEBUG"),
+        ("LOG_LEVEL", "CRITICAL", "CRITICAL"),
+        ("API_HOST", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - only read, never bound
+        ("PORT", "65535", 65_535),
+        ("AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:2000", "127.0.0.1:2000"),
+        ("POWERTOOLS_METRICS_NAMESPACE", "Staging", "Staging"),
+    ],
+)
+def test_a_setting_is_read(name: str, text: str, value: object) -> None:
+    # A short horizon needs no long waits: eight attempts fit into the others' defaults too.
+    more = {"SYNC_HORIZON_SECONDS": "1000"} if name == "SYNC_MAX_ATTEMPTS" else {}
+    assert value_of(name, read(**{**more, name: text})) == value
+
+
+WRONG = [
+    ("MONGODB_URI", "http://host"),
+    ("MONGODB_URI", "host:27017"),
+    ("NATS_URL", "http://host"),
+    ("SYNC_QUEUE_URL", "product-sync"),
+    ("SYNC_QUEUE_URL", "ftp://host/q"),
+    ("SYNC_DLQ_URL", "https://a b"),
+    ("SUPPLY_CHAIN_URL", "https://"),
+    ("SUPPLY_CHAIN_URL", "https://host\n"),
+    ("SUPPLY_CHAIN_TIMEOUT_SECONDS", "soon"),
+    ("SUPPLY_CHAIN_TIMEOUT_SECONDS", "0"),
+    ("SUPPLY_CHAIN_TIMEOUT_SECONDS", "-1"),
+    ("SUPPLY_CHAIN_TIMEOUT_SECONDS", "121"),
+    ("SUPPLY_CHAIN_TIMEOUT_SECONDS", "nan"),
+    ("SUPPLY_CHAIN_TIMEOUT_SECONDS", "inf"),
+    ("SUPPLY_CHAIN_REJECT_STATUSES", "422;413"),
+    ("SUPPLY_CHAIN_REJECT_STATUSES", "422,"),
+    ("SUPPLY_CHAIN_REJECT_STATUSES", "200"),
+    ("SUPPLY_CHAIN_REJECT_STATUSES", "600"),
+    ("SYNC_MAX_ATTEMPTS", "0"),
+    ("SYNC_MAX_ATTEMPTS", "1001"),
+    ("SYNC_MAX_ATTEMPTS", "18.5"),
+    ("SYNC_HORIZON_SECONDS", "0"),
+    ("SYNC_HORIZON_SECONDS", "three days"),
+    ("SYNC_HORIZON_SECONDS", "nan"),
+    ("SYNC_MAX_WAIT_SECONDS", "0"),
+    # SQS could not hide a message that long.
+    ("SYNC_MAX_WAIT_SECONDS", "43200"),
+    ("SYNC_CONCURRENCY", "0"),
+    ("SYNC_CONCURRENCY", "101"),
+    ("RECONCILE_GRACE_SECONDS", "0"),
+    ("RECONCILE_GRACE_SECONDS", "five minutes"),
+    ("CATALOG_JWT_SECRET", "x" * 31),
+    ("CATALOG_JWKS_URL", "file:///etc/passwd"),
+    ("LOG_LEVEL", "LOUD"),
+    ("LOG_LEVEL", "info"),
+    ("PORT", "0"),
+    ("PORT", "65536"),
+    ("PORT", "http"),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), WRONG)
+def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, text: str) -> None:
+    assert refused({**ENVIRONMENT, name: text}).startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("RECONCILE_GRACE_SECONDS", "inf"),
+        ("RECONCILE_GRACE_SECONDS", "1e300"),
+        ("SYNC_HORIZON_SECONDS", "inf"),
+        ("SYNC_HORIZON_SECONDS", "1e300"),
+    ],
+)
+def test_a_duration_that_no_clock_can_add_is_refused(name: str, text: str) -> None:
+    assert name in refused({**ENVIRONMENT, "SYNC_MAX_ATTEMPTS": "1", name: text})
+
+
+@pytest.mark.parametrize("secret", ["whsec_", "whsec_a", "!!", "\u00e9\u00e9\u00e9\u00e9"])
+def test_a_signing_secret_that_cannot_sign_is_refused(secret: str) -> None:
+    message = refused({**ENVIRONMENT, "SUPPLY_CHAIN_SIGNING_SECRET": secret})
+    assert message.startswith("SUPPLY_CHAIN_SIGNING_SECRET")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("MONGODB_URI", f"mongo://user:{CANARY}@host"),
+        ("NATS_URL", f"http://user:{CANARY}@host"),
+        ("SUPPLY_CHAIN_URL", f"user:{CANARY}@host"),
+        ("SUPPLY_CHAIN_SIGNING_SECRET", f"{CANARY}\u00e9"),
+        ("CATALOG_JWT_SECRET", CANARY),
+        ("PORT", CANARY),
+        ("SUPPLY_CHAIN_REJECT_STATUSES", CANARY),
+        ("LOG_LEVEL", CANARY),
+    ],
+)
+def test_a_refusal_does_not_tell_the_value(name: str, text: str) -> None:
+    assert CANARY not in refused({**ENVIRONMENT, name: text})
+
+
+def test_a_refusal_does_not_show_other_settings_on_its_chain() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(PORT="0", SUPPLY_CHAIN_SIGNING_SECRET=CANARY)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_all_faults_are_told_at_once() -> None:
+    message = refused({**ENVIRONMENT, "PORT": "0", "LOG_LEVEL": "LOUD"})
+    assert "PORT: " in message
+    assert "LOG_LEVEL: " in message
+
+
+def test_waits_that_cannot_span_the_horizon_are_refused() -> None:
+    message = refused({**ENVIRONMENT, "SYNC_MAX_WAIT_SECONDS": "600"})
+    names = ("SYNC_MAX_ATTEMPTS", "SYNC_HORIZON_SECONDS", "SYNC_MAX_WAIT_SECONDS")
+    assert all(name in message for name in names)
+
+
+def test_a_way_to_check_tokens_is_required() -> None:
+    message = refused({**ENVIRONMENT, "CATALOG_JWT_SECRET": ""})
+    assert "CATALOG_JWT_SECRET" in message
+    assert "CATALOG_JWKS_URL" in message
+
+
+def test_keys_of_an_identity_provider_are_enough() -> None:
+    settings = read(CATALOG_JWT_SECRET="", CATALOG_JWKS_URL="https://idp/keys")
+    assert settings.jwt_secret is None
+
+
+def test_other_variables_do_not_matter() -> None:
+    assert read(HOME="/", jwt_secret="x", port="1") == read()
+
+
+@pytest.mark.parametrize("timeout", ["0.1", "10", "120"])
+def test_a_lease_outlives_the_longest_call(timeout: str) -> None:
+    settings = read(SUPPLY_CHAIN_TIMEOUT_SECONDS=timeout)
+    # The upsert and the question after a conflict; then the result is to be written.
+    assert settings.lease_seconds >= 2 * settings.supply_chain_timeout + 10
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        read().api_port = 1  # type: ignore[misc]  # that is what is tested
+
+
+def test_without_an_argument_the_process_environment_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ATTRIBUTES:
+        monkeypatch.delenv(name, raising=False)
+    for name, text in {**ENVIRONMENT, "PORT": "8123"}.items():
+        monkeypatch.setenv(name, text)
+    assert (read_settings().api_port, read_settings().jwt_secret) == (8123, SECRET)
+
+
+# ---- secrets ----
+
+
+def test_a_secret_wins_over_the_environment() -> None:
+    settings = read_settings(ENVIRONMENT, secrets={"CATALOG_JWT_SECRET": "z" * 32})
+    assert settings.jwt_secret == "z" * 32
+
+
+def test_a_required_setting_may_come_from_the_secrets() -> None:
+    rest = {name: text for name, text in ENVIRONMENT.items() if name != "MONGODB_URI"}
+    settings = read_settings(rest, secrets={"MONGODB_URI": "mongodb://secret"})
+    assert settings.mongodb_uri == "mongodb://secret"
+
+
+def test_a_wrong_secret_is_named_and_not_told() -> None:
+    with pytest.raises(SettingsError, match=r"^CATALOG_JWT_SECRET: ") as caught:
+        read_settings(ENVIRONMENT, secrets={"CATALOG_JWT_SECRET": CANARY})
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "name"), [("prod/catalog", "prod/catalog"), ("", None)])
+def test_the_name_of_the_secret_is_a_variable(text: str, name: str | None) -> None:
+    assert secret_id({"CATALOG_SECRET_ID": text}) == name
+    assert secret_id({}) is None
+
+
+def test_the_secret_is_a_json_object_of_settings() -> None:
+    assert parse_secrets('{"NATS_CREDENTIALS": "x"}') == {"NATS_CREDENTIALS": "x"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CANARY,
+        f'"{CANARY}"',
+        f'["{CANARY}"]',
+        f'{{"MONGODB_URI": "{CANARY}", "NATS_CREDENTIALS": 5}}',
+        f'{{"PORT": "{CANARY}"}}',
+        f'{{"MONGODB_URI": "{CANARY}"',
+        "",
+    ],
+)
+def test_a_secret_of_another_form_is_refused_and_not_told(text: str) -> None:
+    with pytest.raises(SettingsError, match="CATALOG_SECRET_ID") as caught:
+        parse_secrets(text)
+    assert CANARY not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_what_is_accepted_makes_a_container() -> None:
+    parts = Container(read(SUPPLY_CHAIN_SIGNING_SECRET="whsec_c2VjcmV0"))
+    made = [parts.supply_chain, parts.tokens, parts.sync, parts.bridge, parts.reconcile]
+    assert all(part is not None for part in made)
+    assert math.isclose(parts.settings.reconcile_grace, 300)

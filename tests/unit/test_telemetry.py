@@ -1,0 +1,219 @@
+"""Logs, metrics and traces: what comes out on stdout, and what does not."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import simplejson
+
+from chalicelib import telemetry
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterator
+
+    from tests.support import Json
+
+
+class Recorder:
+    """X-Ray's recorder, as far as it is used."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    @contextmanager
+    def in_subsegment(self, name: str) -> Iterator[None]:
+        self.events.append(f"begin {name}")
+        try:
+            yield
+        finally:
+            self.events.append(f"end {name}")
+
+
+@pytest.fixture(autouse=True)
+def _as_by_default() -> Iterator[None]:
+    yield
+    telemetry.configure(level="INFO", tracing=False)
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    made = Recorder()
+    monkeypatch.setattr("aws_xray_sdk.core.xray_recorder", made)
+    return made
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> list[Json]:
+    return [simplejson.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+# ---- metrics ----
+
+
+def test_a_metric_is_one_line_in_the_embedded_metric_format(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = time.time() * 1000
+    telemetry.count(delivered=3, failed=1)
+    (line,) = printed(capsys)
+    described = line["_aws"]
+    assert before - 1 <= described["Timestamp"] <= time.time() * 1000
+    assert described["CloudWatchMetrics"] == [
+        {
+            "Namespace": "ProductCatalog",
+            "Dimensions": [["service"]],
+            "Metrics": [
+                {"Name": "delivered", "Unit": "Count"},
+                {"Name": "failed", "Unit": "Count"},
+            ],
+        }
+    ]
+    assert (line["service"], line["delivered"], line["failed"]) == ("product-catalog", [3], [1])
+
+
+def test_a_counter_of_zero_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.count(delivered=0, failed=2)
+    (line,) = printed(capsys)
+    assert "delivered" not in line
+    assert [metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]] == [
+        "failed"
+    ]
+
+
+def test_nothing_is_printed_for_no_metric(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.count()
+    telemetry.count(delivered=0)
+    telemetry.gauge()
+    telemetry.measure_seconds()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_level_of_zero_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.gauge(outbox_backlog=0)
+    (line,) = printed(capsys)
+    assert line["outbox_backlog"] == [0]
+
+
+def test_a_duration_is_in_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.measure_seconds(delivery_lag=1.25)
+    (line,) = printed(capsys)
+    assert line["delivery_lag"] == [1.25]
+    assert line["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [
+        {"Name": "delivery_lag", "Unit": "Seconds"}
+    ]
+
+
+def test_the_namespace_is_a_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.configure(level="INFO", tracing=False, namespace="Staging")
+    telemetry.count(delivered=1)
+    (line,) = printed(capsys)
+    assert line["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Staging"
+
+
+def test_a_metric_does_not_carry_over_into_the_next_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    telemetry.count(delivered=1)
+    telemetry.count(failed=1)
+    assert ["delivered" in line for line in printed(capsys)] == [True, False]
+
+
+def test_the_lines_of_parallel_threads_do_not_mix(capsys: pytest.CaptureFixture[str]) -> None:
+    def count(name: str) -> None:
+        for number in range(1, 51):
+            telemetry.count(**{name: number})
+
+    threads = [threading.Thread(target=count, args=(f"metric_{n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = printed(capsys)
+    assert len(lines) == 400
+    for line in lines:
+        assert len(line["_aws"]["CloudWatchMetrics"][0]["Metrics"]) == 1
+
+
+# ---- logs ----
+
+
+def test_a_log_line_is_json_with_the_given_fields(log_stream: io.StringIO) -> None:
+    telemetry.configure(level="INFO", tracing=False)
+    telemetry.log.info("attempt", product_id="p-1", version=3, seconds=0.25)
+    line = simplejson.loads(log_stream.getvalue())
+    expected = {
+        "level": "INFO",
+        "message": "attempt",
+        "service": "product-catalog",
+        "product_id": "p-1",
+        "version": 3,
+        "seconds": 0.25,
+    }
+    assert expected.items() <= line.items()
+
+
+def test_a_field_of_one_line_is_not_in_the_next(log_stream: io.StringIO) -> None:
+    telemetry.configure(level="INFO", tracing=False)
+    telemetry.log.info("one", product_id="p-1")
+    telemetry.log.info("two")
+    assert "product_id" not in simplejson.loads(log_stream.getvalue().splitlines()[1])
+
+
+def test_an_exception_is_logged_with_its_trace(log_stream: io.StringIO) -> None:
+    telemetry.configure(level="INFO", tracing=False)
+    try:
+        int("kaboom")
+    except ValueError:
+        telemetry.log.exception("unexpected error")
+    (line,) = map(simplejson.loads, log_stream.getvalue().splitlines())
+    assert line["exception_name"] == "ValueError"
+    assert "kaboom" in line["exception"]
+
+
+@pytest.mark.parametrize(("level", "expected"), [("WARNING", 1), ("DEBUG", 3), ("CRITICAL", 0)])
+def test_the_level_is_a_setting(log_stream: io.StringIO, level: str, expected: int) -> None:
+    telemetry.configure(level=level, tracing=False)
+    telemetry.log.debug("a")
+    telemetry.log.info("b")
+    telemetry.log.warning("c")
+    assert len(log_stream.getvalue().splitlines()) == expected
+
+
+# ---- traces ----
+
+
+def test_without_xray_a_segment_is_nothing(recorder: Recorder) -> None:
+    telemetry.configure(level="INFO", tracing=False)
+    with telemetry.segment("claim"):
+        recorder.events.append("work")
+    assert recorder.events == ["work"]
+
+
+def test_with_xray_a_segment_is_a_subsegment_around_the_work(recorder: Recorder) -> None:
+    telemetry.configure(level="INFO", tracing=True)
+    with telemetry.segment("claim"):
+        recorder.events.append("work")
+    assert recorder.events == ["begin claim", "work", "end claim"]
+
+
+@pytest.mark.parametrize("tracing", [True, False])
+@pytest.mark.usefixtures("recorder")
+def test_an_error_passes_through_a_segment(*, tracing: bool) -> None:
+    telemetry.configure(level="INFO", tracing=tracing)
+    with pytest.raises(RuntimeError, match="kaboom"), telemetry.segment("claim"):
+        raise RuntimeError("kaboom")
+
+
+def test_a_new_trace_is_an_xray_header_of_now() -> None:
+    found = re.fullmatch(r"Root=1-([0-9a-f]{8})-[0-9a-f]{24}", telemetry.new_trace())
+    assert found is not None
+    assert abs(int(found[1], 16) - time.time()) < 5
+
+
+def test_no_two_traces_are_the_same() -> None:
+    assert len({telemetry.new_trace() for _ in range(100)}) == 100

@@ -1,0 +1,331 @@
+"""Bearer tokens: what proves something, and everything that does not."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import jwt.jwk_set_cache
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from chalicelib.tokens import InvalidTokenError, TokenVerifier
+from tests.http import ScriptedServer, hang_up, refused_port, reply, reset
+from tests.unit.conftest import SECRET, a_token
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chalicelib.tokens import Caller
+    from tests.http import Behaviour
+
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def verify(token: str, scheme: str = "Bearer") -> Caller:
+    return TokenVerifier(SECRET, None).verify(f"{scheme} {token}")
+
+
+def refused(authorization: str, verifier: TokenVerifier | None = None) -> str:
+    with pytest.raises(InvalidTokenError) as caught:
+        (verifier or TokenVerifier(SECRET, None)).verify(authorization)
+    return str(caught.value)
+
+
+# ---- our own secret ----
+
+
+def test_a_good_token_names_its_caller_and_scopes() -> None:
+    caller = verify(a_token("products:read", "sync:admin", sub="shop"))
+    assert (caller.principal, caller.scopes) == ("shop", frozenset({"products:read", "sync:admin"}))
+
+
+@pytest.mark.parametrize("scope", ["", "   "])
+def test_a_token_may_have_no_scopes(scope: str) -> None:
+    assert verify(a_token(scope=scope)).scopes == set()
+
+
+def test_scopes_may_be_any_number_of_spaces_apart() -> None:
+    assert verify(a_token(scope=" a  b ")).scopes == {"a", "b"}
+
+
+def test_a_token_without_a_scope_claim_allows_nothing() -> None:
+    token = jwt.encode({"exp": time.time() + 60}, SECRET)
+    caller = verify(token)
+    assert (caller.principal, caller.scopes) == ("", frozenset())
+
+
+@pytest.mark.parametrize("scope", [["products:read"], 1, {"a": 1}, True, None])
+def test_a_scope_that_is_no_text_is_refused(scope: object) -> None:
+    refused(f"Bearer {a_token(scope=scope)}")
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
+def test_the_scheme_may_be_in_any_case(scheme: str) -> None:
+    assert verify(a_token(), scheme).principal == "tester"
+
+
+@pytest.mark.parametrize(
+    "authorization", ["", "Bearer", "Bearer ", "Basic dTpw", "Bearerx", "Token"]
+)
+def test_what_is_no_bearer_token_is_refused(authorization: str) -> None:
+    refused(authorization)
+
+
+def test_a_bare_token_is_refused() -> None:
+    refused(a_token())
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Token", "JWT"])
+def test_a_good_token_under_another_scheme_is_refused(scheme: str) -> None:
+    refused(f"{scheme} {a_token()}")
+
+
+def test_an_expired_token_is_refused() -> None:
+    assert "expired" in refused(f"Bearer {a_token(exp=time.time() - 1)}")
+
+
+def test_a_token_without_expiry_is_refused() -> None:
+    assert "exp" in refused(f"Bearer {jwt.encode({'scope': 'products:read'}, SECRET)}")
+
+
+@pytest.mark.parametrize("exp", ["soon", [1], True])
+def test_an_expiry_that_is_no_time_is_refused(exp: object) -> None:
+    refused(f"Bearer {forged({'alg': 'HS256'}, {'exp': exp}, SECRET)}")
+
+
+def test_a_token_of_the_future_is_refused() -> None:
+    refused(f"Bearer {a_token(nbf=time.time() + 100)}")
+
+
+def test_a_token_of_another_secret_is_refused() -> None:
+    refused(f"Bearer {a_token(secret='another secret that has enough characters')}")
+
+
+def test_a_token_with_a_changed_payload_is_refused() -> None:
+    head, _, signature = a_token("products:read").split(".")
+    _, payload, _ = a_token("sync:admin", secret="x" * 32).split(".")
+    refused(f"Bearer {head}.{payload}.{signature}")
+
+
+@pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "", "HS384", "HS512", "RS256"])
+def test_any_other_algorithm_is_refused(algorithm: str) -> None:
+    claims = {"exp": time.time() + 60, "scope": "sync:admin"}
+    assert refused(f"Bearer {forged({'alg': algorithm}, claims, SECRET)}")
+    assert refused(f"Bearer {unsigned({'alg': algorithm}, claims)}")
+
+
+@pytest.mark.parametrize("secret_and_keys", [True, False])
+@pytest.mark.parametrize("algorithm", [None, [], {}, 256, True, ["HS256"]])
+def test_an_algorithm_that_is_no_text_is_refused(
+    algorithm: object, *, secret_and_keys: bool
+) -> None:
+    url = f"http://127.0.0.1:{refused_port()}" if secret_and_keys else None
+    refused(f"Bearer {unsigned({'alg': algorithm}, {})}", TokenVerifier(SECRET, url))
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["x", "a.b.c", "..", "é.é.é", "e30.e30.", "W10.W10.W10", "\x00", "a b c", "bnVsbA.bnVsbA."],
+)
+def test_what_is_no_token_at_all_is_refused(token: str) -> None:
+    refused(f"Bearer {token}")
+
+
+def encoded(content: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+
+
+def unsigned(header: Mapping[str, object], claims: Mapping[str, object]) -> str:
+    return f"{encoded({'typ': 'JWT', **header})}.{encoded(claims)}."
+
+
+def forged(header: Mapping[str, object], claims: Mapping[str, object], secret: str) -> str:
+    """Sign as HS256 does, whatever the header says; the library would refuse some of these."""
+    content = f"{encoded({'typ': 'JWT', **header})}.{encoded(claims)}"
+    hmac = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
+    signature = hmac.sign(content.encode(), secret.encode())
+    return f"{content}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
+
+
+def test_the_forger_of_these_tests_can_forge() -> None:
+    token = forged({"alg": "HS256"}, {"exp": time.time() + 60, "sub": "me"}, SECRET)
+    assert verify(token).principal == "me"
+
+
+# ---- the keys of an identity provider ----
+
+
+def jwk(key: Key, kid: str) -> dict[str, Any]:
+    if isinstance(key, rsa.RSAPrivateKey):
+        content = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    else:
+        content = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    return {**content, "kid": kid, "use": "sig"}
+
+
+def key_set(**keys: Key) -> Behaviour:
+    return reply(200, json.dumps({"keys": [jwk(key, kid) for kid, key in keys.items()]}))
+
+
+@pytest.fixture
+def provider(server: ScriptedServer) -> ScriptedServer:
+    """An identity provider with one key of each kind."""
+    server.default = key_set(rsa=RSA_KEY, ec=EC_KEY)
+    return server
+
+
+def signed(kid: str | None = "ec", key: Key = EC_KEY, /, **claims: object) -> str:
+    algorithm = "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
+    headers = {} if kid is None else {"kid": kid}
+    content = {"sub": "them", "exp": time.time() + 60, "scope": "products:read", **claims}
+    return jwt.encode(content, key, algorithm=algorithm, headers=headers)
+
+
+def keys_of(server: ScriptedServer, secret: str | None = None) -> TokenVerifier:
+    return TokenVerifier(secret, f"{server.url}/keys")
+
+
+@pytest.mark.parametrize(("kid", "key"), [("rsa", RSA_KEY), ("ec", EC_KEY)])
+def test_a_token_of_the_provider_is_good(provider: ScriptedServer, kid: str, key: Key) -> None:
+    caller = keys_of(provider).verify(f"Bearer {signed(kid, key)}")
+    assert (caller.principal, caller.scopes) == ("them", frozenset({"products:read"}))
+
+
+def test_the_provider_is_asked_once_for_many_tokens(provider: ScriptedServer) -> None:
+    verifier = keys_of(provider)
+    for number in range(5):
+        verifier.verify(f"Bearer {signed(sub=str(number))}")
+    assert [seen.path for seen in provider.seen] == ["/keys"]
+
+
+def test_nobody_is_asked_before_there_is_a_token(provider: ScriptedServer) -> None:
+    keys_of(provider)
+    assert provider.seen == []
+
+
+@pytest.mark.parametrize("claims", [{"exp": 1}, {"exp": None}, {"nbf": 2**40}])
+def test_the_claims_of_a_provider_count_too(
+    provider: ScriptedServer, claims: dict[str, object]
+) -> None:
+    refused(f"Bearer {signed(**claims)}", keys_of(provider))
+
+
+def test_a_token_of_another_key_is_refused(provider: ScriptedServer) -> None:
+    refused(f"Bearer {signed('ec', OTHER_KEY)}", keys_of(provider))
+
+
+@pytest.mark.parametrize("kid", ["unknown", None, ""])
+def test_a_token_of_an_unknown_key_is_refused(provider: ScriptedServer, kid: str | None) -> None:
+    refused(f"Bearer {signed(kid)}", keys_of(provider))
+
+
+def test_a_key_used_as_another_kind_is_refused(provider: ScriptedServer) -> None:
+    refused(f"Bearer {signed('rsa', EC_KEY)}", keys_of(provider))
+
+
+def public_pem(key: Key) -> str:
+    public = key.public_key()
+    pem = public.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return pem.decode()
+
+
+@pytest.mark.parametrize("own_secret", [None, SECRET])
+@pytest.mark.parametrize(("kid", "key"), [("rsa", RSA_KEY), ("ec", EC_KEY)])
+def test_a_public_key_is_no_secret(
+    provider: ScriptedServer, kid: str, key: Key, own_secret: str | None
+) -> None:
+    claims = {"exp": time.time() + 60, "scope": "sync:admin"}
+    for secret in (public_pem(key), public_pem(key).strip()):
+        token = forged({"alg": "HS256", "kid": kid}, claims, secret)
+        refused(f"Bearer {token}", keys_of(provider, own_secret))
+
+
+def test_our_own_secret_means_nothing_where_only_the_provider_signs(
+    provider: ScriptedServer,
+) -> None:
+    refused(f"Bearer {a_token()}", keys_of(provider))
+
+
+def test_both_kinds_of_token_are_good_where_both_are_set(provider: ScriptedServer) -> None:
+    verifier = keys_of(provider, SECRET)
+    callers = [verifier.verify(f"Bearer {token}").principal for token in (a_token(), signed())]
+    assert callers == ["tester", "them"]
+
+
+def test_a_token_of_the_provider_is_refused_where_only_our_secret_signs() -> None:
+    refused(f"Bearer {signed()}")
+
+
+def test_a_key_that_the_provider_has_withdrawn_is_refused_after_five_minutes(
+    provider: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier, token = keys_of(provider), signed(exp=time.time() + 3600)
+    verifier.verify(f"Bearer {token}")
+    provider.default = key_set(ec=OTHER_KEY)
+    later = Later(301)
+    monkeypatch.setattr(jwt.jwk_set_cache, "time", later)
+    monkeypatch.setattr(jwt.jwks_client, "time", later)
+    refused(f"Bearer {token}", verifier)
+
+
+class Later:
+    """The module `time`, so many seconds later."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._seconds
+
+
+# ---- a provider that is away ----
+
+
+@pytest.mark.parametrize("behaviour", [hang_up, reset, reply(500), reply(302, Location="/other")])
+def test_a_provider_that_cannot_answer_is_not_the_tokens_fault(
+    server: ScriptedServer, behaviour: Behaviour
+) -> None:
+    server.default = behaviour
+    with pytest.raises(jwt.PyJWKClientConnectionError):
+        keys_of(server).verify(f"Bearer {signed()}")
+
+
+def test_a_provider_that_cannot_be_reached_is_not_the_tokens_fault() -> None:
+    verifier = TokenVerifier(None, f"http://127.0.0.1:{refused_port()}")
+    with pytest.raises(jwt.PyJWKClientConnectionError):
+        verifier.verify(f"Bearer {signed()}")
+
+
+@pytest.mark.parametrize("body", ["<html>down</html>", "", "[]", '{"keys": []}', "{}"])
+def test_a_provider_that_answers_rubbish_is_not_the_tokens_fault(
+    server: ScriptedServer, body: str
+) -> None:
+    server.default = reply(200, body)
+    with pytest.raises(jwt.PyJWKClientConnectionError):
+        keys_of(server).verify(f"Bearer {signed()}")
+
+
+def test_a_provider_that_comes_back_is_asked_again(provider: ScriptedServer) -> None:
+    provider.answers.append(reply(503))
+    verifier = keys_of(provider)
+    with pytest.raises(jwt.PyJWKClientConnectionError):
+        verifier.verify(f"Bearer {signed()}")
+    assert verifier.verify(f"Bearer {signed()}").principal == "them"
+
+
+def test_keys_at_hand_outlast_a_provider_that_goes_away(provider: ScriptedServer) -> None:
+    verifier = keys_of(provider)
+    verifier.verify(f"Bearer {signed()}")
+    provider.close()
+    assert verifier.verify(f"Bearer {signed()}").principal == "them"
