@@ -84,25 +84,19 @@ class Bridge:
         return done
 
     def _forward(self, pairs: Sequence[tuple[StreamMessage, Doorbell]]) -> Bridged:
-        started = time.monotonic()
         try:
-            accepted = {id(bell) for bell in self._queue.ring([bell for _, bell in pairs])}
+            accepted = self._queue.ring([bell for _, bell in pairs])
         except QueueUnavailableError as error:
             telemetry.log.warning("the queue takes nothing", reason=str(error))
-            accepted = set()
-        forwarded = [message for message, bell in pairs if id(bell) in accepted]
-        refused = [message for message, bell in pairs if id(bell) not in accepted]
+            accepted = []
+        # By identity: two events may well ring for the same version.
+        taken = {id(bell) for bell in accepted}
+        forwarded = [message for message, bell in pairs if id(bell) in taken]
+        refused = [message for message, bell in pairs if id(bell) not in taken]
         self._consumer.ack(forwarded)
         self._consumer.nak(refused, NAK_DELAY_SECONDS)
-        for message, bell in pairs:
-            telemetry.log.debug(
-                "bridged",
-                product_id=bell.product_id,
-                version=bell.version,
-                sequence=message.sequence,
-                trace=bell.trace,
-                seconds=round(time.monotonic() - started, 3),
-            )
+        for bell in accepted:
+            telemetry.log.info("bridged", **bell.log_fields)
         return Bridged(forwarded=len(forwarded), refused=len(refused))
 
     def _bury(self, poison: Sequence[tuple[StreamMessage, str]]) -> Bridged:

@@ -29,6 +29,7 @@ from chalicelib.errors import (
 from chalicelib.models import (
     STUCK,
     Doorbell,
+    Event,
     EventType,
     Json,
     Product,
@@ -185,8 +186,7 @@ class Catalog:
                 accepted.append(product)
             else:
                 outcomes[index] = self._repeated(creation, failure)
-        telemetry.count(accepted=len(accepted))
-        self._outbox.relay([event for product in accepted for event in product.outbox])
+        self._accepted([event for product in accepted for event in product.outbox])
         return outcomes
 
     def _draft(
@@ -285,12 +285,18 @@ class Catalog:
             if changed is None:
                 return product
             if self._store.save_change(changed, expected_version=product.version):
-                telemetry.count(accepted=1)
-                self._outbox.relay(changed.outbox)
+                self._accepted(changed.outbox)
                 return changed
             # Spread the writers that collide, so that one of them gets through.
             time.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311 - not a secret
         raise ConcurrentChangeError("other writers changed the product each time")
+
+    def _accepted(self, events: Sequence[Event]) -> None:
+        """Publish what is stored now, and with it promised."""
+        telemetry.count(accepted=len(events))
+        for event in events:
+            telemetry.log.info("accepted", **event.log_fields)
+        self._outbox.relay(events)
 
     def _existing(self, product_id: str) -> Product:
         product = self._store.get(product_id)

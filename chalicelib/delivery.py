@@ -87,6 +87,10 @@ def _is_ours(product_id: object, version: object) -> bool:
     return bool(is_id) and type(version) is int and version >= 0
 
 
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
 def parse_doorbell(body: str) -> Doorbell:
     """Read a queue message's body; raises PoisonMessageError if it is none of ours."""
     try:
@@ -95,8 +99,8 @@ def parse_doorbell(body: str) -> Doorbell:
         raise PoisonMessageError(f"the message is not JSON: {error}") from error
     match content:
         case {"productId": product_id, "version": version, **rest} if _is_ours(product_id, version):
-            trace = rest.get("trace")
-            return Doorbell(product_id, version, trace if isinstance(trace, str) else None)
+            trace, event_id = _text(rest.get("trace")), _text(rest.get("eventId"))
+            return Doorbell(product_id, version, trace, event_id)
     raise PoisonMessageError("the message names no productId and version")
 
 
@@ -119,7 +123,7 @@ def doorbell_for(data: bytes, trace: str | None) -> Doorbell:
             "type": event_type,
             "data": {"id": product_id, "version": version},
         } if event_type in BRIDGED_TYPES and _is_ours(product_id, version):
-            return Doorbell(product_id, version, trace)
+            return Doorbell(product_id, version, trace, _text(event.get("id")))
     raise PoisonMessageError("the event is no CloudEvent about a change of a product")
 
 

@@ -145,6 +145,10 @@ class EventType(StrEnum):
         return self.value.replace(":", ".")
 
 
+def _log_fields(product_id: str, version: int, event_id: str | None, trace: str | None) -> Json:
+    return {"product_id": product_id, "version": version, "event_id": event_id, "trace": trace}
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One change of one product. `data` is the JSON text of the whole product at that version.
@@ -164,6 +168,11 @@ class Event:
     def id(self) -> str:
         """CloudEvents id and `Nats-Msg-Id`: the same event, published twice, is stored once."""
         return f"{self.product_id}:{self.version}:{self.type}"
+
+    @property
+    def log_fields(self) -> Json:
+        """What finds this event again in the logs of every part that it passes."""
+        return _log_fields(self.product_id, self.version, self.id, self.trace)
 
     def to_cloudevent(self) -> str:
         """Write structured-mode CloudEvents 1.0 JSON."""
@@ -187,12 +196,18 @@ class Doorbell:
     product_id: str
     version: int
     trace: str | None = None
+    event_id: str | None = None
+
+    @property
+    def log_fields(self) -> Json:
+        """What finds the event behind it again in the logs of every part that it passes."""
+        return _log_fields(self.product_id, self.version, self.event_id, self.trace)
 
     def to_json(self) -> str:
-        """Write the message body."""
+        """Write the message body; trace and event are there to be found in the logs."""
         body: Json = {"productId": self.product_id, "version": self.version}
-        if self.trace:
-            body["trace"] = self.trace
+        body |= {"trace": self.trace} if self.trace else {}
+        body |= {"eventId": self.event_id} if self.event_id else {}
         return exact_json.dumps(body)
 
 

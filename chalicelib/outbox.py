@@ -33,6 +33,8 @@ class Outbox:
             )
             return 0
         telemetry.count(published=len(published))
+        for event in published:
+            telemetry.log.info("published", **event.log_fields)
         try:
             self._store.remove_events(published)
         except StoreUnavailableError as error:

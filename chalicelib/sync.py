@@ -251,10 +251,8 @@ def _report(call: Call, outcome: Outcome, result: SyncResult, now: datetime) -> 
     lag = (now - behind_since).total_seconds() if behind_since else 0.0
     telemetry.log.info(
         "attempt",
-        product_id=result.product_id,
-        version=result.version,
+        **(call.doorbell.log_fields | {"version": result.version}),
         message_id=call.message.id,
-        trace=call.doorbell.trace,
         verdict=outcome.verdict.value,
         status=result.sync.status.value,
         attempt=result.sync.attempts,

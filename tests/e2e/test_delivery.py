@@ -277,3 +277,22 @@ async def listen(url: str) -> list[Json]:
         # Another test publishes what is no event at all.
         texts = [message.data for message in messages if b'"specversion"' in message.data]
         return [simplejson.loads(text, use_decimal=True) for text in texts]
+
+
+def test_an_event_can_be_followed_through_the_logs_of_every_part(stack: RunningStack) -> None:
+    product = stack.create()
+    wait_for(stack, product["id"], "delivered")
+    event_id = f"{product['id']}:0:product:created"
+    messages = {
+        entry["message"]: entry["trace"]
+        for name in ("api", "bridge", "sync")
+        for entry in log_entries(stack, name)
+        if entry.get("event_id") == event_id
+    }
+    assert set(messages) == {"accepted", "published", "bridged", "attempt"}
+    assert len(set(messages.values())) == 1
+
+
+def log_entries(stack: RunningStack, name: str) -> list[Json]:
+    lines = (stack.run_dir / "logs" / f"{name}.log").read_text().splitlines()
+    return [simplejson.loads(line) for line in lines if line.startswith("{")]

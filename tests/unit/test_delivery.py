@@ -317,7 +317,7 @@ def test_a_status_means(status: int, deleting: bool, verdict: Verdict) -> None:
 
 
 def test_a_doorbell_survives_the_queue() -> None:
-    bell = Doorbell("p1", 7, "Root=1-2-3")
+    bell = Doorbell("p1", 7, "Root=1-2-3", "p1:7:product:updated")
     assert parse_doorbell(bell.to_json()) == bell
 
 
@@ -349,7 +349,8 @@ def test_any_text_is_a_doorbell_or_poison(body: str) -> None:
 
 def test_an_event_rings_for_its_product_at_its_version() -> None:
     event = product(version=7).with_event(EventType.UPDATED, NOW, None).outbox[-1]
-    assert doorbell_for(event.to_cloudevent().encode(), "t") == Doorbell("p1", 7, "t")
+    bell = doorbell_for(event.to_cloudevent().encode(), "t")
+    assert bell == Doorbell("p1", 7, "t", "p1:7:product:updated")
 
 
 @pytest.mark.parametrize(
