@@ -1,4 +1,4 @@
-"""Secrets from Secrets Manager: read once per process, rotation noticed, old ones kept if need be."""
+"""Secrets of Secrets Manager: read once per process, rotation noticed, old ones kept if need be."""
 
 from __future__ import annotations
 
