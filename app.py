@@ -169,6 +169,11 @@ def body(*, required: bool = True) -> Any:  # noqa: ANN401 - JSON has no narrowe
         raise errors.MalformedRequestError(f"the body is not JSON: {error}") from error
 
 
+def query() -> Json:
+    """Give the query's parameters."""
+    return dict(app.current_request.query_params or {})
+
+
 def origin() -> Origin:
     """Say where the current request comes from."""
     key = header("idempotency-key")
@@ -185,7 +190,7 @@ ENTITY_TAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
 
 def entity_tags(name: str, *, strong: bool) -> list[str] | None:
     """Read If-Match or If-None-Match (RFC 9110); None means that any version will do."""
-    value = header(name)
+    value = header(name.lower())
     if value is None or value.strip() == "*":
         return None
     tags, position = [], 0
@@ -202,7 +207,7 @@ def entity_tags(name: str, *, strong: bool) -> list[str] | None:
 
 def precondition() -> Precondition:
     """Read If-Match: the versions that may be changed."""
-    return Precondition(entity_tags("if-match", strong=True))
+    return Precondition(entity_tags("If-Match", strong=True))
 
 
 def respond(status: int, content: object, **headers: str) -> Response:
@@ -228,7 +233,7 @@ def create_product() -> Response:
 
 @route("GET", "/products")
 def list_products() -> Response:
-    return respond(200, catalog().list_products(dict(app.current_request.query_params or {})))
+    return respond(200, catalog().list_products(query()))
 
 
 @route("POST", "/products/batch")
@@ -249,7 +254,7 @@ def batch_item(outcome: Json | errors.CatalogError) -> Json:
 def get_product(product_id: str) -> Response:
     product = catalog().get(product_id)
     conditional = header("if-none-match") is not None
-    known = entity_tags("if-none-match", strong=False)
+    known = entity_tags("If-None-Match", strong=False)
     if conditional and (known is None or str(product["version"]) in known):
         return Response("", {"ETag": f'"{product["version"]}"'}, 304)
     return product_response(200, product)
@@ -291,7 +296,17 @@ def get_summary() -> Response:
 
 @route("POST", "/sync/redrive")
 def redrive() -> Response:
-    return respond(202, {"count": catalog().redrive(body(required=False))})
+    return respond(202, {"count": catalog().redrive(query_or_body())})
+
+
+def query_or_body() -> Any:  # noqa: ANN401 - JSON has no narrower type
+    """Give what is asked by query, by an optional body, or by both."""
+    asked, given = query(), body(required=False)
+    if not isinstance(given, dict):
+        return given
+    if twice := [errors.FieldError(name, "is given twice") for name in asked.keys() & given.keys()]:
+        raise errors.InvalidRequestError(twice)
+    return asked | given
 
 
 # ---- the service itself ----

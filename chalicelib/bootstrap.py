@@ -56,6 +56,8 @@ class Container:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._closing = ExitStack()
+        self._asking: dict[str, Future[None]] = {}
+        self._lock = threading.Lock()
         telemetry.configure(
             level=settings.log_level,
             tracing=settings.xray_daemon is not None,
@@ -147,13 +149,22 @@ class Container:
     def readiness(self) -> dict[str, str]:
         """Ask each dependency for a sign of life: its name → `ok`, or what is wrong."""
         pings = {"mongodb": self.store.ping, "nats": self.stream.ping, "sqs": self.queue.ping}
-        asked = {name: self._pinging.submit(ping) for name, ping in pings.items()}
+        asked = {name: self._asked(name, ping) for name, ping in pings.items()}
         wait(asked.values(), timeout=READY_SECONDS)
         return {name: _state(answer) for name, answer in asked.items()}
 
+    def _asked(self, name: str, ping: Callable[[], None]) -> Future[None]:
+        # One question at a time to each: those who ask meanwhile share its answer, or a dependency
+        # that hangs would be asked more often than it can answer.
+        with self._lock:
+            under_way = self._asking.get(name)
+            if under_way is None or under_way.done():
+                under_way = self._asking[name] = self._pinging.submit(ping)
+            return under_way
+
     @cached_property
     def _pinging(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(thread_name_prefix="ready")
+        return ThreadPoolExecutor(3, thread_name_prefix="ready")
 
     @property
     def _grace(self) -> timedelta:

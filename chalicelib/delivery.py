@@ -16,6 +16,7 @@ from chalicelib import exact_json
 from chalicelib.backoff import Schedule
 from chalicelib.errors import PoisonMessageError
 from chalicelib.models import (
+    HEADER_VALUE,
     STUCK,
     Attempt,
     Doorbell,
@@ -29,6 +30,8 @@ from chalicelib.models import (
 
 EARLY = timedelta(seconds=1)
 """SQS counts in whole seconds: a message that comes back this early has come back on time."""
+RING_AT_LEAST_EVERY = timedelta(hours=1)
+"""However long a product has waited: a queue that was emptied is filled again within this time."""
 
 
 # ---- what happens to a message next (the queue failures are typed by it) ----
@@ -88,7 +91,8 @@ def _is_ours(product_id: object, version: object) -> bool:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    """Give what is only passed on; what could break a header or a message is left out."""
+    return value if isinstance(value, str) and HEADER_VALUE.fullmatch(value) else None
 
 
 def parse_doorbell(body: str) -> Doorbell:
@@ -123,7 +127,7 @@ def doorbell_for(data: bytes, trace: str | None) -> Doorbell:
             "type": event_type,
             "data": {"id": product_id, "version": version},
         } if event_type in BRIDGED_TYPES and _is_ours(product_id, version):
-            return Doorbell(product_id, version, trace, _text(event.get("id")))
+            return Doorbell(product_id, version, _text(trace), _text(event.get("id")))
     raise PoisonMessageError("the event is no CloudEvent about a change of a product")
 
 
@@ -136,7 +140,8 @@ def decide(product: Product | None, doorbell: Doorbell, message_id: str, now: da
         return Acknowledge("duplicate")
     is_carrier = sync.carrier == message_id
     if sync.lease is not None and sync.lease.until > now:
-        if sync.lease.version != product.version:
+        if sync.lease.version != product.version or sync.carrier is None:
+            # The call is for an older version, or was under way when somebody asked for a replay.
             return SendAgain(sync.lease.until)
         # The carrier itself comes back if its worker died in mid-call: it must not be lost.
         return Hide(sync.lease.until) if is_carrier else Acknowledge("duplicate")
@@ -245,13 +250,15 @@ def conclude(
 
 def _started(claim: Claim, outcome: Outcome) -> SyncState:
     """Give the state with this attempt counted: a crash before here is not an attempt."""
-    before = SyncState() if claim.fresh else claim.product.sync
+    seen = claim.product.sync
+    before = SyncState(restarted_at=claim.now) if claim.fresh else seen
     return SyncState(
         attempts=before.attempts + 1,
         first_attempt_at=before.first_attempt_at or outcome.attempt.time,
-        behind_since=claim.product.sync.behind_since,
-        delivered_version=claim.product.sync.delivered_version,
+        behind_since=seen.behind_since,
+        delivered_version=seen.delivered_version,
         carrier=claim.message_id,
+        restarted_at=before.restarted_at,
     )
 
 
@@ -284,21 +291,22 @@ def _result(claim: Claim, sync: SyncState, outcome: Outcome) -> SyncResult:
 def next_ring(product: Product, now: datetime, grace: timedelta) -> datetime:
     """Say when to ring again for an overdue product if this ring, too, leads to nothing.
 
-    The time it has been waiting doubles from ring to ring, so that a queue with a long backlog
-    is not flooded with doorbells for what it already holds.
+    The time it has been waiting doubles from ring to ring, up to an hour, so that a queue with a
+    long backlog is not flooded with doorbells for what it already holds.
     """
-    due = product.sync.next_attempt_at or product.updated_at
-    return now + max(grace, now - due)
+    due = product.sync.next_attempt_at or product.sync.restarted_at or product.updated_at
+    return now + max(grace, min(now - due, RING_AT_LEAST_EVERY))
 
 
 def dead_letter_is_settled(product: Product | None, version: int) -> bool:
-    """Say whether a dead-letter message means no work any more.
+    """Say whether a dead-letter message means no work for a person (any more).
 
-    Its product was delivered, replaced by a newer version (which has its own message) or deleted.
+    Its product is deleted, has a newer version (with a message of its own), or is not stuck: it
+    was delivered, or is on its way again and watched by reconcile.
     """
     if product is None or product.version > version:
         return True
-    return product.sync.status is SyncStatus.DELIVERED
+    return product.sync.status not in STUCK
 
 
 def describe(product: Product) -> dict[str, object]:

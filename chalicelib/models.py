@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -30,6 +31,8 @@ MAX_INT64 = 2**63 - 1
 OUTBOX_LIMIT = 50
 """Unpublished events a product keeps. Only an event stream that is away for long fills it; the
 oldest are then dropped, so that the document stays below MongoDB's 16 MB."""
+OUTBOX_PAGE = 5
+"""Events of one product that are relayed at a time."""
 HISTORY_LIMIT = 18
 """Attempts that the history of a product keeps: those of one full budget."""
 
@@ -145,6 +148,10 @@ class EventType(StrEnum):
         return self.value.replace(":", ".")
 
 
+HEADER_VALUE = re.compile(r"[!-~]{1,500}")
+"""What an event may bring along as its trace or id: whoever published it wrote these."""
+
+
 def _log_fields(product_id: str, version: int, event_id: str | None, trace: str | None) -> Json:
     return {"product_id": product_id, "version": version, "event_id": event_id, "trace": trace}
 
@@ -258,7 +265,8 @@ class SyncState:
 
     `behind_since`: since when it lacks the newest version (None when it has it).
     `overdue_at`: from when on the message that should drive this product counts as lost.
-    `carrier`: id of the queue message that carries the schedule.
+    `carrier`: id of the queue message that carries the schedule; None until one is called for.
+    `restarted_at`: when the present budget was asked for, by a write, a replay or a redrive.
     """
 
     status: SyncStatus = SyncStatus.PENDING
@@ -270,6 +278,7 @@ class SyncState:
     overdue_at: datetime | None = None
     lease: Lease | None = None
     carrier: str | None = None
+    restarted_at: datetime | None = None
     last_error: str | None = None
     history: tuple[Attempt, ...] = ()
 
@@ -279,6 +288,7 @@ class SyncState:
             delivered_version=self.delivered_version,
             behind_since=self.behind_since or now,
             overdue_at=overdue_at,
+            restarted_at=now,
             lease=self.lease,
             history=self.history,
         )

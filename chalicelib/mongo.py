@@ -29,6 +29,7 @@ from chalicelib.errors import (
 from chalicelib.models import (
     HISTORY_LIMIT,
     OUTBOX_LIMIT,
+    OUTBOX_PAGE,
     STUCK,
     Attempt,
     Event,
@@ -84,21 +85,29 @@ class MongoStore:
     def __init__(self, connect: Callable[[], MongoClient[Document]], database: str) -> None:
         self._connect = connect
         self._database = database
+        self._indexed = False
 
     @cached_property
     def _client(self) -> MongoClient[Document]:
         return self._connect()
 
-    @cached_property
+    @property
     def _products(self) -> MongoCollection[Document]:
-        products = self._client[self._database].get_collection(
+        # Not under the lock of a cached property: while MongoDB is away, each request must fail
+        # by its own patience, not one after the other. Making indexes twice makes them once.
+        if not self._indexed:
+            self._collection.create_indexes(INDEXES)
+            self._indexed = True
+        return self._collection
+
+    @cached_property
+    def _collection(self) -> MongoCollection[Document]:
+        return self._client[self._database].get_collection(
             "products",
             codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
             # An acknowledged write is on disk on most nodes: a 2xx must survive any crash.
             write_concern=WriteConcern(w="majority", j=True),
         )
-        products.create_indexes(INDEXES)
-        return products
 
     # ---- writing products ----
 
@@ -170,8 +179,8 @@ class MongoStore:
             condition["sku"] = query.sku
         if query.status is not None:
             condition["sync.status"] = query.status.value
-        else:
-            # An operator who asks for a status must also see the deletions that are stuck.
+        if query.status in (None, SyncStatus.DELIVERED):
+            # An operator who asks for another status must also see deletions on their way.
             condition["deletedAt"] = None
         if query.after is not None:
             condition["_id"] = {"$gt": query.after}
@@ -212,7 +221,8 @@ class MongoStore:
 
     def left_behind(self, before: datetime, limit: int) -> list[Product]:
         condition = {"outbox.time": {**_PRESENT, "$lt": before}}
-        return self._find(condition, "outbox.time", limit, {"creation": False})
+        oldest = {"creation": False, "outbox": {"$slice": OUTBOX_PAGE}}
+        return self._find(condition, "outbox.time", limit, oldest)
 
     # ---- the state of the sync ----
 
@@ -241,7 +251,7 @@ class MongoStore:
 
     def restart_stuck(self, statuses: Collection[SyncStatus], now: datetime) -> int:
         wanted = [status.value for status in statuses if status in STUCK]
-        restarted = _sync_to_document(SyncState(overdue_at=now))
+        restarted = _sync_to_document(SyncState(overdue_at=now, restarted_at=now))
         # They have been behind all along: since when stays.
         update = {f"sync.{name}": restarted[name] for name in _RESTARTED if name != "behindSince"}
         with _unavailable():
@@ -267,8 +277,8 @@ class MongoStore:
 
     def record(self, results: Sequence[SyncResult]) -> None:
         if self._bulk([_result_update(result) for result in results]) < len(results):
-            # Some version has moved on during its call. This matches only there: where a result
-            # was written, its lease was given back with it.
+            # Some version has moved on, or was replayed, during its call. This matches only there:
+            # where a result was written, its lease was given back with it.
             self._bulk([_superseded_update(result) for result in results])
 
     def drop_tombstones(self) -> int:
@@ -302,6 +312,7 @@ _RESTARTED = (
     "behindSince",
     "overdueAt",
     "carrier",
+    "restartedAt",
     "lastError",
 )
 """What a fresh budget resets; the lease, the delivered version and the history stay."""
@@ -324,6 +335,7 @@ def _claim_update(claim: Claim) -> UpdateOne:
             "sync.attempts": 0,
             "sync.firstAttemptAt": None,
             "sync.nextAttemptAt": None,
+            "sync.restartedAt": claim.now,
         }
     return UpdateOne(
         {
@@ -352,7 +364,13 @@ def _result_update(result: SyncResult) -> UpdateOne:
         update["$push"]["outbox"] = _push([_event_to_document(result.event)], OUTBOX_LIMIT)
         update["$max"] = {"sync.deliveredVersion": result.version}
     return UpdateOne(
-        {"_id": result.product_id, "version": result.version, "sync.lease.owner": result.owner},
+        {
+            "_id": result.product_id,
+            "version": result.version,
+            "sync.lease.owner": result.owner,
+            # A replay during the call has cleared it: its fresh budget must not be overwritten.
+            "sync.carrier": sync["carrier"],
+        },
         update,
     )
 
@@ -429,6 +447,7 @@ def _sync_to_document(sync: SyncState) -> Document:
         "behindSince": sync.behind_since,
         "overdueAt": sync.overdue_at,
         "carrier": sync.carrier,
+        "restartedAt": sync.restarted_at,
         "lastError": sync.last_error,
         "history": [_attempt_to_document(attempt) for attempt in sync.history],
         # Always there, so that "no lease holds" is one comparison.
@@ -506,6 +525,7 @@ def _to_sync(document: Document) -> SyncState:
         overdue_at=document["overdueAt"],
         lease=Lease(**lease) if lease["owner"] else None,
         carrier=document["carrier"],
+        restarted_at=document["restartedAt"],
         last_error=document["lastError"],
         history=tuple(Attempt(**attempt) for attempt in document.get("history", ())),
     )

@@ -143,10 +143,6 @@ class Operation:
     problems: tuple[int, ...] = ()
 
 
-def _guarded(*scopes: str) -> frozenset[str]:
-    return frozenset(scopes)
-
-
 _BODY = (400, 413, 422)
 
 OPERATIONS = (
@@ -154,7 +150,7 @@ OPERATIONS = (
         "POST",
         "/products",
         "Create a product",
-        _guarded(WRITE),
+        frozenset({WRITE}),
         body=ProductFields,
         headers=("Idempotency-Key",),
         answers={201: Product},
@@ -164,7 +160,7 @@ OPERATIONS = (
         "GET",
         "/products",
         "List products, in the order of their ids",
-        _guarded(READ),
+        frozenset({READ}),
         query=ListRequest,
         answers={200: ProductPage},
         problems=(422,),
@@ -173,7 +169,7 @@ OPERATIONS = (
         "POST",
         "/products/batch",
         f"Create up to {BATCH_LIMIT} products, each on its own",
-        _guarded(WRITE),
+        frozenset({WRITE}),
         body=BatchRequest,
         headers=("Idempotency-Key",),
         answers={207: BatchAnswer},
@@ -183,7 +179,7 @@ OPERATIONS = (
         "GET",
         "/products/{product_id}",
         "Get a product",
-        _guarded(READ),
+        frozenset({READ}),
         headers=("If-None-Match",),
         answers={200: Product, 304: None},
         problems=(404, 422),
@@ -192,7 +188,7 @@ OPERATIONS = (
         "PUT",
         "/products/{product_id}",
         "Replace a product",
-        _guarded(WRITE),
+        frozenset({WRITE}),
         body=ProductFields,
         headers=("If-Match",),
         answers={200: Product},
@@ -202,7 +198,7 @@ OPERATIONS = (
         "PATCH",
         "/products/{product_id}",
         "Change some fields (RFC 7396 merge patch)",
-        _guarded(WRITE),
+        frozenset({WRITE}),
         body=ProductFields,
         headers=("If-Match",),
         answers={200: Product},
@@ -212,7 +208,7 @@ OPERATIONS = (
         "DELETE",
         "/products/{product_id}",
         "Delete a product, here and in the supply chain",
-        _guarded(WRITE),
+        frozenset({WRITE}),
         headers=("If-Match",),
         answers={204: None},
         problems=(404, 412, 422),
@@ -221,7 +217,7 @@ OPERATIONS = (
         "GET",
         "/products/{product_id}/sync",
         "How far the supply chain is with a product",
-        _guarded(READ, ADMIN),
+        frozenset({READ, ADMIN}),
         answers={200: SyncRecord},
         problems=(404,),
     ),
@@ -229,7 +225,7 @@ OPERATIONS = (
         "POST",
         "/products/{product_id}/sync",
         "Deliver the newest version (again) now",
-        _guarded(ADMIN),
+        frozenset({ADMIN}),
         answers={202: SyncRecord},
         problems=(404,),
     ),
@@ -237,15 +233,16 @@ OPERATIONS = (
         "GET",
         "/sync",
         "Products per status, oldest undelivered change, outbox backlog",
-        _guarded(ADMIN),
+        frozenset({ADMIN}),
         answers={200: SyncSummary},
     ),
     Operation(
         "POST",
         "/sync/redrive",
         "Replay all products that are exhausted or rejected",
-        _guarded(ADMIN),
+        frozenset({ADMIN}),
         body=RedriveRequest,
+        query=RedriveRequest,
         answers={202: Redriven},
         problems=_BODY,
     ),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from chalicelib import telemetry
 from chalicelib.errors import StoreUnavailableError, StreamUnavailableError
 from chalicelib.models import Event
 from chalicelib.ports import Publisher, Store
+
+CHUNK_EVENTS = 100
+CHUNK_CHARACTERS = 1_000_000
+"""What is published at a time: a slow stream stores this much within its time-out, so that each
+chunk is progress, however much has piled up."""
 
 
 class Outbox:
@@ -23,15 +28,19 @@ class Outbox:
         Never raises: what stays in its outbox is relayed by reconcile, and what is published
         twice has the same message id.
         """
-        if not events:
-            return 0
-        try:
-            published = self._publisher.publish(events)
-        except StreamUnavailableError as error:
-            telemetry.log.warning(
-                "events stay in the outbox", reason=str(error), events=len(events)
-            )
-            return 0
+        relayed = 0
+        for chunk in _chunks(events):
+            try:
+                published = self._publisher.publish(chunk)
+            except StreamUnavailableError as error:
+                left = len(events) - relayed
+                telemetry.log.warning("events stay in the outbox", reason=str(error), events=left)
+                break
+            self._remove(published)
+            relayed += len(published)
+        return relayed
+
+    def _remove(self, published: Sequence[Event]) -> None:
         telemetry.count(published=len(published))
         for event in published:
             telemetry.log.info("published", **event.log_fields)
@@ -39,4 +48,16 @@ class Outbox:
             self._store.remove_events(published)
         except StoreUnavailableError as error:
             telemetry.log.warning("published events stay in the outbox", reason=str(error))
-        return len(published)
+
+
+def _chunks(events: Sequence[Event]) -> Iterator[list[Event]]:
+    chunk: list[Event] = []
+    size = 0
+    for event in events:
+        if chunk and (len(chunk) == CHUNK_EVENTS or size + len(event.data) > CHUNK_CHARACTERS):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(event)
+        size += len(event.data)
+    if chunk:
+        yield chunk

@@ -67,7 +67,7 @@ class Store(Protocol):
         """
 
     def find(self, query: ProductQuery) -> list[Product]:
-        """List products; tombstones only where a status is asked for."""
+        """List products; tombstones only where a status other than delivered is asked for."""
 
     def summary(self) -> Summary:
         """Count."""
@@ -76,7 +76,10 @@ class Store(Protocol):
         """Take published events out of their outboxes."""
 
     def left_behind(self, before: datetime, limit: int) -> list[Product]:
-        """Products with an event in the outbox that is older than `before`, oldest first."""
+        """Products with an event in the outbox that is older than `before`, oldest first.
+
+        Each with the first OUTBOX_PAGE of its events: whole outboxes could exceed the memory.
+        """
 
     def overdue(self, now: datetime, limit: int) -> list[Product]:
         """Products whose `sync.overdue_at` has passed, longest overdue first."""
@@ -96,8 +99,8 @@ class Store(Protocol):
     def record(self, results: Sequence[SyncResult]) -> None:
         """Write what attempts came to and give the leases back.
 
-        Where a newer version has come meanwhile, only the lease, the history and the delivered
-        version are touched.
+        Where a newer version or a replay has come meanwhile, only the lease, the history and the
+        delivered version are touched.
         """
 
     def drop_tombstones(self) -> int:

@@ -11,7 +11,7 @@ from chalicelib.delivery import dead_letter_is_settled, next_ring
 from chalicelib.errors import QueueUnavailableError
 from chalicelib.models import Doorbell, Product
 from chalicelib.outbox import Outbox
-from chalicelib.ports import Queue, Store
+from chalicelib.ports import DeadLetter, Queue, Store
 
 RELAY_AFTER = timedelta(seconds=10)
 """An event that is this old was left behind: whoever wrote it would have published it by now."""
@@ -68,8 +68,8 @@ class Reconcile:
             events = [event for product in products for event in product.outbox]
             stored = self._outbox.relay(events)
             relayed += stored
-            # A short page is the last one; nothing stored means that the stream is away.
-            if stored == 0 or len(products) < PAGE:
+            # Nothing left, or the stream does not take it all: it is away, or full.
+            if stored < len(events) or not events:
                 break
         return relayed
 
@@ -106,19 +106,33 @@ class Reconcile:
 
     def _settle_dead_letters(self) -> int:
         """Remove dead letters that mean no work any more, so that each one left needs a person."""
-        letters = self._queue.dead_letters(DEAD_LETTERS)
+        held: set[str] = set()
+        settled = 0
+        try:
+            for _ in range(ROUNDS):
+                letters = self._queue.dead_letters(DEAD_LETTERS)
+                held |= {letter.receipt for letter in letters}
+                done = self._settled(letters)
+                self._queue.delete_dead(done)
+                held -= set(done)
+                settled += len(done)
+                if len(letters) < DEAD_LETTERS:
+                    break
+        finally:
+            # Not before: those that stay would come again in the next round, and hide the rest.
+            self._queue.release_dead(list(held))
+        return settled
+
+    def _settled(self, letters: Sequence[DeadLetter]) -> list[str]:
         products = self._store.get_many(
             {letter.product_id for letter in letters if letter.product_id is not None}
         )
-        settled = {
+        return [
             letter.receipt
             for letter in letters
             if letter.product_id is not None
             and dead_letter_is_settled(products.get(letter.product_id), letter.version)
-        }
-        self._queue.delete_dead(list(settled))
-        self._queue.release_dead([item.receipt for item in letters if item.receipt not in settled])
-        return len(settled)
+        ]
 
     def _gauge(self) -> None:
         summary = self._store.summary()

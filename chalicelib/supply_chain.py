@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import threading
 import time
@@ -23,15 +22,12 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 
 from chalicelib import exact_json
 from chalicelib.delivery import Outcome, Verdict, judge
-from chalicelib.models import Attempt, Product, rfc3339
+from chalicelib.models import HEADER_VALUE, Attempt, Product, rfc3339
 
 ANSWER_LIMIT = 65_536
 """Bytes of an answer that are read; more is no use to anybody."""
 ERROR_LIMIT = 300
 """Characters of an answer that go into the history of a product."""
-
-TRACE = re.compile(r"[!-~]{1,500}")
-"""What can be a header's value; whoever published the event wrote this one."""
 
 # requests lets some of what urllib3 and http.client raise through as it is.
 _FAILURES = (requests.RequestException, HTTPError, OSError, ValueError)
@@ -88,7 +84,7 @@ class HttpSupplyChain:
     def _send(self, product: Product, trace: str | None) -> Answer:
         key = f"{product.id}:{product.version}"
         headers = {"Idempotency-Key": key}
-        if trace and TRACE.fullmatch(trace):
+        if trace and HEADER_VALUE.fullmatch(trace):
             headers["X-Amzn-Trace-Id"] = trace
         if product.deleted_at is not None:
             headers |= self._signature(key, "")

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 import jwt
 from jwt.types import Options
 
+LEEWAY_SECONDS = 5
+"""What our clock and the identity provider's may differ."""
+# Which API a token is for, its scopes say; an `aud` claim is the provider's own affair.
+_OPTIONS: Options = {"require": ["exp"], "verify_aud": False}
+
 
 class InvalidTokenError(Exception):
     """The token proves nothing; the text says why, for the log only."""
@@ -53,13 +58,15 @@ class TokenVerifier:
         # The algorithm follows from the kind of key, never from the token alone: a token signed
         # HS256 with a public key as its secret must not pass.
         algorithm = jwt.get_unverified_header(token).get("alg")
-        required: Options = {"require": ["exp"]}
         if algorithm == "HS256" and self._secret is not None:
-            return jwt.decode(token, self._secret, algorithms=["HS256"], options=required)
+            return _checked(token, self._secret, ["HS256"])
         if algorithm in ("RS256", "ES256") and self._jwks is not None:
-            key = _signing_key(self._jwks, token)
-            return jwt.decode(token, key, algorithms=["RS256", "ES256"], options=required)
+            return _checked(token, _signing_key(self._jwks, token), ["RS256", "ES256"])
         raise jwt.InvalidAlgorithmError(f"the algorithm {algorithm} is not accepted here")
+
+
+def _checked(token: str, key: str | jwt.PyJWK, algorithms: list[str]) -> dict[str, object]:
+    return jwt.decode(token, key, algorithms, options=_OPTIONS, leeway=LEEWAY_SECONDS)
 
 
 def _signing_key(keys: jwt.PyJWKClient, token: str) -> jwt.PyJWK:

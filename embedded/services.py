@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import shutil
 import socket
 import sys
@@ -24,6 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pymongo.errors import PyMongoError
 
 from chalicelib.settings import Settings
+from chalicelib.sqs import BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -310,19 +312,20 @@ def sqs_client(endpoint: str) -> SQSClient:
     )
 
 
-def create_queues(endpoint: str, attempts: int) -> None:
+def create_queues(endpoint: str, settings: Settings) -> None:
     """Make both queues of the embedded SQS, or give those that exist the wanted attributes.
 
-    `attempts` is the number of receives after which a message becomes a dead letter.
+    `settings` are those that the sync role runs with.
     """
+    rounds = math.ceil(BATCH / settings.sync_concurrency)
     redrive = {
         "deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:product-sync-dlq",
-        "maxReceiveCount": str(attempts),
+        "maxReceiveCount": str(settings.sync_max_attempts),
     }
     fortnight: dict[QueueAttributeNameType, str] = {"MessageRetentionPeriod": str(14 * 24 * 3600)}
     sync: dict[QueueAttributeNameType, str] = {
         # Longer than a batch takes; what a killed sync process had in hand is back after it.
-        "VisibilityTimeout": "30",
+        "VisibilityTimeout": str(max(30, math.ceil(rounds * settings.lease_seconds))),
         "RedrivePolicy": json.dumps(redrive),
     }
     client = sqs_client(endpoint)

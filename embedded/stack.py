@@ -114,13 +114,13 @@ class Stack:
             ports = self._choose_ports(state, servers)
             where, secret = endpoints(self.environ, ports), self._secret(state)
             settings = role_settings(self.environ, where, secret)
-            attempts = read_settings(settings).sync_max_attempts
+            checked = read_settings(settings)
             services = all_services(self.environ, self.run_dir, ports, where, settings)
             self._stop_the_stale(state, services)
             state.ports |= ports
             self._start(state, services, servers)
             if "sqs" in servers:
-                create_queues(where.sqs, attempts)
+                create_queues(where.sqs, checked)
             if "supplyChain" in servers and rate is not None:
                 set_failure_rate(where.supply_chain, rate)
             self._start(state, services, ROLES)

@@ -31,6 +31,7 @@ from chalicelib.errors import (
 from chalicelib.models import (
     HISTORY_LIMIT,
     OUTBOX_LIMIT,
+    OUTBOX_PAGE,
     STUCK,
     Attempt,
     Doorbell,
@@ -176,7 +177,7 @@ class FakeStore(_Switchable):
         self._reach("find")
 
         def wanted(product: Product) -> bool:
-            if query.status is None and product.deleted_at is not None:
+            if query.status in (None, SyncStatus.DELIVERED) and product.deleted_at is not None:
                 return False
             return (
                 (query.status is None or product.sync.status is query.status)
@@ -216,7 +217,10 @@ class FakeStore(_Switchable):
             return min(event.time for event in product.outbox)
 
         found = [item for item in self._all() if item.outbox and oldest(item) < before]
-        return sorted(found, key=oldest)[:limit]
+        return [
+            replace(item, outbox=item.outbox[:OUTBOX_PAGE])
+            for item in sorted(found, key=oldest)[:limit]
+        ]
 
     def overdue(self, now: datetime, limit: int) -> list[Product]:
         self._reach("overdue")
@@ -252,7 +256,8 @@ class FakeStore(_Switchable):
         with self._lock:
             stuck = [item for item in self._all() if item.sync.status in STUCK & set(statuses)]
             for product in stuck:
-                fresh = replace(SyncState(), overdue_at=now, behind_since=product.sync.behind_since)
+                fresh = SyncState().restarted(now, now)
+                fresh = replace(fresh, behind_since=product.sync.behind_since)
                 self.products[product.id] = replace(product, sync=_keep(product.sync, fresh))
             return len(stuck)
 
@@ -282,6 +287,7 @@ class FakeStore(_Switchable):
                 attempts=0,
                 first_attempt_at=None,
                 next_attempt_at=None,
+                restarted_at=claim.now,
             )
         self.products[seen.id] = replace(stored, sync=sync)
         return True
@@ -343,13 +349,14 @@ def _record(stored: Product, result: SyncResult) -> Product:
     newest = stored.sync.delivered_version
     if result.event is not None:
         newest = max(result.version, -1 if newest is None else newest)
+    current = (stored.version, stored.sync.carrier) == (result.version, result.sync.carrier)
     written = replace(
-        result.sync if stored.version == result.version else stored.sync,
+        result.sync if current else stored.sync,
         lease=None,
         delivered_version=newest,
         history=(*stored.sync.history, result.attempt)[-HISTORY_LIMIT:],
     )
-    if stored.version != result.version:
+    if not current:
         return replace(stored, sync=written)
     events = (result.event,) if result.event else ()
     return replace(

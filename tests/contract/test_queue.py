@@ -14,7 +14,9 @@ from moto import mock_aws
 from chalicelib.backoff import SQS_MAX_HIDING_SECONDS, hiding_seconds
 from chalicelib.errors import QueueUnavailableError
 from chalicelib.models import Doorbell, now_utc
+from chalicelib.settings import read_settings
 from chalicelib.sqs import SqsQueue
+from embedded.services import create_queues, role_settings
 from tests.contract.conftest import MAX_RECEIVES, NOWHERE, SqsKit, sqs_client
 from tests.fakes import FakeQueue
 from tests.support import eventually
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from chalicelib.ports import DeadLetter
+    from embedded.services import Endpoints
 
 AnyQueue = FakeQueue | SqsQueue
 Records = list[dict[str, Any]]
@@ -442,3 +445,17 @@ def test_sqs_refuses_to_hide_for_longer_than_12_hours(aws: SqsKit) -> None:
 
     with pytest.raises(QueueUnavailableError):
         hide_all(aws.queue, received(aws.queue), SQS_MAX_HIDING_SECONDS + 1)
+
+
+@pytest.mark.parametrize(("concurrency", "seconds"), [("10", "30"), ("4", "57")])
+def test_the_embedded_queue_hides_a_batch_for_as_long_as_its_calls_may_take(
+    servers: Endpoints, sqs: SqsKit, concurrency: str, seconds: str
+) -> None:
+    # A lease is 2 * 2 + 15 s; four at a time need three rounds for a batch of ten.
+    settings = {"SYNC_CONCURRENCY": concurrency, "SUPPLY_CHAIN_TIMEOUT_SECONDS": "2"}
+    settings = role_settings(settings, servers, "a secret of at least thirty-two characters")
+
+    create_queues(servers.sqs, read_settings(settings))
+
+    answer = sqs.client.get_queue_attributes(QueueUrl=servers.queue, AttributeNames=["All"])
+    assert answer["Attributes"]["VisibilityTimeout"] == seconds

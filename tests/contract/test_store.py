@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -10,6 +11,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
+from pymongo import MongoClient
+from pymongo.errors import ServerSelectionTimeoutError
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandListener,
+    CommandStartedEvent,
+    CommandSucceededEvent,
+)
 
 from chalicelib.backoff import Schedule
 from chalicelib.delivery import Claim, Outcome, SyncResult, conclude, judge
@@ -22,6 +31,7 @@ from chalicelib.models import (
     HISTORY_LIMIT,
     MAX_INT64,
     OUTBOX_LIMIT,
+    OUTBOX_PAGE,
     STUCK,
     Attempt,
     Event,
@@ -31,17 +41,23 @@ from chalicelib.models import (
     SyncState,
     SyncStatus,
 )
+from chalicelib.mongo import Document, MongoStore
 from chalicelib.ports import Creation, ProductQuery
+from tests.contract.conftest import NOWHERE
 from tests.fakes import GRACE, START, a_product, fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pymongo.collection import Collection as MongoCollection
+
     from chalicelib.ports import Store
+    from embedded.services import Endpoints
 
 LATER = START + timedelta(hours=1)
 LEASE = timedelta(seconds=70)
 SCHEDULE = Schedule()
+WRITES = {"insert", "update", "delete"}
 ODD_KEYS = ["a.b", "$x", "$set", "_id", " ", ".", "\x00", "naïve 名 🚀", "\u202e"]
 
 
@@ -347,6 +363,16 @@ def test_a_list_by_status_shows_the_tombstones_too(store: Store) -> None:
     assert ids(found) == [pending.id, dead.id]
 
 
+def test_a_list_of_what_is_delivered_leaves_tombstones_out(store: Store) -> None:
+    alive, dead = inserted(store), inserted(store)
+    delivered(store, change(store, dead, deleted_at=LATER))
+    delivered(store, alive)
+
+    found = store.find(ProductQuery(10, status=SyncStatus.DELIVERED))
+
+    assert ids(found) == [alive.id]
+
+
 def test_a_list_by_sku_holds_that_product_only(store: Store) -> None:
     wanted = inserted(store, fields=fields(sku="A"))
     inserted(store, fields=fields(sku="B"))
@@ -523,7 +549,20 @@ def test_products_with_old_events_are_left_behind_oldest_first(store: Store) -> 
     assert ids(found) == [products[1].id, products[2].id, products[0].id]
 
 
-def test_left_behind_products_come_with_all_their_events_and_limited(store: Store) -> None:
+def test_of_a_long_outbox_the_first_events_are_given(store: Store) -> None:
+    product = inserted(store)
+    events = list(product.outbox)
+    for _ in range(OUTBOX_PAGE):
+        product = change(store, product)
+        events += product.outbox
+
+    (found,) = store.left_behind(LATER + GRACE, 1)
+
+    assert list(found.outbox) == events[:OUTBOX_PAGE]
+    assert list(stored(store, product).outbox) == events
+
+
+def test_left_behind_products_come_with_their_events_and_limited(store: Store) -> None:
     product = inserted(store)
     following = change(store, product)
     inserted(store, updated_at=LATER)
@@ -599,7 +638,7 @@ def test_a_restarted_product_is_pending_overdue_and_has_a_fresh_budget(store: St
 
     assert store.restart(product, LATER)
 
-    expected = SyncState(behind_since=START, overdue_at=LATER)
+    expected = SyncState(behind_since=START, overdue_at=LATER, restarted_at=LATER)
     assert stored(store, product).sync == expected
 
 
@@ -640,7 +679,7 @@ def test_all_stuck_products_are_restarted_and_counted(store: Store) -> None:
     inserted(store)
 
     assert store.restart_stuck(STUCK, LATER) == 2
-    fresh = SyncState(behind_since=START, overdue_at=LATER)
+    fresh = SyncState(behind_since=START, overdue_at=LATER, restarted_at=LATER)
     assert [stored(store, item).sync for item in (exhausted, rejected)] == [fresh, fresh]
 
 
@@ -901,6 +940,28 @@ def test_a_result_for_a_version_that_was_replaced_meanwhile_leaves_the_new_one_a
     assert after.outbox == (*product.outbox, *following.outbox)
 
 
+@pytest.mark.parametrize(("status", "delivered_version"), [(200, 0), (500, None), (422, None)])
+def test_a_result_of_a_call_during_which_a_replay_was_asked_for_leaves_the_new_budget_alone(
+    store: Store, status: int, delivered_version: int | None
+) -> None:
+    product = inserted(store)
+    result = a_result(claimed(store, product), status)
+    store.restart(product, LATER)
+    replayed = stored(store, product)
+
+    store.record([result])
+
+    after = stored(store, product)
+    assert after.sync == replace(
+        replayed.sync,
+        lease=None,
+        history=(result.attempt,),
+        delivered_version=delivered_version,
+    )
+    assert (after.sync.status, after.sync_completed_at) == (SyncStatus.PENDING, None)
+    assert after.outbox == product.outbox
+
+
 def test_an_old_delivery_never_lowers_the_delivered_version(store: Store) -> None:
     product = inserted(store, sync=SyncState(delivered_version=7))
     claim = claimed(store, product)
@@ -1011,3 +1072,56 @@ EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
 def test_a_store_that_is_away_says_so(store_away: Store, method: str) -> None:
     with pytest.raises(StoreUnavailableError):
         EVERY_METHOD[method](store_away, a_product())
+
+
+# ---- the adapter alone ----
+
+
+class Commands(CommandListener):
+    """Keeps what is sent to the server."""
+
+    def __init__(self) -> None:
+        self.sent: list[CommandStartedEvent] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        self.sent.append(event)
+
+    def succeeded(self, event: CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: CommandFailedEvent) -> None: ...
+
+
+def test_each_write_waits_for_the_disks_of_most_nodes(servers: Endpoints) -> None:
+    commands = Commands()
+    with MongoClient[Document](servers.mongodb, event_listeners=[commands]) as client:
+        store = MongoStore(lambda: client, f"test-{uuid.uuid4().hex}")
+        product = inserted(store)
+        change(store, product)
+        store.remove_events(product.outbox)
+        client.drop_database(store._database)
+
+    writes = [event.command for event in commands.sent if event.command_name in WRITES]
+    assert len(writes) == 3
+    for write in writes:
+        assert dict(write["writeConcern"]) == {"w": "majority", "j": True}
+
+
+def test_requests_while_the_server_is_away_do_not_wait_for_one_another() -> None:
+    uri = f"mongodb://{NOWHERE}/?directConnection=true"
+    together = threading.Barrier(3)
+
+    class Waiting(MongoStore):
+        """Meets the others in the middle of making the indexes, which fails."""
+
+        @property
+        def _collection(self) -> MongoCollection[Document]:
+            together.wait(10)
+            raise ServerSelectionTimeoutError("nobody is there")
+
+    def look(_: int) -> None:
+        with pytest.raises(StoreUnavailableError):
+            store.get("any")
+
+    with MongoClient[Document](uri) as client, ThreadPoolExecutor(3) as pool:
+        store = Waiting(lambda: client, "test")
+        list(pool.map(look, range(3)))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import socket
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+import nats
 import pytest
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from chalicelib.errors import StreamUnavailableError
+from chalicelib.jetstream import STREAM
 from chalicelib.models import Event, EventType, now_utc
 from tests.contract.conftest import NOWHERE
 from tests.fakes import a_product
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 
     from chalicelib.jetstream import JetStream
     from chalicelib.ports import StreamMessage
+    from embedded.services import Endpoints
     from tests.contract.conftest import Servers, Stream, StreamKit
 
 SHORT = 0.2
@@ -322,3 +330,76 @@ def test_a_message_of_a_connection_that_is_gone_cannot_be_acknowledged_unnoticed
 
     with pytest.raises(StreamUnavailableError):
         stream.ack(messages)
+
+
+def test_the_stream_refuses_what_it_has_no_room_for_and_keeps_the_rest_for_14_days(
+    open_stream: Callable[..., JetStream], servers: Endpoints
+) -> None:
+    open_stream().publish([an_event()])
+
+    async def look() -> StreamConfig:
+        client = await nats.connect(servers.nats)
+        try:
+            return (await client.jetstream().stream_info(STREAM)).config
+        finally:
+            await client.close()
+
+    config = asyncio.run(look())
+    assert config.discard == DiscardPolicy.NEW
+    assert config.max_age == 14 * 24 * 3600
+    assert (config.storage, config.retention) == (StorageType.FILE, RetentionPolicy.LIMITS)
+
+
+class Proxy:
+    """Passes connections on to a server, until those that are open now go dead unnoticed."""
+
+    def __init__(self, url: str) -> None:
+        self._server = urlsplit(url)
+        self._dead = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"nats://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def forget_connections(self) -> None:
+        """From now on, nothing passes on the connections that there are."""
+        self._dead.set()
+        self._dead = threading.Event()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = self._listener.accept()
+                there = socket.create_connection((self._server.hostname, self._server.port))
+                for pair in ((here, there), (there, here)):
+                    threading.Thread(target=self._pump, args=(*pair, self._dead)).start()
+
+    @staticmethod
+    def _pump(source: socket.socket, target: socket.socket, dead: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if not dead.is_set():
+                    target.sendall(data)
+        target.close()
+
+
+@pytest.fixture
+def proxy(servers: Endpoints) -> Iterator[Proxy]:
+    made = Proxy(servers.nats)
+    yield made
+    made.close()
+
+
+def test_a_connection_that_went_dead_while_it_was_idle_is_replaced_before_it_is_used(
+    open_stream: Callable[..., JetStream], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = open_stream(proxy.url)
+    stream.publish([an_event()])
+    monkeypatch.setattr("chalicelib.jetstream.TRUST_SECONDS", 0.0)
+
+    proxy.forget_connections()
+
+    event = an_event()
+    assert stream.publish([event]) == [event]

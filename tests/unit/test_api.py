@@ -794,6 +794,28 @@ def test_a_redrive_of_anything_else_is_refused(world: World, body: Json, field: 
     assert (answer.status, answer.fields) == (422, [field])
 
 
+def test_a_redrive_can_be_filtered_by_query_too(world: World) -> None:
+    stuck(world, SyncStatus.EXHAUSTED)
+    stuck(world, SyncStatus.REJECTED)
+    answer = world.client.post("/sync/redrive?status=rejected")
+    assert (answer.status, answer.json()) == (202, {"count": 1})
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/sync/redrive?status=pending", None, "status"),
+        ("/sync/redrive?state=rejected", None, "state"),
+        ("/sync/redrive?status=rejected", {"status": "exhausted"}, "status"),
+    ],
+)
+def test_a_redrive_whose_query_cannot_be_followed_is_refused(
+    world: World, path: str, body: object, field: str
+) -> None:
+    answer = world.client.post(path, body)
+    assert (answer.status, answer.fields) == (422, [field])
+
+
 def test_a_redrive_with_a_body_that_is_no_json_is_malformed(world: World) -> None:
     assert world.client.post("/sync/redrive", "{").status == 400
 
@@ -840,6 +862,25 @@ def test_ready_does_not_wait_for_a_dependency_that_hangs(
     finally:
         release.set()
     assert (answer.status, answer.json()["dependencies"]["sqs"]) == (200, "no answer")
+
+
+def test_a_dependency_that_hangs_is_asked_once_however_many_ask_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chalicelib.bootstrap.READY_SECONDS", 0.1)
+    release, asked = threading.Event(), []
+
+    def hang() -> None:
+        asked.append("sqs")
+        release.wait(10)
+
+    monkeypatch.setattr(world.queue, "ping", hang)
+    try:
+        answers = [world.client.get("/ready").json()["dependencies"] for _ in range(5)]
+    finally:
+        release.set()
+    assert answers == [{"mongodb": "ok", "nats": "ok", "sqs": "no answer"}] * 5
+    assert len(asked) == 1
 
 
 # ---- parts that are away ----

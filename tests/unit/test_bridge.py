@@ -55,6 +55,18 @@ POISON = {
 # ---- forwarding ----
 
 
+@pytest.mark.parametrize("odd", ["a\x00b", "\ufffe", "a b", "", "x" * 501])
+def test_a_trace_or_id_that_a_message_could_not_carry_is_left_out(
+    pipeline: Pipeline, odd: str
+) -> None:
+    event = {"specversion": "1.0", "id": odd, "type": "product:created"}
+    event |= {"data": {"id": "p1", "version": 0}}  # type: ignore[dict-item]  # JSON
+    pipeline.stream.add("product.created", json.dumps(event).encode(), trace=odd)
+
+    assert pipeline.bridge_once().forwarded == 1
+    assert pipeline.queue.messages[0].body == Doorbell("p1", 0).to_json()
+
+
 def test_an_event_becomes_a_doorbell_with_its_trace(pipeline: Pipeline) -> None:
     pipeline.stream.add("product.created", an_event(), "Root=1-2-3")
 

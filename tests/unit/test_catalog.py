@@ -62,7 +62,9 @@ def test_a_created_product_is_stored_and_answered(pipeline: Pipeline) -> None:
     product = pipeline.product(answer["id"])
     assert answer == product.to_json()
     assert (answer["version"], answer["syncStatus"], answer["sku"]) == (0, "pending", "A")
-    assert product.sync == SyncState(behind_since=START, overdue_at=START + GRACE)
+    assert product.sync == SyncState(
+        behind_since=START, overdue_at=START + GRACE, restarted_at=START
+    )
 
 
 def test_a_created_product_is_announced_and_leaves_the_outbox(pipeline: Pipeline) -> None:

@@ -96,6 +96,11 @@ def test_a_message_waits_in_a_new_one_while_an_older_version_is_under_lease() ->
     assert decided(product(lease=Lease("w", LATER, version=2))) == SendAgain(LATER)
 
 
+def test_a_replay_waits_in_a_new_message_for_the_call_that_was_under_way() -> None:
+    replayed = product(lease=Lease("w", LATER, version=3), carrier=None)
+    assert decided(replayed) == SendAgain(LATER)
+
+
 def test_a_lease_that_has_ended_holds_nobody_back() -> None:
     assert decided(product(lease=Lease("w", NOW, version=3))) == Try()
 
@@ -381,9 +386,20 @@ def test_any_bytes_are_an_event_or_poison(data: bytes) -> None:
 
 
 def test_rings_for_an_overdue_product_double_their_distance() -> None:
-    due = NOW - timedelta(hours=2)
+    due = NOW - timedelta(minutes=40)
     overdue = product(status=SyncStatus.RETRYING, next_attempt_at=due)
-    assert next_ring(overdue, NOW, GRACE) == NOW + timedelta(hours=2)
+    assert next_ring(overdue, NOW, GRACE) == NOW + timedelta(minutes=40)
+
+
+def test_however_long_a_product_waits_it_is_rung_for_every_hour() -> None:
+    overdue = product(restarted_at=NOW - timedelta(days=2))
+    assert next_ring(overdue, NOW, GRACE) == NOW + timedelta(hours=1)
+
+
+def test_rings_after_a_replay_do_not_count_from_the_product_s_last_change() -> None:
+    replayed = product(restarted_at=NOW)
+    assert replayed.updated_at < NOW
+    assert next_ring(replayed, NOW + 2 * GRACE, GRACE) == NOW + 4 * GRACE
 
 
 def test_rings_are_at_least_a_grace_apart() -> None:
@@ -397,7 +413,10 @@ def test_rings_are_at_least_a_grace_apart() -> None:
         (product(version=4, status=SyncStatus.EXHAUSTED), True),
         (product(version=3, status=SyncStatus.DELIVERED), True),
         (product(version=3, status=SyncStatus.EXHAUSTED), False),
-        (product(version=3, status=SyncStatus.RETRYING), False),
+        (product(version=3, status=SyncStatus.REJECTED), False),
+        # On its way again: reconcile sees to it that it goes on.
+        (product(version=3, status=SyncStatus.RETRYING), True),
+        (product(version=3, status=SyncStatus.PENDING), True),
     ],
 )
 def test_a_dead_letter_is_settled_once_its_product_needs_nobody(

@@ -296,6 +296,7 @@ def test_a_restart_forgets_the_budget_and_keeps_the_rest() -> None:
         delivered_version=0,
         behind_since=START,
         overdue_at=LATER,
+        restarted_at=LATER,
         lease=lease,
         history=(attempt,),
     )

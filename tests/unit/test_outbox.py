@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tests.fakes import Pipeline, a_product
+from chalicelib.outbox import CHUNK_CHARACTERS, CHUNK_EVENTS
+from tests.fakes import Pipeline, a_product, fields
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chalicelib.models import Event, Product
 
 
 @pytest.fixture
@@ -52,6 +60,52 @@ def test_events_that_cannot_be_taken_out_are_relayed_again_and_stored_once(
 
     assert len(pipeline.stream.log) == 3
     assert pipeline.store.summary().outbox_backlog == 0
+
+
+def put(pipeline: Pipeline, *products: Product) -> list[Event]:
+    pipeline.store.insert([(product, None) for product in products])
+    return [event for product in products for event in product.outbox]
+
+
+def chunks(pipeline: Pipeline, events: list[Event]) -> list[int]:
+    """Relay them; how many were published at a time."""
+    sizes: list[int] = []
+    publish = pipeline.stream.publish
+
+    def counted(events: Sequence[Event]) -> list[Event]:
+        sizes.append(len(events))
+        return publish(events)
+
+    pipeline.stream.publish = counted  # type: ignore[method-assign]
+    assert pipeline.outbox.relay(events) == len(events)
+    return sizes
+
+
+def test_many_events_are_published_in_chunks() -> None:
+    pipeline = Pipeline()
+    events = put(pipeline, *(a_product() for _ in range(2 * CHUNK_EVENTS + 1)))
+
+    assert chunks(pipeline, events) == [CHUNK_EVENTS, CHUNK_EVENTS, 1]
+
+
+def test_large_events_are_published_fewer_at_a_time() -> None:
+    pipeline = Pipeline()
+    large = fields(attributes={str(n): "x" * 1000 for n in range(100)})
+    events = put(pipeline, *(a_product(fields=large) for _ in range(20)))
+
+    sizes = chunks(pipeline, events)
+
+    assert sum(sizes) == 20
+    assert max(sizes) == CHUNK_CHARACTERS // len(events[0].data)
+
+
+def test_what_was_published_before_the_stream_went_away_has_left_the_outbox() -> None:
+    pipeline = Pipeline()
+    events = put(pipeline, *(a_product() for _ in range(CHUNK_EVENTS + 3)))
+    pipeline.stream.refused = {event.id for event in events[CHUNK_EVENTS:]}
+
+    assert pipeline.outbox.relay(events) == CHUNK_EVENTS
+    assert pipeline.store.summary().outbox_backlog == 3
 
 
 def test_relaying_nothing_asks_nobody(pipeline: Pipeline) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from chalicelib.errors import StoreUnavailableError
-from chalicelib.models import Doorbell, SyncState, SyncStatus
-from chalicelib.reconcile import PAGE, RELAY_AFTER, ROUNDS, Reconciled
+from chalicelib.models import OUTBOX_PAGE, Doorbell, SyncState, SyncStatus
+from chalicelib.reconcile import DEAD_LETTERS, PAGE, RELAY_AFTER, ROUNDS, Reconciled
 from tests.fakes import GRACE, START, Pipeline, a_product
 
 IN_TIME = GRACE / timedelta(seconds=1)
@@ -69,6 +69,19 @@ def test_one_run_relays_a_bounded_number(pipeline: Pipeline) -> None:
 
     assert pipeline.reconcile.run().relayed == ROUNDS * PAGE
     assert pipeline.reconcile.run().relayed == 1
+
+
+def test_a_long_outbox_is_relayed_whole_in_order(pipeline: Pipeline) -> None:
+    pipeline.stream.away = True
+    product_id = pipeline.create()
+    for quantity in range(3 * OUTBOX_PAGE):
+        pipeline.update(product_id, quantity=quantity)
+    pipeline.stream.away = False
+    pipeline.clock.advance(60)
+
+    assert pipeline.reconcile.run().relayed == 3 * OUTBOX_PAGE + 1
+    versions = [json.loads(message.data)["data"]["version"] for message in pipeline.stream.log]
+    assert versions == list(range(3 * OUTBOX_PAGE + 1))
 
 
 def test_relaying_stops_when_the_stream_is_away_and_the_rest_is_done(pipeline: Pipeline) -> None:
@@ -221,6 +234,28 @@ def test_of_several_dead_letters_each_is_judged_on_its_own(pipeline: Pipeline) -
     pipeline.reconcile.run()
 
     assert [letter.product_id for letter in pipeline.queue.dead_letters(10)] == [stuck, None]
+
+
+def test_dead_letters_that_stay_do_not_hide_the_ones_behind_them(pipeline: Pipeline) -> None:
+    stuck = [dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED)) for _ in range(DEAD_LETTERS)]
+    dead_letter(pipeline, SyncState(SyncStatus.DELIVERED))
+
+    assert pipeline.reconcile.run().settled == 1
+
+    letters = pipeline.queue.dead_letters(2 * DEAD_LETTERS)
+    assert [letter.product_id for letter in letters] == stuck
+
+
+def test_dead_letters_can_be_seen_after_a_sweep_that_failed(pipeline: Pipeline) -> None:
+    stuck = [dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED)) for _ in range(3)]
+    dead_letter(pipeline, SyncState(SyncStatus.DELIVERED))
+    pipeline.queue.broken = {"delete_dead"}
+
+    assert pipeline.reconcile.run().settled == 0
+
+    pipeline.queue.broken = set()
+    letters = pipeline.queue.dead_letters(10)
+    assert {letter.product_id for letter in letters} >= set(stuck)
 
 
 # ---- tombstones, and what is away ----

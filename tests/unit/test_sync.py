@@ -566,9 +566,35 @@ def test_a_product_that_was_replayed_during_its_call_is_not_called_for_twice_at_
 
     meddle(pipeline, replay_and_sync)
     pipeline.pass_on()
-
     assert pipeline.supply_chain.versions(product_id) == [0]
+
+    pipeline.clock.advance(pipeline.LEASE.total_seconds())
+    pipeline.sync_once()
+
+    assert pipeline.supply_chain.versions(product_id) == [0, 0]
     assert status(pipeline, product_id) is SyncStatus.DELIVERED
+
+
+@pytest.mark.parametrize("failed_before", [0, 17])
+@pytest.mark.parametrize("answer", [500, 422])
+def test_a_replay_during_a_call_that_fails_has_its_fresh_budget_all_the_same(
+    pipeline: Pipeline, failed_before: int, answer: int
+) -> None:
+    before = SyncState(attempts=failed_before, first_attempt_at=START, behind_since=START)
+    product = put(pipeline, sync=before)
+    ring(pipeline, product)
+    pipeline.supply_chain.answers[product.id] = [answer, 500]
+    meddle(pipeline, lambda: pipeline.catalog.replay(product.id))
+
+    pipeline.sync_once()
+    assert status(pipeline, product.id) is SyncStatus.PENDING
+
+    pipeline.clock.advance(pipeline.LEASE.total_seconds())
+    pipeline.sync_once()
+
+    assert len(pipeline.supply_chain.calls) == 2
+    assert status(pipeline, product.id) is SyncStatus.RETRYING
+    assert pipeline.product(product.id).sync.attempts == 1
 
 
 # ---- the store is away ----

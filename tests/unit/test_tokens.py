@@ -90,7 +90,16 @@ def test_a_good_token_under_another_scheme_is_refused(scheme: str) -> None:
 
 
 def test_an_expired_token_is_refused() -> None:
-    assert "expired" in refused(f"Bearer {a_token(exp=time.time() - 1)}")
+    assert "expired" in refused(f"Bearer {a_token(exp=time.time() - 10)}")
+
+
+def test_the_clocks_of_provider_and_catalog_may_differ_by_seconds() -> None:
+    assert verify(a_token(exp=time.time() - 1, nbf=time.time() + 2)).principal == "tester"
+
+
+@pytest.mark.parametrize("audience", ["catalog", ["catalog", "other"]])
+def test_a_token_may_name_its_audience(audience: object) -> None:
+    assert verify(a_token(aud=audience)).principal == "tester"
 
 
 def test_a_token_without_expiry_is_refused() -> None:
