@@ -29,6 +29,10 @@ down: .venv/.stamp ## stop the embedded stack, keep its data
 clean: .venv/.stamp ## stop the embedded stack and remove its data
 	@$(PYTHON) -m embedded.stack clean
 
+.PHONY: bench
+bench: .venv/.stamp ## compare ways to work side by side: what costs what, as ratios
+	@$(PYTHON) -m embedded.bench
+
 .PHONY: check
 check: .venv/.stamp ## format, lint, types and import rules
 	@$(PYTHON) -m ruff format --check --quiet .
