@@ -13,12 +13,11 @@ from chalice.app import AuthRequest, AuthResponse, AuthRoute, Chalice, Request, 
 from chalicelib import errors, exact_json, openapi, telemetry
 from chalicelib.bootstrap import container
 from chalicelib.catalog import Catalog, Origin, Precondition
-from chalicelib.models import Json
+from chalicelib.models import SIZE_LIMIT, Json
 from chalicelib.tokens import InvalidTokenError
 
 Headers = dict[str, str | list[str]]
 
-BODY_LIMIT = 200 * 1024
 RETRY_AFTER = {"Retry-After": "5"}
 
 
@@ -161,8 +160,8 @@ def body(*, required: bool = True) -> Any:  # noqa: ANN401 - JSON has no narrowe
     raw = app.current_request.raw_body
     if not raw and not required:
         return {}
-    if len(raw) > BODY_LIMIT:
-        raise errors.PayloadTooLargeError(f"a body may have {BODY_LIMIT} bytes at most")
+    if len(raw) > SIZE_LIMIT:
+        raise errors.PayloadTooLargeError(f"a body may have {SIZE_LIMIT} bytes at most")
     try:
         return exact_json.loads(raw)
     except ValueError as error:

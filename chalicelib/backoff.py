@@ -18,6 +18,10 @@ SQS_MAX_HIDING_SECONDS = 43_200
 HIDING_MARGIN_SECONDS = 60
 """A receipt is older than we know: Lambda gathers a batch before it calls us."""
 
+LONGEST_STEP_SECONDS = SQS_MAX_HIDING_SECONDS - 900
+"""From one attempt to the next: what SQS can hide, less the call itself. A longer step would cost a
+receive that is no attempt, and with it the message before its last one."""
+
 JITTER = 0.2
 """An attempt comes up to this share of its wait early, so that a burst of failures spreads."""
 
@@ -72,7 +76,8 @@ class Schedule:
         moves it earlier. After an outage of our own the aims lie in the past: the wait is then
         the first one of the schedule, so that the budget is not burnt in one go. `retry_after`
         (the supply chain's wish) moves it later, but by no more than the longest wait, which is
-        what SQS can hide a message for, and not past the horizon.
+        what SQS can hide a message for, and not past the horizon. Where jitter has brought the
+        attempt before far forward, the next one comes earlier too: SQS hides no longer.
         """
         end = first + timedelta(seconds=self.horizon)
         if failed >= self.attempts or now >= end:
@@ -82,7 +87,7 @@ class Schedule:
         aim = max(aim, now + timedelta(seconds=min(wait, self.waits[0])))
         if retry_after is not None:
             aim = max(aim, min(retry_after, now + timedelta(seconds=self.max_wait)))
-        return min(aim, max(end, now))
+        return min(aim, max(end, now), now + timedelta(seconds=LONGEST_STEP_SECONDS))
 
     def stateless_wait(self, receives: int) -> float:
         """How long to hide a message that could not even be looked up, in seconds.

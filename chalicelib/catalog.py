@@ -22,11 +22,13 @@ from chalicelib.errors import (
     FieldError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
+    PayloadTooLargeError,
     ProductNotFoundError,
     QueueUnavailableError,
     VersionMismatchError,
 )
 from chalicelib.models import (
+    SIZE_LIMIT,
     STUCK,
     Doorbell,
     Event,
@@ -222,15 +224,20 @@ class Catalog:
     def merge(
         self, product_id: str, patch: object, condition: Precondition, origin: Origin
     ) -> Json:
-        """Apply an RFC 7396 merge patch to the writable fields. Raises as `replace`."""
+        """Apply an RFC 7396 merge patch to the writable fields.
+
+        Raises as `replace`, and PayloadTooLargeError if the product would grow too large.
+        """
         if not isinstance(patch, dict):
             raise InvalidRequestError([FieldError("body", "must be a JSON object")])
-        return self._change(
-            product_id,
-            lambda fields: validated(ProductFields, merge_patch(fields.to_json(), patch)),
-            condition,
-            origin,
-        )
+
+        def edit(fields: ProductFields) -> ProductFields:
+            merged = validated(ProductFields, merge_patch(fields.to_json(), patch))
+            if len(exact_json.dumps(merged.to_json()).encode()) > SIZE_LIMIT:
+                raise PayloadTooLargeError(f"a product may have {SIZE_LIMIT} bytes at most")
+            return merged
+
+        return self._change(product_id, edit, condition, origin)
 
     def _change(
         self,

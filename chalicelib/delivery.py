@@ -22,6 +22,7 @@ from chalicelib.models import (
     Doorbell,
     Event,
     EventType,
+    Message,
     Product,
     SyncState,
     SyncStatus,
@@ -131,14 +132,16 @@ def doorbell_for(data: bytes, trace: str | None) -> Doorbell:
     raise PoisonMessageError("the event is no CloudEvent about a change of a product")
 
 
-def decide(product: Product | None, doorbell: Doorbell, message_id: str, now: datetime) -> Decision:
+def decide(
+    product: Product | None, doorbell: Doorbell, message: Message, now: datetime
+) -> Decision:
     """Say what a message means, by the document it points to (the table of design section 3)."""
     if product is None or product.version > doorbell.version:
         return Acknowledge("superseded")
     sync = product.sync
     if sync.status is SyncStatus.DELIVERED:
         return Acknowledge("duplicate")
-    is_carrier = sync.carrier == message_id
+    is_carrier = sync.carrier == message.id
     if sync.lease is not None and sync.lease.until > now:
         if sync.lease.version != product.version or sync.carrier is None:
             # The call is for an older version, or was under way when somebody asked for a replay.
@@ -146,7 +149,7 @@ def decide(product: Product | None, doorbell: Doorbell, message_id: str, now: da
         # The carrier itself comes back if its worker died in mid-call: it must not be lost.
         return Hide(sync.lease.until) if is_carrier else Acknowledge("duplicate")
     if sync.status in STUCK:
-        return _decide_stuck(sync) if is_carrier else Try(fresh=True)
+        return _decide_stuck(sync) if is_carrier else _decide_redrive(sync, message)
     if sync.next_attempt_at is not None and sync.next_attempt_at > now + EARLY:
         return Hide(sync.next_attempt_at) if is_carrier else Acknowledge("duplicate")
     return Try()
@@ -156,6 +159,13 @@ def _decide_stuck(sync: SyncState) -> Disposition:
     if sync.status is SyncStatus.EXHAUSTED:
         return LetGo()
     return Bury(sync.last_error or "rejected")
+
+
+def _decide_redrive(sync: SyncState, message: Message) -> Decision:
+    """Tell a message that somebody moved back from one that was sent before it came to this."""
+    if sync.stuck_at is not None and message.sent <= sync.stuck_at:
+        return Acknowledge("duplicate")
+    return Try(fresh=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +238,8 @@ def conclude(
     error = outcome.attempt.error or f"HTTP {outcome.attempt.status}"
     if outcome.verdict is Verdict.REJECTED:
         reason = f"the supply chain rejects version {claim.product.version}: {error}"
-        return _stuck(claim, started, outcome, SyncStatus.REJECTED, reason), Bury(reason)
+        stuck = replace(started, status=SyncStatus.REJECTED, stuck_at=now, last_error=reason)
+        return _result(claim, stuck, outcome), Bury(reason)
     due = schedule.next_attempt(
         failed=started.attempts,
         first=started.first_attempt_at or now,
@@ -237,7 +248,8 @@ def conclude(
         retry_after=outcome.retry_after,
     )
     if due is None:
-        return _stuck(claim, started, outcome, SyncStatus.EXHAUSTED, error), LetGo()
+        stuck = replace(started, status=SyncStatus.EXHAUSTED, stuck_at=now, last_error=error)
+        return _result(claim, stuck, outcome), LetGo()
     sync = replace(
         started,
         status=SyncStatus.RETRYING,
@@ -273,12 +285,6 @@ def _delivered(
     event = done.with_event(EventType.SYNC_COMPLETE, now, trace).outbox[-1]
     result = replace(_result(claim, sync, outcome), sync_completed_at=now, event=event)
     return result, Acknowledge("delivered")
-
-
-def _stuck(
-    claim: Claim, started: SyncState, outcome: Outcome, status: SyncStatus, error: str
-) -> SyncResult:
-    return _result(claim, replace(started, status=status, last_error=error), outcome)
 
 
 def _result(claim: Claim, sync: SyncState, outcome: Outcome) -> SyncResult:

@@ -30,7 +30,7 @@ class InvalidRequestError(CatalogError):
 
 
 class PayloadTooLargeError(CatalogError):
-    """The request body exceeds the limit."""
+    """The request body, or the product that it would make, exceeds the limit."""
 
 
 class ProductNotFoundError(CatalogError):

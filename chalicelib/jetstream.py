@@ -203,7 +203,12 @@ class JetStream:
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
-        threading.Thread(target=loop.run_forever, name="nats", daemon=True).start()
+
+        def live() -> None:
+            loop.run_forever()
+            loop.close()
+
+        threading.Thread(target=live, name="nats", daemon=True).start()
         return loop
 
     @cached_property
@@ -239,9 +244,12 @@ class JetStream:
             try:
                 self._client = await self._connect()
                 await _ensure_stream(self._client)
-            except _BROKEN:
+            except BaseException as error:
+                # Whatever it is, such as credentials that are none: writes go on by the outbox.
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
-                raise
+                if not isinstance(error, Exception):
+                    raise
+                raise StreamUnavailableError(f"NATS: {error!r}") from error
             self._used = time.monotonic()
             return self._client
 
@@ -310,7 +318,12 @@ def _consumer_config(durable: str) -> ConsumerConfig:
     )
 
 
-def _credentials(given: str | None) -> Path | RawCredentials | None:
-    if not given:
+def _credentials(given: str | None) -> RawCredentials | None:
+    if given is None:
         return None
-    return RawCredentials(given) if "-----BEGIN" in given else Path(given)
+    text = given if "-----BEGIN" in given else Path(given).read_text()
+    for part in ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED"):
+        if part not in text:
+            # nats-py would look for it without end.
+            raise ValueError(f"the credentials have no {part}")
+    return RawCredentials(text)

@@ -28,9 +28,11 @@ from chalicelib import exact_json
 Json = dict[str, Any]
 
 MAX_INT64 = 2**63 - 1
+SIZE_LIMIT = 200 * 1024
+"""Bytes of a request's body, and of a product as JSON."""
 OUTBOX_LIMIT = 50
 """Unpublished events a product keeps. Only an event stream that is away for long fills it; the
-oldest are then dropped, so that the document stays below MongoDB's 16 MB."""
+oldest are then dropped: 50 times SIZE_LIMIT is well below the 16 MB of a document in MongoDB."""
 OUTBOX_PAGE = 5
 """Events of one product that are relayed at a time."""
 HISTORY_LIMIT = 18
@@ -220,12 +222,13 @@ class Doorbell:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message of the sync queue, as received: `receives` counts from 1."""
+    """A message of the sync queue, as received: `sent` when, `receives` counts from 1."""
 
     id: str
     receipt: str
     body: str
     receives: int
+    sent: datetime
     received: datetime
 
 
@@ -267,6 +270,7 @@ class SyncState:
     `overdue_at`: from when on the message that should drive this product counts as lost.
     `carrier`: id of the queue message that carries the schedule; None until one is called for.
     `restarted_at`: when the present budget was asked for, by a write, a replay or a redrive.
+    `stuck_at`: since when it is exhausted or rejected.
     """
 
     status: SyncStatus = SyncStatus.PENDING
@@ -279,6 +283,7 @@ class SyncState:
     lease: Lease | None = None
     carrier: str | None = None
     restarted_at: datetime | None = None
+    stuck_at: datetime | None = None
     last_error: str | None = None
     history: tuple[Attempt, ...] = ()
 

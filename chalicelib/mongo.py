@@ -313,6 +313,7 @@ _RESTARTED = (
     "overdueAt",
     "carrier",
     "restartedAt",
+    "stuckAt",
     "lastError",
 )
 """What a fresh budget resets; the lease, the delivered version and the history stay."""
@@ -336,6 +337,7 @@ def _claim_update(claim: Claim) -> UpdateOne:
             "sync.firstAttemptAt": None,
             "sync.nextAttemptAt": None,
             "sync.restartedAt": claim.now,
+            "sync.stuckAt": None,
         }
     return UpdateOne(
         {
@@ -448,6 +450,7 @@ def _sync_to_document(sync: SyncState) -> Document:
         "overdueAt": sync.overdue_at,
         "carrier": sync.carrier,
         "restartedAt": sync.restarted_at,
+        "stuckAt": sync.stuck_at,
         "lastError": sync.last_error,
         "history": [_attempt_to_document(attempt) for attempt in sync.history],
         # Always there, so that "no lease holds" is one comparison.
@@ -525,7 +528,9 @@ def _to_sync(document: Document) -> SyncState:
         overdue_at=document["overdueAt"],
         lease=Lease(**lease) if lease["owner"] else None,
         carrier=document["carrier"],
-        restarted_at=document["restartedAt"],
+        # Not in documents of before 2026-11-23.
+        restarted_at=document.get("restartedAt"),
+        stuck_at=document.get("stuckAt"),
         last_error=document["lastError"],
         history=tuple(Attempt(**attempt) for attempt in document.get("history", ())),
     )

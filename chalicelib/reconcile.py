@@ -16,8 +16,11 @@ from chalicelib.ports import DeadLetter, Queue, Store
 RELAY_AFTER = timedelta(seconds=10)
 """An event that is this old was left behind: whoever wrote it would have published it by now."""
 PAGE = 200
+RELAY_PAGE = 50
+"""Products whose events are relayed at a time: the time that is left is looked at in between."""
 ROUNDS = 25
 """Pages per step and run; the rest waits for the next run, a minute later."""
+RELAY_ROUNDS = ROUNDS * PAGE // RELAY_PAGE
 DEAD_LETTERS = 100
 
 
@@ -49,27 +52,33 @@ class Reconcile:
         self._clock = clock
         self._grace = grace
 
-    def run(self) -> Reconciled:
-        """Do one bounded run. Raises StoreUnavailableError; the other parts may be away."""
-        relayed = self._relay()
+    def run(self, seconds_left: Callable[[], float]) -> Reconciled:
+        """Do one bounded run. Raises StoreUnavailableError; the other parts may be away.
+
+        `seconds_left` says how long the host lets it run.
+        """
         rung = self._with_queue(self._ring)
         settled = self._with_queue(self._settle_dead_letters)
         dropped = self._store.drop_tombstones()
-        telemetry.count(relayed=relayed, rung=rung, dead_letters_settled=settled)
         self._gauge()
+        # Last, since a slow stream makes it long: the queue must not wait for it.
+        relayed = self._relay(seconds_left)
+        telemetry.count(relayed=relayed, rung=rung, dead_letters_settled=settled)
         return Reconciled(relayed, rung, settled, dropped)
 
-    def _relay(self) -> int:
+    def _relay(self, seconds_left: Callable[[], float]) -> int:
         """Publish events whose writer did not: it crashed, or the stream was away."""
         relayed = 0
         before = self._clock() - min(RELAY_AFTER, self._grace)
-        for _ in range(ROUNDS):
-            products = self._store.left_behind(before, PAGE)
+        for _ in range(RELAY_ROUNDS):
+            if seconds_left() <= 0:
+                break
+            products = self._store.left_behind(before, RELAY_PAGE)
             events = [event for product in products for event in product.outbox]
             stored = self._outbox.relay(events)
             relayed += stored
-            # Nothing left, or the stream does not take it all: it is away, or full.
-            if stored < len(events) or not events:
+            # Nothing left, or the stream is away.
+            if stored == 0:
                 break
         return relayed
 

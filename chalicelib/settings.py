@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from chalicelib.backoff import HIDING_MARGIN_SECONDS, SQS_MAX_HIDING_SECONDS, waits
+from chalicelib.backoff import LONGEST_STEP_SECONDS, waits
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -86,8 +86,7 @@ class Settings(BaseModel):
         Field(
             alias="SYNC_MAX_WAIT_SECONDS",
             gt=0,
-            # Longer than SQS hides a message would cost receives that are no attempts.
-            le=SQS_MAX_HIDING_SECONDS - HIDING_MARGIN_SECONDS,
+            le=LONGEST_STEP_SECONDS,
         ),
     ] = 39_600.0
     sync_concurrency: Annotated[int, Field(alias="SYNC_CONCURRENCY", ge=1, le=100)] = 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -188,8 +189,9 @@ def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 
 def _attribute(text: str) -> str:
-    # SQS allows the characters of XML 1.0 only, and no empty value.
-    return text.encode("ascii", "backslashreplace").decode().replace("\x00", "")[:500] or "unknown"
+    # SQS refuses what XML 1.0 has no place for, and an empty value.
+    plain = text.encode("ascii", "backslashreplace").decode()
+    return re.sub(r"[^ -~]", "?", plain)[:500] or "unknown"
 
 
 def _record(message: MessageTypeDef) -> dict[str, Any]:

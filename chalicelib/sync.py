@@ -137,7 +137,7 @@ class Sync:
         tries: dict[str, Call] = {}
         for message, doorbell in rings:
             product = products.get(doorbell.product_id)
-            decision = decide(product, doorbell, message.id, now)
+            decision = decide(product, doorbell, message, now)
             if not isinstance(decision, Try):
                 fates[message.id] = decision
             elif product is None or product.id in tries:

@@ -157,8 +157,9 @@ class Bench:
             self._parts.stream.publish([event])
 
     def _make_messages(self) -> None:
+        now = now_utc()
         self._messages = [
-            Message(product_id, product_id, Doorbell(product_id, 0).to_json(), 1, now_utc())
+            Message(product_id, product_id, Doorbell(product_id, 0).to_json(), 1, now, now)
             for product_id in self._create()
         ]
 

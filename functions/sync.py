@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from chalicelib.bootstrap import container
@@ -17,6 +18,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: 
             receipt=record["receiptHandle"],
             body=record["body"],
             receives=int(record["attributes"]["ApproximateReceiveCount"]),
+            sent=datetime.fromtimestamp(int(record["attributes"]["SentTimestamp"]) / 1000, UTC),
             received=received,
         )
         for record in event["Records"]

@@ -46,7 +46,7 @@ from chalicelib.models import (
 )
 from chalicelib.outbox import Outbox
 from chalicelib.ports import Creation, DeadLetter, ProductQuery, StreamMessage, Summary
-from chalicelib.reconcile import Reconcile
+from chalicelib.reconcile import Reconcile, Reconciled
 from chalicelib.sync import Sync, SyncPolicy
 
 if TYPE_CHECKING:
@@ -288,6 +288,7 @@ class FakeStore(_Switchable):
                 first_attempt_at=None,
                 next_attempt_at=None,
                 restarted_at=claim.now,
+                stuck_at=None,
             )
         self.products[seen.id] = replace(stored, sync=sync)
         return True
@@ -470,6 +471,7 @@ class FakeQueueMessage:
     id: str
     body: str
     visible_at: datetime
+    sent_at: datetime
     receives: int = 0
     received_at: datetime | None = None
     receipts: set[str] = field(default_factory=set)
@@ -570,7 +572,7 @@ class FakeQueue(_Switchable):
                     self.messages.remove(message)
                     self.dead.append(message)
             return [
-                Message(message.id, receipt, message.body, message.receives, now)
+                Message(message.id, receipt, message.body, message.receives, message.sent_at, now)
                 for message, receipt in self._take(self.messages, limit, self.VISIBILITY)
             ]
 
@@ -581,7 +583,10 @@ class FakeQueue(_Switchable):
                 "messageId": message.id,
                 "receiptHandle": message.receipt,
                 "body": message.body,
-                "attributes": {"ApproximateReceiveCount": str(message.receives)},
+                "attributes": {
+                    "ApproximateReceiveCount": str(message.receives),
+                    "SentTimestamp": str(round(message.sent.timestamp() * 1000)),
+                },
             }
             for message in self.receive()
         ]
@@ -598,7 +603,9 @@ class FakeQueue(_Switchable):
 
     def _message(self, body: str, *, delay: int = 0, reason: str | None = None) -> FakeQueueMessage:
         visible = self._clock() + timedelta(seconds=delay)
-        return FakeQueueMessage(f"message-{next(self._numbers)}", body, visible, reason=reason)
+        return FakeQueueMessage(
+            f"message-{next(self._numbers)}", body, visible, self._clock(), reason=reason
+        )
 
     def _take(
         self, messages: Sequence[FakeQueueMessage], limit: int, hidden: timedelta
@@ -745,6 +752,10 @@ class Pipeline:
         kept = self.sync.handle(messages)
         self.queue.delete([message.receipt for message in messages if message.id not in kept])
         return messages
+
+    def reconcile_once(self, seconds: float = 40) -> Reconciled:
+        """Run reconcile, with so much time."""
+        return self.reconcile.run(lambda: seconds)
 
     def pass_on(self) -> list[Message]:
         """Bridge and sync once each."""

@@ -1125,3 +1125,17 @@ def test_requests_while_the_server_is_away_do_not_wait_for_one_another() -> None
     with MongoClient[Document](uri) as client, ThreadPoolExecutor(3) as pool:
         store = Waiting(lambda: client, "test")
         list(pool.map(look, range(3)))
+
+
+def test_a_document_of_before_a_field_was_added_can_be_read(servers: Endpoints) -> None:
+    with MongoClient[Document](servers.mongodb) as client:
+        store = MongoStore(lambda: client, f"test-{uuid.uuid4().hex}")
+        product = inserted(store)
+        added = {"sync.restartedAt": "", "sync.stuckAt": ""}
+        client[store._database]["products"].update_many({}, {"$unset": added})
+
+        found = stored(store, product)
+
+        assert found.sync == replace(product.sync, restarted_at=None, stuck_at=None)
+        assert store.claim([a_claim(found)]) == {product.id}
+        client.drop_database(store._database)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -19,18 +20,23 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 from chalicelib.errors import StreamUnavailableError
 from chalicelib.jetstream import STREAM
 from chalicelib.models import Event, EventType, now_utc
+from embedded.processes import free_port, port_is_free
+from embedded.services import tool
 from tests.contract.conftest import NOWHERE
+from tests.contract.guarded_nats import guarded
 from tests.fakes import a_product
 from tests.support import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from chalicelib.jetstream import JetStream
     from chalicelib.ports import StreamMessage
     from embedded.services import Endpoints
     from tests.contract.conftest import Servers, Stream, StreamKit
 
+NO_JWT = "-----BEGIN NATS USER JWT-----\nx\n------END NATS USER JWT------"
 SHORT = 0.2
 """Long enough for a pull that is to find nothing."""
 
@@ -290,7 +296,7 @@ def test_a_killed_server_is_noticed_and_used_again_when_it_is_back(
 
     after = an_event()
 
-    eventually(lambda: works(lambda: stream.publish([after])), timeout=6)
+    eventually(lambda: works(lambda: stream.publish([after])), timeout=20)
     assert after.id in event_ids(stream.pull(10, 2.0))
 
 
@@ -304,7 +310,7 @@ def test_a_server_that_freezes_does_not_hang_its_callers_and_is_used_again(
         assert timed(lambda: stream.publish([an_event()])) < 7
         assert timed(lambda: stream.pull(1, SHORT)) < 7
 
-    eventually(lambda: works(lambda: stream.publish([an_event()])), timeout=6)
+    eventually(lambda: works(lambda: stream.publish([an_event()])), timeout=20)
 
 
 def test_a_pull_works_again_after_the_server_was_killed(
@@ -316,7 +322,7 @@ def test_a_pull_works_again_after_the_server_was_killed(
     own_nats.stack.kill("nats")
     own_nats.start()
 
-    again = eventually(lambda: works(lambda: stream.pull(10, 1.0)), timeout=6)
+    again = eventually(lambda: works(lambda: stream.pull(10, 1.0)), timeout=20)
     assert event_ids(again) == [event.id]
 
 
@@ -403,3 +409,64 @@ def test_a_connection_that_went_dead_while_it_was_idle_is_replaced_before_it_is_
 
     event = an_event()
     assert stream.publish([event]) == [event]
+
+
+# ---- a server that asks for credentials ----
+
+
+@pytest.fixture
+def guarded_server(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The address of a server that asks for credentials, and the text of a `.creds` file."""
+    port = free_port()
+    config, credentials = guarded(tmp_path, port)
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen([tool("nats-server"), "-c", str(config)], stderr=log)
+        try:
+            eventually(lambda: not port_is_free(port), message="the server listens")
+            yield f"nats://127.0.0.1:{port}", credentials
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_credentials_open_a_guarded_server(
+    open_stream: Callable[..., JetStream],
+    guarded_server: tuple[str, str],
+    tmp_path: Path,
+    *,
+    as_file: bool,
+) -> None:
+    url, credentials = guarded_server
+    if as_file:
+        (tmp_path / "user.creds").write_text(credentials)
+        credentials = str(tmp_path / "user.creds")
+    stream, event = open_stream(url, credentials=credentials), an_event()
+
+    assert stream.publish([event]) == [event]
+    assert event_ids(stream.pull(1, 2.0)) == [event.id]
+
+
+def test_a_guarded_server_is_away_for_who_has_no_credentials(
+    open_stream: Callable[..., JetStream], guarded_server: tuple[str, str]
+) -> None:
+    with pytest.raises(StreamUnavailableError, match="Authorization"):
+        open_stream(guarded_server[0]).publish([an_event()])
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        "/nowhere/user.creds",
+        "-----BEGIN SOMETHING ELSE-----",
+        NO_JWT,
+        f"{NO_JWT}\n-----BEGIN USER NKEY SEED-----\nno seed\n------END USER NKEY SEED------",
+    ],
+)
+def test_with_credentials_that_are_none_the_stream_is_away_at_once(
+    open_stream: Callable[..., JetStream], guarded_server: tuple[str, str], credentials: str
+) -> None:
+    stream = open_stream(guarded_server[0], credentials=credentials)
+
+    assert timed(lambda: stream.publish([an_event()])) < 7
+    assert timed(lambda: stream.publish([an_event()])) < 0.5

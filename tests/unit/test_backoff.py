@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from chalicelib.backoff import (
     HIDING_MARGIN_SECONDS,
     JITTER,
+    LONGEST_STEP_SECONDS,
     SQS_MAX_HIDING_SECONDS,
     Schedule,
     hiding_seconds,
@@ -30,7 +31,7 @@ def seconds(value: float) -> timedelta:
 @st.composite
 def schedules(draw: st.DrawFn) -> Schedule:
     attempts = draw(st.integers(2, 40))
-    max_wait = draw(st.floats(0.1, 43_000))
+    max_wait = draw(st.floats(0.1, LONGEST_STEP_SECONDS))
     horizon = draw(st.floats(0.01, 1)) * (attempts - 1) * max_wait
     return Schedule(attempts, horizon, max_wait)
 
@@ -117,6 +118,19 @@ def test_an_attempt_is_never_in_the_past_nor_past_the_horizon(
     else:
         assert due is not None
         assert now <= due <= end
+
+
+@given(st.lists(st.floats(0, 1), min_size=17, max_size=17))
+def test_no_step_is_longer_than_sqs_can_hide_whatever_the_jitter(jitters: list[float]) -> None:
+    now = FIRST
+    for failed, jitter in enumerate(jitters, 1):
+        # A call takes its time too.
+        asked = now + seconds(60)
+        due = DEFAULT.next_attempt(failed=failed, first=FIRST, now=asked, jitter=jitter)
+        assert due is not None
+        assert hiding_seconds(due, asked, received=now) >= (due - asked).total_seconds()
+        now = due
+    assert seconds(69 * 3600) < now - FIRST <= seconds(72 * 3600)
 
 
 @given(schedules())

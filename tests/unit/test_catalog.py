@@ -18,11 +18,12 @@ from chalicelib.errors import (
     DuplicateSkuError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
+    PayloadTooLargeError,
     ProductNotFoundError,
     StoreUnavailableError,
     VersionMismatchError,
 )
-from chalicelib.models import Doorbell, Product, SyncState, SyncStatus
+from chalicelib.models import Doorbell, Json, Product, SyncState, SyncStatus
 from tests.fakes import GRACE, START, Pipeline, a_product, fields
 
 if TYPE_CHECKING:
@@ -744,6 +745,18 @@ def test_a_replay_is_of_the_version_that_is_the_newest_when_it_is_written(
     assert calls == [0, 1]
 
 
+def test_a_product_cannot_grow_beyond_what_a_request_may_have(pipeline: Pipeline) -> None:
+    def attributes(start: int) -> Json:
+        return {"attributes": {str(n): "\u20ac" * 1000 for n in range(start, start + 50)}}
+
+    product_id = pipeline.catalog.create({**BODY, **attributes(0)}, SOMEBODY)["id"]
+
+    with pytest.raises(PayloadTooLargeError):
+        pipeline.catalog.merge(product_id, attributes(50), Precondition(), SOMEBODY)
+
+    assert pipeline.product(product_id).version == 0
+
+
 def test_a_redrive_replays_all_that_is_stuck(pipeline: Pipeline) -> None:
     products = [stuck(pipeline, status) for status in (SyncStatus.EXHAUSTED, SyncStatus.REJECTED)]
     delivered = pipeline.create()
@@ -785,7 +798,7 @@ def test_a_redrive_while_the_queue_is_away_is_left_to_reconcile(pipeline: Pipeli
     assert pipeline.catalog.redrive({}) == 1
     pipeline.queue.away = False
 
-    pipeline.reconcile.run()
+    pipeline.reconcile_once()
     pipeline.sync_once()
 
     assert pipeline.product(product.id).sync.status is SyncStatus.DELIVERED

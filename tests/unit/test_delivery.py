@@ -43,6 +43,7 @@ from chalicelib.models import (
     Doorbell,
     EventType,
     Lease,
+    Message,
     Product,
     ProductFields,
     SyncState,
@@ -63,8 +64,11 @@ def product(version: int = 3, **sync: object) -> Product:
     return Product("p1", fields, version, EARLIER, EARLIER, state)
 
 
-def decided(found: Product | None, message_id: str = OTHER, version: int = 3) -> Decision:
-    return decide(found, Doorbell("p1", version), message_id, NOW)
+def decided(
+    found: Product | None, message_id: str = OTHER, version: int = 3, sent: datetime = NOW
+) -> Decision:
+    message = Message(message_id, "receipt", "", 1, sent, NOW)
+    return decide(found, Doorbell("p1", version), message, NOW)
 
 
 # ---- the table, row by row ----
@@ -126,8 +130,19 @@ def test_any_message_takes_over_once_the_next_attempt_is_due() -> None:
 
 
 @pytest.mark.parametrize("status", sorted(STUCK))
-def test_a_new_message_for_a_stuck_product_is_a_redrive(status: SyncStatus) -> None:
-    assert decided(product(status=status, carrier=CARRIER), OTHER) == Try(fresh=True)
+def test_a_message_that_was_sent_after_a_product_got_stuck_is_a_redrive(
+    status: SyncStatus,
+) -> None:
+    stuck = product(status=status, carrier=CARRIER, stuck_at=EARLIER)
+    assert decided(stuck, OTHER, sent=NOW) == Try(fresh=True)
+
+
+@pytest.mark.parametrize("status", sorted(STUCK))
+def test_a_message_that_was_sent_before_a_product_got_stuck_is_a_duplicate(
+    status: SyncStatus,
+) -> None:
+    stuck = product(status=status, carrier=CARRIER, stuck_at=NOW)
+    assert decided(stuck, OTHER, sent=EARLIER) == Acknowledge("duplicate")
 
 
 def test_the_carrier_of_an_exhausted_product_is_let_go() -> None:

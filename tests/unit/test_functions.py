@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,7 @@ def test_an_sqs_event_becomes_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     before = now_utc()
     sync.handler({"Records": [a_record("m1", "one", 1), a_record("m2", "two", 17)]}, None)
     facts = [(item.id, item.receipt, item.body, item.receives) for item in asked.messages]
+    assert asked.messages[0].sent == datetime(2025, 10, 9, 8, 53, 20, tzinfo=UTC)
     assert facts == [("m1", "receipt of m1", "one", 1), ("m2", "receipt of m2", "two", 17)]
     assert all(before <= item.received <= now_utc() for item in asked.messages)
 
@@ -144,9 +146,16 @@ def test_a_stream_that_is_away_is_logged_before_the_run_is_over(
 
 
 def test_reconcile_says_how_much_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = SimpleNamespace(run=lambda: Reconciled(1, 2, 3, 4))
+    left: list[float] = []
+
+    def run_reconcile(seconds_left: Callable[[], float]) -> Reconciled:
+        left.append(seconds_left())
+        return Reconciled(1, 2, 3, 4)
+
+    done = SimpleNamespace(run=run_reconcile)
     monkeypatch.setattr(reconcile, "container", lambda: SimpleNamespace(reconcile=done))
-    answer = reconcile.handler({}, None)
+    answer = reconcile.handler({}, Remaining(60_000))
+    assert left == [60 - reconcile.RESERVE_SECONDS]
     assert answer == {"relayed": 1, "rung": 2, "settled": 3, "dropped": 4}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.errors import StoreUnavailableError
 from chalicelib.models import OUTBOX_PAGE, Doorbell, SyncState, SyncStatus
-from chalicelib.reconcile import DEAD_LETTERS, PAGE, RELAY_AFTER, ROUNDS, Reconciled
+from chalicelib.reconcile import DEAD_LETTERS, PAGE, RELAY_AFTER, RELAY_PAGE, ROUNDS, Reconciled
 from tests.fakes import GRACE, START, Pipeline, a_product
 
 IN_TIME = GRACE / timedelta(seconds=1)
@@ -44,7 +44,7 @@ def test_an_event_that_its_writer_left_behind_is_published(pipeline: Pipeline) -
     put(pipeline)
     pipeline.clock.advance(RELAY_AFTER.total_seconds() + 1)
 
-    assert pipeline.reconcile.run().relayed == 1
+    assert pipeline.reconcile_once().relayed == 1
     assert len(pipeline.stream.log) == 1
     assert pipeline.store.summary().outbox_backlog == 0
 
@@ -53,22 +53,22 @@ def test_an_event_that_is_just_written_is_left_to_its_writer(pipeline: Pipeline)
     put(pipeline)
     pipeline.clock.advance(RELAY_AFTER.total_seconds())
 
-    assert pipeline.reconcile.run().relayed == 0
+    assert pipeline.reconcile_once().relayed == 0
 
 
 def test_all_outboxes_are_relayed_page_by_page(pipeline: Pipeline) -> None:
     put(pipeline, 2 * PAGE + 1)
     pipeline.clock.advance(60)
 
-    assert pipeline.reconcile.run().relayed == 2 * PAGE + 1
+    assert pipeline.reconcile_once().relayed == 2 * PAGE + 1
 
 
 def test_one_run_relays_a_bounded_number(pipeline: Pipeline) -> None:
     put(pipeline, ROUNDS * PAGE + 1)
     pipeline.clock.advance(60)
 
-    assert pipeline.reconcile.run().relayed == ROUNDS * PAGE
-    assert pipeline.reconcile.run().relayed == 1
+    assert pipeline.reconcile_once().relayed == ROUNDS * PAGE
+    assert pipeline.reconcile_once().relayed == 1
 
 
 def test_a_long_outbox_is_relayed_whole_in_order(pipeline: Pipeline) -> None:
@@ -79,9 +79,26 @@ def test_a_long_outbox_is_relayed_whole_in_order(pipeline: Pipeline) -> None:
     pipeline.stream.away = False
     pipeline.clock.advance(60)
 
-    assert pipeline.reconcile.run().relayed == 3 * OUTBOX_PAGE + 1
+    assert pipeline.reconcile_once().relayed == 3 * OUTBOX_PAGE + 1
     versions = [json.loads(message.data)["data"]["version"] for message in pipeline.stream.log]
     assert versions == list(range(3 * OUTBOX_PAGE + 1))
+
+
+def test_relaying_ends_when_the_time_is_up_and_all_else_is_done(pipeline: Pipeline) -> None:
+    put(pipeline, 2)
+    (late,) = overdue(pipeline)
+    pipeline.clock.advance(60)
+
+    assert pipeline.reconcile_once(seconds=0).relayed == 0
+    assert rung_for(pipeline) == [late]
+
+
+def test_an_event_that_the_stream_refuses_does_not_hold_up_the_others(pipeline: Pipeline) -> None:
+    refused, *_ = put(pipeline, 2 * RELAY_PAGE)
+    pipeline.stream.refused = {pipeline.product(refused).outbox[0].id}
+    pipeline.clock.advance(60)
+
+    assert pipeline.reconcile_once().relayed == 2 * RELAY_PAGE - 1
 
 
 def test_relaying_stops_when_the_stream_is_away_and_the_rest_is_done(pipeline: Pipeline) -> None:
@@ -93,7 +110,7 @@ def test_relaying_stops_when_the_stream_is_away_and_the_rest_is_done(pipeline: P
     left_behind = pipeline.store.left_behind
     pipeline.store.left_behind = lambda *args: pages.append(args) or left_behind(*args)  # type: ignore[method-assign, func-returns-value]
 
-    assert pipeline.reconcile.run().relayed == 0
+    assert pipeline.reconcile_once().relayed == 0
     assert len(pages) == 1
     assert rung_for(pipeline) == [late]
 
@@ -104,7 +121,7 @@ def test_relaying_stops_when_the_stream_is_away_and_the_rest_is_done(pipeline: P
 def test_the_queue_is_rung_for_an_overdue_product(pipeline: Pipeline) -> None:
     (product_id,) = overdue(pipeline)
 
-    assert pipeline.reconcile.run().rung == 1
+    assert pipeline.reconcile_once().rung == 1
     assert [message.body for message in pipeline.queue.messages] == [
         Doorbell(product_id, 0).to_json()
     ]
@@ -114,7 +131,7 @@ def test_a_product_that_is_not_overdue_is_not_rung_for(pipeline: Pipeline) -> No
     pipeline.create()
     pipeline.clock.advance(IN_TIME - 1)
 
-    assert pipeline.reconcile.run().rung == 0
+    assert pipeline.reconcile_once().rung == 0
 
 
 def test_a_product_whose_message_was_lost_is_delivered_after_all(pipeline: Pipeline) -> None:
@@ -123,7 +140,7 @@ def test_a_product_whose_message_was_lost_is_delivered_after_all(pipeline: Pipel
     pipeline.queue.messages.clear()
     pipeline.clock.advance(IN_TIME)
 
-    pipeline.reconcile.run()
+    pipeline.reconcile_once()
     pipeline.sync_once()
 
     assert pipeline.product(product_id).sync.status is SyncStatus.DELIVERED
@@ -132,9 +149,9 @@ def test_a_product_whose_message_was_lost_is_delivered_after_all(pipeline: Pipel
 def test_a_product_that_was_just_rung_for_is_not_rung_for_again(pipeline: Pipeline) -> None:
     overdue(pipeline)
 
-    pipeline.reconcile.run()
+    pipeline.reconcile_once()
 
-    assert pipeline.reconcile.run().rung == 0
+    assert pipeline.reconcile_once().rung == 0
 
 
 def test_the_time_between_rings_doubles(pipeline: Pipeline) -> None:
@@ -142,7 +159,7 @@ def test_the_time_between_rings_doubles(pipeline: Pipeline) -> None:
     waits = []
     for _ in range(5):
         rung_at = pipeline.clock()
-        pipeline.reconcile.run()
+        pipeline.reconcile_once()
         due = pipeline.product(product_id).sync.overdue_at
         assert due is not None
         waits.append((due - rung_at) / GRACE)
@@ -155,7 +172,7 @@ def test_the_time_between_rings_doubles(pipeline: Pipeline) -> None:
 def test_all_overdue_products_are_rung_for_page_by_page(pipeline: Pipeline) -> None:
     ids = overdue(pipeline, 2 * PAGE + 1)
 
-    assert pipeline.reconcile.run().rung == len(ids)
+    assert pipeline.reconcile_once().rung == len(ids)
     assert sorted(rung_for(pipeline)) == sorted(ids)
 
 
@@ -163,9 +180,9 @@ def test_a_ring_that_the_queue_refuses_is_rung_again_in_the_next_run(pipeline: P
     accepted, refused = overdue(pipeline, 2)
     pipeline.queue.refused = {refused}
 
-    assert pipeline.reconcile.run().rung == 1
+    assert pipeline.reconcile_once().rung == 1
     pipeline.queue.refused = set()
-    assert pipeline.reconcile.run().rung == 1
+    assert pipeline.reconcile_once().rung == 1
     assert rung_for(pipeline) == [accepted, refused]
 
 
@@ -175,7 +192,7 @@ def test_a_stuck_product_is_not_rung_for(pipeline: Pipeline) -> None:
     pipeline.pass_on()
     pipeline.clock.advance(IN_TIME * 100)
 
-    assert pipeline.reconcile.run().rung == 0
+    assert pipeline.reconcile_once().rung == 0
 
 
 # ---- dead letters ----
@@ -191,14 +208,14 @@ def dead_letter(pipeline: Pipeline, sync: SyncState, **changes: Any) -> str:  # 
 def test_a_dead_letter_of_a_delivered_product_is_removed(pipeline: Pipeline) -> None:
     dead_letter(pipeline, SyncState(SyncStatus.DELIVERED))
 
-    assert pipeline.reconcile.run().settled == 1
+    assert pipeline.reconcile_once().settled == 1
     assert pipeline.queue.dead == []
 
 
 def test_a_dead_letter_of_a_version_that_was_replaced_is_removed(pipeline: Pipeline) -> None:
     dead_letter(pipeline, SyncState(), version=1)
 
-    assert pipeline.reconcile.run().settled == 1
+    assert pipeline.reconcile_once().settled == 1
     assert pipeline.queue.dead == []
 
 
@@ -206,7 +223,7 @@ def test_a_dead_letter_of_a_product_that_is_gone_is_removed(pipeline: Pipeline) 
     product_id = dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED))
     del pipeline.store.products[product_id]
 
-    assert pipeline.reconcile.run().settled == 1
+    assert pipeline.reconcile_once().settled == 1
 
 
 @pytest.mark.parametrize("status", [SyncStatus.EXHAUSTED, SyncStatus.REJECTED])
@@ -215,14 +232,14 @@ def test_a_dead_letter_of_a_stuck_product_stays_and_can_be_seen(
 ) -> None:
     dead_letter(pipeline, SyncState(status))
 
-    assert pipeline.reconcile.run().settled == 0
+    assert pipeline.reconcile_once().settled == 0
     assert len(pipeline.queue.dead_letters(10)) == 1
 
 
 def test_a_poison_message_stays_dead_and_can_be_seen(pipeline: Pipeline) -> None:
     pipeline.queue.bury([("no doorbell", "not JSON")])
 
-    assert pipeline.reconcile.run().settled == 0
+    assert pipeline.reconcile_once().settled == 0
     assert len(pipeline.queue.dead_letters(10)) == 1
 
 
@@ -231,7 +248,7 @@ def test_of_several_dead_letters_each_is_judged_on_its_own(pipeline: Pipeline) -
     stuck = dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED))
     pipeline.queue.bury([("poison", "reason")])
 
-    pipeline.reconcile.run()
+    pipeline.reconcile_once()
 
     assert [letter.product_id for letter in pipeline.queue.dead_letters(10)] == [stuck, None]
 
@@ -240,7 +257,7 @@ def test_dead_letters_that_stay_do_not_hide_the_ones_behind_them(pipeline: Pipel
     stuck = [dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED)) for _ in range(DEAD_LETTERS)]
     dead_letter(pipeline, SyncState(SyncStatus.DELIVERED))
 
-    assert pipeline.reconcile.run().settled == 1
+    assert pipeline.reconcile_once().settled == 1
 
     letters = pipeline.queue.dead_letters(2 * DEAD_LETTERS)
     assert [letter.product_id for letter in letters] == stuck
@@ -251,7 +268,7 @@ def test_dead_letters_can_be_seen_after_a_sweep_that_failed(pipeline: Pipeline) 
     dead_letter(pipeline, SyncState(SyncStatus.DELIVERED))
     pipeline.queue.broken = {"delete_dead"}
 
-    assert pipeline.reconcile.run().settled == 0
+    assert pipeline.reconcile_once().settled == 0
 
     pipeline.queue.broken = set()
     letters = pipeline.queue.dead_letters(10)
@@ -266,12 +283,12 @@ def test_a_deletion_that_is_confirmed_and_published_is_forgotten(pipeline: Pipel
         pipeline, outbox=(), deleted_at=START, version=1, sync=SyncState(SyncStatus.DELIVERED)
     )
 
-    assert pipeline.reconcile.run().dropped == 1
+    assert pipeline.reconcile_once().dropped == 1
     assert product_id not in pipeline.store.products
 
 
 def test_a_run_with_nothing_to_do_does_nothing(pipeline: Pipeline) -> None:
-    assert pipeline.reconcile.run() == Reconciled(0, 0, 0, 0)
+    assert pipeline.reconcile_once() == Reconciled(0, 0, 0, 0)
 
 
 def test_a_queue_that_is_away_does_not_keep_the_rest_from_being_done(pipeline: Pipeline) -> None:
@@ -281,7 +298,7 @@ def test_a_queue_that_is_away_does_not_keep_the_rest_from_being_done(pipeline: P
     pipeline.queue.away = True
     pipeline.clock.advance(60)
 
-    assert pipeline.reconcile.run() == Reconciled(relayed=1, rung=0, settled=0, dropped=1)
+    assert pipeline.reconcile_once() == Reconciled(relayed=1, rung=0, settled=0, dropped=1)
 
 
 def test_dead_letters_that_are_away_do_not_keep_the_rest_from_being_done(
@@ -290,14 +307,14 @@ def test_dead_letters_that_are_away_do_not_keep_the_rest_from_being_done(
     overdue(pipeline)
     pipeline.queue.broken = {"dead_letters"}
 
-    assert pipeline.reconcile.run().rung == 1
+    assert pipeline.reconcile_once().rung == 1
 
 
 def test_a_store_that_is_away_is_an_error(pipeline: Pipeline) -> None:
     pipeline.store.away = True
 
     with pytest.raises(StoreUnavailableError):
-        pipeline.reconcile.run()
+        pipeline.reconcile_once()
 
 
 def test_the_backlogs_are_gauged(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
@@ -306,7 +323,7 @@ def test_the_backlogs_are_gauged(pipeline: Pipeline, capsys: pytest.CaptureFixtu
     pipeline.stream.away = True
     pipeline.clock.advance(90)
 
-    pipeline.reconcile.run()
+    pipeline.reconcile_once()
 
     gauges: dict[str, Any] = {}
     for line in capsys.readouterr().out.splitlines():

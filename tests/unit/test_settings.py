@@ -126,7 +126,7 @@ def test_a_required_setting_that_is_missing_is_named(name: str, value: str | Non
         ("SUPPLY_CHAIN_REJECT_STATUSES", " 400, 409 ,599", {400, 409, 599}),
         ("SYNC_MAX_ATTEMPTS", "8", 8),
         ("SYNC_HORIZON_SECONDS", "20.5", 20.5),
-        ("SYNC_MAX_WAIT_SECONDS", "43140", 43_140.0),
+        ("SYNC_MAX_WAIT_SECONDS", "42300", 42_300.0),
         ("SYNC_CONCURRENCY", "100", 100),
         ("RECONCILE_GRACE_SECONDS", "0.5", 0.5),
         ("CATALOG_JWT_SECRET", "y" * 32, "y" * 32),

@@ -18,6 +18,7 @@ from chalicelib.catalog import Origin, Precondition
 from chalicelib.delivery import Claim, Outcome, SyncResult, Verdict
 from chalicelib.errors import CatalogError, StoreUnavailableError
 from chalicelib.models import Doorbell, Lease, Product, SyncState, SyncStatus
+from chalicelib.sync import Sync
 from tests.fakes import (
     GRACE,
     START,
@@ -249,7 +250,7 @@ def test_a_delivery_that_cannot_be_announced_now_is_announced_by_reconcile(
     pipeline.stream.broken = set()
     pipeline.clock.advance(60)
 
-    pipeline.reconcile.run()
+    pipeline.reconcile_once()
 
     assert pipeline.stream.log[-1].subject == "product.sync-complete"
 
@@ -292,6 +293,48 @@ def test_the_18th_failure_exhausts_the_product_and_lets_its_message_die(
     assert abs(took - timedelta(hours=72)) <= timedelta(seconds=1)
 
 
+def test_messages_that_piled_up_before_a_rejection_are_no_redrives(pipeline: Pipeline) -> None:
+    product = put(pipeline)
+    for _ in range(5):
+        ring(pipeline, product)
+        pipeline.clock.advance(60)
+    pipeline.supply_chain.answers[product.id] = [422] * 5
+
+    while pipeline.queue.messages:
+        pipeline.queue.messages[1:], rest = [], pipeline.queue.messages[1:]
+        pipeline.sync_once()
+        pipeline.queue.messages += rest
+
+    assert len(pipeline.supply_chain.calls) == 1
+    assert len(pipeline.queue.dead) == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_receive_is_an_attempt_whatever_the_jitter(seed: int) -> None:
+    pipeline = Pipeline()
+    chance = random.Random(seed)
+    pipeline.sync = Sync(
+        pipeline.store,
+        pipeline.queue,
+        pipeline.outbox,
+        pipeline.supply_chain,
+        pipeline.policy,
+        clock=pipeline.clock,
+        jitter=chance.random,
+    )
+    product_id = pipeline.create()
+    pipeline.supply_chain.away = True
+    pipeline.bridge_once()
+
+    receives = 0
+    while status(pipeline, product_id) is not SyncStatus.EXHAUSTED:
+        receives += len(pipeline.sync_once())
+        assert pipeline.queue.dead == []
+        pipeline.clock.advance(max(waiting(pipeline)[0][1], 0))
+
+    assert receives == len(pipeline.supply_chain.calls) == 18
+
+
 def test_an_exhausted_product_that_is_redriven_is_delivered_and_its_dead_letter_goes() -> None:
     pipeline = Pipeline(schedule=Schedule(1, 0))
     product_id = failing(pipeline, 500)
@@ -300,7 +343,7 @@ def test_an_exhausted_product_that_is_redriven_is_delivered_and_its_dead_letter_
 
     pipeline.catalog.redrive({})
     pipeline.sync_once()
-    pipeline.reconcile.run()
+    pipeline.reconcile_once()
 
     assert status(pipeline, product_id) is SyncStatus.DELIVERED
     assert pipeline.queue.dead == []
@@ -341,7 +384,7 @@ def test_a_deleted_product_is_gone_once_the_supply_chain_has_confirmed(
     pipeline.supply_chain.answers[product_id] = [answer]
 
     pipeline.pass_on()
-    pipeline.reconcile.run()
+    pipeline.reconcile_once()
 
     assert pipeline.supply_chain.calls[-1].deleting
     assert product_id not in pipeline.store.products
@@ -510,7 +553,7 @@ def test_a_failure_of_a_version_that_was_replaced_meanwhile_spoils_nothing(
 
     pipeline.clock.advance(60)
     pipeline.pass_on()
-    pipeline.reconcile.run()
+    pipeline.reconcile_once()
 
     assert pipeline.supply_chain.versions(product_id) == [0, 1]
     assert status(pipeline, product_id) is SyncStatus.DELIVERED
@@ -893,7 +936,7 @@ class Simulation(Pipeline):
         return [
             *(self._write, self._write, self.bridge_once, self.bridge_once, self._repeat),
             *(self._sync, self._sync, self._sync, self._sync, self._sync, self._sync),
-            *(self.reconcile.run, self._operate, self._disturb),
+            *(self.reconcile_once, self._operate, self._disturb),
         ]
 
     def _any_product(self) -> str:
@@ -943,7 +986,7 @@ class Simulation(Pipeline):
             self.bridge_once()
             while self.sync_once():
                 pass
-            self.reconcile.run()
+            self.reconcile_once()
             self.clock.advance(400)
 
 
