@@ -1,0 +1,84 @@
+"""What goes into the Lambda artifacts, and that the same input gives the same bytes."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from chalicelib import openapi
+from tools import package
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def pins() -> dict[str, str]:
+    return package.read_pins((ROOT / "requirements.txt").read_text())
+
+
+def test_pins_are_read_without_their_comments() -> None:
+    text = "# a comment\nPyMongo==4.1  # via us\n    # via nobody\nsix==1.0\n"
+    assert package.read_pins(text) == {"pymongo": "4.1", "six": "1.0"}
+
+
+@pytest.mark.parametrize("roots", [package.ROOTS, package.API_ROOTS], ids=["functions", "api"])
+def test_neither_the_runtime_nor_chalices_tools_are_packed(
+    roots: tuple[str, ...], pins: dict[str, str]
+) -> None:
+    names = {line.split("==")[0] for line in package.wanted(roots, pins)}
+    assert names >= {"pymongo", "pydantic", "nats-py", "requests", "urllib3", "certifi"}
+    assert not names & {"boto3", "botocore", "chalice", "pip", "click", "inquirer", "setuptools"}
+
+
+def test_only_the_api_carries_cryptography(pins: dict[str, str]) -> None:
+    assert not any("cryptography" in line for line in package.wanted(package.ROOTS, pins))
+    assert any("cryptography" in line for line in package.wanted(package.API_ROOTS, pins))
+
+
+def test_a_dependency_without_a_pin_is_an_error(pins: dict[str, str]) -> None:
+    del pins["urllib3"]
+    with pytest.raises(package.PackageError, match="urllib3 has no pin"):
+        package.wanted(package.ROOTS, pins)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("app.py", True),
+        ("chalicelib/sync.py", True),
+        ("pydantic/_internal/_core.py", True),
+        ("pydantic-1.dist-info/METADATA", True),
+        ("pydantic-1.dist-info/RECORD", False),
+        ("chalicelib/__pycache__/sync.cpython-311.pyc", False),
+        ("simplejson/tests/test_for_json.py", False),
+        ("pymongo/_cmessage.pyi", False),
+        ("functions/sync.py", True),
+        ("functions/run.py", False),
+        ("chalicelib/wsgi.py", False),
+    ],
+)
+def test_what_belongs_on_lambda(name: str, wanted: bool) -> None:
+    assert package.belongs(name) is wanted
+
+
+def test_the_same_files_give_the_same_bytes_in_any_order(tmp_path: Path) -> None:
+    files = {"b.py": b"2", "a/c.py": b"3", "a.py": b"1"}
+    package.write_zip(tmp_path / "one.zip", files)
+    package.write_zip(tmp_path / "two.zip", dict(reversed(files.items())))
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "one.zip") as archive:
+        assert archive.namelist() == ["a.py", "a/c.py", "b.py"]
+
+
+def test_the_routes_are_those_of_the_contract() -> None:
+    found = {(item["method"], item["path"], item["authorized"]) for item in package.routes()}
+    contract = {(o.method, o.path, bool(o.scopes)) for o in openapi.OPERATIONS}
+    assert found == contract
+
+
+def test_every_function_has_its_handler() -> None:
+    names = {path.stem for path in (ROOT / "functions").glob("*.py")} - {"__init__"}
+    host = {Path(name).stem for name in package.HOST_ONLY}
+    assert names - host <= set(package.HANDLERS)

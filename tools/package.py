@@ -1,0 +1,324 @@
+"""The Lambda artifacts: `python -m tools.package --arch arm64|x86_64`.
+
+Writes into `dist/`:
+
+    api.zip         the Chalice app and its authorizer, as `chalice package` zips them
+    functions.zip   the handlers of bridge, sync and reconcile
+    routes.json     every route of the app, for API Gateway: Terraform lists none itself
+    manifest.json   architecture, and size and SHA-256 of the zips
+
+The same input gives the same bytes: entries sorted, one timestamp, nothing compiled. Dependencies
+are the pins of requirements.txt, as wheels for Lambda's Linux whatever this machine is; those that
+Lambda's runtime has, and Chalice's own command line tools, stay out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON_VERSION = "3.11"
+# Wheels that run on Amazon Linux 2's glibc 2.26, which Lambda's Python 3.11 has.
+PLATFORMS = {
+    "arm64": ("manylinux2014_aarch64", "manylinux_2_17_aarch64"),
+    "x86_64": ("manylinux2014_x86_64", "manylinux_2_17_x86_64"),
+}
+MACHINES = {"aarch64": "arm64", "arm64": "arm64", "x86_64": "x86_64", "AMD64": "x86_64"}
+
+ROOTS = (
+    "aws-lambda-powertools",
+    "aws-xray-sdk",
+    "nats-py[nkeys]",
+    "pydantic",
+    "pyjwt",
+    "pymongo",
+    "requests",
+    "simplejson",
+    "standardwebhooks",
+)
+"""What the code imports. Chalice is missing: its packager puts its two runtime modules in."""
+# Only the authorizer checks signatures; to the others it is 14 MB and a sixth of a second.
+API_ROOTS = (*ROOTS, "pyjwt[crypto]")
+SOURCE_ONLY = ("nkeys",)
+"""Pure Python that PyPI has no wheel of."""
+RUNTIME = frozenset({"boto3", "botocore", "s3transfer", "python-dateutil", "six"})
+"""What Lambda's Python runtime brings, and so weighs nothing."""
+RUNTIME_MODULES = ("boto3", "botocore", "s3transfer", "dateutil", "six.py")
+
+HANDLERS = {
+    "api": ("api", "app", "app"),
+    "authorizer": ("api", "app", "authorize"),
+    "bridge": ("functions", "functions.bridge", "handler"),
+    "sync": ("functions", "functions.sync", "handler"),
+    "reconcile": ("functions", "functions.reconcile", "handler"),
+}
+"""Lambda → (zip, module, attribute)."""
+# The container host's part of the code: never on Lambda.
+HOST_ONLY = frozenset({"functions/run.py", "functions/server.py", "chalicelib/wsgi.py"})
+
+UNWANTED_FOLDERS = frozenset({"__pycache__", "bin", "test", "tests", "testing"})
+UNWANTED_ENDINGS = (".pyc", ".pyi", ".pxd", ".pyx", ".c", ".h", "py.typed")
+UNWANTED_METADATA = frozenset(
+    {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "WHEEL", "top_level.txt"}
+)
+IMPORTS = 3
+"""How often a cold import is measured; the median counts."""
+
+
+class PackageError(Exception):
+    """The artifacts cannot be made; the text says why."""
+
+
+# ---- dependencies ----
+
+
+def read_pins(text: str) -> dict[str, str]:
+    """Give name → version from the text of a requirements file with exact pins."""
+    lines = (line.split("#")[0].strip() for line in text.splitlines())
+    pairs = (line.split("==") for line in lines if "==" in line)
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def wanted(roots: Iterable[str], pins: Mapping[str, str]) -> list[str]:
+    """Give the pinned requirements that these need, those of the runtime left out, sorted.
+
+    What each package needs is read from the installed ones. Raises PackageError for a package
+    that has no pin.
+    """
+    found: set[str] = set()
+    pending = [Requirement(root) for root in roots]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while pending:
+        item = pending.pop()
+        name, extras = canonicalize_name(item.name), frozenset(item.extras)
+        if name in RUNTIME or (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        if name not in pins:
+            raise PackageError(f"{name} has no pin in requirements.txt")
+        found.add(name)
+        pending += _needed_by(name, extras)
+    return [f"{name}=={pins[name]}" for name in sorted(found)]
+
+
+def _needed_by(name: str, extras: frozenset[str]) -> Iterator[Requirement]:
+    for line in metadata.requires(name) or []:
+        requirement = Requirement(line)
+        marker = requirement.marker
+        # Lambda's Linux, whatever this machine runs.
+        places = [{"extra": extra, "sys_platform": "linux"} for extra in ("", *sorted(extras))]
+        if marker is None or any(marker.evaluate(place) for place in places):
+            yield requirement
+
+
+def install(requirements: list[str], arch: str, cache: Path) -> Path:
+    """Unpack the wheels for Lambda into a folder of the cache; at once if they are there."""
+    key = hashlib.sha256("\n".join([arch, *requirements]).encode()).hexdigest()[:16]
+    site = cache / f"site-{arch}-{key}"
+    if site.exists():
+        return site
+    draft = Path(tempfile.mkdtemp(prefix="site-", dir=cache))
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-deps", "--no-compile", "--only-binary=:all:", "--target", str(draft)]
+    command += [f"--no-binary={name}" for name in SOURCE_ONLY]
+    command += ["--python-version", PYTHON_VERSION, "--implementation", "cp"]
+    command += [f"--platform={name}" for name in PLATFORMS[arch]]
+    _run([*command, *requirements], ROOT)
+    draft.rename(site)
+    return site
+
+
+# ---- zips ----
+
+
+def belongs(name: str) -> bool:
+    """Tell whether a file, by its path inside a zip, is of use on Lambda."""
+    *folders, file = name.split("/")
+    if name in HOST_ONLY or UNWANTED_FOLDERS & set(folders) or file.endswith(UNWANTED_ENDINGS):
+        return False
+    described = folders and folders[0].endswith(".dist-info")
+    return not (described and file in UNWANTED_METADATA)
+
+
+def write_zip(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a zip whose bytes depend on names and contents alone."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name in sorted(filter(belongs, files)):
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3  # Unix, so that the mode below is read
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, files[name])
+
+
+def read_folder(folder: Path, prefix: str = "") -> dict[str, bytes]:
+    """Give path → content of every file below a folder."""
+    return {
+        prefix + path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def chalice_files(site: Path, work: Path) -> dict[str, bytes]:
+    """Let Chalice package the app; give what is in its zip."""
+    project = work / "project"
+    project.mkdir()
+    shutil.copy(ROOT / "app.py", project)
+    for folder in ("chalicelib", ".chalice"):
+        ignored = shutil.ignore_patterns("__pycache__", "deployments", "deployed")
+        shutil.copytree(ROOT / folder, project / folder, ignore=ignored)
+    # As `vendor`, since Chalice's own downloads know neither our pins nor the runtime's share.
+    (project / "vendor").symlink_to(site)
+    (project / "requirements.txt").touch()
+    start = "import sys; from chalice.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", start, "package", "--stage", "api", "out"]
+    _run(command, project, PYTHONDONTWRITEBYTECODE="1", AWS_DEFAULT_REGION="us-east-1")
+    with zipfile.ZipFile(project / "out" / "deployment.zip") as archive:
+        return {item: archive.read(item) for item in archive.namelist() if not item.endswith("/")}
+
+
+def function_files(site: Path) -> dict[str, bytes]:
+    """Give the content of the zip of bridge, sync and reconcile."""
+    ours = (read_folder(ROOT / name, f"{name}/") for name in ("chalicelib", "functions"))
+    return read_folder(site) | {name: content for part in ours for name, content in part.items()}
+
+
+# ---- what Terraform reads ----
+
+
+def routes() -> list[dict[str, Any]]:
+    """Give every route of the Chalice app: method, path, and whether a token is asked for."""
+    from app import app  # noqa: PLC0415 - the app, only where it is asked
+
+    return [
+        {"method": method, "path": path, "authorized": entry.authorizer is not None}
+        for path, methods in sorted(app.routes.items())
+        for method, entry in sorted(methods.items())
+    ]
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+# ---- measuring ----
+
+
+def cold_import(folder: Path, runtime: Path, module: str, attribute: str) -> float:
+    """Import a handler in a fresh interpreter that sees nothing but the zip; seconds, median."""
+    code = (
+        "import sys, time; sys.path[:0] = [sys.argv[1]]; sys.path.append(sys.argv[2]);"
+        "began = time.perf_counter();"
+        "import importlib; getattr(importlib.import_module(sys.argv[3]), sys.argv[4]);"
+        "print(time.perf_counter() - began)"
+    )
+    # As on Lambda, whose code folder is read-only: nothing compiled is kept or found.
+    command = [sys.executable, "-I", "-S", "-B", "-c", code]
+    command += [str(folder), str(runtime), module, attribute]
+    return statistics.median(float(_run(command, folder)) for _ in range(IMPORTS))
+
+
+def measure(dist: Path, work: Path) -> dict[str, float]:
+    """Give the cold import time of each handler. Raises PackageError if one cannot be imported."""
+    runtime = work / "runtime"
+    runtime.mkdir()
+    botocore = metadata.distribution("botocore").locate_file("")
+    for name in RUNTIME_MODULES:
+        (runtime / name).symlink_to(Path(str(botocore)) / name)
+    for name in ("api", "functions"):
+        with zipfile.ZipFile(dist / f"{name}.zip") as archive:
+            archive.extractall(work / name)
+    return {
+        name: cold_import(work / archive, runtime, module, attribute)
+        for name, (archive, module, attribute) in HANDLERS.items()
+    }
+
+
+def _run(command: list[str], folder: Path, **environment: str) -> str:
+    done = subprocess.run(  # noqa: S603 - our own tools, no shell
+        command,
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise PackageError(f"{' '.join(command[:6])} ... failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+# ---- the command ----
+
+
+def package(arch: str, dist: Path, *, measured: bool = True) -> None:
+    """Make all artifacts and print what they weigh, and how long they take to import."""
+    cache = ROOT / "dist" / "cache"
+    for folder in (cache, dist):
+        folder.mkdir(parents=True, exist_ok=True)
+    pins = read_pins((ROOT / "requirements.txt").read_text())
+    api_site, site = (install(wanted(roots, pins), arch, cache) for roots in (API_ROOTS, ROOTS))
+    with tempfile.TemporaryDirectory(prefix="package-") as name:
+        work = Path(name)
+        write_zip(dist / "api.zip", chalice_files(api_site, work))
+        write_zip(dist / "functions.zip", function_files(site))
+        zips = {path.name: _describe(path) for path in sorted(dist.glob("*.zip"))}
+        _write_json(dist / "routes.json", routes())
+        _write_json(dist / "manifest.json", {"architecture": arch, "zips": zips})
+        for title, facts in zips.items():
+            print(
+                f"{title:16}{facts['bytes'] / 1e6:6.2f} MB, unpacked "
+                f"{facts['unpacked'] / 1e6:6.2f} MB  sha256 {facts['sha256']}"
+            )
+        if not measured:
+            return
+        if MACHINES.get(platform.machine()) != arch or sys.platform != "linux":
+            print(f"cold imports: not measured, this machine cannot run {arch} for Linux")
+            return
+        for handler, seconds in measure(dist, work).items():
+            print(f"{handler:16}{seconds * 1000:6.0f} ms cold import")
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(item.file_size for item in archive.infolist())
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    return {"bytes": len(content), "unpacked": unpacked, "sha256": digest}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; give the exit code."""
+    parser = argparse.ArgumentParser(description="Make the Lambda artifacts.")
+    parser.add_argument("--arch", choices=sorted(PLATFORMS), default="arm64")
+    parser.add_argument("--output", type=Path, default=ROOT / "dist")
+    parser.add_argument("--no-measuring", action="store_true", help="no cold import times")
+    arguments = parser.parse_args(argv)
+    try:
+        package(arguments.arch, arguments.output.resolve(), measured=not arguments.no_measuring)
+    except PackageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
