@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from chalice.app import AuthRequest, AuthResponse, AuthRoute, Chalice, Request, Response
 
 from chalicelib import errors, exact_json, openapi, telemetry
-from chalicelib.bootstrap import container
+from chalicelib.bootstrap import allowed_origin, container
 from chalicelib.catalog import Catalog, Origin, Precondition
 from chalicelib.models import SIZE_LIMIT, Json
 from chalicelib.tokens import InvalidTokenError
@@ -123,13 +123,13 @@ def route(method: str, path: str) -> Callable[[View], View]:
         @wraps(view)
         def answer(**parameters: str) -> Response:
             try:
-                return view(**parameters)
+                return readable(view(**parameters))
             except errors.CatalogError as error:
                 telemetry.log.info("refused", reason=str(error), operation=view.__name__)
-                return problem_response(error)
+                return readable(problem_response(error))
             except Exception as error:  # noqa: BLE001 - answered 500, and logged
                 telemetry.log.exception("unexpected error", operation=view.__name__)
-                return problem_response(error)
+                return readable(problem_response(error))
 
         registered: View = app.route(
             path,
@@ -142,6 +142,17 @@ def route(method: str, path: str) -> Callable[[View], View]:
         return registered
 
     return register
+
+
+def readable(response: Response) -> Response:
+    """Let the pages of the one origin that may, read an answer; the gateway answers preflights."""
+    if allowed := allowed_origin():
+        response.headers |= {
+            "Access-Control-Allow-Origin": allowed,
+            "Access-Control-Expose-Headers": "ETag,Location,Retry-After",
+            "Vary": "Origin",
+        }
+    return response
 
 
 def catalog() -> Catalog:

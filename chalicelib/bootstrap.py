@@ -25,6 +25,7 @@ from chalicelib.reconcile import Reconcile
 from chalicelib.settings import (
     Settings,
     SettingsError,
+    cors_origin,
     parse_secrets,
     read_settings,
     secret_id,
@@ -266,3 +267,8 @@ def container() -> Container:
     Raises SettingsError.
     """
     return _containers.get()
+
+
+def allowed_origin() -> str | None:
+    """Give the origin whose pages may read answers. Needs no container, as /health must not."""
+    return cors_origin()

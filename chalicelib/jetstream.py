@@ -143,8 +143,9 @@ class JetStream:
             messages += await subscription.fetch(1, timeout=patience)
             if limit > 1:
                 messages += await subscription.fetch(limit - 1, timeout=MORE_SECONDS)
-        except nats.errors.TimeoutError:
-            # No (more) messages, which is not a failure.
+        except TimeoutError:
+            # No (more) messages, which is not a failure. Not nats.errors.TimeoutError, its child:
+            # nats-py raises the plain one where the time is up between two of its requests.
             pass
         self._used = time.monotonic()
         return [PulledMessage(message) for message in messages]

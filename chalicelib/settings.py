@@ -131,6 +131,12 @@ def secret_id(environment: Mapping[str, str] | None = None) -> str | None:
     return given.get("CATALOG_SECRET_ID") or None
 
 
+def cors_origin(environment: Mapping[str, str] | None = None) -> str | None:
+    """Give the origin whose pages may read answers, if there is one; no secret is needed for it."""
+    given = os.environ if environment is None else environment
+    return given.get("CORS_ORIGIN") or None
+
+
 def parse_secrets(text: str) -> dict[str, str]:
     """Read the secret's value, a JSON object of settings. Raises SettingsError."""
     # Neither the text nor a parser's words about it may get into a log.

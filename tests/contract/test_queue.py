@@ -456,6 +456,34 @@ def test_sqs_refuses_to_hide_for_longer_than_12_hours(aws: SqsKit) -> None:
         hide_all(aws.queue, received(aws.queue), SQS_MAX_HIDING_SECONDS + 1)
 
 
+TRACE = "Root=1-67891233-abcdef012345678912345678;Sampled=1"
+
+
+def traces_sent(aws: SqsKit, *traces: str) -> list[str | None]:
+    """X-Ray's attribute of each message as it leaves: moto and MiniStack drop it from batches."""
+    sent: list[dict[str, Any]] = []
+
+    def look(params: dict[str, Any], **_: object) -> None:
+        sent.extend(params["Entries"])
+
+    aws.client.meta.events.register("before-parameter-build.sqs.SendMessageBatch", look)
+    aws.queue.ring([Doorbell("product", version, trace) for version, trace in enumerate(traces)])
+    attributes = [entry.get("MessageSystemAttributes", {}) for entry in sent]
+    return [each.get("AWSTraceHeader", {}).get("StringValue") for each in attributes]
+
+
+def test_the_trace_goes_along_as_xrays_own_attribute_too(aws: SqsKit) -> None:
+    assert traces_sent(aws, TRACE) == [TRACE]
+
+    (record,) = received(aws.queue)
+    assert json.loads(record["body"])["trace"] == TRACE
+
+
+@pytest.mark.parametrize("trace", ["anything", "Root=1-2-3", f"{TRACE};\x00", f"{TRACE}\n"])
+def test_what_is_no_trace_header_of_xray_is_not_passed_off_as_one(aws: SqsKit, trace: str) -> None:
+    assert traces_sent(aws, trace, TRACE) == [None, TRACE]
+
+
 @pytest.mark.parametrize(("concurrency", "seconds"), [("10", "30"), ("4", "57")])
 def test_the_embedded_queue_hides_a_batch_for_as_long_as_its_calls_may_take(
     servers: Endpoints, sqs: SqsKit, concurrency: str, seconds: str

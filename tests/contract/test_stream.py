@@ -238,6 +238,25 @@ USES: dict[str, Callable[[JetStream], object]] = {
 }
 
 
+def test_what_was_pulled_is_given_though_the_client_gives_up_on_more(
+    open_stream: Callable[..., JetStream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = open_stream()
+    stream.pull(1, 0.1)
+    stream.publish([an_event()])
+    assert stream._pulling is not None
+    fetch = stream._pulling.fetch
+
+    async def impatient(batch: int, **limits: float) -> list[Any]:
+        # nats-py raises the plain one where its time is up between two requests.
+        if batch > 1:
+            raise TimeoutError
+        return await fetch(batch, **limits)
+
+    monkeypatch.setattr(stream._pulling, "fetch", impatient)
+    assert len(stream.pull(10, 2)) == 1
+
+
 def test_stream_and_consumer_are_made_where_they_are_missing_and_used_where_not(
     open_stream: Callable[..., JetStream],
 ) -> None:

@@ -1078,6 +1078,23 @@ def test_the_trace_of_a_write_goes_along_with_its_event(world: World, given: str
     assert event.trace == given if given else event.trace.startswith("Root=1-")
 
 
+# ---- pages of another origin ----
+
+
+@pytest.mark.parametrize("path", ["/products", "/products/unknown", "/health"])
+def test_pages_of_the_given_origin_may_read_every_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv("CORS_ORIGIN", "https://shop.example")
+    answer = world.client.get(path)
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+    assert "ETag" in answer.headers["Access-Control-Expose-Headers"]
+
+
+def test_without_a_given_origin_no_other_page_may_read_answers(world: World) -> None:
+    assert "Access-Control-Allow-Origin" not in world.client.get("/products").headers
+
+
 # ---- API Gateway and the container host give the same answers ----
 
 
