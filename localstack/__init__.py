@@ -1,0 +1,1 @@
+"""AWS on one machine: the root module of `terraform/` applied to an emulator."""

@@ -1,0 +1,23 @@
+# What differs from AWS when the root module is applied to an emulator. Addresses, the processor
+# and the secrets come from localstack/stack.py.
+
+region             = "us-east-1"
+environment        = "emulator"
+secrets_version    = 1
+log_retention_days = 1
+
+supply_chain_timeout_seconds = 2
+
+# Nobody wants to wait here: what is 72 hours on AWS is ten minutes.
+sync = {
+  horizon_seconds  = 600
+  max_wait_seconds = 60
+  # Longer than the bridge may rest, or reconcile would ring for what the bridge is about to.
+  reconcile_grace_seconds = 75
+  batch_window_seconds    = 0
+  visibility_seconds      = 180
+}
+
+functions = {
+  sync = { timeout = 30 }
+}

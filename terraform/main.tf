@@ -1,0 +1,38 @@
+# What everything shares. The parts are in queues.tf, secrets.tf, functions.tf, api.tf and
+# observability.tf.
+
+data "aws_caller_identity" "current" {}
+data "aws_partition" "current" {}
+
+locals {
+  name              = "product-catalog${var.name_suffix}"
+  account           = data.aws_caller_identity.current.account_id
+  partition         = data.aws_partition.current.partition
+  metrics_namespace = var.name_suffix == "" ? "ProductCatalog" : "ProductCatalog${var.name_suffix}"
+
+  manifest = jsondecode(file("${path.module}/${var.artifacts}/manifest.json"))
+  routes   = jsondecode(file("${path.module}/${var.artifacts}/routes.json"))
+
+  # Settings.lease_seconds: how long a worker holds a product while it calls.
+  lease_seconds = 2 * var.supply_chain_timeout_seconds + 15
+
+  environment = { for name, value in {
+    MONGODB_DATABASE             = var.mongodb_database
+    NATS_URL                     = var.nats_url
+    SYNC_QUEUE_URL               = aws_sqs_queue.sync.url
+    SYNC_DLQ_URL                 = aws_sqs_queue.dead_letters.url
+    SUPPLY_CHAIN_URL             = var.supply_chain_url
+    SUPPLY_CHAIN_TIMEOUT_SECONDS = tostring(var.supply_chain_timeout_seconds)
+    SUPPLY_CHAIN_REJECT_STATUSES = join(",", var.sync.reject_statuses)
+    SYNC_MAX_ATTEMPTS            = tostring(var.sync.max_attempts)
+    SYNC_HORIZON_SECONDS         = tostring(var.sync.horizon_seconds)
+    SYNC_MAX_WAIT_SECONDS        = tostring(var.sync.max_wait_seconds)
+    SYNC_CONCURRENCY             = tostring(var.sync.concurrency)
+    RECONCILE_GRACE_SECONDS      = tostring(var.sync.reconcile_grace_seconds)
+    CATALOG_JWKS_URL             = var.jwks_url
+    CORS_ORIGIN                  = var.cors_origin
+    CATALOG_SECRET_ID            = aws_secretsmanager_secret.catalog.arn
+    LOG_LEVEL                    = var.log_level
+    POWERTOOLS_METRICS_NAMESPACE = local.metrics_namespace
+  } : name => value if value != null }
+}

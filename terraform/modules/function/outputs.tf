@@ -1,0 +1,29 @@
+output "function_name" {
+  description = "Name of the function."
+  value       = aws_lambda_function.this.function_name
+}
+
+output "alias_arn" {
+  description = "ARN of the version in use."
+  value       = aws_lambda_alias.live.arn
+}
+
+output "alias_name" {
+  description = "Name of the alias."
+  value       = aws_lambda_alias.live.name
+}
+
+output "invoke_arn" {
+  description = "How API Gateway calls the version in use."
+  value       = aws_lambda_alias.live.invoke_arn
+}
+
+output "version" {
+  description = "The version in use."
+  value       = aws_lambda_alias.live.function_version
+}
+
+output "role_arn" {
+  description = "ARN of the function's role."
+  value       = aws_iam_role.this.arn
+}

@@ -1,0 +1,40 @@
+output "api_url" {
+  description = "Base URL of the API."
+  value = (
+    var.endpoint != null ? "${var.endpoint}/restapis/${aws_api_gateway_rest_api.catalog.id}/${aws_api_gateway_stage.api.stage_name}/_user_request_" :
+    var.domain != null ? "https://${var.domain.name}/api" : aws_api_gateway_stage.api.invoke_url
+  )
+}
+
+output "queue_url" {
+  description = "URL of the sync queue."
+  value       = aws_sqs_queue.sync.url
+}
+
+output "dlq_url" {
+  description = "URL of the dead-letter queue."
+  value       = aws_sqs_queue.dead_letters.url
+}
+
+output "secret_arn" {
+  description = "ARN of the secret; its value is in neither outputs nor state."
+  value       = aws_secretsmanager_secret.catalog.arn
+}
+
+output "functions" {
+  description = "Name and version in use of each function."
+  value       = { for key, made in local.functions : key => { name = made.function_name, version = made.version, role = made.role_arn } }
+}
+
+output "dashboard" {
+  description = "Name of the CloudWatch dashboard."
+  value       = aws_cloudwatch_dashboard.catalog.dashboard_name
+}
+
+output "domain_target" {
+  description = "Where the DNS record of the custom domain must point; null without one."
+  value = var.domain == null ? null : {
+    name    = aws_api_gateway_domain_name.own[0].regional_domain_name
+    zone_id = aws_api_gateway_domain_name.own[0].regional_zone_id
+  }
+}
