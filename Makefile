@@ -33,8 +33,40 @@ clean: .venv/.stamp ## stop the embedded stack and remove its data
 bench: .venv/.stamp ## compare ways to work side by side: what costs what, as ratios
 	@$(PYTHON) -m embedded.bench
 
+.PHONY: test-aws
+test-aws: .venv/.stamp .venv-emulator/.stamp ## apply terraform/ to an emulator, and test what came of it
+	@$(PYTHON) -m pytest tests/aws $(ARGS)
+
+ARCH ?= arm64
+
+.PHONY: package
+package: .venv/.stamp ## make the Lambda artifacts in dist/; ARCH=arm64 (default) or x86_64
+	@$(PYTHON) -m tools.package --arch $(ARCH)
+
+.PHONY: aws-up
+aws-up: .venv/.stamp .venv-emulator/.stamp ## apply terraform/ to an AWS emulator on this machine, print its URL
+	@$(PYTHON) -m localstack.stack up
+
+.PHONY: aws-down
+aws-down: .venv/.stamp ## destroy what aws-up has made, and stop the emulator
+	@$(PYTHON) -m localstack.stack down
+
+# Terraform's provider comes from the registry, or from the folder TF_PLUGIN_DIR.
+.PHONY: check-terraform
+check-terraform: .venv-checkov/.stamp ## Terraform: format, validity, checkov
+	@mkdir -p .run
+	@terraform fmt -check -recursive terraform localstack
+	@export TF_DATA_DIR=$(CURDIR)/.run/check-terraform TF_IN_AUTOMATION=1; \
+	  terraform -chdir=terraform init -backend=false -input=false -no-color \
+	    $(if $(TF_PLUGIN_DIR),-plugin-dir=$(TF_PLUGIN_DIR)) >.run/check-terraform.log 2>&1 \
+	    || { cat .run/check-terraform.log >&2; \
+	      echo "no registry? TF_PLUGIN_DIR names a folder with the aws provider" >&2; exit 1; }; \
+	  terraform -chdir=terraform validate -no-color
+	@.venv-checkov/bin/checkov --directory terraform --framework terraform \
+	  --quiet --compact --skip-download
+
 .PHONY: check
-check: .venv/.stamp ## format, lint, types and import rules
+check: .venv/.stamp check-terraform ## format, lint, types and import rules
 	@$(PYTHON) -m ruff format --check --quiet .
 	@$(PYTHON) -m ruff check --quiet .
 	@$(PYTHON) -m mypy --no-error-summary
@@ -57,4 +89,12 @@ check: .venv/.stamp ## format, lint, types and import rules
 	fi
 	@echo "installing requirements into .venv ..."
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# Checkov and the AWS emulator pin other versions than ours, so each lives apart.
+.venv-%/.stamp: requirements-%.txt | .venv/.stamp
+	@echo "installing $* into .venv-$* ..."
+	@$(PYTHON) -m venv --clear .venv-$*
+	@echo '*' >.venv-$*/.gitignore
+	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

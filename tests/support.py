@@ -239,6 +239,7 @@ class RunningStack:
             QueueUrl=url,
             MaxNumberOfMessages=10,
             VisibilityTimeout=10,
+            WaitTimeSeconds=0,
             MessageAttributeNames=["reason"],
         ).get("Messages"):
             found += messages

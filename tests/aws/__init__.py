@@ -1,0 +1,1 @@
+"""The deployed system: one terraform apply to an emulator per run."""

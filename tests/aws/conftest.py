@@ -1,0 +1,103 @@
+"""One emulator and one `terraform apply` for all tests of a session."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from embedded.services import without_settings
+from embedded.stack import StackInfo
+from localstack.stack import CREDENTIALS, AwsInfo, AwsStack
+from tests.support import Api, RunningStack, SupplyChainControl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ORIGIN = "https://shop.example"
+# A refill slower than the emulator answers, a burst that no other test uses up.
+THROTTLE = {"rate": 3, "burst": 10}
+OVERRIDES: dict[str, object] = {
+    "cors_origin": ORIGIN,
+    "throttle": THROTTLE,
+    # 72 hours in one minute: waits of 0.5 s, 1 s, 2 s, then 4 s.
+    "sync": {
+        "horizon_seconds": 60,
+        "max_wait_seconds": 4,
+        "reconcile_grace_seconds": 75,
+        "batch_window_seconds": 0,
+        "visibility_seconds": 180,
+    },
+}
+
+
+class DeployedStack(RunningStack):
+    """What has been deployed, with the clients of an embedded stack that runs."""
+
+    def __init__(self, stack: AwsStack, info: AwsInfo) -> None:
+        self.aws, self.info = stack, info
+        self.settings = StackInfo(
+            api=info["api"],
+            token=info["token"],
+            supplyChain=info["supplyChain"],
+            mongodb=info["mongodb"],
+            nats=info["nats"],
+            sqs=info["endpoint"],
+            queueUrl=info["queueUrl"],
+            dlqUrl=info["dlqUrl"],
+            processes=info["processes"],
+        )
+        self.api = Api(info["api"], info["token"])
+        self.supply_chain = SupplyChainControl(info["supplyChain"])
+        self.sqs = self.client("sqs")
+
+    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes them at run time
+        """A client of the emulator, as the account's root."""
+        return boto3.client(  # type: ignore[call-overload]  # any service
+            service,
+            endpoint_url=self.info["endpoint"],
+            region_name=CREDENTIALS["AWS_REGION"],
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            config=Config(retries={"total_max_attempts": 1}, proxies={}),
+        )
+
+    def logged(self, function: str) -> list[str]:
+        """Every line in the log of a function, given by its short name."""
+        group = f"/aws/lambda/{self.info['functions'][function]['name']}"
+        pages = self.client("logs").get_paginator("filter_log_events")
+        found = pages.paginate(logGroupName=group)
+        return [event["message"] for page in found for event in page["events"]]
+
+
+@dataclass
+class Doomed:
+    """A product whose every call fails from the start."""
+
+    id: str
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedStack]:
+    """The whole system, applied with IAM enforced; its logs stay in pytest's temporary folder."""
+    environ = {n: text for n, text in without_settings(os.environ).items() if n != "EMULATOR_URL"}
+    stack = AwsStack(tmp_path_factory.mktemp("aws"), environ, overrides=OVERRIDES)
+    with contextlib.ExitStack() as ending:
+        # Whatever happens, nothing is left running.
+        ending.callback(stack.down)
+        yield DeployedStack(stack, stack.up())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def doomed(aws: DeployedStack) -> Doomed:
+    """A product that cannot be delivered, begun first: its budget takes a minute to use up."""
+    product = aws.create(name="Doomed", sku="doomed")
+    aws.supply_chain.set(failIds=[product["id"]])
+    # At once, rather than when the bridge runs for the first time.
+    assert aws.api.post(f"/products/{product['id']}/sync").status_code == 202
+    return Doomed(product["id"])

@@ -1,0 +1,152 @@
+"""Through the gateway: every route, who may call it, how often, from which pages."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import jwt
+import pytest
+import requests
+
+from app import app
+from embedded.services import local_session
+from tests.aws.conftest import ORIGIN, THROTTLE, DeployedStack
+from tests.support import Api, eventually
+
+UNKNOWN = "000000000000000000000000"
+# With an empty object as its body, or what else would change nothing.
+ANSWERS = {
+    ("GET", "/health"): 200,
+    ("GET", "/ready"): 200,
+    ("GET", "/openapi.json"): 200,
+    ("GET", "/docs"): 200,
+    ("GET", "/products"): 200,
+    ("POST", "/products"): 422,
+    ("POST", "/products/batch"): 422,
+    ("GET", "/products/{product_id}"): 404,
+    ("PUT", "/products/{product_id}"): 422,
+    ("PATCH", "/products/{product_id}"): 404,
+    ("DELETE", "/products/{product_id}"): 404,
+    ("GET", "/products/{product_id}/sync"): 404,
+    ("POST", "/products/{product_id}/sync"): 404,
+    ("GET", "/sync"): 200,
+    ("POST", "/sync/redrive"): 422,
+}
+OPEN = {"/health", "/ready", "/openapi.json", "/docs"}
+NO_ROUTE = "urn:product-catalog:problem:no-such-route"
+
+
+def problem(answer: requests.Response) -> str:
+    assert answer.headers["Content-Type"].startswith("application/problem+json"), answer.text
+    return str(answer.json()["type"]).removeprefix("urn:product-catalog:problem:")
+
+
+def call(api: Api, method: str, path: str) -> requests.Response:
+    body = {"status": "unheard of"} if path == "/sync/redrive" else {}
+    path = path.replace("{product_id}", UNKNOWN)
+    return api.request(method, path, body if method in ("POST", "PUT", "PATCH") else None)
+
+
+def routes() -> set[tuple[str, str]]:
+    return {(method, path) for path, methods in app.routes.items() for method in methods}
+
+
+def test_every_route_of_the_app_has_an_expectation_here() -> None:
+    assert routes() == set(ANSWERS)
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(ANSWERS))
+def test_every_route_of_the_app_answers_through_the_gateway(
+    aws: DeployedStack, method: str, path: str
+) -> None:
+    answer = call(aws.api, method, path)
+    assert answer.status_code == ANSWERS[method, path], answer.text
+    assert NO_ROUTE not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), sorted(route for route in ANSWERS if route[1] not in OPEN)
+)
+def test_a_route_that_asks_for_a_token_refuses_a_wrong_one(
+    aws: DeployedStack, method: str, path: str
+) -> None:
+    answer = call(Api(aws.info["api"], "not-a-token"), method, path)
+    assert answer.status_code == 401, answer.text
+    assert problem(answer) == "unauthorized"
+
+
+def test_without_a_token_nobody_gets_in(aws: DeployedStack) -> None:
+    with local_session() as session:
+        answer = session.get(f"{aws.info['api']}/products", timeout=30)
+    assert (answer.status_code, problem(answer)) == (401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("scope", "method", "path", "status"),
+    [
+        ("products:read", "GET", "/products", 200),
+        ("products:read", "POST", "/products", 403),
+        ("products:read", "DELETE", "/products/{product_id}", 403),
+        ("products:read", "POST", "/sync/redrive", 403),
+        ("products:write", "POST", "/products", 422),
+        ("products:write", "POST", "/sync/redrive", 403),
+        ("sync:admin", "POST", "/sync/redrive", 422),
+        ("sync:admin", "POST", "/products", 403),
+        ("", "GET", "/products", 403),
+    ],
+)
+def test_a_token_opens_what_its_scopes_name_and_no_more(
+    aws: DeployedStack, scope: str, method: str, path: str, status: int
+) -> None:
+    claims = {"sub": "tester", "scope": scope, "exp": int(time.time()) + 600}
+    token = jwt.encode(claims, aws.aws.secret(), algorithm="HS256")
+    answer = call(Api(aws.info["api"], token), method, path)
+    assert answer.status_code == status, answer.text
+    if status == 403:
+        assert problem(answer) == "forbidden"
+
+
+def test_an_unknown_route_is_not_found(aws: DeployedStack) -> None:
+    answer = aws.api.get("/no/such/route")
+    assert (answer.status_code, problem(answer)) == (404, "no-such-route")
+
+
+def test_a_body_above_the_limit_is_refused_as_too_large(aws: DeployedStack) -> None:
+    answer = aws.api.post("/products", {"name": "Lamp", "description": "x" * 210_000})
+    assert (answer.status_code, problem(answer)) == (413, "too-large")
+
+
+@pytest.mark.parametrize("path", ["/products", "/sync/redrive"])
+def test_a_page_of_the_given_origin_may_ask_and_read(aws: DeployedStack, path: str) -> None:
+    with local_session() as session:
+        asked = session.options(f"{aws.info['api']}{path}", headers={"Origin": ORIGIN}, timeout=30)
+    assert asked.status_code == 204, asked.text
+    assert asked.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert "Idempotency-Key" in asked.headers["Access-Control-Allow-Headers"]
+    answer = call(aws.api, "POST", path)
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+
+
+def test_a_caller_above_the_throttle_is_told_to_come_later(aws: DeployedStack) -> None:
+    def ask() -> requests.Response:
+        with local_session() as session:
+            return session.get(f"{aws.info['api']}/docs", timeout=30)
+
+    with ThreadPoolExecutor(8) as pool:
+        # Far more at a time than the burst holds.
+        answers = list(pool.map(lambda _: ask(), range(5 * THROTTLE["burst"])))
+    assert {answer.status_code for answer in answers} == {200, 429}
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert problem(refused) == "throttled"
+    assert refused.headers["Retry-After"] == "1"
+    eventually(lambda: ask().status_code == 200, 10, "callers are let in again")
+
+
+def test_the_stage_throttles_all_its_methods(aws: DeployedStack) -> None:
+    gateway = aws.client("apigateway")
+    rest_api = aws.info["api"].split("/restapis/")[1].split("/")[0]
+    settings = gateway.get_stage(restApiId=rest_api, stageName="api")["methodSettings"]["*/*"]
+    assert settings["throttlingRateLimit"] == THROTTLE["rate"]
+    assert settings["throttlingBurstLimit"] == THROTTLE["burst"]

@@ -1,0 +1,211 @@
+"""What Terraform has made: it stays as it is, keeps its secrets, and lets nobody do more."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import Any
+
+import pytest
+
+from embedded.services import StackError
+from localstack.stack import AwsStack
+from tests.aws.conftest import OVERRIDES, DeployedStack
+from tests.support import eventually
+
+Calls = dict[str, tuple[str, str, dict[str, Any]]]
+
+# What the emulator gives back otherwise than it was given. A drift that is not here is one of
+# ours; one that is here and has gone is to be taken out.
+EMULATOR_GAPS = {
+    # Of a mock it says that it would be called by POST; AWS says nothing there.
+    "aws_api_gateway_integration.preflight": {"integration_http_method"},
+    # It gives a quota of 0 to a plan that was made without one.
+    "aws_api_gateway_usage_plan.callers": {"quota_settings"},
+    "aws_cloudwatch_metric_alarm.catalog": {
+        # It stores an alarm, and describes it with these left out.
+        "actions_enabled",
+        "alarm_description",
+        "dimensions",
+        "period",
+        "statistic",
+        "treat_missing_data",
+    },
+}
+
+
+def drift(stack: AwsStack) -> dict[str, set[str]]:
+    """What another apply would change: attributes by resource, its instances together."""
+    changes: dict[str, set[str]] = {}
+    for address, names in stack.terraform().plan().items():
+        changes.setdefault(address.partition("[")[0], set()).update(names)
+    return changes
+
+
+def overridden(aws: DeployedStack, **variables: object) -> AwsStack:
+    return AwsStack(aws.aws.run_dir, aws.aws.environ, overrides={**OVERRIDES, **variables})
+
+
+def test_a_second_plan_shows_no_drift_but_the_emulators_known_gaps(aws: DeployedStack) -> None:
+    assert drift(aws.aws) == EMULATOR_GAPS
+
+
+def test_a_rollback_moves_one_alias_and_nothing_else(aws: DeployedStack) -> None:
+    changes = drift(overridden(aws, pinned_versions={"sync": "7"}))
+    moved = {address: names for address, names in changes.items() if address not in EMULATOR_GAPS}
+    assert moved == {"module.sync.module.function.aws_lambda_alias.live": {"function_version"}}
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"sync": {"visibility_seconds": 100}}, "at least 6 times"),
+        ({"supply_chain_timeout_seconds": 20}, "must exceed the lease"),
+        ({"architecture": "riscv"}, "must be arm64 or x86_64"),
+        ({"sync": {"maximum_concurrency": 1, "visibility_seconds": 180}}, "2 to 1000"),
+        (
+            {"functions": {"sync": {"timeout": 30, "concurrency": 5}}},
+            "must not be below the maximum_concurrency",
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit_each_other_are_refused_with_the_reason(
+    aws: DeployedStack, variables: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(StackError) as refused:
+        overridden(aws, **variables).terraform().plan(refresh=False)
+    # Terraform breaks lines to fit a terminal.
+    assert reason in " ".join(str(refused.value).replace("│", " ").split())
+
+
+def test_no_secret_is_in_the_state_the_plan_or_a_functions_settings(aws: DeployedStack) -> None:
+    secret = aws.aws.secret()
+    stored = aws.client("secretsmanager").get_secret_value(SecretId=aws.info["secretArn"])
+    assert secret in stored["SecretString"], "it is where it belongs"
+    assert secret not in (aws.aws.run_dir / "terraform.tfstate").read_text()
+    for function in aws.info["functions"].values():
+        found = aws.client("lambda").get_function_configuration(FunctionName=function["name"])
+        assert not {"MONGODB_URI", "CATALOG_JWT_SECRET"} & set(found["Environment"]["Variables"])
+        assert secret not in str(found)
+
+
+def test_the_functions_are_as_configured(aws: DeployedStack) -> None:
+    client = aws.client("lambda")
+    for function in aws.info["functions"].values():
+        found = client.get_function_configuration(FunctionName=function["name"], Qualifier="live")
+        assert found["TracingConfig"]["Mode"] == "Active"
+        assert found["LoggingConfig"]["LogFormat"] == "JSON"
+    (mapping,) = client.list_event_source_mappings()["EventSourceMappings"]
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": 10}
+
+
+def test_the_queues_keep_messages_for_14_days_and_let_go_after_18_receives(
+    aws: DeployedStack,
+) -> None:
+    found = {
+        name: aws.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        for name, url in (("sync", aws.info["queueUrl"]), ("dead", aws.info["dlqUrl"]))
+    }
+    sync, dead = found["sync"]["Attributes"], found["dead"]["Attributes"]
+    assert sync["MessageRetentionPeriod"] == dead["MessageRetentionPeriod"] == "1209600"
+    policy = json.loads(sync["RedrivePolicy"])
+    assert policy == {"deadLetterTargetArn": dead["QueueArn"], "maxReceiveCount": 18}
+    allowed = json.loads(dead["RedriveAllowPolicy"])
+    assert allowed == {"redrivePermission": "byQueue", "sourceQueueArns": [sync["QueueArn"]]}
+
+
+# ---- who may do what ----
+
+PROBE = """
+import boto3
+from botocore.exceptions import ClientError
+
+def handler(event, context):
+    answers = {}
+    for name, (service, operation, arguments) in event.items():
+        try:
+            getattr(boto3.client(service), operation)(**arguments)
+            answers[name] = "done"
+        except ClientError as error:
+            answers[name] = error.response["Error"]["Code"]
+    return answers
+"""
+EVERYBODY = {"api", "authorizer", "bridge", "sync", "reconcile"}
+MAY = {
+    "ring": {"api", "bridge", "sync", "reconcile"},
+    "bury": {"bridge", "sync"},
+    "take from the queue": {"sync"},
+    "take from the dead letters": {"reconcile"},
+    "read the secret": EVERYBODY,
+    "read another secret": set(),
+    "change the secret": set(),
+    "purge": set(),
+    "list queues": set(),
+    "make a role": set(),
+}
+
+
+def calls(aws: DeployedStack) -> Calls:
+    """A call for each; those of the queues are such that they are refused even if allowed."""
+    queue, dead = {"QueueUrl": aws.info["queueUrl"]}, {"QueueUrl": aws.info["dlqUrl"]}
+    late = {"MessageBody": "probe", "DelaySeconds": 901}
+    many = {"MaxNumberOfMessages": 11}
+    secret = {"SecretId": aws.info["secretArn"]}
+    role = {"RoleName": "probe-made", "AssumeRolePolicyDocument": "{}"}
+    return {
+        "ring": ("sqs", "send_message", {**queue, **late}),
+        "bury": ("sqs", "send_message", {**dead, **late}),
+        "take from the queue": ("sqs", "receive_message", {**queue, **many}),
+        "take from the dead letters": ("sqs", "receive_message", {**dead, **many}),
+        "read the secret": ("secretsmanager", "get_secret_value", secret),
+        "read another secret": ("secretsmanager", "get_secret_value", {"SecretId": "other"}),
+        "change the secret": ("secretsmanager", "update_secret", {**secret, "Description": "x"}),
+        "purge": ("sqs", "purge_queue", dead),
+        "list queues": ("sqs", "list_queues", {}),
+        "make a role": ("iam", "create_role", role),
+    }
+
+
+def probe(aws: DeployedStack, function: str) -> dict[str, str]:
+    """Make the calls from a function that has this one's role: each call's outcome."""
+    client, name = aws.client("lambda"), f"probe-{function}"
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("probe.py", PROBE)
+    client.create_function(
+        FunctionName=name,
+        Role=aws.info["functions"][function]["role"],
+        Runtime="python3.11",
+        Handler="probe.handler",
+        Code={"ZipFile": content.getvalue()},
+        Timeout=30,
+    )
+    try:
+        eventually(
+            lambda: client.get_function_configuration(FunctionName=name)["State"] == "Active", 20
+        )
+        answer = client.invoke(FunctionName=name, Payload=json.dumps(calls(aws)))
+        assert "FunctionError" not in answer, answer["Payload"].read()
+        outcomes: dict[str, str] = json.loads(answer["Payload"].read())
+        return outcomes
+    finally:
+        client.delete_function(FunctionName=name)
+        aws.client("logs").delete_log_group(logGroupName=f"/aws/lambda/{name}")
+
+
+@pytest.mark.parametrize("function", sorted(EVERYBODY))
+def test_a_functions_role_may_do_what_it_needs_and_is_refused_the_rest(
+    aws: DeployedStack, function: str
+) -> None:
+    outcomes = probe(aws, function)
+    allowed = {name for name, outcome in outcomes.items() if not outcome.startswith("AccessDenied")}
+    assert allowed == {name for name, who in MAY.items() if function in who}, outcomes
+
+
+def test_no_function_was_refused_what_it_needs(aws: DeployedStack) -> None:
+    for function in EVERYBODY:
+        lines = aws.logged(function)
+        assert lines, f"{function} has run"
+        assert not [line for line in lines if "AccessDenied" in line], function
