@@ -1,10 +1,11 @@
 """The container host: runs the same handlers where there is no Lambda.
 
-    python -m functions.run api|bridge|sync|reconcile
+    python -m functions.run [--heartbeat FILE] api|bridge|sync|reconcile
 
 It does what AWS does around them: serves the app behind API Gateway's contract, long-polls SQS
 and deletes what a batch response lets go, calls the scheduled functions again and again. SIGTERM
 (and SIGINT) lets each finish what it has in hand, then the process exits with 0.
+FILE shows `functions.alive`, the health check of containers, that the role is alive.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from chalicelib import telemetry
@@ -48,6 +50,25 @@ class HostContext:
         return max(0, int(left * 1000))
 
 
+class Heartbeat:
+    """The file that `functions.alive` looks at; none unless the command line names one."""
+
+    path: Path | None = None
+
+    def beat(self, address: str = "") -> None:
+        """Show that a loop goes round, or where the API listens."""
+        if self.path is None:
+            return
+        try:
+            self.path.write_text(address)
+        except OSError as error:
+            # Whoever looks at it will have the process started anew; until then it does its work.
+            telemetry.log.warning("no heartbeat", reason=str(error))
+
+
+heartbeat = Heartbeat()
+
+
 def load(name: str) -> Handler:
     """Find a handler by its name, as Lambda does."""
     module, _, attribute = name.rpartition(".")
@@ -59,7 +80,9 @@ def run_api(parts: Container) -> None:
     """Serve the Chalice app under `/api` until told to stop (gunicorn handles the signals)."""
     from functions.server import serve  # noqa: PLC0415 - only this role has gunicorn
 
-    serve(parts.settings.api_host, parts.settings.api_port)
+    host, port = parts.settings.api_host, parts.settings.api_port
+    heartbeat.beat(f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}")  # noqa: S104 - compared
+    serve(host, port)
 
 
 def run_bridge(_: Container) -> None:
@@ -107,6 +130,7 @@ def sync_once(parts: Container, handler: Handler) -> None:
 
 def _survive(step: Callable[[], object]) -> None:
     """Do one step; a dependency that is away, or a bug, must not end the process."""
+    heartbeat.beat()
     try:
         step()
     except CatalogError as error:
@@ -129,7 +153,9 @@ def main() -> int:
     """Run one role until SIGTERM or SIGINT; 2 if the settings are not usable."""
     parser = argparse.ArgumentParser(description="Run one role of the product catalog.")
     parser.add_argument("role", choices=sorted(ROLES))
-    role = parser.parse_args().role
+    parser.add_argument("--heartbeat", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    heartbeat.path = arguments.heartbeat
     try:
         parts = container()
     except SettingsError as error:
@@ -137,7 +163,7 @@ def main() -> int:
         return 2
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopping.set())
-    ROLES[role](parts)
+    ROLES[arguments.role](parts)
     return 0
 
 
