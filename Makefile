@@ -9,6 +9,9 @@ PYTHON := .venv/bin/python
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
+.PHONY: tools
+tools: .venv/.stamp .venv-checkov/.stamp .venv-emulator/.stamp ## install all that the other targets need
+
 .PHONY: demo
 demo: .venv/.stamp ## load the sample catalog against a failing supply chain, show that all arrives
 	@$(PYTHON) -m embedded.demo
@@ -66,11 +69,16 @@ check-terraform: .venv-checkov/.stamp ## Terraform: format, validity, checkov
 	  --quiet --compact --skip-download
 
 .PHONY: check
-check: .venv/.stamp check-terraform ## format, lint, types and import rules
+check: .venv/.stamp check-terraform ## format, lint, types, import rules, Terraform, image and manifests
 	@$(PYTHON) -m ruff format --check --quiet .
 	@$(PYTHON) -m ruff check --quiet .
 	@$(PYTHON) -m mypy --no-error-summary
-	@$(PYTHON) -m pytest -q tests/unit/test_architecture.py
+	@.venv/bin/hadolint Dockerfile
+	@$(PYTHON) -m pytest -q tests/unit/test_architecture.py tests/kubernetes
+
+.PHONY: test-kubernetes
+test-kubernetes: .venv/.stamp ## build the image, run the manifests' pods (root, podman, runc, debootstrap)
+	@$(PYTHON) -m pytest -s tests/kubernetes/running.py $(ARGS)
 
 .venv/.stamp: requirements-dev.txt
 	@if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then \
