@@ -9,9 +9,6 @@ PYTHON := .venv/bin/python
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
-.PHONY: tools
-tools: .venv/.stamp .venv-checkov/.stamp .venv-emulator/.stamp ## install all that the other targets need
-
 .PHONY: demo
 demo: .venv/.stamp ## load the sample catalog against a failing supply chain, show that all arrives
 	@$(PYTHON) -m embedded.demo

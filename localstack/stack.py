@@ -166,14 +166,16 @@ class Terraform:
         """Run a command of Terraform; its output. Raises StackError."""
         done = self._call(*arguments)
         if done.returncode != 0:
-            raise StackError(f"terraform {arguments[0]} failed:\n{done.stdout}{done.stderr}")
+            # The end tells; before it is the whole plan.
+            said = (done.stderr or done.stdout)[-4000:]
+            raise StackError(f"terraform {arguments[0]} failed:\n{said}")
         return done.stdout
 
     def _files(self) -> list[str]:
         overrides = self._folder / "overrides.tfvars.json"
         overrides.write_text(json.dumps(self._overrides))
         files = [f"-var-file={VARIABLES}", f"-var-file={overrides}"]
-        return [f"-state={self._state}", *files, "-parallelism=20"]
+        return [f"-state={self._state}", *files, "-parallelism=6"]
 
     def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         program = shutil.which("terraform")

@@ -71,7 +71,9 @@ HANDLERS = {
 }
 """Lambda → (zip, module, attribute)."""
 # The container host's part of the code: never on Lambda.
-HOST_ONLY = frozenset({"functions/run.py", "functions/server.py", "chalicelib/wsgi.py"})
+HOST_ONLY = frozenset(
+    {"functions/alive.py", "functions/run.py", "functions/server.py", "chalicelib/wsgi.py"}
+)
 
 UNWANTED_FOLDERS = frozenset({"__pycache__", "bin", "test", "tests", "testing"})
 UNWANTED_ENDINGS = (".pyc", ".pyi", ".pxd", ".pyx", ".c", ".h", "py.typed")
