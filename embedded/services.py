@@ -205,7 +205,7 @@ def role_service(
 ) -> Service:
     """Say how to run one of our roles. Only the API can be asked whether it is ready."""
     command = (sys.executable, "-m", "functions.run", role)
-    ready = (lambda: _http_missing(f"{where.api}/ready")) if role == "api" else None
+    ready = (lambda: http_missing(f"{where.api}/ready")) if role == "api" else None
     return Service(command, {**_environment(environ), **settings}, ready)
 
 
@@ -235,14 +235,14 @@ def _sqs(port: str, data: str, environment: dict[str, str], where: Endpoints) ->
         "LOG_LEVEL": "WARNING",
     }
     health = f"{where.sqs}/_ministack/health"
-    return Service((tool("ministack"),), environment | settings, lambda: _http_missing(health))
+    return Service((tool("ministack"),), environment | settings, lambda: http_missing(health))
 
 
 def _supply_chain(port: str, data: str, environment: dict[str, str], where: Endpoints) -> Service:
     module = (sys.executable, "-m", "embedded.fake_supply_chain", "--port", port)
     # The rate it begins with; it keeps a later one itself, see set_failure_rate.
     command = (*module, "--state", f"{data}/state", "--failure-rate", "0")
-    return Service(command, environment, lambda: _http_missing(f"{where.supply_chain}/health"))
+    return Service(command, environment, lambda: http_missing(f"{where.supply_chain}/health"))
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -270,7 +270,8 @@ def local_session() -> requests.Session:
     return session
 
 
-def _http_missing(url: str) -> str | None:
+def http_missing(url: str) -> str | None:
+    """Say what is wrong with the answer of an address, None if it is well."""
     try:
         with local_session() as session:
             answer = session.get(url, timeout=5)

@@ -29,8 +29,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-import requests
-
 from embedded import processes
 from embedded.processes import Process
 from embedded.services import (
@@ -40,7 +38,7 @@ from embedded.services import (
     StackError,
     embedded_servers,
     endpoints,
-    local_session,
+    http_missing,
     server_service,
     without_settings,
 )
@@ -348,7 +346,7 @@ class AwsStack:
             "no_proxy": f"{HOST},localhost",
         }
         health = f"{self._endpoint(state)}/_ministack/health"
-        return Service((emulator(),), environment, lambda: _missing(health))
+        return Service((emulator(),), environment, lambda: http_missing(health))
 
     def _wait(self, name: str, process: Process, service: Service) -> None:
         missing: str | None = "not asked yet"
@@ -414,15 +412,6 @@ def emulator() -> str:
     if not program.exists():
         raise StackError(f"{program} is missing: make aws-up installs it")
     return str(program)
-
-
-def _missing(url: str) -> str | None:
-    try:
-        with local_session() as session:
-            answer = session.get(url, timeout=5)
-    except requests.RequestException as error:
-        return f"{url}: {type(error).__name__}"
-    return None if answer.ok else f"{url} answers {answer.status_code}"
 
 
 def _print_info(info: AwsInfo, run_dir: Path) -> None:
