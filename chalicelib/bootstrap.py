@@ -88,7 +88,10 @@ class Container:
 
     @cached_property
     def stream(self) -> JetStream:
-        stream = JetStream(self.settings.nats_url, self.settings.nats_credentials)
+        settings = self.settings
+        stream = JetStream(
+            settings.nats_url, settings.nats_credentials, max_bytes=settings.nats_stream_max_bytes
+        )
         self._closing.callback(stream.close)
         return stream
 

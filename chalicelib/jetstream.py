@@ -85,9 +85,20 @@ class PulledMessage:
 class JetStream:
     """Implements `ports.Publisher` and `ports.Consumer`. Connects at the first use."""
 
-    def __init__(self, url: str, credentials: str | None = None, *, durable: str = BRIDGE) -> None:
-        """`credentials`: the path of a `.creds` file, or its text."""
+    def __init__(
+        self,
+        url: str,
+        credentials: str | None = None,
+        *,
+        durable: str = BRIDGE,
+        max_bytes: int | None = None,
+    ) -> None:
+        """`credentials`: the path of a `.creds` file, or its text.
+
+        `max_bytes`: what the stream is made with; some NATS services refuse one without a limit.
+        """
         self._url = url
+        self._max_bytes = max_bytes
         self._credentials = credentials
         self._durable = durable
         self._client: Client | None = None
@@ -244,7 +255,7 @@ class JetStream:
             await self._disconnect()
             try:
                 self._client = await self._connect()
-                await _ensure_stream(self._client)
+                await _ensure_stream(self._client, self._max_bytes)
             except BaseException as error:
                 # Whatever it is, such as credentials that are none: writes go on by the outbox.
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
@@ -292,7 +303,7 @@ async def _ignore(_: Exception) -> None:
     return
 
 
-async def _ensure_stream(client: Client) -> None:
+async def _ensure_stream(client: Client, max_bytes: int | None) -> None:
     stream = client.jetstream(timeout=ANSWER_SECONDS)
     try:
         await stream.stream_info(STREAM)
@@ -306,6 +317,7 @@ async def _ensure_stream(client: Client) -> None:
                 # Full means refused, and then the outbox keeps the event: none is dropped.
                 discard=DiscardPolicy.NEW,
                 max_age=RETENTION_SECONDS,
+                max_bytes=max_bytes,
             )
         )
 

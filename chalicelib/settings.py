@@ -61,8 +61,9 @@ class Settings(BaseModel):
 
     mongodb_uri: Annotated[str, Field(alias="MONGODB_URI", pattern=r"^mongodb(\+srv)?://")]
     mongodb_database: Annotated[Text, Field(alias="MONGODB_DATABASE")] = "catalog"
-    nats_url: Annotated[str, Field(alias="NATS_URL", pattern=r"^(nats|tls|ws|wss)://")]
+    nats_url: Annotated[str, Field(alias="NATS_URL", pattern=r"^(nats|tls)://")]
     nats_credentials: Annotated[Text | None, Field(alias="NATS_CREDENTIALS")] = None
+    nats_stream_max_bytes: Annotated[int | None, Field(alias="NATS_STREAM_MAX_BYTES", gt=0)] = None
     sync_queue_url: Annotated[Url, Field(alias="SYNC_QUEUE_URL")]
     sync_dlq_url: Annotated[Url, Field(alias="SYNC_DLQ_URL")]
     supply_chain_url: Annotated[Url, Field(alias="SUPPLY_CHAIN_URL")]

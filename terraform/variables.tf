@@ -147,8 +147,18 @@ variable "nats_url" {
   description = "NATS servers, such as tls://connect.ngs.global."
   type        = string
   validation {
-    condition     = can(regex("^(nats|tls|ws|wss)://", var.nats_url))
-    error_message = "nats_url must begin with nats://, tls://, ws:// or wss://."
+    condition     = can(regex("^(nats|tls)://", var.nats_url))
+    error_message = "nats_url must begin with nats:// or tls://."
+  }
+}
+
+variable "nats_stream_max_bytes" {
+  description = "Size in bytes of the stream PRODUCTS when it is made; some NATS services refuse a stream without one. A full stream takes no events, which then wait in the outboxes. Null for no limit."
+  type        = number
+  default     = null
+  validation {
+    condition     = var.nats_stream_max_bytes == null || try(var.nats_stream_max_bytes >= 1000000, false)
+    error_message = "nats_stream_max_bytes must be null or at least 1000000."
   }
 }
 

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import nats
@@ -148,7 +148,7 @@ def open_stream(servers: Endpoints) -> Iterator[Callable[..., JetStream]]:
     asyncio.run(_on_nats(servers.nats, None, b""))
     opened: list[JetStream] = []
 
-    def open_one(url: str = servers.nats, **options: str) -> JetStream:
+    def open_one(url: str = servers.nats, **options: Any) -> JetStream:
         opened.append(JetStream(url, **options))
         return opened[-1]
 

@@ -357,10 +357,11 @@ def test_a_message_of_a_connection_that_is_gone_cannot_be_acknowledged_unnoticed
         stream.ack(messages)
 
 
+@pytest.mark.parametrize(("max_bytes", "limit"), [(None, -1), (10_000_000, 10_000_000)])
 def test_the_stream_refuses_what_it_has_no_room_for_and_keeps_the_rest_for_14_days(
-    open_stream: Callable[..., JetStream], servers: Endpoints
+    open_stream: Callable[..., JetStream], servers: Endpoints, max_bytes: int | None, limit: int
 ) -> None:
-    open_stream().publish([an_event()])
+    open_stream(max_bytes=max_bytes).publish([an_event()])
 
     async def look() -> StreamConfig:
         client = await nats.connect(servers.nats)
@@ -371,7 +372,7 @@ def test_the_stream_refuses_what_it_has_no_room_for_and_keeps_the_rest_for_14_da
 
     config = asyncio.run(look())
     assert config.discard == DiscardPolicy.NEW
-    assert config.max_age == 14 * 24 * 3600
+    assert (config.max_age, config.max_bytes) == (14 * 24 * 3600, limit)
     assert (config.storage, config.retention) == (StorageType.FILE, RetentionPolicy.LIMITS)
 
 
