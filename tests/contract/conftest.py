@@ -148,7 +148,7 @@ def open_stream(servers: Endpoints) -> Iterator[Callable[..., JetStream]]:
     asyncio.run(_on_nats(servers.nats, None, b""))
     opened: list[JetStream] = []
 
-    def open_one(url: str = servers.nats, **options: Any) -> JetStream:
+    def open_one(url: str = servers.nats, **options: Any) -> JetStream:  # noqa: ANN401 - the adapter's
         opened.append(JetStream(url, **options))
         return opened[-1]
 
