@@ -25,7 +25,7 @@ from embedded.processes import free_port
 from embedded.services import EMBEDDED_AWS, Endpoints, endpoints, server_service
 from embedded.stack import Stack, State
 from tests.fakes import FakeQueue, FakeStore, FakeStream
-from tests.support import stack_environment, stopped_for_sure
+from tests.support import eventually, stack_environment, stopped_for_sure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,9 +72,15 @@ class Servers:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
-    """Where MongoDB, NATS and SQS are; their data is in a temporary folder."""
-    started = Servers(tmp_path_factory.mktemp("servers"), ("mongodb", "nats", "sqs"))
+def servers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the servers keep their data."""
+    return tmp_path_factory.mktemp("servers")
+
+
+@pytest.fixture(scope="session")
+def servers(servers_folder: Path) -> Iterator[Endpoints]:
+    """Where MongoDB, NATS and SQS are."""
+    started = Servers(servers_folder, ("mongodb", "nats", "sqs"))
     with stopped_for_sure(started.stack):
         started.start()
         yield started.where
@@ -143,9 +149,13 @@ async def _on_nats(url: str, subject: str | None, data: bytes) -> None:
 
 
 @pytest.fixture
-def open_stream(servers: Endpoints) -> Iterator[Callable[..., JetStream]]:
+def open_stream(servers: Endpoints, servers_folder: Path) -> Iterator[Callable[..., JetStream]]:
     """Open JetStream adapters on the real server, whose stream is not there yet."""
     asyncio.run(_on_nats(servers.nats, None, b""))
+    # The server removes what it has put aside in its own time. What is put aside before that is
+    # done stays where it was, and the next stream of this name has old messages.
+    aside = f"data/nats/jetstream/*/streams/.{STREAM}"
+    eventually(lambda: not list(servers_folder.glob(aside)), message="the old stream is gone")
     opened: list[JetStream] = []
 
     def open_one(url: str = servers.nats, **options: Any) -> JetStream:  # noqa: ANN401 - the adapter's
