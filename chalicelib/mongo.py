@@ -193,7 +193,7 @@ class MongoStore:
             cursor = self._products.find(condition, projection).sort(order, ASCENDING).limit(limit)
             return [_to_product(document) for document in cursor]
 
-    def summary(self) -> Summary:
+    def summary(self, outbox_before: datetime | None = None) -> Summary:
         with _unavailable():
             # One look, so that no product is counted twice on its way from status to status; the
             # sort lets it run on the index alone.
@@ -205,7 +205,8 @@ class MongoStore:
             )
             counts = dict.fromkeys(SyncStatus, 0)
             counts |= {SyncStatus(group["_id"]): group["count"] for group in groups}
-            backlog = self._products.count_documents({"outbox.time": _PRESENT})
+            time = _PRESENT if outbox_before is None else {**_PRESENT, "$lt": outbox_before}
+            backlog = self._products.count_documents({"outbox.time": time})
         oldest = self._find({"sync.behindSince": _PRESENT}, "sync.behindSince", 1, _WITHOUT_BULK)
         return Summary(counts, oldest[0].sync.behind_since if oldest else None, backlog)
 

@@ -69,8 +69,8 @@ class Store(Protocol):
     def find(self, query: ProductQuery) -> list[Product]:
         """List products; tombstones only where a status other than delivered is asked for."""
 
-    def summary(self) -> Summary:
-        """Count."""
+    def summary(self, outbox_before: datetime | None = None) -> Summary:
+        """Count; of the outboxes all that hold an event, or one that is older than this."""
 
     def remove_events(self, events: Sequence[Event]) -> None:
         """Take published events out of their outboxes."""

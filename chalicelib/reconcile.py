@@ -69,7 +69,7 @@ class Reconcile:
     def _relay(self, seconds_left: Callable[[], float]) -> int:
         """Publish events whose writer did not: it crashed, or the stream was away."""
         relayed = 0
-        before = self._clock() - min(RELAY_AFTER, self._grace)
+        before = self._left_behind_since()
         for _ in range(RELAY_ROUNDS):
             if seconds_left() <= 0:
                 break
@@ -81,6 +81,9 @@ class Reconcile:
             if stored == 0:
                 break
         return relayed
+
+    def _left_behind_since(self) -> datetime:
+        return self._clock() - min(RELAY_AFTER, self._grace)
 
     def _with_queue(self, step: Callable[[], int]) -> int:
         try:
@@ -144,7 +147,8 @@ class Reconcile:
         ]
 
     def _gauge(self) -> None:
-        summary = self._store.summary()
+        # What is on its way this very moment is no backlog: an alarm watches this.
+        summary = self._store.summary(outbox_before=self._left_behind_since())
         behind = summary.behind_since
         telemetry.gauge(
             oldest_undelivered_seconds=(self._clock() - behind).total_seconds() if behind else 0.0,

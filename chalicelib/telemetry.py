@@ -7,6 +7,7 @@ stdout; traces are X-Ray subsegments where X-Ray is there, and nothing elsewhere
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import sys
 import time
@@ -19,7 +20,11 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 NAMESPACE = "ProductCatalog"
 _SERVICE = "product-catalog"
 
-log = Logger(service=_SERVICE)
+# What CloudWatch reads the level of a line from: its own date format would count as none.
+log = Logger(service=_SERVICE, use_rfc3339=True)
+# Lambda sets the level of all loggers to ours: at DEBUG, botocore logs each answer, secrets too.
+for _library in ("boto3", "botocore", "nats", "pymongo", "urllib3"):
+    logging.getLogger(_library).setLevel(logging.INFO)
 _tracing = False
 _namespace = NAMESPACE
 

@@ -188,15 +188,16 @@ class FakeStore(_Switchable):
         found = sorted(filter(wanted, self._all()), key=lambda product: product.id)
         return [_slim(product) for product in found[: query.limit]]
 
-    def summary(self) -> Summary:
+    def summary(self, outbox_before: datetime | None = None) -> Summary:
         self._reach("summary")
         products = self._all()
+        late = outbox_before or datetime.max.replace(tzinfo=UTC)
         statuses = [product.sync.status for product in products]
         behind = [item.sync.behind_since for item in products if item.sync.behind_since]
         return Summary(
             {status: statuses.count(status) for status in SyncStatus},
             min(behind, default=None),
-            sum(bool(product.outbox) for product in products),
+            sum(any(event.time < late for event in product.outbox) for product in products),
         )
 
     def remove_events(self, events: Sequence[Event]) -> None:

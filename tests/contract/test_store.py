@@ -531,6 +531,16 @@ def test_events_of_several_products_are_removed_at_once(store: Store) -> None:
     assert store.summary().outbox_backlog == 0
 
 
+def test_of_the_outboxes_those_with_an_old_event_can_be_counted(store: Store) -> None:
+    inserted(store)
+    inserted(store, updated_at=LATER)
+    inserted(store, outbox=())
+
+    assert store.summary().outbox_backlog == 2
+    assert store.summary(outbox_before=LATER).outbox_backlog == 1
+    assert store.summary(outbox_before=START).outbox_backlog == 0
+
+
 def test_removing_no_event_or_an_unknown_one_changes_nothing(store: Store) -> None:
     product = inserted(store)
 

@@ -322,6 +322,8 @@ def test_the_backlogs_are_gauged(pipeline: Pipeline, capsys: pytest.CaptureFixtu
     put(pipeline, sync=SyncState(SyncStatus.EXHAUSTED, behind_since=START))
     pipeline.stream.away = True
     pipeline.clock.advance(90)
+    # On its way, and no backlog.
+    put(pipeline, sync=SyncState(SyncStatus.EXHAUSTED), updated_at=pipeline.clock())
 
     pipeline.reconcile_once()
 
@@ -330,4 +332,4 @@ def test_the_backlogs_are_gauged(pipeline: Pipeline, capsys: pytest.CaptureFixtu
         gauges |= json.loads(line) if "_aws" in line else {}
     assert gauges["oldest_undelivered_seconds"] == [90.0]
     assert gauges["outbox_backlog"] == [1.0]
-    assert (gauges["products_exhausted"], gauges["products_delivered"]) == ([1.0], [0.0])
+    assert (gauges["products_exhausted"], gauges["products_delivered"]) == ([2.0], [0.0])

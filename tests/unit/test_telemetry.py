@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import threading
 import time
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -217,3 +220,20 @@ def test_a_new_trace_is_an_xray_header_of_now() -> None:
 
 def test_no_two_traces_are_the_same() -> None:
     assert len({telemetry.new_trace() for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize("name", ["botocore.parsers", "urllib3.connectionpool", "pymongo.command"])
+def test_libraries_never_log_what_they_send_and_receive(name: str) -> None:
+    # As Lambda's runtime does, by the level that it is configured with.
+    before = logging.getLogger().level
+    logging.getLogger().setLevel(logging.DEBUG)
+    try:
+        assert not logging.getLogger(name).isEnabledFor(logging.DEBUG)
+    finally:
+        logging.getLogger().setLevel(before)
+
+
+def test_the_time_of_a_line_is_rfc_3339(log_stream: io.StringIO) -> None:
+    telemetry.log.info("a line")
+    assert datetime.fromisoformat(json.loads(log_stream.getvalue())["timestamp"]).tzinfo
+    assert "T" in json.loads(log_stream.getvalue())["timestamp"]
