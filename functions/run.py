@@ -81,6 +81,9 @@ def run_api(parts: Container) -> None:
     from functions.server import serve  # noqa: PLC0415 - only this role has gunicorn
 
     host, port = parts.settings.api_host, parts.settings.api_port
+    if stopping.is_set():
+        # Told to before gunicorn's own handlers were there.
+        return
     heartbeat.beat(f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}")  # noqa: S104 - compared
     serve(host, port)
 
@@ -156,13 +159,14 @@ def main() -> int:
     parser.add_argument("--heartbeat", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     heartbeat.path = arguments.heartbeat
+    # First of all: without a handler, process 1 of a container does not even hear of SIGTERM.
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stopping.set())
     try:
         parts = container()
     except SettingsError as error:
         print(f"settings: {error}", file=sys.stderr)
         return 2
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stopping.set())
     ROLES[arguments.role](parts)
     return 0
 

@@ -24,7 +24,9 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             "worker_class": "gthread",
             "workers": 2,
             "threads": 8,
-            "keepalive": 5,
+            # Longer than a load balancer keeps an idle connection (60 s), or it would send a
+            # request on one that is being closed here, and answer 502.
+            "keepalive": 75,
             "graceful_timeout": 10,
             "loglevel": "warning",
             "proc_name": "product-catalog-api",

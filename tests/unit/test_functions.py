@@ -22,6 +22,7 @@ from chalicelib.reconcile import Reconciled
 from embedded.processes import free_port
 from embedded.stack import ROOT
 from functions import bridge, reconcile, run, sync
+from functions.server import Server
 from tests.http import ScriptedServer, refused_port
 from tests.support import eventually
 from tests.unit.conftest import ENVIRONMENT, SECRET
@@ -431,6 +432,33 @@ def test_the_api_serves_under_its_base_and_stops_when_told_to(start: Callable[..
     code, seconds = host.end(signal.SIGTERM)
     assert code == 0, host.printed()
     assert seconds < 15
+
+
+def test_an_idle_connection_outlives_the_patience_of_a_load_balancer() -> None:
+    assert Server("127.0.0.1", 8000).cfg.keepalive > 60
+
+
+@pytest.mark.parametrize("role", sorted(run.ROLES))
+def test_a_host_that_is_stopped_during_its_start_ends_in_order(
+    world: World, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    def container() -> Container:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return world.parts
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(run, "stopping", threading.Event())
+    monkeypatch.setattr(run, "container", container)
+    monkeypatch.setattr(run, "load", lambda _: lambda *_: pytest.fail("works on"))
+    monkeypatch.setattr("functions.server.serve", lambda *_: pytest.fail("serves"))
+    monkeypatch.setattr(sys, "argv", ["run", role])
+    # Instead of the end of the whole test run, if there is no handler yet.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.fail("no handler"))
+    try:
+        assert run.main() == 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_bad_settings_end_it_with_2_and_their_names() -> None:
