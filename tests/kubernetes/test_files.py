@@ -84,6 +84,40 @@ def test_compose_and_the_development_overlay_run_the_same_images(compose: Json) 
     assert in_compose == {it.spec["image"] for it in render("development").containers()}
 
 
+def builder_faults(services: Json) -> list[str]:
+    """Two that export one tag at a time fail, and nobody else may ask a registry for it."""
+    faults = []
+    for image in {it["image"] for it in services.values() if "build" in it}:
+        using = {name: it for name, it in services.items() if it["image"] == image}
+        builders = [name for name, it in using.items() if "build" in it]
+        if len(builders) != 1:
+            faults.append(f"{image} is built by {builders}")
+        others = {name: it.get("pull_policy") for name, it in using.items() if "build" not in it}
+        faults += [f"{name} would pull {image}" for name in others if others[name] != "never"]
+    images = {it["image"] for it in services.values() if it["image"].startswith("product-catalog")}
+    built = {it["image"] for it in services.values() if "build" in it}
+    return faults + [f"nobody builds {image}" for image in images - built]
+
+
+def test_compose_builds_each_image_of_ours_once_and_pulls_none(compose: Json) -> None:
+    assert builder_faults(compose["services"]) == []
+
+
+@pytest.mark.parametrize(
+    ("service", "change"),
+    [
+        ("sync", {"build": {"context": ".", "target": "catalog"}}),
+        ("supply-chain", {"pull_policy": "missing"}),
+        ("api", {"build": None}),
+    ],
+)
+def test_an_image_built_twice_or_pulled_is_noticed(
+    compose: Json, service: str, change: Json
+) -> None:
+    changed = {name: it for name, it in (compose["services"][service] | change).items() if it}
+    assert builder_faults({**compose["services"], service: changed}) != []
+
+
 def test_compose_waits_until_what_a_service_needs_is_healthy(compose: Json) -> None:
     services = compose["services"]
     for role in ROLES:
@@ -113,8 +147,8 @@ def test_our_containers_are_hardened_in_compose(compose: Json) -> None:
 class Strict(BaseModel):
     """A part of Skaffold's schema; what is not in it is refused.
 
-    Skaffold's own schema is in no package, so these are the fields of skaffold/v4beta12 that we
-    use, written down from it.
+    The packages that carry Skaffold's own schema stopped years before skaffold/v4beta12, so this is
+    a model, written by hand, of the fields that we use; no more.
     """
 
     model_config = ConfigDict(extra="forbid")
