@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from importlib.util import find_spec
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,9 +15,24 @@ import kubernetes_validate
 
 from app import app
 from chalicelib import openapi, wsgi
-from chalicelib.settings import SECRET_NAMES, Settings, SettingsError, read_settings
-from functions import alive, run
-from tests.kubernetes.cluster import COMPONENT, ROLES, ROOT, Cluster, Container, matches, pod_labels
+from chalicelib.settings import (
+    SECRET_NAMES,
+    Settings,
+    SettingsError,
+    read_settings,
+    secret_id,
+)
+from functions import alive, bridge, reconcile, run
+from tests.kubernetes.cluster import (
+    COMPONENT,
+    ROLES,
+    ROOT,
+    Cluster,
+    Container,
+    example_secret,
+    matches,
+    pod_labels,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +41,11 @@ if TYPE_CHECKING:
 
 KUBERNETES = "1.37"
 AWS = {"AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_SQS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+# Read before the settings are: see `secret_id` and `cors_origin`.
+EARLY = {"CATALOG_SECRET_ID", "CORS_ORIGIN"}
 HEARTBEAT = re.search(r'"--heartbeat", "([^"]+)"', (ROOT / "Dockerfile").read_text())
+BATCH = 10
+"""How many messages SQS hands out at a time."""
 
 
 def _fields(required: str, optional: str = "", **known: Json) -> Json:
@@ -106,11 +127,11 @@ def schemas(cluster: Cluster) -> Iterator[str]:
 
 def settings(cluster: Cluster) -> Iterator[str]:
     """Each role gets every setting that the code requires, and none that it does not know."""
-    known = {field.alias for field in Settings.model_fields.values()} | AWS
+    known = {field.alias for field in Settings.model_fields.values()} | AWS | EARLY
     for role in ROLES:
         try:
             environment = cluster.environment(cluster.role(role))
-            read_settings(environment)
+            _read(environment)
         except (SettingsError, KeyError) as error:
             yield f"{role}: {error}"
             continue
@@ -118,6 +139,14 @@ def settings(cluster: Cluster) -> Iterator[str]:
             yield f"{role}: unknown settings {sorted(unknown)}"
         if "AWS_DEFAULT_REGION" not in environment:
             yield f"{role}: AWS_DEFAULT_REGION is missing"
+
+
+def _read(environment: dict[str, str]) -> Settings:
+    """Read the settings as a role would, from Secrets Manager too if they say so."""
+    if not secret_id(environment):
+        return read_settings(environment)
+    held: dict[str, str] = example_secret()["stringData"]
+    return read_settings(environment, held)
 
 
 def secrets(cluster: Cluster) -> Iterator[str]:
@@ -187,19 +216,41 @@ def _unselected(cluster: Cluster) -> Iterator[str]:
 
 
 def targets(cluster: Cluster) -> Iterator[str]:
-    """What scales has a Deployment, and that Deployment no number of its own."""
+    """What scales has a Deployment; a Deployment has a number, or what scales it, never both."""
+    scaled = set()
     for item in cluster.kind("HorizontalPodAutoscaler", "ScaledObject"):
         target = item["spec"]["scaleTargetRef"]["name"]
+        scaled.add(target)
         found = [it for it in cluster.kind("Deployment") if it["metadata"]["name"] == target]
         if not found:
             yield f"{item['kind']} {item['metadata']['name']}: no Deployment {target}"
         elif "replicas" in found[0]["spec"]:
             yield f"Deployment {target} has replicas, and {item['kind']} sets them too"
+    for item in cluster.kind("Deployment"):
+        if "replicas" not in item["spec"] and item["metadata"]["name"] not in scaled:
+            yield f"Deployment {item['metadata']['name']}: nothing says how many"
+    yield from _account_faults(cluster)
+
+
+def _account_faults(cluster: Cluster) -> Iterator[str]:
     for item in cluster.workloads():
         account = item["spec"]["template"]["spec"].get("serviceAccountName", "default")
         accounts = {it["metadata"]["name"] for it in cluster.kind("ServiceAccount")} | {"default"}
         if account not in accounts:
             yield f"{item['metadata']['name']}: no ServiceAccount {account}"
+    for role in ROLES:
+        if cluster.role(role).pod.get("serviceAccountName") != role:
+            yield f"{role} has the rights of another"
+
+
+def budgets(cluster: Cluster) -> Iterator[str]:
+    """A node can always be drained: a pod may go, and one that is not ready holds nothing up."""
+    for item in cluster.kind("PodDisruptionBudget"):
+        name, spec = item["metadata"]["name"], item["spec"]
+        if not spec.get("maxUnavailable"):
+            yield f"PodDisruptionBudget {name} lets no pod go"
+        if spec.get("unhealthyPodEvictionPolicy") != "AlwaysAllow":
+            yield f"PodDisruptionBudget {name} keeps pods that are not ready"
 
 
 def queue_scaling(cluster: Cluster) -> Iterator[str]:
@@ -210,7 +261,7 @@ def queue_scaling(cluster: Cluster) -> Iterator[str]:
         expected = {
             "queueURL": environment["SYNC_QUEUE_URL"],
             "awsRegion": environment["AWS_DEFAULT_REGION"],
-            "queueLength": str(run.POLLERS * 10),
+            "queueLength": str(run.POLLERS * BATCH),
             "scaleOnInFlight": "false",
         }
         if trigger["metadata"] != expected:
@@ -231,9 +282,27 @@ def probes(cluster: Cluster) -> Iterator[str]:
         runs = container.spec in container.pod["containers"]
         if runs and not sidecar and not {"startupProbe", "livenessProbe"} <= set(asked):
             yield f"{container} is not asked whether it is alive"
+        if runs and _serves(cluster, container) and "readinessProbe" not in asked:
+            yield f"{container} is not asked whether it is ready"
         for name, probe in asked.items():
             for fault in _probe_faults(container, probe):
                 yield f"{container}: {name}: {fault}"
+
+
+def _serves(cluster: Cluster, container: Container) -> bool:
+    """Whether a Service sends to its pod, which is ready once each of its containers is."""
+    return any(
+        container.workload in cluster.selected(item["spec"]["selector"])
+        for item in cluster.kind("Service")
+    )
+
+
+def api_probes(cluster: Cluster) -> Iterator[str]:
+    """The API is alive while it answers, and ready while MongoDB answers too."""
+    for name, probe in cluster.role("api").probes():
+        wanted = f"{wsgi.BASE}/{'ready' if name == 'readinessProbe' else 'health'}"
+        if probe.get("httpGet", {}).get("path") != wanted:
+            yield f"api: {name} does not ask {wanted}"
 
 
 def _probe_faults(container: Container, probe: Json) -> Iterator[str]:
@@ -412,17 +481,44 @@ def roles(cluster: Cluster) -> Iterator[str]:
         container = cluster.role(role)
         if container.spec.get("args") != [role] or "command" in container.spec:
             yield f"{role} runs {container.spec.get('command')} {container.spec.get('args')}"
-        lease = read_settings(cluster.environment(cluster.role("sync"))).lease_seconds
-        grace = container.pod["terminationGracePeriodSeconds"]
-        if role == "sync" and grace < lease + run.LONG_POLL_SECONDS:
-            yield f"sync is killed after {grace} s, and may have calls in hand for {lease} s"
-        delay = container.spec.get("lifecycle", {}).get("preStop", {}).get("sleep", {})
-        if role == "api" and grace < delay.get("seconds", 0) + 10:
-            yield "api is killed before gunicorn's patience is over"
+        grace, needed = container.pod["terminationGracePeriodSeconds"], _grace(container, cluster)
+        if grace < needed:
+            yield f"{role} is killed after {grace} s, and may need {needed} s for what it has"
     for container in cluster.containers():
         command = container.spec.get("command", [])
         if command[:2] == ["python", "-m"] and find_spec(command[2]) is None:
             yield f"{container}: there is no module {command[2]}"
+
+
+def _grace(container: Container, cluster: Cluster) -> float:
+    """How long a role may take to end what it has in hand."""
+    role = container.workload["metadata"]["name"]
+    if role == "api":
+        # gunicorn's patience, and what comes before it.
+        delay = container.spec.get("lifecycle", {}).get("preStop", {}).get("sleep", {})
+        return float(delay.get("seconds", 0)) + 10
+    if role == "sync":
+        given = _read(cluster.environment(container))
+        # A batch with fewer calls at a time takes several leases, one after the other.
+        rounds = math.ceil(BATCH / given.sync_concurrency)
+        return rounds * given.lease_seconds + run.LONG_POLL_SECONDS
+    return {"bridge": bridge.RESERVE_SECONDS, "reconcile": reconcile.RESERVE_SECONDS}[role]
+
+
+def volumes(cluster: Cluster) -> Iterator[str]:
+    """Whatever is mounted is there, and each role has a place for its heartbeat."""
+    assert HEARTBEAT is not None
+    for container in cluster.containers():
+        there = {item["name"] for item in container.pod.get("volumes", [])}
+        claims = container.workload["spec"].get("volumeClaimTemplates", [])
+        there |= {item["metadata"]["name"] for item in claims}
+        for mount in container.spec.get("volumeMounts", []):
+            if mount["name"] not in there:
+                yield f"{container}: no volume {mount['name']}"
+    for role in ROLES:
+        mounts = cluster.role(role).spec.get("volumeMounts", [])
+        if str(PurePath(HEARTBEAT[1]).parent) not in {it["mountPath"] for it in mounts}:
+            yield f"{role} cannot write {HEARTBEAT[1]}"
 
 
 # ---- who may talk to whom ----
@@ -439,15 +535,48 @@ def network(cluster: Cluster) -> Iterator[str]:
             allowed = _may_talk(cluster, role, server)
             if allowed is not None and allowed != (role in clients):
                 yield f"{role} may {'' if allowed else 'not '}talk to {server}"
+    for workload in cluster.workloads():
+        if not _may_ask_for_names(cluster, pod_labels(workload)):
+            yield f"{workload['metadata']['name']} may not ask for names"
+    if not _may_come_in(cluster):
+        yield "nobody may talk to api"
+
+
+def _may_ask_for_names(cluster: Cluster, labels: dict[str, str]) -> bool:
+    """By UDP, and by TCP for an answer that does not fit."""
+    server = {"k8s-app": "kube-dns", "kubernetes.io/metadata.name": "kube-system"}
+    return all(
+        any(
+            "namespaceSelector" in peer
+            and matches(peer["namespaceSelector"], server)
+            and matches(peer.get("podSelector", {}), server)
+            for rule in _rules(cluster, "egress", labels, 53, protocol)
+            for peer in rule["to"]
+        )
+        for protocol in ("UDP", "TCP")
+    )
+
+
+def _may_come_in(cluster: Cluster) -> bool:
+    """Whether the API's port is open for whoever is before it, outside of the namespace."""
+    labels, number = {COMPONENT: "api"}, cluster.role("api").port("http")
+    return any(
+        {"namespaceSelector", "ipBlock"} & peer.keys()
+        for rule in _rules(cluster, "ingress", labels, number or 0)
+        for peer in rule["from"]
+    )
 
 
 def _may_talk(cluster: Cluster, client: str, server: str) -> bool | None:
-    """Whether both sides allow it; None for servers outside that share a port."""
+    """Whether both sides allow it; None if the port is open for another server's sake."""
     labels = {name: {COMPONENT: name} for name in (client, server)}
     inside = bool(cluster.selected(labels[server]))
-    if not inside and server in ("sqs", "supply-chain"):
-        return None
     number = {"mongodb": 27017, "nats": 4222, "sqs": 4566, "supply-chain": 8900}[server]
+    if not inside and server in ("sqs", "supply-chain"):
+        # Both are behind HTTPS, as the key set and STS are.
+        number = 443
+        if client not in NEEDS[server]:
+            return None
     out = _rules(cluster, "egress", labels[client], number)
     if not inside:
         return any("ipBlock" in peer for rule in out for peer in rule["to"])
@@ -456,17 +585,26 @@ def _may_talk(cluster: Cluster, client: str, server: str) -> bool | None:
     return leaves and any(_is_peer(peer, labels[client]) for r in into for peer in r["from"])
 
 
-def _rules(cluster: Cluster, way: str, labels: dict[str, str], port: int) -> Iterator[Json]:
+def _rules(
+    cluster: Cluster, way: str, labels: dict[str, str], port: int, protocol: str = "TCP"
+) -> Iterator[Json]:
     for policy in cluster.kind("NetworkPolicy"):
         if matches(policy["spec"]["podSelector"], labels):
             for rule in policy["spec"].get(way, []):
-                if any(_has(given, port) for given in rule["ports"]):
+                if any(
+                    _has(cluster, labels, given, port) and given["protocol"] == protocol
+                    for given in rule["ports"]
+                ):
                     yield rule
 
 
-def _has(given: Json, port: int) -> bool:
-    first = given["port"]
-    return isinstance(first, int) and first <= port <= given.get("endPort", first)
+def _has(cluster: Cluster, labels: dict[str, str], given: Json, port: int) -> bool:
+    first: str | int = given["port"]
+    if isinstance(first, str):
+        # A port of the pods that the policy is for.
+        return _listening(cluster, labels, first) == port
+    last: int = given.get("endPort", first)
+    return first <= port <= last
 
 
 def _is_peer(peer: Json, labels: dict[str, str]) -> bool:
@@ -479,12 +617,15 @@ CHECKS: tuple[Callable[[Cluster], Iterator[str]], ...] = (
     secrets,
     selectors,
     targets,
+    budgets,
     queue_scaling,
     probes,
+    api_probes,
     ports,
     images,
     security,
     resources,
     roles,
+    volumes,
     network,
 )

@@ -27,25 +27,26 @@ COMPONENT = "app.kubernetes.io/component"
 
 
 @functools.cache
-def _rendered(overlay: str) -> tuple[Json, ...]:
+def _rendered(folder: Path) -> tuple[Json, ...]:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed: it renders the manifests")
-    command = [kubectl, "kustomize", str(OVERLAYS / overlay)]
+    command = [kubectl, "kustomize", str(folder)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     return tuple(yaml.safe_load_all(answer.stdout))
 
 
-def render(overlay: str) -> Cluster:
+def render(overlay: str, overlays: Path = OVERLAYS) -> Cluster:
     """Render an overlay; the copy may be changed."""
-    return Cluster(overlay, copy.deepcopy(list(_rendered(overlay))))
+    return Cluster(overlay, copy.deepcopy(list(_rendered(overlays / overlay))))
 
 
-def env_file(path: Path) -> dict[str, str]:
-    """Read what kustomize and kubectl call an env file."""
-    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
-    return dict(line.split("=", 1) for line in lines)
+def example_secret() -> Json:
+    """The Secret that production's is made from, by hand."""
+    path = OVERLAYS / "production" / "secrets.example.yaml"
+    content: Json = yaml.safe_load(path.read_text())
+    return content
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ class Cluster:
     def secrets(self) -> dict[str, dict[str, str]]:
         """What each Secret holds; production's is made by hand, from the example."""
         if self.overlay == "production":
-            return {"secrets": env_file(OVERLAYS / "production" / "secrets.example.env")}
+            example = example_secret()
+            return {example["metadata"]["name"]: example["stringData"]}
         # kustomize encodes what it generates.
         return {
             item["metadata"]["name"]: {

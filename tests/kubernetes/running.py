@@ -121,7 +121,11 @@ class Running:
 
         def missing() -> list[str]:
             held = self.supply_chain.products()
-            return [it["id"] for it in products if held.get(it["id"], {}).get("version") is None]
+            return [
+                it["id"]
+                for it in products
+                if held.get(it["id"], {}).get("version") != it["version"]
+            ]
 
         eventually(lambda: not missing(), PATIENCE, "the supply chain holds all")
         eventually(

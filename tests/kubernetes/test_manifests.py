@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
+import kubernetes_validate
 import pytest
 
+from chalicelib.settings import SECRET_NAMES, read_settings
 from tests.kubernetes import checks
-from tests.kubernetes.cluster import COMPONENT, OVERLAYS, ROLES, Cluster, render
+from tests.kubernetes.cluster import (
+    COMPONENT,
+    OVERLAYS,
+    ROLES,
+    ROOT,
+    Cluster,
+    example_secret,
+    render,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.kubernetes.cluster import Json
 
@@ -38,6 +50,35 @@ def test_production_runs_nothing_but_the_four_roles() -> None:
 
 def test_production_keeps_its_secrets_out_of_git() -> None:
     assert render("production").kind("Secret") == []
+
+
+def test_the_example_of_the_secret_is_one_and_becomes_settings() -> None:
+    example = example_secret()
+    kubernetes_validate.validate(example, checks.KUBERNETES, strict=True)
+    assert example["metadata"] == {"name": "secrets", "namespace": "product-catalog"}
+    assert set(example["stringData"]) == SECRET_NAMES
+    cluster = render("production")
+    settings = read_settings(cluster.environment(cluster.role("api")))
+    # A file of credentials: an env file cannot hold more than one line.
+    assert len((settings.nats_credentials or "").splitlines()) > 1
+
+
+def test_the_documented_way_to_secrets_manager_has_no_fault(tmp_path: Path) -> None:
+    """What the page says is added to a copy of production, which is then held to every check."""
+    shutil.copytree(OVERLAYS.parent, tmp_path / "kubernetes")
+    overlays = tmp_path / "kubernetes" / "overlays"
+    page = (ROOT / "docs" / "kubernetes.md").read_text().partition("`CATALOG_SECRET_ID` in")[2]
+    patch = page.partition("```yaml\n")[2].partition("```")[0]
+    kustomization = overlays / "production" / "kustomization.yaml"
+    kustomization.write_text(kustomization.read_text() + patch.partition("patches:\n")[2])
+    with (overlays / "production" / "settings.env").open("a") as settings:
+        settings.write("CATALOG_SECRET_ID=catalog\nCORS_ORIGIN=https://shop.example.com\n")
+    cluster = render("production", overlays)
+    assert [it for check in checks.CHECKS for it in check(cluster)] == []
+    for role in ROLES:
+        assert "MONGODB_URI" not in cluster.environment(cluster.role(role)), role
+    # Development keeps its Secret.
+    assert [it for check in checks.CHECKS for it in check(render("development", overlays))] == []
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -71,6 +112,11 @@ def catalog(cluster: Cluster, role: str) -> Json:
 
 def pod(cluster: Cluster, role: str) -> Json:
     return cluster.role(role).pod
+
+
+def container(cluster: Cluster, workload: str, name: str) -> Json:
+    (found,) = [it.spec for it in cluster.containers() if str(it) == f"{workload}/{name}"]
+    return found
 
 
 def policy(cluster: Cluster, name: str) -> Json:
@@ -178,6 +224,22 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
         "production",
         lambda c: put(pod(c, "sync"), "serviceAccountName", "synch"),
     ),
+    "targets: no autoscaler": (
+        "production",
+        lambda c: c.objects.remove(c.get("HorizontalPodAutoscaler", "api")),
+    ),
+    "targets: the account of another role": (
+        "production",
+        lambda c: put(pod(c, "sync"), "serviceAccountName", "api"),
+    ),
+    "budgets: no pod may go": (
+        "production",
+        lambda c: put(c.get("PodDisruptionBudget", "api")["spec"], "maxUnavailable", 0),
+    ),
+    "budgets: a pod that is not ready may not go": (
+        "production",
+        lambda c: c.get("PodDisruptionBudget", "sync")["spec"].pop("unhealthyPodEvictionPolicy"),
+    ),
     "queue_scaling: another queue": (
         "production",
         lambda c: put(trigger(c)["metadata"], "queueURL", "https://sqs/other"),
@@ -211,6 +273,22 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
         lambda c: put(catalog(c, "sync")["livenessProbe"]["exec"]["command"], 0, "curl"),
     ),
     "probes: none": ("production", lambda c: catalog(c, "bridge").pop("livenessProbe")),
+    "probes: of the API's readiness, none": (
+        "production",
+        lambda c: catalog(c, "api").pop("readinessProbe"),
+    ),
+    "probes: of the queues' readiness, none": (
+        "development",
+        lambda c: container(c, "sqs", "queues").pop("readinessProbe"),
+    ),
+    "api_probes: started anew while MongoDB is away": (
+        "production",
+        lambda c: put(catalog(c, "api")["livenessProbe"]["httpGet"], "path", "/api/ready"),
+    ),
+    "api_probes: ready without MongoDB": (
+        "development",
+        lambda c: put(catalog(c, "api")["readinessProbe"]["httpGet"], "path", "/api/health"),
+    ),
     "ports: PORT is another": ("production", lambda c: put(settings_of(c), "PORT", "8080")),
     "ports: of a Service": (
         "development",
@@ -305,6 +383,18 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
         "production",
         lambda c: put(pod(c, "api"), "terminationGracePeriodSeconds", 10),
     ),
+    "roles: killed with calls of a second round in hand": (
+        "production",
+        lambda c: put(settings_of(c), "SYNC_CONCURRENCY", "5"),
+    ),
+    "roles: the bridge is killed at once": (
+        "production",
+        lambda c: put(pod(c, "bridge"), "terminationGracePeriodSeconds", 1),
+    ),
+    "roles: reconcile is killed at once": (
+        "production",
+        lambda c: put(pod(c, "reconcile"), "terminationGracePeriodSeconds", 1),
+    ),
     "roles: no such module": (
         "development",
         lambda c: put(
@@ -312,6 +402,18 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
             "command",
             ["python", "-m", "embedded.nothing"],
         ),
+    ),
+    "volumes: nothing is mounted": (
+        "production",
+        lambda c: catalog(c, "sync").pop("volumeMounts"),
+    ),
+    "volumes: what is mounted is not there": (
+        "production",
+        lambda c: pod(c, "sync").pop("volumes"),
+    ),
+    "volumes: no place for the heartbeat": (
+        "development",
+        lambda c: put(catalog(c, "bridge")["volumeMounts"][-1], "mountPath", "/var"),
     ),
     "network: nothing is denied": (
         "production",
@@ -331,6 +433,36 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
     "network: no way out": (
         "production",
         lambda c: c.objects.remove(c.get("NetworkPolicy", "to-nats")),
+    ),
+    "network: no way to SQS": (
+        "production",
+        lambda c: c.objects.remove(c.get("NetworkPolicy", "to-https")),
+    ),
+    "network: no way to the supply chain": (
+        "production",
+        lambda c: policy(c, "to-https")["podSelector"]["matchExpressions"][0]["values"].remove(
+            "sync"
+        ),
+    ),
+    "network: no names": (
+        "production",
+        lambda c: c.objects.remove(c.get("NetworkPolicy", "names")),
+    ),
+    "network: no long names": (
+        "development",
+        lambda c: policy(c, "names")["egress"][0]["ports"].pop(),
+    ),
+    "network: names of another server": (
+        "development",
+        lambda c: policy(c, "names")["egress"][0]["to"][0].pop("namespaceSelector"),
+    ),
+    "network: no way in to the API": (
+        "production",
+        lambda c: c.objects.remove(c.get("NetworkPolicy", "api-from-ingress")),
+    ),
+    "network: another port of the API": (
+        "development",
+        lambda c: put(policy(c, "api-from-ingress")["ingress"][0]["ports"][0], "port", 9000),
     ),
     "network: no way in": (
         "development",
