@@ -160,6 +160,10 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
         lambda c: put(settings_of(c), "SYNC_CONCURENCY", "3"),
     ),
     "settings: no region": ("production", lambda c: settings_of(c).pop("AWS_DEFAULT_REGION")),
+    "settings: neither a Secret nor the name of one in Secrets Manager": (
+        "production",
+        lambda c: catalog(c, "sync")["envFrom"].pop(),
+    ),
     "settings: another ConfigMap": (
         "development",
         lambda c: put(catalog(c, "api")["envFrom"][0], "configMapRef", {"name": "other"}),
