@@ -1,0 +1,54 @@
+"""What operators look at is there: dashboard and alarms name metrics that the code emits."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from chalicelib.models import SyncStatus
+
+ROOT = Path(__file__).parents[2]
+EMITTERS = {"count", "gauge", "measure_seconds"}
+
+
+def emitted() -> set[str]:
+    """The metrics by the keywords of the calls that emit them."""
+    names: set[str] = set()
+    for path in (ROOT / "chalicelib").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name("telemetry"), attr=emitter)) if (
+                    emitter in EMITTERS
+                ):
+                    for keyword in node.keywords:
+                        if keyword.arg:
+                            names.add(keyword.arg)
+                        elif "products_{" in ast.unparse(keyword.value):
+                            names |= {f"products_{status}" for status in SyncStatus}
+    return names
+
+
+OWN = r"local\.metrics_namespace, "
+ONE = re.compile(OWN + r'(?:metric = )?"(\w+)"')
+SEVERAL = re.compile(r"for (\w+) in \[([^]]+)\] : \[" + OWN + r'(?:\1|"([^"]*)\$\{\1\}"),')
+
+
+def watched() -> set[str]:
+    """The metrics of our own namespace in dashboard and alarms."""
+    text = (ROOT / "terraform" / "observability.tf").read_text()
+    single, loops = ONE.findall(text), SEVERAL.findall(text)
+    # A new way to write it would be overlooked.
+    assert text.count("local.metrics_namespace") == len(single) + len(loops)
+    return {*single} | {
+        prefix + value for _, values, prefix in loops for value in re.findall(r'"(\w+)"', values)
+    }
+
+
+def test_each_metric_of_dashboard_and_alarms_is_one_that_the_code_emits() -> None:
+    assert watched() - emitted() == set()
+
+
+def test_the_search_finds_metrics_of_each_way_to_write_them() -> None:
+    assert watched() >= {"delivery_lag", "outbox_backlog", "products_pending", "bridged"}
+    assert emitted() >= {"delivery_lag", "outbox_backlog", "products_pending", "bridged"}
