@@ -26,18 +26,20 @@ locals {
   gateway_answers = {
     UNAUTHORIZED                   = { status = "401", slug = "unauthorized", title = "Unauthorized", detail = "a valid bearer token is required", headers = { WWW-Authenticate = "Bearer" } }
     ACCESS_DENIED                  = { status = "403", slug = "forbidden", title = "Forbidden", detail = "the token lacks the scope", headers = {} }
+    INVALID_API_KEY                = { status = "403", slug = "forbidden", title = "Forbidden", detail = "a valid API key is required", headers = {} }
     MISSING_AUTHENTICATION_TOKEN   = { status = "404", slug = "no-such-route", title = "Not Found", detail = "no such route", headers = {} }
     REQUEST_TOO_LARGE              = { status = "413", slug = "too-large", title = "Request Entity Too Large", detail = "a request may have 10485760 bytes at most", headers = {} }
     THROTTLED                      = { status = "429", slug = "throttled", title = "Too Many Requests", detail = "too many requests", headers = { Retry-After = "1" } }
     AUTHORIZER_FAILURE             = { status = "500", slug = "internal", title = "Internal Server Error", detail = "Something went wrong here", headers = {} }
     AUTHORIZER_CONFIGURATION_ERROR = { status = "500", slug = "internal", title = "Internal Server Error", detail = "Something went wrong here", headers = {} }
+    DEFAULT_5XX                    = { status = "500", slug = "internal", title = "Internal Server Error", detail = "Something went wrong here", headers = {} }
     INTEGRATION_FAILURE            = { status = "503", slug = "unavailable", title = "Service Unavailable", detail = "Try again later", headers = { Retry-After = "5" } }
     INTEGRATION_TIMEOUT            = { status = "504", slug = "timeout", title = "Gateway Timeout", detail = "no answer in time", headers = { Retry-After = "5" } }
   }
 
   cors_headers = var.cors_origin == null ? {} : {
     "Access-Control-Allow-Origin"  = var.cors_origin
-    "Access-Control-Allow-Headers" = "Authorization,Content-Type,Idempotency-Key,If-Match,If-None-Match"
+    "Access-Control-Allow-Headers" = "Authorization,Content-Type,Idempotency-Key,If-Match,If-None-Match${var.api_keys_required ? ",X-Api-Key" : ""}"
     "Access-Control-Allow-Methods" = "DELETE,GET,OPTIONS,PATCH,POST,PUT"
     "Access-Control-Max-Age"       = "600"
   }
@@ -108,12 +110,13 @@ resource "aws_lambda_permission" "authorizer" {
 
 resource "aws_api_gateway_method" "route" {
   #checkov:skip=CKV2_AWS_53:The app validates each request, with an answer that names the field
-  for_each      = local.methods
-  rest_api_id   = aws_api_gateway_rest_api.catalog.id
-  resource_id   = local.resource_ids[each.value.path]
-  http_method   = each.value.method
-  authorization = each.value.authorized ? "CUSTOM" : "NONE"
-  authorizer_id = each.value.authorized ? aws_api_gateway_authorizer.bearer.id : null
+  for_each         = local.methods
+  rest_api_id      = aws_api_gateway_rest_api.catalog.id
+  resource_id      = local.resource_ids[each.value.path]
+  http_method      = each.value.method
+  authorization    = each.value.authorized ? "CUSTOM" : "NONE"
+  authorizer_id    = each.value.authorized ? aws_api_gateway_authorizer.bearer.id : null
+  api_key_required = each.value.authorized && var.api_keys_required
 }
 
 resource "aws_api_gateway_integration" "route" {
@@ -205,9 +208,12 @@ resource "aws_api_gateway_deployment" "catalog" {
   # A deployment is a copy of all of these, and so must be made anew when one of them changes.
   triggers = {
     content = sha1(jsonencode([
+      # How the answers, methods and integrations are made of what follows.
+      filesha1("${path.module}/api.tf"),
       local.routes,
       local.gateway_answers,
       local.cors_headers,
+      var.api_keys_required,
       module.api.invoke_arn,
       module.authorizer.invoke_arn,
       local.resource_ids,
@@ -231,8 +237,16 @@ resource "aws_cloudwatch_log_group" "access" {
   kms_key_id        = var.kms_key_arn
 }
 
+# API Gateway would make it at the first error, without our key and kept for ever.
+resource "aws_cloudwatch_log_group" "execution" {
+  name              = "API-Gateway-Execution-Logs_${aws_api_gateway_rest_api.catalog.id}/api"
+  retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
+}
+
 resource "aws_api_gateway_stage" "api" {
   #checkov:skip=CKV_AWS_120:A cached answer would be older than the newest version
+  #checkov:skip=CKV2_AWS_4:It logs errors; the check also asks for metrics of each method, which cost extra and which nothing here uses
   #checkov:skip=CKV2_AWS_51:Callers prove themselves by bearer tokens
   #checkov:skip=CKV2_AWS_77:A variable: web_acl_arn; nothing here runs Java
   stage_name           = "api"
@@ -259,7 +273,7 @@ resource "aws_api_gateway_stage" "api" {
     })
   }
 
-  depends_on = [aws_api_gateway_account.logging]
+  depends_on = [aws_api_gateway_account.logging, aws_cloudwatch_log_group.execution]
 }
 
 resource "aws_api_gateway_method_settings" "all" {
@@ -269,7 +283,8 @@ resource "aws_api_gateway_method_settings" "all" {
   method_path = "*/*"
 
   settings {
-    metrics_enabled        = true
+    # Metrics of each method cost extra; those of API and stage, which alarm and dashboard use, do not.
+    metrics_enabled        = false
     logging_level          = "ERROR"
     data_trace_enabled     = false
     throttling_rate_limit  = var.throttle.rate
@@ -277,7 +292,8 @@ resource "aws_api_gateway_method_settings" "all" {
   }
 }
 
-# For callers who are given an API key on top of their token, to be counted and throttled alone.
+# Counts and throttles each API key alone, beside the throttle of all. API Gateway looks at keys
+# only where a method requires one: api_keys_required.
 resource "aws_api_gateway_usage_plan" "callers" {
   name        = local.name
   description = "Throttle of each caller that has an API key"

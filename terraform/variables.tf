@@ -87,6 +87,11 @@ variable "functions" {
     condition     = var.functions.bridge.timeout >= 15 && var.functions.bridge.timeout <= 60
     error_message = "functions.bridge.timeout must be 15 to 60."
   }
+  validation {
+    # functions/reconcile.py keeps 20 s for the page it has in hand: the rest is for relaying.
+    condition     = var.functions.reconcile.timeout >= 40
+    error_message = "functions.reconcile.timeout must be at least 40: 20 s of it are kept for what is in hand."
+  }
 }
 
 variable "pinned_versions" {
@@ -107,8 +112,8 @@ variable "log_level" {
   type        = string
   default     = "INFO"
   validation {
-    condition     = contains(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], var.log_level)
-    error_message = "log_level must be DEBUG, INFO, WARNING, ERROR or CRITICAL."
+    condition     = contains(["DEBUG", "INFO"], var.log_level)
+    error_message = "log_level must be DEBUG or INFO: metrics are log lines without a level, which Lambda would filter out above that."
   }
 }
 
@@ -243,8 +248,34 @@ variable "sync" {
     error_message = "sync.max_attempts must be 1 to 1000."
   }
   validation {
-    condition     = var.sync.horizon_seconds < 14 * 24 * 3600
-    error_message = "sync.horizon_seconds must be below 14 days: SQS keeps no message longer."
+    condition     = var.sync.horizon_seconds > 0 && var.sync.horizon_seconds < 14 * 24 * 3600
+    error_message = "sync.horizon_seconds must be above 0 and below 14 days: SQS keeps no message longer."
+  }
+  # What chalicelib/settings.py refuses too: there it would be every function, after the apply.
+  validation {
+    condition     = var.sync.max_attempts == 1 || (var.sync.max_attempts - 1) * var.sync.max_wait_seconds >= var.sync.horizon_seconds
+    error_message = "sync: max_attempts - 1 waits of at most max_wait_seconds cannot span horizon_seconds."
+  }
+  validation {
+    condition     = var.sync.max_wait_seconds > 0 && var.sync.max_wait_seconds <= 42300
+    error_message = "sync.max_wait_seconds must be above 0 and at most 42300: SQS hides a message for 12 hours, of which a quarter of an hour is kept."
+  }
+  validation {
+    condition     = var.sync.concurrency >= 1 && var.sync.concurrency <= 100
+    error_message = "sync.concurrency must be 1 to 100."
+  }
+  validation {
+    condition     = var.sync.reconcile_grace_seconds > 0 && var.sync.reconcile_grace_seconds <= 14 * 24 * 3600
+    error_message = "sync.reconcile_grace_seconds must be above 0 and at most 14 days."
+  }
+  validation {
+    condition     = var.sync.visibility_seconds <= 43200
+    error_message = "sync.visibility_seconds must be 43200 at most, the limit of SQS."
+  }
+  validation {
+    # An empty setting would count as unset, and so mean the default.
+    condition     = length(var.sync.reject_statuses) > 0 && alltrue([for status in var.sync.reject_statuses : status >= 300 && status <= 599])
+    error_message = "sync.reject_statuses must hold at least one status, each of 300 to 599."
   }
 }
 
@@ -258,6 +289,12 @@ variable "throttle" {
     condition     = var.throttle.rate > 0 && var.throttle.burst > 0
     error_message = "throttle: rate and burst must be above 0."
   }
+}
+
+variable "api_keys_required" {
+  description = "Whether whoever needs a token needs an API key of the usage plan besides (X-Api-Key), to be counted and throttled alone."
+  type        = bool
+  default     = false
 }
 
 variable "cors_origin" {

@@ -114,7 +114,7 @@ resource "aws_lambda_function" "this" {
   logging_config {
     log_format            = "JSON"
     log_group             = aws_cloudwatch_log_group.this.name
-    application_log_level = var.common.log_level == "WARNING" ? "WARN" : var.common.log_level == "CRITICAL" ? "FATAL" : var.common.log_level
+    application_log_level = var.common.log_level
     system_log_level      = "INFO"
   }
 
