@@ -11,6 +11,8 @@ the Lambdas see them, in whose place no server is started) there are, in the env
     EMULATOR_URL   an emulator that runs already, such as LocalStack of docker-compose.yml
     TF_PLUGIN_DIR  folder with Terraform's aws provider, for machines without the registry
     AWS_RUN_DIR    folder of all state, default .run/aws, relative to the project
+    AWS_VAR_FILE   further variables of the root module (*.tfvars or *.tfvars.json, relative to the
+                   project), which win over emulator.tfvars
 """
 
 from __future__ import annotations
@@ -83,12 +85,16 @@ class AwsInfo(TypedDict):
 
 @dataclass
 class State:
-    """What is remembered between commands. `applied_to` is the identity of the emulator."""
+    """What is remembered between commands. `applied_to` is the identity of the emulator.
+
+    `endpoint` is its address: `down` may come without the EMULATOR_URL that `up` was given.
+    """
 
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
     secret: str = ""
     applied_to: str = ""
+    endpoint: str = ""
 
 
 class Terraform:
@@ -99,12 +105,13 @@ class Terraform:
         folder: Path,
         environ: Mapping[str, str],
         values: Mapping[str, str],
-        overrides: Mapping[str, object],
     ) -> None:
-        """`values`: variables that emulator.tfvars leaves open; `overrides` win over it."""
+        """`values`: variables that emulator.tfvars leaves open."""
         self._folder = folder
         self._state = folder / "terraform.tfstate"
-        self._overrides = overrides
+        further = environ.get("AWS_VAR_FILE")
+        # The later one wins.
+        self._variables = [VARIABLES, *([(ROOT / further).resolve()] if further else [])]
         self._plugins = environ.get("TF_PLUGIN_DIR")
         self._environment = {
             # Nothing of a real account, whatever the developer is logged in to.
@@ -170,9 +177,7 @@ class Terraform:
         return done.stdout
 
     def _files(self) -> list[str]:
-        overrides = self._folder / "overrides.tfvars.json"
-        overrides.write_text(json.dumps(self._overrides))
-        files = [f"-var-file={VARIABLES}", f"-var-file={overrides}"]
+        files = [f"-var-file={path}" for path in self._variables]
         return [f"-state={self._state}", *files, "-parallelism=6"]
 
     def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -204,11 +209,8 @@ class AwsStack:
         run_dir: Path,
         environ: Mapping[str, str],
         say: Callable[[str], None] = print,
-        overrides: Mapping[str, object] | None = None,
     ) -> None:
-        """`overrides`: variables of the root module that win over emulator.tfvars."""
         self.run_dir = (ROOT / run_dir).resolve()
-        self._overrides = overrides or {}
         # The queues are the emulator's.
         names = ("SYNC_QUEUE_URL", "SYNC_DLQ_URL")
         self.environ = {name: text for name, text in environ.items() if name not in names}
@@ -288,7 +290,7 @@ class AwsStack:
             "supply_chain_url": where.supply_chain,
             "secrets": json.dumps(content),
         }
-        return Terraform(self.run_dir, self.environ, values, self._overrides)
+        return Terraform(self.run_dir, self.environ, values)
 
     # ---- the servers ----
 
@@ -309,6 +311,8 @@ class AwsStack:
                 remembered and processes.port_is_free(remembered)
             ):
                 state.ports[name] = processes.free_port(set(state.ports.values()))
+        given = self.environ.get("EMULATOR_URL")
+        state.endpoint = given or f"http://{HOST}:{state.ports['sqs']}"
         state.secret = state.secret or secrets.token_urlsafe(48)
         self._save(state)
         where = self._where(state)
@@ -361,7 +365,7 @@ class AwsStack:
             raise StackError(f"{name} is not ready: {missing}; its log is {log}")
 
     def _endpoint(self, state: State) -> str:
-        return self.environ.get("EMULATOR_URL") or f"http://{HOST}:{state.ports['sqs']}"
+        return self.environ.get("EMULATOR_URL") or state.endpoint
 
     def _emulator(self, state: State) -> str:
         """What tells this emulator from one that was started anew, and so is empty."""
@@ -380,7 +384,7 @@ class AwsStack:
             return State()
         content = json.loads(path.read_text())
         known = {name: Process(**item) for name, item in content["processes"].items()}
-        return State(content["ports"], known, content["secret"], content["applied_to"])
+        return State(**{**content, "processes": known})
 
     def _save(self, state: State) -> None:
         write_private(self.run_dir / "state.json", json.dumps(asdict(state), indent=2))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from botocore.config import Config
 
 from embedded.services import without_settings
 from embedded.stack import StackInfo
-from localstack.stack import CREDENTIALS, AwsInfo, AwsStack
+from localstack.stack import CREDENTIALS, ROOT, AwsInfo, AwsStack
 from tests.support import Api, RunningStack, SupplyChainControl
 
 if TYPE_CHECKING:
@@ -39,8 +41,10 @@ OVERRIDES: dict[str, object] = {
 class DeployedStack(RunningStack):
     """What has been deployed, with the clients of an embedded stack that runs."""
 
-    def __init__(self, stack: AwsStack, info: AwsInfo) -> None:
-        self.aws, self.info = stack, info
+    def __init__(self, stack: AwsStack, printed: str) -> None:
+        self.aws, self.printed = stack, printed
+        info: AwsInfo = json.loads((stack.run_dir / "stack.json").read_text())
+        self.info = info
         self.settings = StackInfo(
             api=info["api"],
             token=info["token"],
@@ -84,13 +88,33 @@ class Doomed:
 
 @pytest.fixture(scope="session")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedStack]:
-    """The whole system, applied with IAM enforced; its logs stay in pytest's temporary folder."""
-    environ = {n: text for n, text in without_settings(os.environ).items() if n != "EMULATOR_URL"}
-    stack = AwsStack(tmp_path_factory.mktemp("aws"), environ, overrides=OVERRIDES)
+    """The whole system as a developer gets it, by `make aws-up`; applied with IAM enforced."""
+    folder = tmp_path_factory.mktemp("aws")
+    variables = folder / "tests.tfvars.json"
+    variables.write_text(json.dumps(OVERRIDES))
+    # Nothing of the make that runs these tests, nor of a stack of the developer's own.
+    foreign = ("EMULATOR_URL", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    environ = {n: text for n, text in without_settings(os.environ).items() if n not in foreign}
+    environ |= {"AWS_RUN_DIR": str(folder / "run"), "AWS_VAR_FILE": str(variables)}
+    stack = AwsStack(folder / "run", environ)
     with contextlib.ExitStack() as ending:
         # Whatever happens, nothing is left running.
         ending.callback(stack.down)
-        yield DeployedStack(stack, stack.up())
+        yield DeployedStack(stack, make(stack, "aws-up"))
+
+
+def make(stack: AwsStack, target: str) -> str:
+    """Type `make target` for this stack; what it prints."""
+    done = subprocess.run(
+        ["make", target],  # noqa: S607 - the developer's own make
+        cwd=ROOT,
+        env=stack.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"make {target}: {done.stdout}{done.stderr}"
+    return done.stdout
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -48,6 +48,11 @@ def call(api: Api, method: str, path: str) -> requests.Response:
     return api.request(method, path, body if method in ("POST", "PUT", "PATCH") else None)
 
 
+def test_aws_up_prints_the_url_and_a_token_that_are_in_stack_json(aws: DeployedStack) -> None:
+    rows = dict(line.split(maxsplit=1) for line in aws.printed.splitlines() if " " in line)
+    assert (rows["API"], rows["token"]) == (aws.info["api"], aws.info["token"])
+
+
 def routes() -> set[tuple[str, str]]:
     return {(method, path) for path, methods in app.routes.items() for method in methods}
 

@@ -12,6 +12,7 @@ import pytest
 from embedded.services import StackError
 from localstack.stack import AwsStack
 from tests.aws.conftest import OVERRIDES, DeployedStack
+from tests.aws.test_access import OPEN, routes
 from tests.support import eventually
 
 Calls = dict[str, tuple[str, str, dict[str, Any]]]
@@ -44,7 +45,9 @@ def drift(stack: AwsStack) -> dict[str, set[str]]:
 
 
 def overridden(aws: DeployedStack, **variables: object) -> AwsStack:
-    return AwsStack(aws.aws.run_dir, aws.aws.environ, overrides={**OVERRIDES, **variables})
+    path = aws.aws.run_dir / "overridden.tfvars.json"
+    path.write_text(json.dumps({**OVERRIDES, **variables}))
+    return AwsStack(aws.aws.run_dir, {**aws.aws.environ, "AWS_VAR_FILE": str(path)})
 
 
 def test_a_second_plan_shows_no_drift_but_the_emulators_known_gaps(aws: DeployedStack) -> None:
@@ -61,6 +64,14 @@ def test_a_rollback_moves_one_alias_and_nothing_else(aws: DeployedStack) -> None
     ("variables", "reason"),
     [
         ({"sync": {"visibility_seconds": 100}}, "at least 6 times"),
+        ({"sync": {"max_attempts": 5}}, "cannot span horizon_seconds"),
+        ({"sync": {"max_wait_seconds": 42301}}, "at most 42300"),
+        ({"sync": {"concurrency": 101}}, "must be 1 to 100"),
+        ({"sync": {"reconcile_grace_seconds": 0}}, "must be above 0 and at most 14 days"),
+        ({"sync": {"visibility_seconds": 43201}}, "43200 at most"),
+        ({"sync": {"reject_statuses": []}}, "at least one status"),
+        ({"functions": {"reconcile": {"timeout": 39}}}, "at least 40"),
+        ({"log_level": "WARNING"}, "must be DEBUG or INFO"),
         ({"supply_chain_timeout_seconds": 20}, "must exceed the lease"),
         ({"architecture": "riscv"}, "must be arm64 or x86_64"),
         ({"sync": {"maximum_concurrency": 1, "visibility_seconds": 180}}, "2 to 1000"),
@@ -82,12 +93,30 @@ def test_sizes_that_do_not_fit_each_other_are_refused_with_the_reason(
 def test_no_secret_is_in_the_state_the_plan_or_a_functions_settings(aws: DeployedStack) -> None:
     secret = aws.aws.secret()
     stored = aws.client("secretsmanager").get_secret_value(SecretId=aws.info["secretArn"])
-    assert secret in stored["SecretString"], "it is where it belongs"
-    assert secret not in (aws.aws.run_dir / "terraform.tfstate").read_text()
+    content = json.loads(stored["SecretString"])
+    assert content["CATALOG_JWT_SECRET"] == secret, "it is where it belongs"
+    # A plan that writes the secret: its address of MongoDB may hold a password.
+    terraform = overridden(aws, secrets_version=2).terraform()
+    assert "aws_secretsmanager_secret_version.catalog[0]" in terraform.plan(refresh=False)
+    plan = json.loads(terraform.run("show", "-json", str(aws.aws.run_dir / "plan")))
+    state = json.loads((aws.aws.run_dir / "terraform.tfstate").read_text())
+    for text in content.values():
+        assert text not in str(plan)
+        assert text not in str(state)
     for function in aws.info["functions"].values():
         found = aws.client("lambda").get_function_configuration(FunctionName=function["name"])
-        assert not {"MONGODB_URI", "CATALOG_JWT_SECRET"} & set(found["Environment"]["Variables"])
-        assert secret not in str(found)
+        assert not set(content) & set(found["Environment"]["Variables"])
+        assert not [text for text in content.values() if text in str(found)]
+
+
+def test_api_keys_are_asked_for_wherever_a_token_is_and_only_if_required(
+    aws: DeployedStack,
+) -> None:
+    changes = overridden(aws, api_keys_required=True).terraform().plan(refresh=False)
+    methods = {address for address in changes if address.startswith("aws_api_gateway_method.route")}
+    asked = {f"{method} {path}" for method, path in routes() if path not in OPEN}
+    assert methods == {f'aws_api_gateway_method.route["{route}"]' for route in asked}
+    assert changes["aws_api_gateway_deployment.catalog"] == {"triggers"}, "and it is deployed"
 
 
 def test_the_functions_are_as_configured(aws: DeployedStack) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.aws.conftest import DeployedStack
+from tests.aws.conftest import DeployedStack, make
 
 LISTS = [
     ("apigateway", "get_rest_apis", "items"),
@@ -36,7 +36,7 @@ def test_destroy_leaves_nothing_and_down_no_process_and_no_folder(aws: DeployedS
     assert {"sqs.list_queues", "lambda.list_functions", "roles"} <= set(remains(aws))
     aws.aws.destroy()
     assert remains(aws) == {}
-    aws.aws.down()
+    make(aws.aws, "aws-down")
     assert not aws.aws.run_dir.exists()
     assert not [pid for pid in aws.info["processes"].values() if runs(pid)]
 
