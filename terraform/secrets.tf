@@ -13,8 +13,8 @@ resource "aws_secretsmanager_secret_version" "catalog" {
   count = var.secrets_version == null ? 0 : 1
 
   secret_id = aws_secretsmanager_secret.catalog.id
-  # Write-only: the provider sends it and forgets it, so it is in neither plan nor state. The text
-  # "null" would overwrite the secret of an apply that was not given any.
+  # Write-only: the provider sends it and forgets it, so it is in neither plan nor state. Without a
+  # value the provider refuses to plan; the text "null" it would write over the secret.
   secret_string_wo         = var.secrets == null ? null : jsonencode(var.secrets)
   secret_string_wo_version = var.secrets_version
 }

@@ -72,6 +72,7 @@ def test_a_rollback_moves_one_alias_and_nothing_else(aws: DeployedStack) -> None
         ({"sync": {"reject_statuses": []}}, "at least one status"),
         ({"functions": {"reconcile": {"timeout": 39}}}, "at least 40"),
         ({"log_level": "WARNING"}, "must be DEBUG or INFO"),
+        ({"secrets": None}, "`secret_string_wo,secret_string_wo_version` must be specified"),
         ({"supply_chain_timeout_seconds": 20}, "must exceed the lease"),
         ({"architecture": "riscv"}, "must be arm64 or x86_64"),
         ({"sync": {"maximum_concurrency": 1, "visibility_seconds": 180}}, "2 to 1000"),
