@@ -123,13 +123,14 @@ def route(method: str, path: str) -> Callable[[View], View]:
         @wraps(view)
         def answer(**parameters: str) -> Response:
             try:
-                return readable(view(**parameters))
+                response = view(**parameters)
             except errors.CatalogError as error:
                 telemetry.log.info("refused", reason=str(error), operation=view.__name__)
-                return readable(problem_response(error))
+                response = problem_response(error)
             except Exception as error:  # noqa: BLE001 - answered 500, and logged
                 telemetry.log.exception("unexpected error", operation=view.__name__)
-                return readable(problem_response(error))
+                response = problem_response(error)
+            return readable(response)
 
         registered: View = app.route(
             path,

@@ -13,15 +13,12 @@ import io
 import itertools
 import json
 import os
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 from bson import Decimal128
 from pymongo import MongoClient, WriteConcern
@@ -34,10 +31,11 @@ from chalicelib.models import Doorbell, Event, EventType, Json, Message, now_utc
 from chalicelib.settings import SettingsError, read_settings
 from embedded.demo import demo_environment
 from embedded.services import StackError, local_session
-from embedded.stack import Stack, StackInfo
+from embedded.stack import Stack, StackInfo, on_own_stack
 
 ROUNDS = 7
 ITEMS = 100
+EXPECTED = (StackError, SettingsError, CatalogError, OSError)
 Way = Callable[[], object]
 
 
@@ -233,20 +231,7 @@ def run(stack: Stack) -> None:
 def main() -> int:
     """Run the benchmarks; give the exit code."""
     environ = {**demo_environment(os.environ), "SUPPLY_CHAIN_FAILURE_RATE": "0"}
-    stack = Stack(Path(tempfile.mkdtemp(prefix="catalog-bench-")), environ)
-    try:
-        print("starting the embedded stack ...", flush=True)
-        run(stack)
-    except (StackError, SettingsError, CatalogError, OSError) as error:
-        print(f"error: {error}; logs are in {stack.run_dir / 'logs'}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    finally:
-        stack.down()
-    shutil.rmtree(stack.run_dir)
-    return 0
+    return on_own_stack("bench", environ, run, EXPECTED)
 
 
 if __name__ == "__main__":

@@ -12,17 +12,14 @@ never touches servers that are not its own.
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import statistics
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import simplejson
 
@@ -30,7 +27,7 @@ from chalicelib.settings import SettingsError
 from embedded.fake_supply_chain import FAILURE_KINDS
 from embedded.processes import free_port
 from embedded.services import StackError, local_session, without_settings
-from embedded.stack import Stack, StackInfo
+from embedded.stack import StackInfo, on_own_stack
 from tools.import_products import FileError, ImportStoppedError, import_file
 
 if TYPE_CHECKING:
@@ -248,33 +245,11 @@ def show(info: StackInfo, began: float) -> None:
     print(f"the supply chain holds the newest version of all {len(catalog)} products")
 
 
-def _terminated(*_: object) -> NoReturn:
-    # As for Ctrl-C: the stack must be stopped on the way out.
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     """Run the demo; give the exit code."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminated)
     began = time.monotonic()
-    stack = Stack(Path(tempfile.mkdtemp(prefix="catalog-demo-")), demo_environment(os.environ))
-    try:
-        print("starting the embedded stack ...", flush=True)
-        show(stack.up(), began)
-    except EXPECTED as error:
-        print(f"error: {error}; logs are in {stack.run_dir / 'logs'}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; logs are in {stack.run_dir / 'logs'}", file=sys.stderr)
-        return 130
-    finally:
-        # A second Ctrl-C must not leave the stack running.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        stack.down()
-    shutil.rmtree(stack.run_dir)
-    return 0
+    environ = demo_environment(os.environ)
+    return on_own_stack("demo", environ, lambda stack: show(stack.up(), began), EXPECTED)
 
 
 if __name__ == "__main__":

@@ -27,10 +27,11 @@ import secrets
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NoReturn, TypedDict
 
 import jwt
 
@@ -317,6 +318,45 @@ def write_private(path: Path, text: str) -> None:
     draft.touch(mode=0o600)
     draft.write_text(text)
     draft.replace(path)
+
+
+# ---- a stack for one purpose ----
+
+
+def on_own_stack(
+    purpose: str,
+    environ: Mapping[str, str],
+    work: Callable[[Stack], None],
+    expected: tuple[type[Exception], ...],
+) -> int:
+    """Do work on a stack in a temporary folder, stopped in any case; give the exit code.
+
+    `work` starts it. The `expected` errors are told in a line; the logs stay unless all went well.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminated)
+    stack = Stack(Path(tempfile.mkdtemp(prefix=f"catalog-{purpose}-")), environ)
+    try:
+        print("starting the embedded stack ...", flush=True)
+        work(stack)
+    except expected as error:
+        print(f"error: {error}; logs are in {stack.run_dir / 'logs'}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; logs are in {stack.run_dir / 'logs'}", file=sys.stderr)
+        return 130
+    finally:
+        # A second Ctrl-C must not leave the stack running.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        stack.down()
+    shutil.rmtree(stack.run_dir)
+    return 0
+
+
+def _terminated(*_: object) -> NoReturn:
+    # As for Ctrl-C: the stack must be stopped on the way out.
+    raise KeyboardInterrupt
 
 
 # ---- the command line ----
