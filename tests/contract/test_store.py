@@ -972,6 +972,23 @@ def test_a_result_of_a_call_during_which_a_replay_was_asked_for_leaves_the_new_b
     assert after.outbox == product.outbox
 
 
+def test_a_result_for_an_older_version_leaves_a_newer_one_alone_whoever_carries_it(
+    store: Store,
+) -> None:
+    product = inserted(store)
+    result = a_result(claimed(store, product))
+    held = SyncState(
+        lease=Lease(result.owner, LATER, 0), carrier=result.sync.carrier, behind_since=START
+    )
+    newer = inserted(store, version=1, sync=held)
+
+    store.record([replace(result, product_id=newer.id)])
+
+    after = stored(store, newer)
+    assert (after.sync.status, after.sync.carrier) == (SyncStatus.PENDING, held.carrier)
+    assert (after.sync_completed_at, after.outbox) == (None, newer.outbox)
+
+
 def test_an_old_delivery_never_lowers_the_delivered_version(store: Store) -> None:
     product = inserted(store, sync=SyncState(delivered_version=7))
     claim = claimed(store, product)
