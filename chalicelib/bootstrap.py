@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from pymongo import MongoClient
 
 from chalicelib import telemetry
-from chalicelib.backoff import Schedule
-from chalicelib.bridge import Bridge
-from chalicelib.catalog import Catalog
-from chalicelib.jetstream import JetStream
-from chalicelib.models import now_utc
-from chalicelib.mongo import Document, MongoStore
-from chalicelib.outbox import Outbox
-from chalicelib.reconcile import Reconcile
+from chalicelib.adapters.jetstream import JetStream
+from chalicelib.adapters.mongo.documents import Document, new_product_id
+from chalicelib.adapters.mongo.store import MongoStore
+from chalicelib.adapters.sqs import SqsQueue
+from chalicelib.adapters.supply_chain import HttpSupplyChain
+from chalicelib.adapters.tokens import JwtVerifier
+from chalicelib.domain.retry import Schedule
+from chalicelib.domain.times import now_utc
 from chalicelib.settings import (
     Settings,
     SettingsError,
@@ -30,15 +30,16 @@ from chalicelib.settings import (
     read_settings,
     secret_id,
 )
-from chalicelib.sqs import SqsQueue
-from chalicelib.supply_chain import HttpSupplyChain
-from chalicelib.sync import Sync, SyncPolicy
-from chalicelib.tokens import TokenVerifier
+from chalicelib.usecases.bridge import Bridge
+from chalicelib.usecases.catalog import Catalog
+from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.reconcile import Reconcile
+from chalicelib.usecases.sync import Sync, SyncPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-    from chalicelib.ports import Store
+    from chalicelib.usecases.ports import Store
 
 MONGODB_SECONDS = 3
 """How long a request waits for MongoDB before it says that the store is away."""
@@ -113,8 +114,8 @@ class Container:
         )
 
     @cached_property
-    def tokens(self) -> TokenVerifier:
-        return TokenVerifier(self.settings.jwt_secret, self.settings.jwks_url)
+    def tokens(self) -> JwtVerifier:
+        return JwtVerifier(self.settings.jwt_secret, self.settings.jwks_url)
 
     # ---- use cases ----
 
@@ -124,7 +125,14 @@ class Container:
 
     @cached_property
     def catalog(self) -> Catalog:
-        return Catalog(self.store, self.outbox, self.queue, clock=now_utc, grace=self._grace)
+        return Catalog(
+            self.store,
+            self.outbox,
+            self.queue,
+            clock=now_utc,
+            grace=self._grace,
+            new_id=new_product_id,
+        )
 
     @cached_property
     def bridge(self) -> Bridge:

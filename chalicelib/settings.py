@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from chalicelib.backoff import LONGEST_STEP_SECONDS, waits
+from chalicelib.domain.retry import LONGEST_STEP_SECONDS, waits
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 Text = Annotated[str, Field(min_length=1)]

@@ -23,12 +23,15 @@ from decimal import Decimal
 from bson import Decimal128
 from pymongo import MongoClient, WriteConcern
 
-from chalicelib import exact_json
 from chalicelib.bootstrap import Container
-from chalicelib.catalog import Origin
-from chalicelib.errors import CatalogError
-from chalicelib.models import Doorbell, Event, EventType, Json, Message, now_utc
+from chalicelib.domain import exact_json
+from chalicelib.domain.errors import CatalogError
+from chalicelib.domain.events import Event, EventType
+from chalicelib.domain.exact_json import Json
+from chalicelib.domain.messages import ReceivedMessage, SyncMessage
+from chalicelib.domain.times import now_utc
 from chalicelib.settings import SettingsError, read_settings
+from chalicelib.usecases.catalog import Origin
 from embedded.demo import demo_environment
 from embedded.services import StackError, local_session
 from embedded.stack import Stack, StackInfo, on_own_stack
@@ -88,7 +91,7 @@ class Bench:
         self._session.headers["Authorization"] = f"Bearer {info['token']}"
         self._numbers = itertools.count()
         self._events: Sequence[Event] = ()
-        self._messages: Sequence[Message] = ()
+        self._messages: Sequence[ReceivedMessage] = ()
         self._bare = MongoClient[Json](info["mongodb"])["bench"].get_collection(
             "bare", write_concern=WriteConcern(w="majority", j=True)
         )
@@ -157,7 +160,9 @@ class Bench:
     def _make_messages(self) -> None:
         now = now_utc()
         self._messages = [
-            Message(product_id, product_id, Doorbell(product_id, 0).to_json(), 1, now, now)
+            ReceivedMessage(
+                product_id, product_id, SyncMessage(product_id, 0).to_json(), 1, now, now
+            )
             for product_id in self._create()
         ]
 

@@ -24,8 +24,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pymongo.errors import PyMongoError
 
+from chalicelib.adapters.sqs import BATCH
 from chalicelib.settings import Settings
-from chalicelib.sqs import BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

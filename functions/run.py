@@ -22,7 +22,7 @@ from typing import Any
 
 from chalicelib import telemetry
 from chalicelib.bootstrap import Container, container
-from chalicelib.errors import CatalogError
+from chalicelib.domain.errors import CatalogError
 from chalicelib.settings import SettingsError
 
 Handler = Callable[[dict[str, Any], "HostContext"], dict[str, Any]]

@@ -7,7 +7,7 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from chalicelib.wsgi import Gateway
+from chalicelib.http.wsgi import Gateway
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types

@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chalicelib.bootstrap import container
-from chalicelib.models import Message, now_utc
+from chalicelib.domain.messages import ReceivedMessage
+from chalicelib.domain.times import now_utc
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001 - Lambda's
     """Answer an SQS event with a partial batch response: the messages that stay in the queue."""
     received = now_utc()
     messages = [
-        Message(
+        ReceivedMessage(
             id=record["messageId"],
             receipt=record["receiptHandle"],
             body=record["body"],

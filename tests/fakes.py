@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from chalicelib.backoff import SQS_MAX_HIDING_SECONDS, Schedule
-from chalicelib.bridge import Bridge, Bridged
-from chalicelib.catalog import Catalog, Origin, Precondition
-from chalicelib.delivery import BRIDGED, Outcome, Verdict, judge, parse_doorbell
-from chalicelib.errors import (
+from chalicelib.adapters.mongo.documents import new_product_id
+from chalicelib.domain.delivery import Outcome, Verdict, judge
+from chalicelib.domain.errors import (
     CatalogError,
     DuplicateIdempotencyKeyError,
     DuplicateSkuError,
@@ -28,31 +26,40 @@ from chalicelib.errors import (
     StoreUnavailableError,
     StreamUnavailableError,
 )
-from chalicelib.models import (
-    HISTORY_LIMIT,
+from chalicelib.domain.events import BRIDGED, Event, EventType
+from chalicelib.domain.messages import ReceivedMessage, SyncMessage, parse_sync_message
+from chalicelib.domain.product import (
     OUTBOX_LIMIT,
     OUTBOX_PAGE,
-    STUCK,
-    Attempt,
-    Doorbell,
-    Event,
-    EventType,
-    Lease,
-    Message,
     Product,
     ProductFields,
+)
+from chalicelib.domain.retry import SQS_MAX_VISIBILITY_SECONDS, Schedule
+from chalicelib.domain.sync_state import (
+    FAILED_STATUSES,
+    HISTORY_LIMIT,
+    Attempt,
+    Lease,
     SyncState,
     SyncStatus,
 )
-from chalicelib.outbox import Outbox
-from chalicelib.ports import Creation, DeadLetter, ProductQuery, StreamMessage, Summary
-from chalicelib.reconcile import Reconcile, Reconciled
-from chalicelib.sync import Sync, SyncPolicy
+from chalicelib.usecases.bridge import Bridge, Bridged
+from chalicelib.usecases.catalog import Catalog, Origin, Precondition
+from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.ports import (
+    Creation,
+    ProductQuery,
+    ReceivedDeadLetter,
+    StreamMessage,
+    Summary,
+)
+from chalicelib.usecases.reconcile import Reconcile, Reconciled
+from chalicelib.usecases.sync import Sync, SyncPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from chalicelib.delivery import Claim, SyncResult
+    from chalicelib.domain.delivery import Claim, SyncResult
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 GRACE = timedelta(minutes=5)
@@ -211,8 +218,8 @@ class FakeStore(_Switchable):
                 ),
             )
 
-    def left_behind(self, before: datetime, limit: int) -> list[Product]:
-        self._reach("left_behind")
+    def unpublished(self, before: datetime, limit: int) -> list[Product]:
+        self._reach("unpublished")
 
         def oldest(product: Product) -> datetime:
             return min(event.time for event in product.outbox)
@@ -252,10 +259,12 @@ class FakeStore(_Switchable):
             self.products[product.id] = replace(stored, sync=fresh, sync_completed_at=None)
             return True
 
-    def restart_stuck(self, statuses: Collection[SyncStatus], now: datetime) -> int:
-        self._reach("restart_stuck")
+    def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
+        self._reach("restart_failed")
         with self._lock:
-            stuck = [item for item in self._all() if item.sync.status in STUCK & set(statuses)]
+            stuck = [
+                item for item in self._all() if item.sync.status in FAILED_STATUSES & set(statuses)
+            ]
             for product in stuck:
                 fresh = SyncState().restarted(now, now)
                 fresh = replace(fresh, behind_since=product.sync.behind_since)
@@ -278,7 +287,7 @@ class FakeStore(_Switchable):
         sync = replace(
             stored.sync,
             lease=Lease(claim.owner, claim.until, seen.version),
-            carrier=claim.message_id,
+            message_id=claim.message_id,
             overdue_at=claim.overdue_at,
         )
         if claim.fresh:
@@ -289,7 +298,7 @@ class FakeStore(_Switchable):
                 first_attempt_at=None,
                 next_attempt_at=None,
                 restarted_at=claim.now,
-                stuck_at=None,
+                failed_at=None,
             )
         self.products[seen.id] = replace(stored, sync=sync)
         return True
@@ -351,7 +360,7 @@ def _record(stored: Product, result: SyncResult) -> Product:
     newest = stored.sync.delivered_version
     if result.event is not None:
         newest = max(result.version, -1 if newest is None else newest)
-    current = (stored.version, stored.sync.carrier) == (result.version, result.sync.carrier)
+    current = (stored.version, stored.sync.message_id) == (result.version, result.sync.message_id)
     written = replace(
         result.sync if current else stored.sync,
         lease=None,
@@ -482,7 +491,7 @@ class FakeQueueMessage:
 class FakeQueue(_Switchable):
     """Implements `ports.Queue`; also receives and deletes, as the host of the handlers does.
 
-    `refused` holds the ids of products whose doorbells it does not accept.
+    `refused` holds the ids of products whose sync_messages it does not accept.
     """
 
     error = QueueUnavailableError
@@ -500,55 +509,55 @@ class FakeQueue(_Switchable):
 
     # ---- the port ----
 
-    def ring(self, doorbells: Sequence[Doorbell], delay: int = 0) -> list[Doorbell]:
-        self._reach("ring")
+    def enqueue(self, sync_messages: Sequence[SyncMessage], delay: int = 0) -> list[SyncMessage]:
+        self._reach("enqueue")
         assert 0 <= delay <= 900, "SQS: DelaySeconds"
-        accepted = [bell for bell in doorbells if bell.product_id not in self.refused]
-        if doorbells and not accepted:
+        accepted = [bell for bell in sync_messages if bell.product_id not in self.refused]
+        if sync_messages and not accepted:
             raise QueueUnavailableError("none was accepted")
         with self._lock:
-            for doorbell in accepted:
-                self.send(doorbell.to_json(), delay)
+            for sync_message in accepted:
+                self.send(sync_message.to_json(), delay)
         return accepted
 
-    def hide(self, messages: Mapping[str, int]) -> None:
-        self._reach("hide")
+    def change_visibility(self, messages: Mapping[str, int]) -> None:
+        self._reach("change_visibility")
         now = self._clock()
         with self._lock:
-            failed = [r for r, seconds in messages.items() if not self._hide(r, seconds, now)]
+            failed = [r for r, seconds in messages.items() if not self._defer(r, seconds, now)]
         if failed:
             raise QueueUnavailableError(f"not hidden: {failed}")
 
-    def _hide(self, receipt: str, seconds: int, now: datetime) -> bool:
+    def _defer(self, receipt: str, seconds: int, now: datetime) -> bool:
         message = _by_receipt(self.messages, receipt)
         if message is None or message.received_at is None or message.visible_at <= now:
             return False
         until = now + timedelta(seconds=seconds)
-        if until > message.received_at + timedelta(seconds=SQS_MAX_HIDING_SECONDS):
+        if until > message.received_at + timedelta(seconds=SQS_MAX_VISIBILITY_SECONDS):
             return False
         message.visible_at = until
         return True
 
-    def bury(self, bodies: Sequence[tuple[str, str]]) -> list[int]:
-        self._reach("bury")
+    def dead_letter(self, bodies: Sequence[tuple[str, str]]) -> list[int]:
+        self._reach("dead_letter")
         with self._lock:
             for body, reason in bodies:
                 self.dead.append(self._message(body, reason=reason))
         return list(range(len(bodies)))
 
-    def dead_letters(self, limit: int) -> list[DeadLetter]:
+    def receive_dead_letters(self, limit: int) -> list[ReceivedDeadLetter]:
         self._reach("dead_letters")
         with self._lock:
             found = self._take(self.dead, limit, self.SWEEP)
             return [_dead_letter(message, receipt) for message, receipt in found]
 
-    def delete_dead(self, receipts: Sequence[str]) -> None:
-        self._reach("delete_dead")
+    def delete_dead_letters(self, receipts: Sequence[str]) -> None:
+        self._reach("delete_dead_letters")
         with self._lock:
             self.dead = [item for item in self.dead if not item.receipts & set(receipts)]
 
-    def release_dead(self, receipts: Sequence[str]) -> None:
-        self._reach("release_dead")
+    def release_dead_letters(self, receipts: Sequence[str]) -> None:
+        self._reach("release_dead_letters")
         with self._lock:
             for message in self.dead:
                 if message.receipts & set(receipts):
@@ -563,7 +572,7 @@ class FakeQueue(_Switchable):
             self.messages.append(message)
             return message.id
 
-    def receive(self, limit: int = 10) -> list[Message]:
+    def receive(self, limit: int = 10) -> list[ReceivedMessage]:
         """Receive what is visible; what was received too often goes to the dead letters."""
         self._reach("receive")
         with self._lock:
@@ -573,7 +582,9 @@ class FakeQueue(_Switchable):
                     self.messages.remove(message)
                     self.dead.append(message)
             return [
-                Message(message.id, receipt, message.body, message.receives, message.sent_at, now)
+                ReceivedMessage(
+                    message.id, receipt, message.body, message.receives, message.sent_at, now
+                )
                 for message, receipt in self._take(self.messages, limit, self.VISIBILITY)
             ]
 
@@ -627,12 +638,12 @@ def _by_receipt(messages: Sequence[FakeQueueMessage], receipt: str) -> FakeQueue
     return next((message for message in messages if receipt in message.receipts), None)
 
 
-def _dead_letter(message: FakeQueueMessage, receipt: str) -> DeadLetter:
+def _dead_letter(message: FakeQueueMessage, receipt: str) -> ReceivedDeadLetter:
     try:
-        doorbell = parse_doorbell(message.body)
+        sync_message = parse_sync_message(message.body)
     except PoisonMessageError:
-        return DeadLetter(receipt, None, 0)
-    return DeadLetter(receipt, doorbell.product_id, doorbell.version)
+        return ReceivedDeadLetter(receipt, None, 0)
+    return ReceivedDeadLetter(receipt, sync_message.product_id, sync_message.version)
 
 
 # ---- the supply chain ----
@@ -712,7 +723,9 @@ class Pipeline:
         """Make the use cases anew, around the fakes that are there now."""
         store, queue, clock = self.store, self.queue, self.clock
         self.outbox = Outbox(store, self.stream)
-        self.catalog = Catalog(store, self.outbox, queue, clock=clock, grace=GRACE)
+        self.catalog = Catalog(
+            store, self.outbox, queue, clock=clock, grace=GRACE, new_id=new_product_id
+        )
         self.bridge = Bridge(self.stream, queue)
         self.sync = self.a_worker()
         self.reconcile = Reconcile(store, queue, self.outbox, clock=clock, grace=GRACE)
@@ -747,7 +760,7 @@ class Pipeline:
         """Forward what is in the stream."""
         return self.bridge.forward_once(timeout=0)
 
-    def sync_once(self) -> list[Message]:
+    def sync_once(self) -> list[ReceivedMessage]:
         """Receive a batch, deliver, delete what is not kept, as the hosts do; what was received."""
         messages = self.queue.receive()
         kept = self.sync.handle(messages)
@@ -758,7 +771,7 @@ class Pipeline:
         """Run reconcile, with so much time."""
         return self.reconcile.run(lambda: seconds)
 
-    def pass_on(self) -> list[Message]:
+    def pass_on(self) -> list[ReceivedMessage]:
         """Bridge and sync once each."""
         self.bridge_once()
         return self.sync_once()

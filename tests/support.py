@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-    from chalicelib.models import Doorbell
+    from chalicelib.domain.messages import SyncMessage
 
 Json = dict[str, Any]
 _T = TypeVar("_T")
@@ -213,11 +213,11 @@ class RunningStack:
 
         asyncio.run(send())
 
-    def ring(self, doorbells: Iterable[Doorbell]) -> None:
+    def enqueue(self, sync_messages: Iterable[SyncMessage]) -> None:
         """Send messages to the sync queue, past the bridge."""
-        for doorbell in doorbells:
+        for sync_message in sync_messages:
             self.sqs.send_message(
-                QueueUrl=self.settings["queueUrl"], MessageBody=doorbell.to_json()
+                QueueUrl=self.settings["queueUrl"], MessageBody=sync_message.to_json()
             )
 
     def queued(self) -> int:

@@ -164,8 +164,8 @@ def handler(event, context):
 """
 EVERYBODY = {"api", "authorizer", "bridge", "sync", "reconcile"}
 MAY = {
-    "ring": {"api", "bridge", "sync", "reconcile"},
-    "bury": {"bridge", "sync"},
+    "enqueue": {"api", "bridge", "sync", "reconcile"},
+    "dead_letter": {"bridge", "sync"},
     "take from the queue": {"sync"},
     "take from the dead letters": {"reconcile"},
     "read the secret": EVERYBODY,
@@ -185,8 +185,8 @@ def calls(aws: DeployedStack) -> Calls:
     secret = {"SecretId": aws.info["secretArn"]}
     role = {"RoleName": "probe-made", "AssumeRolePolicyDocument": "{}"}
     return {
-        "ring": ("sqs", "send_message", {**queue, **late}),
-        "bury": ("sqs", "send_message", {**dead, **late}),
+        "enqueue": ("sqs", "send_message", {**queue, **late}),
+        "dead_letter": ("sqs", "send_message", {**dead, **late}),
         "take from the queue": ("sqs", "receive_message", {**queue, **many}),
         "take from the dead letters": ("sqs", "receive_message", {**dead, **many}),
         "read the secret": ("secretsmanager", "get_secret_value", secret),

@@ -17,10 +17,11 @@ from botocore.config import Config
 from nats.js.errors import NotFoundError
 from pymongo import MongoClient
 
-from chalicelib.jetstream import STREAM, JetStream
-from chalicelib.models import now_utc
-from chalicelib.mongo import Document, MongoStore
-from chalicelib.sqs import SqsQueue
+from chalicelib.adapters.jetstream import STREAM, JetStream
+from chalicelib.adapters.mongo.documents import Document
+from chalicelib.adapters.mongo.store import MongoStore
+from chalicelib.adapters.sqs import SqsQueue
+from chalicelib.domain.times import now_utc
 from embedded.processes import free_port
 from embedded.services import EMBEDDED_AWS, Endpoints, endpoints, server_service
 from embedded.stack import Stack, State
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_sqs import SQSClient
 
-    from chalicelib.ports import Store
+    from chalicelib.usecases.ports import Store
 
 MAX_RECEIVES = 3
 NOWHERE = "127.0.0.1:9"

@@ -11,11 +11,12 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from chalicelib.backoff import SQS_MAX_HIDING_SECONDS, hiding_seconds
-from chalicelib.errors import QueueUnavailableError
-from chalicelib.models import Doorbell, now_utc
+from chalicelib.adapters.sqs import SqsQueue
+from chalicelib.domain.errors import QueueUnavailableError
+from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.retry import SQS_MAX_VISIBILITY_SECONDS, visibility_timeout
+from chalicelib.domain.times import now_utc
 from chalicelib.settings import read_settings
-from chalicelib.sqs import SqsQueue
 from embedded.services import create_queues, role_settings
 from tests.contract.conftest import MAX_RECEIVES, NOWHERE, SqsKit, sqs_client
 from tests.fakes import FakeQueue
@@ -24,17 +25,17 @@ from tests.support import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from chalicelib.ports import DeadLetter
+    from chalicelib.usecases.ports import ReceivedDeadLetter
     from embedded.services import Endpoints
 
 AnyQueue = FakeQueue | SqsQueue
 Records = list[dict[str, Any]]
 
-BELL = Doorbell("product", 3, "Root=1-2-3")
+BELL = SyncMessage("product", 3, "Root=1-2-3")
 
 
-def bells(number: int) -> list[Doorbell]:
-    return [Doorbell(f"product-{index}", index) for index in range(number)]
+def bells(number: int) -> list[SyncMessage]:
+    return [SyncMessage(f"product-{index}", index) for index in range(number)]
 
 
 def received(queue: AnyQueue, number: int = 1, within: float = 10) -> Records:
@@ -49,12 +50,12 @@ def received(queue: AnyQueue, number: int = 1, within: float = 10) -> Records:
     return records
 
 
-def dead(queue: AnyQueue, number: int = 1, within: float = 10) -> list[DeadLetter]:
+def dead(queue: AnyQueue, number: int = 1, within: float = 10) -> list[ReceivedDeadLetter]:
     """Look at the dead letters until there are so many."""
-    letters: list[DeadLetter] = []
+    letters: list[ReceivedDeadLetter] = []
 
     def enough() -> bool:
-        letters.extend(queue.dead_letters(100))
+        letters.extend(queue.receive_dead_letters(100))
         return len(letters) >= number
 
     eventually(enough, within, message=f"{number} dead letters")
@@ -62,7 +63,7 @@ def dead(queue: AnyQueue, number: int = 1, within: float = 10) -> list[DeadLette
 
 
 def hide_all(queue: AnyQueue, records: Records, seconds: int) -> None:
-    queue.hide({record["receiptHandle"]: seconds for record in records})
+    queue.change_visibility({record["receiptHandle"]: seconds for record in records})
 
 
 def is_empty(queue: AnyQueue) -> bool:
@@ -72,55 +73,55 @@ def is_empty(queue: AnyQueue) -> bool:
 # ---- ringing ----
 
 
-def test_a_rung_doorbell_is_accepted_and_received(queue: AnyQueue) -> None:
-    assert queue.ring([BELL]) == [BELL]
+def test_a_rung_sync_message_is_accepted_and_received(queue: AnyQueue) -> None:
+    assert queue.enqueue([BELL]) == [BELL]
 
     (record,) = received(queue)
     assert record["body"] == BELL.to_json()
     assert record["attributes"]["ApproximateReceiveCount"] == "1"
 
 
-def test_more_doorbells_than_fit_into_one_request_are_accepted(queue: AnyQueue) -> None:
-    doorbells = bells(37)
+def test_more_sync_messages_than_fit_into_one_request_are_accepted(queue: AnyQueue) -> None:
+    sync_messages = bells(37)
 
-    assert sorted(queue.ring(doorbells), key=lambda bell: bell.version) == doorbells
+    assert sorted(queue.enqueue(sync_messages), key=lambda bell: bell.version) == sync_messages
     bodies = {record["body"] for record in received(queue, 37)}
-    assert bodies == {bell.to_json() for bell in doorbells}
+    assert bodies == {bell.to_json() for bell in sync_messages}
 
 
-def test_the_same_doorbell_twice_is_two_messages(queue: AnyQueue) -> None:
-    assert queue.ring([BELL, BELL]) == [BELL, BELL]
+def test_the_same_sync_message_twice_is_two_messages(queue: AnyQueue) -> None:
+    assert queue.enqueue([BELL, BELL]) == [BELL, BELL]
 
     ids = {record["messageId"] for record in received(queue, 2)}
     assert len(ids) == 2
 
 
 def test_ringing_nothing_is_fine(queue: AnyQueue) -> None:
-    assert queue.ring([]) == []
+    assert queue.enqueue([]) == []
 
 
-def test_a_delayed_doorbell_is_received_when_its_delay_is_over(queue: AnyQueue) -> None:
-    rung = time.monotonic()
-    queue.ring([BELL], delay=1)
+def test_a_delayed_sync_message_is_received_when_its_delay_is_over(queue: AnyQueue) -> None:
+    enqueued = time.monotonic()
+    queue.enqueue([BELL], delay=1)
 
     assert is_empty(queue)
     received(queue)
     # SQS counts in whole seconds.
-    assert time.monotonic() - rung > 0.5
+    assert time.monotonic() - enqueued > 0.5
 
 
 # ---- hiding and deleting ----
 
 
 def test_what_was_received_stays_hidden(queue: AnyQueue) -> None:
-    queue.ring([BELL])
+    queue.enqueue([BELL])
     received(queue)
 
     assert is_empty(queue)
 
 
 def test_what_is_hidden_for_no_time_shows_at_once_and_counts_its_receives(queue: AnyQueue) -> None:
-    queue.ring([BELL])
+    queue.enqueue([BELL])
     first = received(queue)
 
     hide_all(queue, first, 0)
@@ -131,7 +132,7 @@ def test_what_is_hidden_for_no_time_shows_at_once_and_counts_its_receives(queue:
 
 
 def test_what_is_hidden_for_a_second_shows_after_it(queue: AnyQueue) -> None:
-    queue.ring([BELL])
+    queue.enqueue([BELL])
     hidden = time.monotonic()
     hide_all(queue, received(queue), 1)
 
@@ -141,23 +142,23 @@ def test_what_is_hidden_for_a_second_shows_after_it(queue: AnyQueue) -> None:
 
 
 def test_more_messages_than_fit_into_one_request_are_hidden(queue: AnyQueue) -> None:
-    queue.ring(bells(25))
+    queue.enqueue(bells(25))
     hide_all(queue, received(queue, 25), 0)
 
     assert len(received(queue, 25)) == 25
 
 
 def test_hiding_nothing_is_fine(queue: AnyQueue) -> None:
-    queue.hide({})
+    queue.change_visibility({})
 
 
 def test_hiding_with_a_receipt_that_means_nothing_is_an_error(queue: AnyQueue) -> None:
     with pytest.raises(QueueUnavailableError):
-        queue.hide({"no receipt": 1})
+        queue.change_visibility({"no receipt": 1})
 
 
 def test_a_deleted_message_never_comes_back(queue: AnyQueue) -> None:
-    queue.ring(bells(2))
+    queue.enqueue(bells(2))
     records = received(queue, 2)
     hide_all(queue, records, 0)
     gone, left = received(queue, 2)
@@ -169,10 +170,10 @@ def test_a_deleted_message_never_comes_back(queue: AnyQueue) -> None:
 
 
 def test_more_messages_than_fit_into_one_request_are_deleted(queue: AnyQueue) -> None:
-    queue.ring(bells(25))
+    queue.enqueue(bells(25))
 
     queue.delete([record["receiptHandle"] for record in received(queue, 25)])
-    queue.ring([BELL])
+    queue.enqueue([BELL])
 
     assert [record["body"] for record in received(queue)] == [BELL.to_json()]
 
@@ -181,7 +182,7 @@ def test_more_messages_than_fit_into_one_request_are_deleted(queue: AnyQueue) ->
 
 
 def test_a_message_that_was_received_too_often_is_dead(queue: AnyQueue) -> None:
-    queue.ring([BELL])
+    queue.enqueue([BELL])
     for _ in range(MAX_RECEIVES):
         hide_all(queue, received(queue), 0)
 
@@ -190,15 +191,15 @@ def test_a_message_that_was_received_too_often_is_dead(queue: AnyQueue) -> None:
     assert (letter.product_id, letter.version) == ("product", 3)
 
 
-def test_a_buried_doorbell_is_a_dead_letter_of_its_product(queue: AnyQueue) -> None:
-    assert queue.bury([(BELL.to_json(), "rejected")]) == [0]
+def test_a_buried_sync_message_is_a_dead_letter_of_its_product(queue: AnyQueue) -> None:
+    assert queue.dead_letter([(BELL.to_json(), "rejected")]) == [0]
 
     (letter,) = dead(queue)
     assert (letter.product_id, letter.version) == ("product", 3)
 
 
 def test_a_buried_poison_message_belongs_to_no_product(queue: AnyQueue) -> None:
-    queue.bury([("no doorbell", "not JSON")])
+    queue.dead_letter([("no sync_message", "not JSON")])
 
     assert dead(queue)[0].product_id is None
 
@@ -206,58 +207,58 @@ def test_a_buried_poison_message_belongs_to_no_product(queue: AnyQueue) -> None:
 def test_large_bodies_are_buried_together(queue: AnyQueue) -> None:
     bodies = [("x" * 200_000, "large") for _ in range(3)]
 
-    assert sorted(queue.bury(bodies)) == [0, 1, 2]
+    assert sorted(queue.dead_letter(bodies)) == [0, 1, 2]
     assert len(dead(queue, 3)) == 3
 
 
 @pytest.mark.parametrize("reason", ["", "\x00\x01", "naïve 🚀", "x" * 100_000, "\ud800"])
 def test_any_reason_can_be_given(queue: AnyQueue, reason: str) -> None:
-    assert queue.bury([("body", reason)]) == [0]
+    assert queue.dead_letter([("body", reason)]) == [0]
 
 
 def test_burying_nothing_is_fine(queue: AnyQueue) -> None:
-    assert queue.bury([]) == []
+    assert queue.dead_letter([]) == []
 
 
 def test_no_dead_letters_are_found_where_there_are_none(queue: AnyQueue) -> None:
-    assert queue.dead_letters(100) == []
+    assert queue.receive_dead_letters(100) == []
 
 
 def test_more_dead_letters_than_fit_into_one_request_are_found(queue: AnyQueue) -> None:
-    queue.bury([(bell.to_json(), "r") for bell in bells(25)])
+    queue.dead_letter([(bell.to_json(), "r") for bell in bells(25)])
 
     assert {letter.version for letter in dead(queue, 25)} == set(range(25))
 
 
 def test_dead_letters_that_are_looked_at_are_hidden(queue: AnyQueue) -> None:
-    queue.bury([("body", "reason")])
+    queue.dead_letter([("body", "reason")])
     dead(queue)
 
-    assert queue.dead_letters(100) == []
+    assert queue.receive_dead_letters(100) == []
 
 
 def test_released_dead_letters_show_at_once(queue: AnyQueue) -> None:
-    queue.bury([("body", "reason")] * 12)
+    queue.dead_letter([("body", "reason")] * 12)
 
-    queue.release_dead([letter.receipt for letter in dead(queue, 12)])
+    queue.release_dead_letters([letter.receipt for letter in dead(queue, 12)])
 
     assert len(dead(queue, 12)) == 12
 
 
 def test_deleted_dead_letters_are_gone(queue: AnyQueue) -> None:
-    queue.bury([(bell.to_json(), "r") for bell in bells(13)])
+    queue.dead_letter([(bell.to_json(), "r") for bell in bells(13)])
     letters = dead(queue, 13)
     kept = [letter for letter in letters if letter.version == 7]
 
-    queue.delete_dead([letter.receipt for letter in letters if letter.version != 7])
-    queue.release_dead([letter.receipt for letter in kept])
+    queue.delete_dead_letters([letter.receipt for letter in letters if letter.version != 7])
+    queue.release_dead_letters([letter.receipt for letter in kept])
 
     assert [letter.version for letter in dead(queue)] == [7]
 
 
 def test_deleting_and_releasing_nothing_is_fine(queue: AnyQueue) -> None:
-    queue.delete_dead([])
-    queue.release_dead([])
+    queue.delete_dead_letters([])
+    queue.release_dead_letters([])
 
 
 # ---- away ----
@@ -268,12 +269,12 @@ def test_a_queue_that_answers_can_be_pinged(queue: AnyQueue) -> None:
 
 
 EVERY_METHOD: dict[str, Callable[[AnyQueue], object]] = {
-    "ring": lambda queue: queue.ring([BELL]),
-    "hide": lambda queue: queue.hide({"receipt": 1}),
-    "bury": lambda queue: queue.bury([("body", "reason")]),
-    "dead_letters": lambda queue: queue.dead_letters(10),
-    "delete_dead": lambda queue: queue.delete_dead(["receipt"]),
-    "release_dead": lambda queue: queue.release_dead(["receipt"]),
+    "enqueue": lambda queue: queue.enqueue([BELL]),
+    "change_visibility": lambda queue: queue.change_visibility({"receipt": 1}),
+    "dead_letter": lambda queue: queue.dead_letter([("body", "reason")]),
+    "dead_letters": lambda queue: queue.receive_dead_letters(10),
+    "delete_dead_letters": lambda queue: queue.delete_dead_letters(["receipt"]),
+    "release_dead_letters": lambda queue: queue.release_dead_letters(["receipt"]),
     "receive_records": lambda queue: queue.receive_records(0),
     "delete": lambda queue: queue.delete(["receipt"]),
     "ping": lambda queue: queue.ping(),
@@ -290,7 +291,7 @@ def test_a_queue_that_was_deleted_is_as_good_as_away(sqs: SqsKit) -> None:
     sqs.client.delete_queue(QueueUrl=sqs.queue_url)
 
     with pytest.raises(QueueUnavailableError):
-        sqs.queue.ring([BELL])
+        sqs.queue.enqueue([BELL])
 
 
 # ---- the adapter alone: what SQS answers when a part of a request fails ----
@@ -334,11 +335,11 @@ def meddler(sqs: SqsKit) -> Meddler:
     return Meddler(sqs)
 
 
-def test_doorbells_that_failed_within_a_batch_are_not_accepted(meddler: Meddler) -> None:
+def test_sync_messages_that_failed_within_a_batch_are_not_accepted(meddler: Meddler) -> None:
     meddler.refused = {"product-2", "product-13"}
-    doorbells = bells(15)
+    sync_messages = bells(15)
 
-    accepted = meddler.queue.ring(doorbells)
+    accepted = meddler.queue.enqueue(sync_messages)
 
     assert {bell.version for bell in accepted} == set(range(15)) - {2, 13}
     assert len(received(meddler.queue, 13)) == 13
@@ -347,7 +348,7 @@ def test_doorbells_that_failed_within_a_batch_are_not_accepted(meddler: Meddler)
 def test_a_request_that_fails_as_a_whole_does_not_lose_the_others(meddler: Meddler) -> None:
     meddler.broken = {"product-12"}
 
-    accepted = meddler.queue.ring(bells(25))
+    accepted = meddler.queue.enqueue(bells(25))
 
     assert {bell.version for bell in accepted} == {*range(10), *range(20, 25)}
 
@@ -356,17 +357,17 @@ def test_requests_that_all_fail_are_an_error(meddler: Meddler) -> None:
     meddler.broken = {"product"}
 
     with pytest.raises(QueueUnavailableError):
-        meddler.queue.ring(bells(25))
+        meddler.queue.enqueue(bells(25))
 
 
 def test_a_body_that_is_refused_is_not_buried_and_the_others_are(meddler: Meddler) -> None:
     meddler.refused = {"one"}
 
-    assert meddler.queue.bury([("zero", "r"), ("one", "r"), ("two", "r")]) == [0, 2]
+    assert meddler.queue.dead_letter([("zero", "r"), ("one", "r"), ("two", "r")]) == [0, 2]
 
 
 def test_a_message_that_could_not_be_hidden_is_an_error(meddler: Meddler) -> None:
-    meddler.queue.ring([BELL])
+    meddler.queue.enqueue([BELL])
     records = received(meddler.queue)
     meddler.refused = {records[0]["receiptHandle"]}
 
@@ -377,7 +378,7 @@ def test_a_message_that_could_not_be_hidden_is_an_error(meddler: Meddler) -> Non
 def test_a_message_that_could_not_be_hidden_does_not_keep_the_others_from_it(
     meddler: Meddler,
 ) -> None:
-    meddler.queue.ring(bells(25))
+    meddler.queue.enqueue(bells(25))
     records = received(meddler.queue, 25)
     meddler.refused = {records[0]["receiptHandle"]}
 
@@ -391,12 +392,12 @@ def test_a_message_that_could_not_be_hidden_does_not_keep_the_others_from_it(
 def test_a_dead_letter_that_could_not_be_released_does_not_keep_the_others_hidden(
     meddler: Meddler,
 ) -> None:
-    meddler.queue.bury([("body", "reason")] * 15)
+    meddler.queue.dead_letter([("body", "reason")] * 15)
     letters = dead(meddler.queue, 15)
     meddler.refused = {letters[0].receipt}
 
     with pytest.raises(QueueUnavailableError):
-        meddler.queue.release_dead([letter.receipt for letter in letters])
+        meddler.queue.release_dead_letters([letter.receipt for letter in letters])
 
     assert len(dead(meddler.queue, 14, within=2)) == 14
 
@@ -411,7 +412,7 @@ def test_a_dead_letter_that_could_not_be_released_does_not_keep_the_others_hidde
     ],
 )
 def test_the_reason_goes_along_as_an_attribute(sqs: SqsKit, given: str, kept: str) -> None:
-    sqs.queue.bury([("body", given)])
+    sqs.queue.dead_letter([("body", given)])
 
     answer = sqs.client.receive_message(QueueUrl=sqs.dlq_url, MessageAttributeNames=["All"])
 
@@ -439,21 +440,21 @@ def aws() -> Iterator[SqsKit]:
 
 @pytest.mark.parametrize("hours", [0, 1, 11, 12, 13, 1000])
 def test_sqs_accepts_every_hiding_time_that_we_compute(aws: SqsKit, hours: int) -> None:
-    aws.queue.ring([BELL])
+    aws.queue.enqueue([BELL])
     (record,) = received(aws.queue)
     now = now_utc()
 
-    seconds = hiding_seconds(now + timedelta(hours=hours), now, now)
+    seconds = visibility_timeout(now + timedelta(hours=hours), now, now)
 
     hide_all(aws.queue, [record], seconds)
-    assert seconds <= SQS_MAX_HIDING_SECONDS
+    assert seconds <= SQS_MAX_VISIBILITY_SECONDS
 
 
 def test_sqs_refuses_to_hide_for_longer_than_12_hours(aws: SqsKit) -> None:
-    aws.queue.ring([BELL])
+    aws.queue.enqueue([BELL])
 
     with pytest.raises(QueueUnavailableError):
-        hide_all(aws.queue, received(aws.queue), SQS_MAX_HIDING_SECONDS + 1)
+        hide_all(aws.queue, received(aws.queue), SQS_MAX_VISIBILITY_SECONDS + 1)
 
 
 TRACE = "Root=1-67891233-abcdef012345678912345678;Sampled=1"
@@ -467,7 +468,9 @@ def traces_sent(aws: SqsKit, *traces: str) -> list[str | None]:
         sent.extend(params["Entries"])
 
     aws.client.meta.events.register("before-parameter-build.sqs.SendMessageBatch", look)
-    aws.queue.ring([Doorbell("product", version, trace) for version, trace in enumerate(traces)])
+    aws.queue.enqueue(
+        [SyncMessage("product", version, trace) for version, trace in enumerate(traces)]
+    )
     attributes = [entry.get("MessageSystemAttributes", {}) for entry in sent]
     return [each.get("AWSTraceHeader", {}).get("StringValue") for each in attributes]
 

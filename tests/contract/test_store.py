@@ -20,29 +20,37 @@ from pymongo.monitoring import (
     CommandSucceededEvent,
 )
 
-from chalicelib.backoff import Schedule
-from chalicelib.delivery import Claim, Outcome, SyncResult, conclude, judge
-from chalicelib.errors import (
+from chalicelib.adapters.mongo.documents import Document
+from chalicelib.adapters.mongo.store import MongoStore
+from chalicelib.domain.delivery import (
+    Claim,
+    Outcome,
+    SyncResult,
+    conclude,
+    judge,
+)
+from chalicelib.domain.errors import (
     DuplicateIdempotencyKeyError,
     DuplicateSkuError,
     StoreUnavailableError,
 )
-from chalicelib.models import (
-    HISTORY_LIMIT,
+from chalicelib.domain.events import Event, EventType
+from chalicelib.domain.product import (
     MAX_INT64,
     OUTBOX_LIMIT,
     OUTBOX_PAGE,
-    STUCK,
-    Attempt,
-    Event,
-    EventType,
-    Lease,
     Product,
+)
+from chalicelib.domain.retry import Schedule
+from chalicelib.domain.sync_state import (
+    FAILED_STATUSES,
+    HISTORY_LIMIT,
+    Attempt,
+    Lease,
     SyncState,
     SyncStatus,
 )
-from chalicelib.mongo import Document, MongoStore
-from chalicelib.ports import Creation, ProductQuery
+from chalicelib.usecases.ports import Creation, ProductQuery
 from tests.contract.conftest import NOWHERE
 from tests.fakes import GRACE, START, a_product, fields
 
@@ -51,7 +59,7 @@ if TYPE_CHECKING:
 
     from pymongo.collection import Collection as MongoCollection
 
-    from chalicelib.ports import Store
+    from chalicelib.usecases.ports import Store
     from embedded.services import Endpoints
 
 LATER = START + timedelta(hours=1)
@@ -159,7 +167,7 @@ def test_every_part_of_the_sync_state_is_kept(store: Store) -> None:
         behind_since=START,
         overdue_at=LATER + GRACE,
         lease=Lease("worker", LATER, 2),
-        carrier="message",
+        message_id="message",
         last_error="HTTP 500",
         history=(attempt, replace(attempt, status=500, error=None)),
     )
@@ -554,7 +562,7 @@ def test_products_with_old_events_are_left_behind_oldest_first(store: Store) -> 
     times = [START + timedelta(seconds=seconds) for seconds in (3, 1, 2, 9)]
     products = [inserted(store, updated_at=time) for time in times]
 
-    found = store.left_behind(START + timedelta(seconds=9), 10)
+    found = store.unpublished(START + timedelta(seconds=9), 10)
 
     assert ids(found) == [products[1].id, products[2].id, products[0].id]
 
@@ -566,7 +574,7 @@ def test_of_a_long_outbox_the_first_events_are_given(store: Store) -> None:
         product = change(store, product)
         events += product.outbox
 
-    (found,) = store.left_behind(LATER + GRACE, 1)
+    (found,) = store.unpublished(LATER + GRACE, 1)
 
     assert list(found.outbox) == events[:OUTBOX_PAGE]
     assert list(stored(store, product).outbox) == events
@@ -577,7 +585,7 @@ def test_left_behind_products_come_with_their_events_and_limited(store: Store) -
     following = change(store, product)
     inserted(store, updated_at=LATER)
 
-    (found,) = store.left_behind(LATER + GRACE, 1)
+    (found,) = store.unpublished(LATER + GRACE, 1)
 
     assert found.outbox == (*product.outbox, *following.outbox)
 
@@ -585,7 +593,7 @@ def test_left_behind_products_come_with_their_events_and_limited(store: Store) -
 def test_a_product_with_an_empty_outbox_is_not_left_behind(store: Store) -> None:
     inserted(store, outbox=())
 
-    assert store.left_behind(LATER, 10) == []
+    assert store.unpublished(LATER, 10) == []
 
 
 # ---- overdue products ----
@@ -688,7 +696,7 @@ def test_all_stuck_products_are_restarted_and_counted(store: Store) -> None:
     rejected = inserted(store, sync=stuck(SyncStatus.REJECTED))
     inserted(store)
 
-    assert store.restart_stuck(STUCK, LATER) == 2
+    assert store.restart_failed(FAILED_STATUSES, LATER) == 2
     fresh = SyncState(behind_since=START, overdue_at=LATER, restarted_at=LATER)
     assert [stored(store, item).sync for item in (exhausted, rejected)] == [fresh, fresh]
 
@@ -697,17 +705,17 @@ def test_only_products_of_the_given_stuck_status_are_restarted(store: Store) -> 
     inserted(store, sync=stuck(SyncStatus.EXHAUSTED))
     rejected = inserted(store, sync=stuck(SyncStatus.REJECTED))
 
-    assert store.restart_stuck({SyncStatus.EXHAUSTED}, LATER) == 1
+    assert store.restart_failed({SyncStatus.EXHAUSTED}, LATER) == 1
     assert stored(store, rejected) == rejected
 
 
-@pytest.mark.parametrize("status", sorted(set(SyncStatus) - STUCK))
+@pytest.mark.parametrize("status", sorted(set(SyncStatus) - FAILED_STATUSES))
 def test_products_that_are_not_stuck_are_never_restarted_as_stuck(
     store: Store, status: SyncStatus
 ) -> None:
     product = inserted(store, sync=SyncState(status))
 
-    assert store.restart_stuck({status}, LATER) == 0
+    assert store.restart_failed({status}, LATER) == 0
     assert stored(store, product) == product
 
 
@@ -717,7 +725,7 @@ def test_a_restart_of_the_stuck_keeps_what_the_supply_chain_holds(store: Store) 
     change(store, stored(store, product))
     store.record([a_result(claimed(store, product), 422)])
 
-    store.restart_stuck(STUCK, LATER)
+    store.restart_failed(FAILED_STATUSES, LATER)
 
     sync = stored(store, product).sync
     assert sync.delivered_version == 0
@@ -736,7 +744,7 @@ def test_a_won_claim_sets_lease_carrier_and_when_it_is_overdue(store: Store) -> 
     assert sync == replace(
         product.sync,
         lease=Lease("worker", claim.until, 0),
-        carrier="message",
+        message_id="message",
         overdue_at=claim.overdue_at,
     )
 
@@ -978,14 +986,14 @@ def test_a_result_for_an_older_version_leaves_a_newer_one_alone_whoever_carries_
     product = inserted(store)
     result = a_result(claimed(store, product))
     held = SyncState(
-        lease=Lease(result.owner, LATER, 0), carrier=result.sync.carrier, behind_since=START
+        lease=Lease(result.owner, LATER, 0), message_id=result.sync.message_id, behind_since=START
     )
     newer = inserted(store, version=1, sync=held)
 
     store.record([replace(result, product_id=newer.id)])
 
     after = stored(store, newer)
-    assert (after.sync.status, after.sync.carrier) == (SyncStatus.PENDING, held.carrier)
+    assert (after.sync.status, after.sync.message_id) == (SyncStatus.PENDING, held.message_id)
     assert (after.sync_completed_at, after.outbox) == (None, newer.outbox)
 
 
@@ -1083,11 +1091,11 @@ EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
     "find": lambda store, _: store.find(ProductQuery(1)),
     "summary": lambda store, _: store.summary(),
     "remove_events": lambda store, product: store.remove_events(product.outbox),
-    "left_behind": lambda store, _: store.left_behind(LATER, 1),
+    "unpublished": lambda store, _: store.unpublished(LATER, 1),
     "overdue": lambda store, _: store.overdue(LATER, 1),
     "postpone": lambda store, product: store.postpone({product.id: (START, LATER)}),
     "restart": lambda store, product: store.restart(product, LATER),
-    "restart_stuck": lambda store, _: store.restart_stuck(STUCK, LATER),
+    "restart_failed": lambda store, _: store.restart_failed(FAILED_STATUSES, LATER),
     "claim": lambda store, product: store.claim([a_claim(product)]),
     "record": lambda store, product: store.record([a_result(a_claim(product))]),
     "drop_tombstones": lambda store, _: store.drop_tombstones(),
@@ -1158,11 +1166,11 @@ def test_a_document_of_before_a_field_was_added_can_be_read(servers: Endpoints) 
     with MongoClient[Document](servers.mongodb) as client:
         store = MongoStore(lambda: client, f"test-{uuid.uuid4().hex}")
         product = inserted(store)
-        added = {"sync.restartedAt": "", "sync.stuckAt": ""}
+        added = {"sync.restartedAt": "", "sync.failedAt": ""}
         client[store._database]["products"].update_many({}, {"$unset": added})
 
         found = stored(store, product)
 
-        assert found.sync == replace(product.sync, restarted_at=None, stuck_at=None)
+        assert found.sync == replace(product.sync, restarted_at=None, failed_at=None)
         assert store.claim([a_claim(found)]) == {product.id}
         client.drop_database(store._database)

@@ -17,9 +17,10 @@ import nats
 import pytest
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
-from chalicelib.errors import StreamUnavailableError
-from chalicelib.jetstream import STREAM
-from chalicelib.models import Event, EventType, now_utc
+from chalicelib.adapters.jetstream import STREAM
+from chalicelib.domain.errors import StreamUnavailableError
+from chalicelib.domain.events import Event, EventType
+from chalicelib.domain.times import now_utc
 from embedded.processes import free_port, port_is_free
 from embedded.services import tool
 from tests.contract.conftest import NOWHERE
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from chalicelib.jetstream import JetStream
-    from chalicelib.ports import StreamMessage
+    from chalicelib.adapters.jetstream import JetStream
+    from chalicelib.usecases.ports import StreamMessage
     from embedded.services import Endpoints
     from tests.contract.conftest import Servers, Stream, StreamKit
 
@@ -423,7 +424,7 @@ def test_a_connection_that_went_dead_while_it_was_idle_is_replaced_before_it_is_
 ) -> None:
     stream = open_stream(proxy.url)
     stream.publish([an_event()])
-    monkeypatch.setattr("chalicelib.jetstream.TRUST_SECONDS", 0.0)
+    monkeypatch.setattr("chalicelib.adapters.jetstream.TRUST_SECONDS", 0.0)
 
     proxy.forget_connections()
 

@@ -13,8 +13,8 @@ import nats.errors
 import pytest
 import simplejson
 
-from chalicelib.jetstream import STREAM
-from chalicelib.models import Doorbell
+from chalicelib.adapters.jetstream import STREAM
+from chalicelib.domain.messages import SyncMessage
 from tests.support import Json, RunningStack, eventually, exact_json
 
 PATIENCE = 60.0
@@ -106,9 +106,9 @@ def test_versions_reach_the_supply_chain_in_their_order(stack: RunningStack) -> 
 def test_a_duplicate_message_causes_one_call(stack: RunningStack) -> None:
     stack.supply_chain.set(latencySeconds=0.5)
     product = stack.create()
-    stack.ring([Doorbell(product["id"], 0)] * 5)
+    stack.enqueue([SyncMessage(product["id"], 0)] * 5)
     wait_for(stack, product["id"], "delivered")
-    stack.ring([Doorbell(product["id"], 0)] * 5)
+    stack.enqueue([SyncMessage(product["id"], 0)] * 5)
     # A product written after the duplicates is delivered after they were looked at.
     wait_for(stack, stack.create()["id"], "delivered")
     assert len(answered_calls(stack, product["id"])) == 1

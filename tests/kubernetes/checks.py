@@ -14,7 +14,7 @@ import jsonschema  # type: ignore[import-untyped]
 import kubernetes_validate
 
 from app import app
-from chalicelib import openapi, wsgi
+from chalicelib.http import openapi, wsgi
 from chalicelib.settings import (
     SECRET_NAMES,
     Settings,

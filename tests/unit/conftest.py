@@ -13,14 +13,15 @@ import pytest
 
 import app as api
 from chalicelib import telemetry
-from chalicelib.backoff import Schedule
+from chalicelib.adapters.mongo.documents import new_product_id
 from chalicelib.bootstrap import Container
-from chalicelib.catalog import Catalog
-from chalicelib.outbox import Outbox
-from chalicelib.reconcile import Reconcile
+from chalicelib.domain.retry import Schedule
+from chalicelib.http.wsgi import Gateway
 from chalicelib.settings import read_settings
-from chalicelib.sync import Sync, SyncPolicy
-from chalicelib.wsgi import Gateway
+from chalicelib.usecases.catalog import Catalog
+from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.reconcile import Reconcile
+from chalicelib.usecases.sync import Sync, SyncPolicy
 from tests.fakes import GRACE, FakeClock, FakeQueue, FakeStore, FakeStream, FakeSupplyChain
 from tests.http import ScriptedServer, WsgiClient
 
@@ -84,7 +85,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         supply_chain=supply_chain,
         outbox=outbox,
         sync=Sync(store, queue, outbox, supply_chain, POLICY, clock=clock, jitter=lambda: 0.0),
-        catalog=Catalog(store, outbox, queue, clock=clock, grace=GRACE),
+        catalog=Catalog(store, outbox, queue, clock=clock, grace=GRACE, new_id=new_product_id),
         reconcile=Reconcile(store, queue, outbox, clock=clock, grace=GRACE),
     )
     for module in ("app", "functions.bridge", "functions.sync", "functions.reconcile"):

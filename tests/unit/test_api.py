@@ -14,9 +14,9 @@ import pytest
 import simplejson
 
 import app as api
-from chalicelib import openapi
-from chalicelib.models import SyncState, SyncStatus
-from chalicelib.openapi import ADMIN, READ, WRITE
+from chalicelib.domain.sync_state import SyncState, SyncStatus
+from chalicelib.http import openapi
+from chalicelib.http.openapi import ADMIN, READ, WRITE
 from tests.fakes import START, a_product, fields
 from tests.http import Answer, WsgiClient, problem_of, to_bytes
 from tests.unit.conftest import a_token
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Callable
 
-    from chalicelib.models import Product
+    from chalicelib.domain.product import Product
     from tests.support import Json
     from tests.unit.conftest import World
 
@@ -577,7 +577,7 @@ def test_writers_who_always_lose_are_told_to_come_back(
 ) -> None:
     path = f"/products/{create(world)['id']}"
     monkeypatch.setattr(world.store, "save_change", lambda *_, **__: False)
-    monkeypatch.setattr("chalicelib.catalog.time.sleep", lambda _: None)
+    monkeypatch.setattr("chalicelib.usecases.catalog.time.sleep", lambda _: None)
     answer = world.client.patch(path, {"quantity": 1})
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
 
@@ -702,7 +702,7 @@ def failed_once(world: World) -> Product:
     world.supply_chain.answers[product.id] = [503]
     message_id = world.queue.send(f'{{"productId": "{product.id}", "version": 0}}')
     world.parts.sync.handle(world.queue.receive())
-    assert world.store.products[product.id].sync.carrier == message_id
+    assert world.store.products[product.id].sync.message_id == message_id
     return product
 
 

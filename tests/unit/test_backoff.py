@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.backoff import (
-    HIDING_MARGIN_SECONDS,
+from chalicelib.domain.retry import (
     JITTER,
     LONGEST_STEP_SECONDS,
-    SQS_MAX_HIDING_SECONDS,
+    SQS_MAX_VISIBILITY_SECONDS,
+    VISIBILITY_MARGIN_SECONDS,
     Schedule,
-    hiding_seconds,
+    visibility_timeout,
     waits,
 )
 
@@ -128,7 +128,7 @@ def test_no_step_is_longer_than_sqs_can_hide_whatever_the_jitter(jitters: list[f
         asked = now + seconds(60)
         due = DEFAULT.next_attempt(failed=failed, first=FIRST, now=asked, jitter=jitter)
         assert due is not None
-        assert hiding_seconds(due, asked, received=now) >= (due - asked).total_seconds()
+        assert visibility_timeout(due, asked, received=now) >= (due - asked).total_seconds()
         now = due
     assert seconds(69 * 3600) < now - FIRST <= seconds(72 * 3600)
 
@@ -164,21 +164,24 @@ def test_retry_after_is_cut_to_what_sqs_can_hide() -> None:
 
 @given(
     wanted=st.floats(-100_000, 1_000_000),
-    elapsed=st.floats(0, SQS_MAX_HIDING_SECONDS),
+    elapsed=st.floats(0, SQS_MAX_VISIBILITY_SECONDS),
 )
 def test_hiding_never_exceeds_what_sqs_allows_for_the_receipt(
     wanted: float, elapsed: float
 ) -> None:
     now = FIRST + seconds(elapsed)
-    hidden = hiding_seconds(now + seconds(wanted), now, received=FIRST)
+    hidden = visibility_timeout(now + seconds(wanted), now, received=FIRST)
     assert hidden >= 0
-    assert hidden == 0 or elapsed + hidden <= SQS_MAX_HIDING_SECONDS - HIDING_MARGIN_SECONDS + 1
+    assert (
+        hidden == 0
+        or elapsed + hidden <= SQS_MAX_VISIBILITY_SECONDS - VISIBILITY_MARGIN_SECONDS + 1
+    )
 
 
 @given(wanted=st.floats(0, 39_600))
 def test_hiding_lasts_at_least_as_long_as_wanted(wanted: float) -> None:
     until = FIRST + seconds(wanted)
-    assert hiding_seconds(until, FIRST, received=FIRST) >= (until - FIRST).total_seconds()
+    assert visibility_timeout(until, FIRST, received=FIRST) >= (until - FIRST).total_seconds()
 
 
 @given(schedules(), st.integers(0, 100))

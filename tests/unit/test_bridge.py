@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib import bridge as bridge_module
-from chalicelib.bridge import NAK_DELAY_SECONDS, PAYLOAD_LIMIT, PULL_LIMIT, Bridged
-from chalicelib.errors import StreamUnavailableError
-from chalicelib.models import Doorbell
+from chalicelib.domain.errors import StreamUnavailableError
+from chalicelib.domain.messages import SyncMessage
+from chalicelib.usecases import bridge as bridge_module
+from chalicelib.usecases.bridge import (
+    NAK_DELAY_SECONDS,
+    PAYLOAD_LIMIT,
+    PULL_LIMIT,
+    Bridged,
+)
 from tests.fakes import Pipeline
 
 if TYPE_CHECKING:
@@ -64,15 +69,15 @@ def test_a_trace_or_id_that_a_message_could_not_carry_is_left_out(
     pipeline.stream.add("product.created", json.dumps(event).encode(), trace=odd)
 
     assert pipeline.bridge_once().forwarded == 1
-    assert pipeline.queue.messages[0].body == Doorbell("p1", 0).to_json()
+    assert pipeline.queue.messages[0].body == SyncMessage("p1", 0).to_json()
 
 
-def test_an_event_becomes_a_doorbell_with_its_trace(pipeline: Pipeline) -> None:
+def test_an_event_becomes_a_sync_message_with_its_trace(pipeline: Pipeline) -> None:
     pipeline.stream.add("product.created", an_event(), "Root=1-2-3")
 
     assert pipeline.bridge_once() == Bridged(forwarded=1)
     (message,) = pipeline.queue.messages
-    assert message.body == Doorbell("product", 0, "Root=1-2-3").to_json()
+    assert message.body == SyncMessage("product", 0, "Root=1-2-3").to_json()
 
 
 def test_a_forwarded_event_is_acknowledged(pipeline: Pipeline) -> None:
@@ -199,7 +204,7 @@ def test_poison_does_not_hold_up_the_events_around_it(pipeline: Pipeline) -> Non
 
 def test_poison_that_cannot_be_dead_lettered_is_kept_and_tried_again(pipeline: Pipeline) -> None:
     pipeline.stream.add("product.updated", b"poison")
-    pipeline.queue.broken = {"bury"}
+    pipeline.queue.broken = {"dead_letter"}
     assert pipeline.bridge_once() == Bridged(refused=1)
     assert pipeline.stream.unsettled() == [1]
     pipeline.queue.broken = set()

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId
 
-from chalicelib.catalog import Origin, Precondition, merge_patch
-from chalicelib.errors import (
+from chalicelib.domain.errors import (
     CatalogError,
     ConcurrentChangeError,
     DuplicateSkuError,
@@ -23,7 +22,11 @@ from chalicelib.errors import (
     StoreUnavailableError,
     VersionMismatchError,
 )
-from chalicelib.models import Doorbell, Json, Product, SyncState, SyncStatus
+from chalicelib.domain.exact_json import Json
+from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import SyncState, SyncStatus
+from chalicelib.usecases.catalog import Origin, Precondition, merge_patch
 from tests.fakes import GRACE, START, Pipeline, a_product, fields
 
 if TYPE_CHECKING:
@@ -696,7 +699,7 @@ def test_a_replay_rings_for_the_newest_version_with_a_fresh_budget(pipeline: Pip
     state = pipeline.catalog.replay(product.id)
 
     assert (state["status"], state["attempts"]) == ("pending", 0)
-    assert bodies_in_queue(pipeline) == [Doorbell(product.id, 0).to_json()]
+    assert bodies_in_queue(pipeline) == [SyncMessage(product.id, 0).to_json()]
 
 
 def test_a_replay_that_has_rung_is_not_overdue(pipeline: Pipeline) -> None:
@@ -774,7 +777,7 @@ def test_a_redrive_can_be_for_one_status_only(pipeline: Pipeline) -> None:
     rejected = stuck(pipeline, SyncStatus.REJECTED)
 
     assert pipeline.catalog.redrive({"status": "rejected"}) == 1
-    assert bodies_in_queue(pipeline) == [Doorbell(rejected.id, 0).to_json()]
+    assert bodies_in_queue(pipeline) == [SyncMessage(rejected.id, 0).to_json()]
 
 
 @pytest.mark.parametrize(

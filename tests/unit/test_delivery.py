@@ -11,41 +11,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import exact_json
-from chalicelib.backoff import Schedule
-from chalicelib.delivery import (
+from chalicelib.domain import exact_json
+from chalicelib.domain.delivery import (
     EARLY,
     Acknowledge,
-    Bury,
     Claim,
+    DeadLetter,
     Decision,
+    Defer,
     Disposition,
-    Hide,
-    LetGo,
+    Expire,
     Outcome,
-    SendAgain,
+    Requeue,
     SyncResult,
     Try,
     Verdict,
     conclude,
     dead_letter_is_settled,
     decide,
-    describe,
-    doorbell_for,
     judge,
-    next_ring,
-    parse_doorbell,
+    next_enqueue,
 )
-from chalicelib.errors import PoisonMessageError
-from chalicelib.models import (
-    STUCK,
+from chalicelib.domain.errors import PoisonMessageError
+from chalicelib.domain.events import EventType
+from chalicelib.domain.messages import (
+    ReceivedMessage,
+    SyncMessage,
+    parse_sync_message,
+    sync_message_for,
+)
+from chalicelib.domain.product import Product, ProductFields
+from chalicelib.domain.retry import Schedule
+from chalicelib.domain.sync_state import (
+    FAILED_STATUSES,
     Attempt,
-    Doorbell,
-    EventType,
     Lease,
-    Message,
-    Product,
-    ProductFields,
     SyncState,
     SyncStatus,
 )
@@ -55,7 +55,7 @@ LATER = NOW + timedelta(minutes=5)
 EARLIER = NOW - timedelta(minutes=5)
 GRACE = timedelta(seconds=300)
 SCHEDULE = Schedule()
-CARRIER, OTHER = "carrier", "other"
+CARRIER, OTHER = "message_id", "other"
 
 
 def product(version: int = 3, **sync: object) -> Product:
@@ -67,8 +67,8 @@ def product(version: int = 3, **sync: object) -> Product:
 def decided(
     found: Product | None, message_id: str = OTHER, version: int = 3, sent: datetime = NOW
 ) -> Decision:
-    message = Message(message_id, "receipt", "", 1, sent, NOW)
-    return decide(found, Doorbell("p1", version), message, NOW)
+    message = ReceivedMessage(message_id, "receipt", "", 1, sent, NOW)
+    return decide(found, SyncMessage("p1", version), message, NOW)
 
 
 # ---- the table, row by row ----
@@ -87,22 +87,22 @@ def test_a_message_for_a_delivered_version_is_a_duplicate() -> None:
 
 
 def test_a_message_for_a_version_under_lease_is_a_duplicate() -> None:
-    leased = product(lease=Lease("w", LATER, version=3), carrier=CARRIER)
+    leased = product(lease=Lease("w", LATER, version=3), message_id=CARRIER)
     assert decided(leased, OTHER) == Acknowledge("duplicate")
 
 
 def test_the_carrier_of_a_version_under_lease_waits_for_the_lease_to_end() -> None:
-    leased = product(lease=Lease("w", LATER, version=3), carrier=CARRIER)
-    assert decided(leased, CARRIER) == Hide(LATER)
+    leased = product(lease=Lease("w", LATER, version=3), message_id=CARRIER)
+    assert decided(leased, CARRIER) == Defer(LATER)
 
 
 def test_a_message_waits_in_a_new_one_while_an_older_version_is_under_lease() -> None:
-    assert decided(product(lease=Lease("w", LATER, version=2))) == SendAgain(LATER)
+    assert decided(product(lease=Lease("w", LATER, version=2))) == Requeue(LATER)
 
 
 def test_a_replay_waits_in_a_new_message_for_the_call_that_was_under_way() -> None:
-    replayed = product(lease=Lease("w", LATER, version=3), carrier=None)
-    assert decided(replayed) == SendAgain(LATER)
+    replayed = product(lease=Lease("w", LATER, version=3), message_id=None)
+    assert decided(replayed) == Requeue(LATER)
 
 
 def test_a_lease_that_has_ended_holds_nobody_back() -> None:
@@ -110,48 +110,48 @@ def test_a_lease_that_has_ended_holds_nobody_back() -> None:
 
 
 def test_the_carrier_is_hidden_until_the_next_attempt() -> None:
-    waiting = product(status=SyncStatus.RETRYING, next_attempt_at=LATER, carrier=CARRIER)
-    assert decided(waiting, CARRIER) == Hide(LATER)
+    waiting = product(status=SyncStatus.RETRYING, next_attempt_at=LATER, message_id=CARRIER)
+    assert decided(waiting, CARRIER) == Defer(LATER)
 
 
 def test_another_message_before_the_next_attempt_is_a_duplicate() -> None:
-    waiting = product(status=SyncStatus.RETRYING, next_attempt_at=LATER, carrier=CARRIER)
+    waiting = product(status=SyncStatus.RETRYING, next_attempt_at=LATER, message_id=CARRIER)
     assert decided(waiting, OTHER) == Acknowledge("duplicate")
 
 
 def test_a_message_at_the_time_of_the_next_attempt_is_tried() -> None:
-    due = product(status=SyncStatus.RETRYING, next_attempt_at=NOW + EARLY, carrier=CARRIER)
+    due = product(status=SyncStatus.RETRYING, next_attempt_at=NOW + EARLY, message_id=CARRIER)
     assert decided(due, CARRIER) == Try()
 
 
 def test_any_message_takes_over_once_the_next_attempt_is_due() -> None:
-    due = product(status=SyncStatus.RETRYING, next_attempt_at=EARLIER, carrier=CARRIER)
+    due = product(status=SyncStatus.RETRYING, next_attempt_at=EARLIER, message_id=CARRIER)
     assert decided(due, OTHER) == Try()
 
 
-@pytest.mark.parametrize("status", sorted(STUCK))
+@pytest.mark.parametrize("status", sorted(FAILED_STATUSES))
 def test_a_message_that_was_sent_after_a_product_got_stuck_is_a_redrive(
     status: SyncStatus,
 ) -> None:
-    stuck = product(status=status, carrier=CARRIER, stuck_at=EARLIER)
+    stuck = product(status=status, message_id=CARRIER, failed_at=EARLIER)
     assert decided(stuck, OTHER, sent=NOW) == Try(fresh=True)
 
 
-@pytest.mark.parametrize("status", sorted(STUCK))
+@pytest.mark.parametrize("status", sorted(FAILED_STATUSES))
 def test_a_message_that_was_sent_before_a_product_got_stuck_is_a_duplicate(
     status: SyncStatus,
 ) -> None:
-    stuck = product(status=status, carrier=CARRIER, stuck_at=NOW)
+    stuck = product(status=status, message_id=CARRIER, failed_at=NOW)
     assert decided(stuck, OTHER, sent=EARLIER) == Acknowledge("duplicate")
 
 
 def test_the_carrier_of_an_exhausted_product_is_let_go() -> None:
-    assert decided(product(status=SyncStatus.EXHAUSTED, carrier=CARRIER), CARRIER) == LetGo()
+    assert decided(product(status=SyncStatus.EXHAUSTED, message_id=CARRIER), CARRIER) == Expire()
 
 
 def test_the_carrier_of_a_rejected_product_is_buried_with_the_reason() -> None:
-    rejected = product(status=SyncStatus.REJECTED, carrier=CARRIER, last_error="HTTP 422: no")
-    assert decided(rejected, CARRIER) == Bury("HTTP 422: no")
+    rejected = product(status=SyncStatus.REJECTED, message_id=CARRIER, last_error="HTTP 422: no")
+    assert decided(rejected, CARRIER) == DeadLetter("HTTP 422: no")
 
 
 def test_a_pending_product_is_tried() -> None:
@@ -172,7 +172,7 @@ def products(draw: st.DrawFn) -> Product:
         status=draw(st.sampled_from(SyncStatus)),
         attempts=draw(st.integers(0, 18)),
         next_attempt_at=draw(moments),
-        carrier=draw(st.sampled_from([None, CARRIER, OTHER])),
+        message_id=draw(st.sampled_from([None, CARRIER, OTHER])),
         lease=None if until is None else Lease("w", until, draw(st.integers(0, version))),
     )
 
@@ -207,16 +207,16 @@ def test_the_message_that_carries_unfinished_work_is_never_acknowledged(
 ) -> None:
     message_id, version = message
     unfinished = found.sync.status is not SyncStatus.DELIVERED and found.version <= version
-    if unfinished and found.sync.carrier == message_id:
+    if unfinished and found.sync.message_id == message_id:
         assert not isinstance(decided(found, *message), Acknowledge)
 
 
 @given(products(), messages)
 def test_waiting_always_ends_in_the_future(found: Product, message: tuple[str, int]) -> None:
     match decided(found, *message):
-        case Hide(until):
+        case Defer(until):
             assert until > NOW
-        case SendAgain(at):
+        case Requeue(at):
             assert at > NOW
         case _:
             pass
@@ -257,7 +257,7 @@ def test_a_delivered_product_is_neither_behind_nor_overdue() -> None:
 def test_a_failure_hides_the_message_until_the_next_attempt() -> None:
     result, fate = concluded(claim(), outcome(Verdict.FAILED))
     due = NOW + timedelta(seconds=SCHEDULE.waits[0])
-    assert fate == Hide(due)
+    assert fate == Defer(due)
     assert result.sync.status is SyncStatus.RETRYING
     assert result.sync.next_attempt_at == due
 
@@ -278,13 +278,13 @@ def test_a_redrive_starts_a_fresh_budget() -> None:
     before = product(status=SyncStatus.EXHAUSTED, attempts=18, first_attempt_at=EARLIER)
     result, fate = concluded(claim(before, fresh=True), outcome(Verdict.FAILED))
     assert (result.sync.attempts, result.sync.first_attempt_at) == (1, NOW)
-    assert isinstance(fate, Hide)
+    assert isinstance(fate, Defer)
 
 
 def test_the_last_failure_exhausts_the_product_and_lets_its_message_go() -> None:
     before = product(status=SyncStatus.RETRYING, attempts=17, first_attempt_at=EARLIER)
     result, fate = concluded(claim(before), outcome(Verdict.FAILED, error="HTTP 500: no"))
-    assert fate == LetGo()
+    assert fate == Expire()
     assert (result.sync.status, result.sync.last_error) == (SyncStatus.EXHAUSTED, "HTTP 500: no")
 
 
@@ -303,13 +303,13 @@ def test_an_exhausted_product_stays_behind_but_is_not_overdue() -> None:
 
 def test_a_rejection_is_buried_with_the_reason_at_once() -> None:
     result, fate = concluded(claim(), outcome(Verdict.REJECTED, status=422, error="HTTP 422: no"))
-    assert fate == Bury("the supply chain rejects version 3: HTTP 422: no")
+    assert fate == DeadLetter("the supply chain rejects version 3: HTTP 422: no")
     assert result.sync.status is SyncStatus.REJECTED
 
 
 def test_the_message_of_an_attempt_becomes_the_carrier() -> None:
-    result, _ = concluded(claim(product(carrier=OTHER)), outcome(Verdict.FAILED))
-    assert result.sync.carrier == CARRIER
+    result, _ = concluded(claim(product(message_id=OTHER)), outcome(Verdict.FAILED))
+    assert result.sync.message_id == CARRIER
 
 
 # ---- answers ----
@@ -336,9 +336,9 @@ def test_a_status_means(status: int, deleting: bool, verdict: Verdict) -> None:
 # ---- messages and events ----
 
 
-def test_a_doorbell_survives_the_queue() -> None:
-    bell = Doorbell("p1", 7, "Root=1-2-3", "p1:7:product:updated")
-    assert parse_doorbell(bell.to_json()) == bell
+def test_a_sync_message_survives_the_queue() -> None:
+    bell = SyncMessage("p1", 7, "Root=1-2-3", "p1:7:product:updated")
+    assert parse_sync_message(bell.to_json()) == bell
 
 
 @pytest.mark.parametrize(
@@ -356,21 +356,21 @@ def test_a_doorbell_survives_the_queue() -> None:
         '{"productId":"\\ud800","version":1}',
     ],
 )
-def test_a_body_that_is_no_doorbell_is_poison(body: str) -> None:
+def test_a_body_that_is_no_sync_message_is_poison(body: str) -> None:
     with pytest.raises(PoisonMessageError):
-        parse_doorbell(body)
+        parse_sync_message(body)
 
 
 @given(st.text())
-def test_any_text_is_a_doorbell_or_poison(body: str) -> None:
+def test_any_text_is_a_sync_message_or_poison(body: str) -> None:
     with contextlib.suppress(PoisonMessageError):
-        parse_doorbell(body)
+        parse_sync_message(body)
 
 
 def test_an_event_rings_for_its_product_at_its_version() -> None:
     event = product(version=7).with_event(EventType.UPDATED, NOW, None).outbox[-1]
-    bell = doorbell_for(event.to_cloudevent().encode(), "t")
-    assert bell == Doorbell("p1", 7, "t", "p1:7:product:updated")
+    bell = sync_message_for(event.to_cloudevent().encode(), "t")
+    assert bell == SyncMessage("p1", 7, "t", "p1:7:product:updated")
 
 
 @pytest.mark.parametrize(
@@ -388,13 +388,13 @@ def test_an_event_rings_for_its_product_at_its_version() -> None:
 )
 def test_an_event_that_is_none_of_ours_is_poison(data: bytes) -> None:
     with pytest.raises(PoisonMessageError):
-        doorbell_for(data, None)
+        sync_message_for(data, None)
 
 
 @given(st.binary())
 def test_any_bytes_are_an_event_or_poison(data: bytes) -> None:
     with contextlib.suppress(PoisonMessageError):
-        doorbell_for(data, None)
+        sync_message_for(data, None)
 
 
 # ---- overdue products and dead letters ----
@@ -403,22 +403,22 @@ def test_any_bytes_are_an_event_or_poison(data: bytes) -> None:
 def test_rings_for_an_overdue_product_double_their_distance() -> None:
     due = NOW - timedelta(minutes=40)
     overdue = product(status=SyncStatus.RETRYING, next_attempt_at=due)
-    assert next_ring(overdue, NOW, GRACE) == NOW + timedelta(minutes=40)
+    assert next_enqueue(overdue, NOW, GRACE) == NOW + timedelta(minutes=40)
 
 
 def test_however_long_a_product_waits_it_is_rung_for_every_hour() -> None:
     overdue = product(restarted_at=NOW - timedelta(days=2))
-    assert next_ring(overdue, NOW, GRACE) == NOW + timedelta(hours=1)
+    assert next_enqueue(overdue, NOW, GRACE) == NOW + timedelta(hours=1)
 
 
 def test_rings_after_a_replay_do_not_count_from_the_product_s_last_change() -> None:
     replayed = product(restarted_at=NOW)
     assert replayed.updated_at < NOW
-    assert next_ring(replayed, NOW + 2 * GRACE, GRACE) == NOW + 4 * GRACE
+    assert next_enqueue(replayed, NOW + 2 * GRACE, GRACE) == NOW + 4 * GRACE
 
 
 def test_rings_are_at_least_a_grace_apart() -> None:
-    assert next_ring(product(next_attempt_at=NOW), NOW, GRACE) == NOW + GRACE
+    assert next_enqueue(product(next_attempt_at=NOW), NOW, GRACE) == NOW + GRACE
 
 
 @pytest.mark.parametrize(
@@ -443,7 +443,7 @@ def test_a_dead_letter_is_settled_once_its_product_needs_nobody(
 
 def test_operators_see_each_attempt_with_its_time_status_duration_and_error() -> None:
     history = (Attempt(NOW, 3, 503, 0.25, "HTTP 503: busy"),)
-    assert describe(product(history=history))["history"] == [
+    assert product(history=history).sync_to_json()["history"] == [
         {
             "time": "2026-01-01T00:00:00.000Z",
             "version": 3,

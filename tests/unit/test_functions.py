@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from chalicelib.bridge import Bridged
-from chalicelib.errors import StreamUnavailableError
-from chalicelib.models import SyncStatus, now_utc
-from chalicelib.reconcile import Reconciled
+from chalicelib.domain.errors import StreamUnavailableError
+from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.domain.times import now_utc
+from chalicelib.usecases.bridge import Bridged
+from chalicelib.usecases.reconcile import Reconciled
 from embedded.processes import free_port
 from embedded.stack import ROOT
 from functions import bridge, reconcile, run, sync
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chalicelib.bootstrap import Container
-    from chalicelib.models import Message
+    from chalicelib.domain.messages import ReceivedMessage
     from tests.support import Json
     from tests.unit.conftest import World
 
@@ -65,10 +66,10 @@ class FakeSync:
     """Notes what it is asked to handle, and keeps what it is told to."""
 
     def __init__(self, *kept: str) -> None:
-        self.messages: list[Message] = []
+        self.messages: list[ReceivedMessage] = []
         self._kept = list(kept)
 
-    def handle(self, messages: Sequence[Message]) -> list[str]:
+    def handle(self, messages: Sequence[ReceivedMessage]) -> list[str]:
         self.messages += messages
         return self._kept
 
@@ -157,7 +158,7 @@ def test_reconcile_says_how_much_was_done(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(reconcile, "container", lambda: SimpleNamespace(reconcile=done))
     answer = reconcile.handler({}, Remaining(60_000))
     assert left == [60 - reconcile.RESERVE_SECONDS]
-    assert answer == {"relayed": 1, "rung": 2, "settled": 3, "dropped": 4}
+    assert answer == {"relayed": 1, "enqueued": 2, "settled": 3, "dropped": 4}
 
 
 def test_a_write_travels_through_the_handlers_to_the_supply_chain(world: World) -> None:

@@ -12,21 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from chalicelib import exact_json
-from chalicelib.models import (
-    MAX_INT64,
-    OUTBOX_LIMIT,
+from chalicelib.domain import exact_json
+from chalicelib.domain.events import Event, EventType
+from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.product import MAX_INT64, OUTBOX_LIMIT, ProductFields
+from chalicelib.domain.sync_state import (
     Attempt,
-    Doorbell,
-    Event,
-    EventType,
     Lease,
-    ProductFields,
     SyncState,
     SyncStatus,
-    now_utc,
-    rfc3339,
 )
+from chalicelib.domain.times import now_utc, rfc3339
 from tests.fakes import START, a_product, fields
 
 LATER = START + timedelta(hours=1)
@@ -262,9 +258,9 @@ def test_a_tombstone_tells_when_it_was_deleted() -> None:
     assert a_product(deleted_at=LATER).to_json()["deletedAt"] == "2026-01-01T01:00:00.000Z"
 
 
-def test_a_doorbell_without_a_trace_does_not_mention_one() -> None:
-    assert json.loads(Doorbell("id", 3).to_json()) == {"productId": "id", "version": 3}
-    assert json.loads(Doorbell("id", 3, "t").to_json())["trace"] == "t"
+def test_a_sync_message_without_a_trace_does_not_mention_one() -> None:
+    assert json.loads(SyncMessage("id", 3).to_json()) == {"productId": "id", "version": 3}
+    assert json.loads(SyncMessage("id", 3, "t").to_json())["trace"] == "t"
 
 
 def test_an_attempt_reads_as_operators_see_it() -> None:
@@ -287,7 +283,7 @@ def test_a_restart_forgets_the_budget_and_keeps_the_rest() -> None:
         next_attempt_at=START,
         behind_since=START,
         lease=lease,
-        carrier="message",
+        message_id="message",
         last_error="HTTP 500",
         history=(attempt,),
     )

@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-from chalicelib.models import SyncStatus
+from chalicelib.domain.sync_state import SyncStatus
 
 ROOT = Path(__file__).parents[2]
 EMITTERS = {"count", "gauge", "measure_seconds"}
@@ -15,7 +15,7 @@ EMITTERS = {"count", "gauge", "measure_seconds"}
 def emitted() -> set[str]:
     """The metrics by the keywords of the calls that emit them."""
     names: set[str] = set()
-    for path in (ROOT / "chalicelib").glob("*.py"):
+    for path in (ROOT / "chalicelib").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Call(func=ast.Attribute(value=ast.Name("telemetry"), attr=emitter)) if (

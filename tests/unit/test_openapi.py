@@ -13,8 +13,8 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # s
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import app as api
-from chalicelib import openapi
-from chalicelib.openapi import ADMIN, READ, WRITE
+from chalicelib.http import openapi
+from chalicelib.http.openapi import ADMIN, READ, WRITE
 from tests.fakes import a_product
 from tests.http import Answer, WsgiClient
 

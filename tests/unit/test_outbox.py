@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.outbox import CHUNK_CHARACTERS, CHUNK_EVENTS
+from chalicelib.usecases.outbox import CHUNK_CHARACTERS, CHUNK_EVENTS
 from tests.fakes import Pipeline, a_product, fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chalicelib.models import Event, Product
+    from chalicelib.domain.events import Event
+    from chalicelib.domain.product import Product
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib import openapi
+from chalicelib.http import openapi
 from tools import package
 
 ROOT = Path(__file__).parents[2]
@@ -47,16 +47,16 @@ def test_a_dependency_without_a_pin_is_an_error(pins: dict[str, str]) -> None:
     ("name", "wanted"),
     [
         ("app.py", True),
-        ("chalicelib/sync.py", True),
+        ("chalicelib/usecases/sync.py", True),
         ("pydantic/_internal/_core.py", True),
         ("pydantic-1.dist-info/METADATA", True),
         ("pydantic-1.dist-info/RECORD", False),
-        ("chalicelib/__pycache__/sync.cpython-311.pyc", False),
+        ("chalicelib/usecases/__pycache__/sync.cpython-311.pyc", False),
         ("simplejson/tests/test_for_json.py", False),
         ("pymongo/_cmessage.pyi", False),
         ("functions/sync.py", True),
         ("functions/run.py", False),
-        ("chalicelib/wsgi.py", False),
+        ("chalicelib/http/wsgi.py", False),
     ],
 )
 def test_what_belongs_on_lambda(name: str, wanted: bool) -> None:

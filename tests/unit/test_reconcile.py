@@ -8,9 +8,18 @@ from typing import Any
 
 import pytest
 
-from chalicelib.errors import StoreUnavailableError
-from chalicelib.models import OUTBOX_PAGE, Doorbell, SyncState, SyncStatus
-from chalicelib.reconcile import DEAD_LETTERS, PAGE, RELAY_AFTER, RELAY_PAGE, ROUNDS, Reconciled
+from chalicelib.domain.errors import StoreUnavailableError
+from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.product import OUTBOX_PAGE
+from chalicelib.domain.sync_state import SyncState, SyncStatus
+from chalicelib.usecases.reconcile import (
+    DEAD_LETTERS,
+    PAGE,
+    RELAY_AFTER,
+    RELAY_PAGE,
+    ROUNDS,
+    Reconciled,
+)
 from tests.fakes import GRACE, START, Pipeline, a_product
 
 IN_TIME = GRACE / timedelta(seconds=1)
@@ -107,8 +116,8 @@ def test_relaying_stops_when_the_stream_is_away_and_the_rest_is_done(pipeline: P
     pipeline.stream.away = True
     pipeline.clock.advance(60)
     pages = []
-    left_behind = pipeline.store.left_behind
-    pipeline.store.left_behind = lambda *args: pages.append(args) or left_behind(*args)  # type: ignore[method-assign, func-returns-value]
+    unpublished = pipeline.store.unpublished
+    pipeline.store.unpublished = lambda *args: pages.append(args) or unpublished(*args)  # type: ignore[method-assign, func-returns-value]
 
     assert pipeline.reconcile_once().relayed == 0
     assert len(pages) == 1
@@ -121,9 +130,9 @@ def test_relaying_stops_when_the_stream_is_away_and_the_rest_is_done(pipeline: P
 def test_the_queue_is_rung_for_an_overdue_product(pipeline: Pipeline) -> None:
     (product_id,) = overdue(pipeline)
 
-    assert pipeline.reconcile_once().rung == 1
+    assert pipeline.reconcile_once().enqueued == 1
     assert [message.body for message in pipeline.queue.messages] == [
-        Doorbell(product_id, 0).to_json()
+        SyncMessage(product_id, 0).to_json()
     ]
 
 
@@ -131,7 +140,7 @@ def test_a_product_that_is_not_overdue_is_not_rung_for(pipeline: Pipeline) -> No
     pipeline.create()
     pipeline.clock.advance(IN_TIME - 1)
 
-    assert pipeline.reconcile_once().rung == 0
+    assert pipeline.reconcile_once().enqueued == 0
 
 
 def test_a_product_whose_message_was_lost_is_delivered_after_all(pipeline: Pipeline) -> None:
@@ -151,7 +160,7 @@ def test_a_product_that_was_just_rung_for_is_not_rung_for_again(pipeline: Pipeli
 
     pipeline.reconcile_once()
 
-    assert pipeline.reconcile_once().rung == 0
+    assert pipeline.reconcile_once().enqueued == 0
 
 
 def test_the_time_between_rings_doubles(pipeline: Pipeline) -> None:
@@ -172,7 +181,7 @@ def test_the_time_between_rings_doubles(pipeline: Pipeline) -> None:
 def test_all_overdue_products_are_rung_for_page_by_page(pipeline: Pipeline) -> None:
     ids = overdue(pipeline, 2 * PAGE + 1)
 
-    assert pipeline.reconcile_once().rung == len(ids)
+    assert pipeline.reconcile_once().enqueued == len(ids)
     assert sorted(rung_for(pipeline)) == sorted(ids)
 
 
@@ -180,9 +189,9 @@ def test_a_ring_that_the_queue_refuses_is_rung_again_in_the_next_run(pipeline: P
     accepted, refused = overdue(pipeline, 2)
     pipeline.queue.refused = {refused}
 
-    assert pipeline.reconcile_once().rung == 1
+    assert pipeline.reconcile_once().enqueued == 1
     pipeline.queue.refused = set()
-    assert pipeline.reconcile_once().rung == 1
+    assert pipeline.reconcile_once().enqueued == 1
     assert rung_for(pipeline) == [accepted, refused]
 
 
@@ -192,7 +201,7 @@ def test_a_stuck_product_is_not_rung_for(pipeline: Pipeline) -> None:
     pipeline.pass_on()
     pipeline.clock.advance(IN_TIME * 100)
 
-    assert pipeline.reconcile_once().rung == 0
+    assert pipeline.reconcile_once().enqueued == 0
 
 
 # ---- dead letters ----
@@ -201,7 +210,7 @@ def test_a_stuck_product_is_not_rung_for(pipeline: Pipeline) -> None:
 def dead_letter(pipeline: Pipeline, sync: SyncState, **changes: Any) -> str:  # noqa: ANN401 - of Product
     """A product with a dead letter for its version 0; its id."""
     (product_id,) = put(pipeline, sync=sync, outbox=(), **changes)
-    pipeline.queue.bury([(Doorbell(product_id, 0).to_json(), "reason")])
+    pipeline.queue.dead_letter([(SyncMessage(product_id, 0).to_json(), "reason")])
     return product_id
 
 
@@ -233,24 +242,27 @@ def test_a_dead_letter_of_a_stuck_product_stays_and_can_be_seen(
     dead_letter(pipeline, SyncState(status))
 
     assert pipeline.reconcile_once().settled == 0
-    assert len(pipeline.queue.dead_letters(10)) == 1
+    assert len(pipeline.queue.receive_dead_letters(10)) == 1
 
 
 def test_a_poison_message_stays_dead_and_can_be_seen(pipeline: Pipeline) -> None:
-    pipeline.queue.bury([("no doorbell", "not JSON")])
+    pipeline.queue.dead_letter([("no sync_message", "not JSON")])
 
     assert pipeline.reconcile_once().settled == 0
-    assert len(pipeline.queue.dead_letters(10)) == 1
+    assert len(pipeline.queue.receive_dead_letters(10)) == 1
 
 
 def test_of_several_dead_letters_each_is_judged_on_its_own(pipeline: Pipeline) -> None:
     dead_letter(pipeline, SyncState(SyncStatus.DELIVERED))
     stuck = dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED))
-    pipeline.queue.bury([("poison", "reason")])
+    pipeline.queue.dead_letter([("poison", "reason")])
 
     pipeline.reconcile_once()
 
-    assert [letter.product_id for letter in pipeline.queue.dead_letters(10)] == [stuck, None]
+    assert [letter.product_id for letter in pipeline.queue.receive_dead_letters(10)] == [
+        stuck,
+        None,
+    ]
 
 
 def test_dead_letters_that_stay_do_not_hide_the_ones_behind_them(pipeline: Pipeline) -> None:
@@ -259,19 +271,19 @@ def test_dead_letters_that_stay_do_not_hide_the_ones_behind_them(pipeline: Pipel
 
     assert pipeline.reconcile_once().settled == 1
 
-    letters = pipeline.queue.dead_letters(2 * DEAD_LETTERS)
+    letters = pipeline.queue.receive_dead_letters(2 * DEAD_LETTERS)
     assert [letter.product_id for letter in letters] == stuck
 
 
 def test_dead_letters_can_be_seen_after_a_sweep_that_failed(pipeline: Pipeline) -> None:
     stuck = [dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED)) for _ in range(3)]
     dead_letter(pipeline, SyncState(SyncStatus.DELIVERED))
-    pipeline.queue.broken = {"delete_dead"}
+    pipeline.queue.broken = {"delete_dead_letters"}
 
     assert pipeline.reconcile_once().settled == 0
 
     pipeline.queue.broken = set()
-    letters = pipeline.queue.dead_letters(10)
+    letters = pipeline.queue.receive_dead_letters(10)
     assert {letter.product_id for letter in letters} >= set(stuck)
 
 
@@ -298,7 +310,7 @@ def test_a_queue_that_is_away_does_not_keep_the_rest_from_being_done(pipeline: P
     pipeline.queue.away = True
     pipeline.clock.advance(60)
 
-    assert pipeline.reconcile_once() == Reconciled(relayed=1, rung=0, settled=0, dropped=1)
+    assert pipeline.reconcile_once() == Reconciled(relayed=1, enqueued=0, settled=0, dropped=1)
 
 
 def test_dead_letters_that_are_away_do_not_keep_the_rest_from_being_done(
@@ -307,7 +319,7 @@ def test_dead_letters_that_are_away_do_not_keep_the_rest_from_being_done(
     overdue(pipeline)
     pipeline.queue.broken = {"dead_letters"}
 
-    assert pipeline.reconcile_once().rung == 1
+    assert pipeline.reconcile_once().enqueued == 1
 
 
 def test_a_store_that_is_away_is_an_error(pipeline: Pipeline) -> None:

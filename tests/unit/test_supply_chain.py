@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from standardwebhooks.webhooks import Webhook
 
-from chalicelib.delivery import Outcome, Verdict
-from chalicelib.models import now_utc
-from chalicelib.supply_chain import ERROR_LIMIT, HttpSupplyChain, parse_retry_after
+from chalicelib.adapters.supply_chain import ERROR_LIMIT, HttpSupplyChain, parse_retry_after
+from chalicelib.domain.delivery import Outcome, Verdict
+from chalicelib.domain.times import now_utc
 from embedded import fake_supply_chain
 from tests.fakes import START, FakeClock, a_product, fields
 from tests.http import ScriptedServer, hang_up, refused_port, reply, reset
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from chalicelib.models import Product
+    from chalicelib.domain.product import Product
     from tests.http import Behaviour
 
 TIMEOUT = 0.5

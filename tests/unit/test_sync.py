@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chalicelib.backoff import Schedule
-from chalicelib.catalog import Origin, Precondition
-from chalicelib.delivery import Claim, Outcome, SyncResult, Verdict
-from chalicelib.errors import CatalogError, StoreUnavailableError
-from chalicelib.models import Doorbell, Lease, Product, SyncState, SyncStatus
-from chalicelib.sync import Sync
+from chalicelib.domain.delivery import (
+    Claim,
+    Outcome,
+    SyncResult,
+    Verdict,
+)
+from chalicelib.domain.errors import CatalogError, StoreUnavailableError
+from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.product import Product
+from chalicelib.domain.retry import Schedule
+from chalicelib.domain.sync_state import Lease, SyncState, SyncStatus
+from chalicelib.usecases.catalog import Origin, Precondition
+from chalicelib.usecases.sync import Sync
 from tests.fakes import (
     GRACE,
     START,
@@ -48,10 +55,10 @@ def put(pipeline: Pipeline, **changes: object) -> Product:
     return product
 
 
-def ring(pipeline: Pipeline, product: Product | str, version: int = 0) -> str:
-    """Put a doorbell into the queue; the id of the message."""
+def enqueue(pipeline: Pipeline, product: Product | str, version: int = 0) -> str:
+    """Put a sync_message into the queue; the id of the message."""
     product_id = product if isinstance(product, str) else product.id
-    return pipeline.queue.send(Doorbell(product_id, version, "Root=1-2-3").to_json())
+    return pipeline.queue.send(SyncMessage(product_id, version, "Root=1-2-3").to_json())
 
 
 def waiting(pipeline: Pipeline) -> list[tuple[str, float]]:
@@ -76,8 +83,8 @@ def status(pipeline: Pipeline, product_id: str) -> SyncStatus:
     return pipeline.product(product_id).sync.status
 
 
-def leased(owner: str, until: datetime, version: int, carrier: str | None = None) -> SyncState:
-    return SyncState(lease=Lease(owner, until, version), carrier=carrier, behind_since=START)
+def leased(owner: str, until: datetime, version: int, message_id: str | None = None) -> SyncState:
+    return SyncState(lease=Lease(owner, until, version), message_id=message_id, behind_since=START)
 
 
 # ---- the table of the design, row by row ----
@@ -86,7 +93,7 @@ def leased(owner: str, until: datetime, version: int, carrier: str | None = None
 def test_a_message_for_a_product_that_is_not_there_is_acknowledged_as_superseded(
     pipeline: Pipeline,
 ) -> None:
-    ring(pipeline, a_product())
+    enqueue(pipeline, a_product())
 
     pipeline.sync_once()
 
@@ -95,7 +102,7 @@ def test_a_message_for_a_product_that_is_not_there_is_acknowledged_as_superseded
 
 
 def test_a_message_for_an_older_version_is_acknowledged_as_superseded(pipeline: Pipeline) -> None:
-    ring(pipeline, put(pipeline, version=1), version=0)
+    enqueue(pipeline, put(pipeline, version=1), version=0)
 
     pipeline.sync_once()
 
@@ -104,7 +111,7 @@ def test_a_message_for_an_older_version_is_acknowledged_as_superseded(pipeline: 
 
 
 def test_a_message_for_a_version_that_is_delivered_is_acknowledged(pipeline: Pipeline) -> None:
-    ring(pipeline, put(pipeline, sync=SyncState(SyncStatus.DELIVERED)))
+    enqueue(pipeline, put(pipeline, sync=SyncState(SyncStatus.DELIVERED)))
 
     pipeline.sync_once()
 
@@ -115,8 +122,8 @@ def test_a_message_for_a_version_that_is_delivered_is_acknowledged(pipeline: Pip
 def test_a_message_whose_version_another_worker_delivers_now_is_acknowledged(
     pipeline: Pipeline,
 ) -> None:
-    sync = leased("another", LATER, 0, carrier="another message")
-    ring(pipeline, put(pipeline, sync=sync))
+    sync = leased("another", LATER, 0, message_id="another message")
+    enqueue(pipeline, put(pipeline, sync=sync))
 
     pipeline.sync_once()
 
@@ -128,7 +135,7 @@ def test_the_carrier_that_comes_back_during_its_own_call_waits_until_the_lease_e
     pipeline: Pipeline,
 ) -> None:
     until = START + timedelta(seconds=50)
-    ring(pipeline, put(pipeline, sync=leased("dead", until, 0, carrier=CARRIER)))
+    enqueue(pipeline, put(pipeline, sync=leased("dead", until, 0, message_id=CARRIER)))
 
     pipeline.sync_once()
 
@@ -140,8 +147,8 @@ def test_a_message_whose_product_is_called_for_an_older_version_is_sent_again(
     pipeline: Pipeline,
 ) -> None:
     until = START + timedelta(seconds=50)
-    sync = leased("another", until, 0, carrier="another message")
-    old = ring(pipeline, put(pipeline, version=1, sync=sync), version=1)
+    sync = leased("another", until, 0, message_id="another message")
+    old = enqueue(pipeline, put(pipeline, version=1, sync=sync), version=1)
 
     pipeline.sync_once()
 
@@ -156,8 +163,8 @@ def test_the_carrier_of_an_attempt_that_lies_ahead_is_hidden_until_then(
     pipeline: Pipeline,
 ) -> None:
     ahead = START + timedelta(seconds=500)
-    sync = SyncState(SyncStatus.RETRYING, 3, next_attempt_at=ahead, carrier=CARRIER)
-    ring(pipeline, put(pipeline, sync=sync))
+    sync = SyncState(SyncStatus.RETRYING, 3, next_attempt_at=ahead, message_id=CARRIER)
+    enqueue(pipeline, put(pipeline, sync=sync))
 
     pipeline.sync_once()
 
@@ -167,8 +174,8 @@ def test_the_carrier_of_an_attempt_that_lies_ahead_is_hidden_until_then(
 
 def test_another_message_than_the_carrier_is_acknowledged(pipeline: Pipeline) -> None:
     ahead = START + timedelta(seconds=500)
-    sync = SyncState(SyncStatus.RETRYING, 3, next_attempt_at=ahead, carrier="another message")
-    ring(pipeline, put(pipeline, sync=sync))
+    sync = SyncState(SyncStatus.RETRYING, 3, next_attempt_at=ahead, message_id="another message")
+    enqueue(pipeline, put(pipeline, sync=sync))
 
     pipeline.sync_once()
 
@@ -180,9 +187,9 @@ def test_another_message_than_the_carrier_is_acknowledged(pipeline: Pipeline) ->
 def test_a_new_message_for_a_stuck_product_starts_a_fresh_budget(
     pipeline: Pipeline, stuck: SyncStatus
 ) -> None:
-    sync = SyncState(stuck, 18, first_attempt_at=START - GRACE, carrier="another message")
+    sync = SyncState(stuck, 18, first_attempt_at=START - GRACE, message_id="another message")
     product = put(pipeline, sync=sync)
-    ring(pipeline, product)
+    enqueue(pipeline, product)
     pipeline.supply_chain.answers[product.id] = [500]
 
     pipeline.sync_once()
@@ -198,8 +205,8 @@ def test_a_new_message_for_a_stuck_product_starts_a_fresh_budget(
 def test_the_carrier_of_an_exhausted_product_shows_again_until_the_queue_gives_it_up(
     pipeline: Pipeline,
 ) -> None:
-    product = put(pipeline, sync=SyncState(SyncStatus.EXHAUSTED, 18, carrier=CARRIER))
-    ring(pipeline, product)
+    product = put(pipeline, sync=SyncState(SyncStatus.EXHAUSTED, 18, message_id=CARRIER))
+    enqueue(pipeline, product)
 
     pipeline.sync_once()
     assert waiting(pipeline) == [(CARRIER, 0)]
@@ -212,7 +219,7 @@ def test_the_carrier_of_an_exhausted_product_shows_again_until_the_queue_gives_i
 
 def test_a_pending_product_is_delivered(pipeline: Pipeline) -> None:
     product = put(pipeline)
-    ring(pipeline, product)
+    enqueue(pipeline, product)
 
     pipeline.sync_once()
 
@@ -296,7 +303,7 @@ def test_the_18th_failure_exhausts_the_product_and_lets_its_message_die(
 def test_messages_that_piled_up_before_a_rejection_are_no_redrives(pipeline: Pipeline) -> None:
     product = put(pipeline)
     for _ in range(5):
-        ring(pipeline, product)
+        enqueue(pipeline, product)
         pipeline.clock.advance(60)
     pipeline.supply_chain.answers[product.id] = [422] * 5
 
@@ -361,7 +368,7 @@ def test_a_rejected_product_is_dead_lettered_with_the_reason(pipeline: Pipeline)
 def test_a_rejected_message_that_cannot_be_buried_is_kept_and_buried_later(
     pipeline: Pipeline,
 ) -> None:
-    pipeline.queue.broken = {"bury"}
+    pipeline.queue.broken = {"dead_letter"}
     product_id = failing(pipeline, 422)
     assert [m.id for m in pipeline.queue.messages] == [CARRIER]
     pipeline.queue.broken = set()
@@ -410,7 +417,7 @@ def test_a_message_that_nobody_can_understand_is_dead_lettered(
 def test_poison_does_not_hold_up_the_batch(pipeline: Pipeline) -> None:
     pipeline.queue.send("poison")
     product = put(pipeline)
-    ring(pipeline, product)
+    enqueue(pipeline, product)
 
     pipeline.sync_once()
 
@@ -430,8 +437,8 @@ def test_each_message_of_a_batch_has_its_own_fate(pipeline: Pipeline) -> None:
 
 def test_two_messages_of_one_batch_for_one_product_make_one_call(pipeline: Pipeline) -> None:
     product = put(pipeline)
-    ring(pipeline, product)
-    ring(pipeline, product)
+    enqueue(pipeline, product)
+    enqueue(pipeline, product)
 
     pipeline.sync_once()
 
@@ -499,8 +506,8 @@ def test_a_worker_that_loses_the_race_for_the_lease_sends_its_message_again(
     pipeline: Pipeline,
 ) -> None:
     product = put(pipeline)
-    ring(pipeline, product)
-    rival = ring(pipeline, product)
+    enqueue(pipeline, product)
+    rival = enqueue(pipeline, product)
     (first, second) = pipeline.queue.receive()
     assert second.id == rival
     after_look(pipeline, lambda: pipeline.a_worker().handle([second]))
@@ -513,9 +520,9 @@ def test_a_worker_that_loses_the_race_for_the_lease_sends_its_message_again(
 
 def test_a_message_that_lost_the_race_and_cannot_be_sent_again_is_kept(pipeline: Pipeline) -> None:
     product = put(pipeline)
-    ring(pipeline, product)
+    enqueue(pipeline, product)
     (message,) = pipeline.queue.receive()
-    pipeline.queue.broken = {"ring"}
+    pipeline.queue.broken = {"enqueue"}
     after_look(pipeline, lambda: pipeline.update(product.id, name="Other"))
 
     assert pipeline.sync.handle([message]) == [CARRIER]
@@ -625,7 +632,7 @@ def test_a_replay_during_a_call_that_fails_has_its_fresh_budget_all_the_same(
 ) -> None:
     before = SyncState(attempts=failed_before, first_attempt_at=START, behind_since=START)
     product = put(pipeline, sync=before)
-    ring(pipeline, product)
+    enqueue(pipeline, product)
     pipeline.supply_chain.answers[product.id] = [answer, 500]
     meddle(pipeline, lambda: pipeline.catalog.replay(product.id))
 
@@ -714,7 +721,7 @@ def test_a_claim_that_took_place_although_it_seemed_to_fail_is_no_attempt(
 def test_a_message_that_cannot_be_hidden_is_kept_and_hidden_when_it_comes_back(
     pipeline: Pipeline,
 ) -> None:
-    pipeline.queue.broken = {"hide"}
+    pipeline.queue.broken = {"change_visibility"}
     product_id = failing(pipeline, *[500] * 5)
     assert waiting(pipeline) == [(CARRIER, 60)]
     pipeline.queue.broken = set()
@@ -971,7 +978,11 @@ class Simulation(Pipeline):
 
     def _disturb(self) -> None:
         self.stream.away = self.chance(0.2)
-        self.queue.broken = {m for m in ("ring", "hide", "bury", "receive") if self.chance(0.15)}
+        self.queue.broken = {
+            m
+            for m in ("enqueue", "change_visibility", "dead_letter", "receive")
+            if self.chance(0.15)
+        }
         if self.chance(0.2) and self.queue.messages:
             # An operator may purge the queue, or its disk be lost.
             self.queue.messages.remove(self.chance.dice.choice(self.queue.messages))

@@ -14,14 +14,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from chalicelib.tokens import InvalidTokenError, TokenVerifier
+from chalicelib.adapters.tokens import JwtVerifier
+from chalicelib.domain.errors import InvalidTokenError
 from tests.http import ScriptedServer, hang_up, refused_port, reply, reset
 from tests.unit.conftest import SECRET, a_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chalicelib.tokens import Caller
+    from chalicelib.usecases.ports import Caller
     from tests.http import Behaviour
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -31,12 +32,12 @@ OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
 
 
 def verify(token: str, scheme: str = "Bearer") -> Caller:
-    return TokenVerifier(SECRET, None).verify(f"{scheme} {token}")
+    return JwtVerifier(SECRET, None).verify(f"{scheme} {token}")
 
 
-def refused(authorization: str, verifier: TokenVerifier | None = None) -> str:
+def refused(authorization: str, verifier: JwtVerifier | None = None) -> str:
     with pytest.raises(InvalidTokenError) as caught:
-        (verifier or TokenVerifier(SECRET, None)).verify(authorization)
+        (verifier or JwtVerifier(SECRET, None)).verify(authorization)
     return str(caught.value)
 
 
@@ -138,7 +139,7 @@ def test_an_algorithm_that_is_no_text_is_refused(
     algorithm: object, *, secret_and_keys: bool
 ) -> None:
     url = f"http://127.0.0.1:{refused_port()}" if secret_and_keys else None
-    refused(f"Bearer {unsigned({'alg': algorithm}, {})}", TokenVerifier(SECRET, url))
+    refused(f"Bearer {unsigned({'alg': algorithm}, {})}", JwtVerifier(SECRET, url))
 
 
 @pytest.mark.parametrize(
@@ -199,8 +200,8 @@ def signed(kid: str | None = "ec", key: Key = EC_KEY, /, **claims: object) -> st
     return jwt.encode(content, key, algorithm=algorithm, headers=headers)
 
 
-def keys_of(server: ScriptedServer, secret: str | None = None) -> TokenVerifier:
-    return TokenVerifier(secret, f"{server.url}/keys")
+def keys_of(server: ScriptedServer, secret: str | None = None) -> JwtVerifier:
+    return JwtVerifier(secret, f"{server.url}/keys")
 
 
 @pytest.mark.parametrize(("kid", "key"), [("rsa", RSA_KEY), ("ec", EC_KEY)])
@@ -311,7 +312,7 @@ def test_a_provider_that_cannot_answer_is_not_the_tokens_fault(
 
 
 def test_a_provider_that_cannot_be_reached_is_not_the_tokens_fault() -> None:
-    verifier = TokenVerifier(None, f"http://127.0.0.1:{refused_port()}")
+    verifier = JwtVerifier(None, f"http://127.0.0.1:{refused_port()}")
     with pytest.raises(jwt.PyJWKClientConnectionError):
         verifier.verify(f"Bearer {signed()}")
 

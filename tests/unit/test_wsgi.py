@@ -8,8 +8,8 @@ import pytest
 import simplejson
 from chalice.app import Chalice, Response
 
-from chalicelib import wsgi
-from chalicelib.wsgi import REQUEST_LIMIT, Gateway
+from chalicelib.http import wsgi
+from chalicelib.http.wsgi import REQUEST_LIMIT, Gateway
 from tests.http import Answer, WsgiClient, problem_of
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib import telemetry
-from chalicelib.delivery import dead_letter_is_settled, next_ring
-from chalicelib.errors import QueueUnavailableError
-from chalicelib.models import Doorbell, Product
-from chalicelib.outbox import Outbox
-from chalicelib.ports import DeadLetter, Queue, Store
+from chalicelib.domain.delivery import dead_letter_is_settled, next_enqueue
+from chalicelib.domain.errors import QueueUnavailableError
+from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.product import Product
+from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.ports import Queue, ReceivedDeadLetter, Store
 
 RELAY_AFTER = timedelta(seconds=10)
 """An event that is this old was left behind: whoever wrote it would have published it by now."""
@@ -29,7 +30,7 @@ class Reconciled:
     """How much one run has done."""
 
     relayed: int
-    rung: int
+    enqueued: int
     settled: int
     dropped: int
 
@@ -57,23 +58,23 @@ class Reconcile:
 
         `seconds_left` says how long the host lets it run.
         """
-        rung = self._with_queue(self._ring)
+        enqueued = self._with_queue(self._enqueue)
         settled = self._with_queue(self._settle_dead_letters)
         dropped = self._store.drop_tombstones()
         self._gauge()
         # Last, since a slow stream makes it long: the queue must not wait for it.
         relayed = self._relay(seconds_left)
-        telemetry.count(relayed=relayed, rung=rung, dead_letters_settled=settled)
-        return Reconciled(relayed, rung, settled, dropped)
+        telemetry.count(relayed=relayed, enqueued=enqueued, dead_letters_settled=settled)
+        return Reconciled(relayed, enqueued, settled, dropped)
 
     def _relay(self, seconds_left: Callable[[], float]) -> int:
         """Publish events whose writer did not: it crashed, or the stream was away."""
         relayed = 0
-        before = self._left_behind_since()
+        before = self._unpublished_since()
         for _ in range(RELAY_ROUNDS):
             if seconds_left() <= 0:
                 break
-            products = self._store.left_behind(before, RELAY_PAGE)
+            products = self._store.unpublished(before, RELAY_PAGE)
             events = [event for product in products for event in product.outbox]
             stored = self._outbox.relay(events)
             relayed += stored
@@ -82,7 +83,7 @@ class Reconcile:
                 break
         return relayed
 
-    def _left_behind_since(self) -> datetime:
+    def _unpublished_since(self) -> datetime:
         return self._clock() - min(RELAY_AFTER, self._grace)
 
     def _with_queue(self, step: Callable[[], int]) -> int:
@@ -92,27 +93,29 @@ class Reconcile:
             telemetry.log.warning("the queue is away", reason=str(error))
             return 0
 
-    def _ring(self) -> int:
+    def _enqueue(self) -> int:
         """Ring the queue for products whose message was lost, whatever the cause.
 
         Straight to the queue: the listeners of the stream have had their event already.
         """
-        rung = 0
+        enqueued = 0
         for _ in range(ROUNDS):
             products = self._store.overdue(self._clock(), PAGE)
-            accepted = self._queue.ring([Doorbell(item.id, item.version) for item in products])
-            self._postpone(products, {doorbell.product_id for doorbell in accepted})
-            rung += len(accepted)
+            accepted = self._queue.enqueue(
+                [SyncMessage(item.id, item.version) for item in products]
+            )
+            self._postpone(products, {sync_message.product_id for sync_message in accepted})
+            enqueued += len(accepted)
             if len(products) < PAGE or not accepted:
                 break
-        return rung
+        return enqueued
 
-    def _postpone(self, products: Sequence[Product], rung: set[str]) -> None:
+    def _postpone(self, products: Sequence[Product], enqueued: set[str]) -> None:
         now = self._clock()
         times: Mapping[str, tuple[datetime, datetime]] = {
-            product.id: (product.sync.overdue_at, next_ring(product, now, self._grace))
+            product.id: (product.sync.overdue_at, next_enqueue(product, now, self._grace))
             for product in products
-            if product.id in rung and product.sync.overdue_at is not None
+            if product.id in enqueued and product.sync.overdue_at is not None
         }
         self._store.postpone(times)
 
@@ -122,20 +125,20 @@ class Reconcile:
         settled = 0
         try:
             for _ in range(ROUNDS):
-                letters = self._queue.dead_letters(DEAD_LETTERS)
+                letters = self._queue.receive_dead_letters(DEAD_LETTERS)
                 held |= {letter.receipt for letter in letters}
                 done = self._settled(letters)
-                self._queue.delete_dead(done)
+                self._queue.delete_dead_letters(done)
                 held -= set(done)
                 settled += len(done)
                 if len(letters) < DEAD_LETTERS:
                     break
         finally:
             # Not before: those that stay would come again in the next round, and hide the rest.
-            self._queue.release_dead(list(held))
+            self._queue.release_dead_letters(list(held))
         return settled
 
-    def _settled(self, letters: Sequence[DeadLetter]) -> list[str]:
+    def _settled(self, letters: Sequence[ReceivedDeadLetter]) -> list[str]:
         products = self._store.get_many(
             {letter.product_id for letter in letters if letter.product_id is not None}
         )
@@ -148,7 +151,7 @@ class Reconcile:
 
     def _gauge(self) -> None:
         # What is on its way this very moment is no backlog: an alarm watches this.
-        summary = self._store.summary(outbox_before=self._left_behind_since())
+        summary = self._store.summary(outbox_before=self._unpublished_since())
         behind = summary.behind_since
         telemetry.gauge(
             oldest_undelivered_seconds=(self._clock() - behind).total_seconds() if behind else 0.0,

@@ -11,14 +11,16 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
-from chalicelib import exact_json
-from chalicelib.catalog import (
+from chalicelib.domain import exact_json
+from chalicelib.domain.exact_json import Json
+from chalicelib.domain.product import ProductFields
+from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.usecases.catalog import (
     BATCH_LIMIT,
     BatchRequest,
     ListRequest,
     RedriveRequest,
 )
-from chalicelib.models import Json, ProductFields, SyncStatus
 
 READ, WRITE, ADMIN = "products:read", "products:write", "sync:admin"
 """The scopes a token can carry."""

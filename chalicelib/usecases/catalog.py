@@ -6,17 +6,18 @@ import base64
 import binascii
 import hashlib
 import random
+import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, TypeVar
 
-from bson import ObjectId
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from chalicelib import delivery, exact_json, telemetry
-from chalicelib.errors import (
+from chalicelib import telemetry
+from chalicelib.domain import delivery, exact_json
+from chalicelib.domain.errors import (
     CatalogError,
     ConcurrentChangeError,
     FieldError,
@@ -27,24 +28,22 @@ from chalicelib.errors import (
     QueueUnavailableError,
     VersionMismatchError,
 )
-from chalicelib.models import (
-    SIZE_LIMIT,
-    STUCK,
-    Doorbell,
-    Event,
-    EventType,
-    Json,
-    Product,
-    ProductFields,
-    SyncState,
-    SyncStatus,
+from chalicelib.domain.events import Event, EventType
+from chalicelib.domain.exact_json import Json
+from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.product import SIZE_LIMIT, Product, ProductFields
+from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState, SyncStatus
+from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.ports import (
+    Creation,
+    ProductQuery,
+    Queue,
+    Store,
 )
-from chalicelib.outbox import Outbox
-from chalicelib.ports import Creation, ProductQuery, Queue, Store
 
 BATCH_LIMIT = 100
 PAGE_LIMIT = 100
-RING_AT_ONCE = 500
+ENQUEUE_AT_ONCE = 500
 """Doorbells that a redrive rings itself; reconcile rings for the rest within the minute."""
 TRIES = 20
 """How often a change is tried anew when other writers come first."""
@@ -137,7 +136,7 @@ class Catalog:
         *,
         clock: Callable[[], datetime],
         grace: timedelta,
-        new_id: Callable[[], str] = lambda: str(ObjectId()),
+        new_id: Callable[[], str],
     ) -> None:
         self._store = store
         self._outbox = outbox
@@ -334,7 +333,7 @@ class Catalog:
 
     def sync_state(self, product_id: str) -> Json:
         """Give the state of a product's sync, also of a deleted one that is not yet confirmed."""
-        return delivery.describe(self._with_tombstones(product_id))
+        return self._with_tombstones(product_id).sync_to_json()
 
     def summary(self) -> Json:
         """Give counts per status, the age of the oldest undelivered change, the outbox backlog."""
@@ -354,33 +353,38 @@ class Catalog:
             product = self._with_tombstones(product_id)
             now = self._clock()
             if self._store.restart(product, now):
-                self._ring([replace(product, sync=product.sync.restarted(now, now))])
+                self._enqueue([replace(product, sync=product.sync.restarted(now, now))])
                 return self.sync_state(product_id)
         raise ConcurrentChangeError("other writers changed the product each time")
 
     def redrive(self, body: object) -> int:
         """Replay all products that are exhausted or rejected; how many there are."""
         status = validated(RedriveRequest, body).status
-        if status is not None and status not in STUCK:
-            stuck = ", ".join(sorted(STUCK))
+        if status is not None and status not in FAILED_STATUSES:
+            stuck = ", ".join(sorted(FAILED_STATUSES))
             raise InvalidRequestError([FieldError("status", f"must be one of: {stuck}")])
         now = self._clock()
-        count = self._store.restart_stuck({status} if status else STUCK, now)
-        self._ring(self._store.overdue(now, min(count, RING_AT_ONCE)) if count else [])
+        count = self._store.restart_failed({status} if status else FAILED_STATUSES, now)
+        self._enqueue(self._store.overdue(now, min(count, ENQUEUE_AT_ONCE)) if count else [])
         return count
 
-    def _ring(self, products: Sequence[Product]) -> None:
+    def _enqueue(self, products: Sequence[Product]) -> None:
         """Ring for restarted products at once; if that fails, reconcile does it."""
         try:
-            rung = self._queue.ring([Doorbell(product.id, product.version) for product in products])
+            enqueued = self._queue.enqueue(
+                [SyncMessage(product.id, product.version) for product in products]
+            )
         except QueueUnavailableError as error:
             telemetry.log.warning("reconcile will ring instead", reason=str(error))
             return
         now = self._clock()
-        accepted = {doorbell.product_id for doorbell in rung}
+        accepted = {sync_message.product_id for sync_message in enqueued}
         self._store.postpone(
             {
-                product.id: (product.sync.overdue_at, delivery.next_ring(product, now, self._grace))
+                product.id: (
+                    product.sync.overdue_at,
+                    delivery.next_enqueue(product, now, self._grace),
+                )
                 for product in products
                 if product.id in accepted and product.sync.overdue_at is not None
             }
@@ -407,6 +411,10 @@ def merge_patch(target: Json, patch: Json) -> Json:
     return merged
 
 
+_PRODUCT_ID = re.compile("[0-9a-f]{24}")
+"""What the ids look like that the catalog makes."""
+
+
 def _encode_cursor(product_id: str) -> str:
     return base64.urlsafe_b64encode(product_id.encode()).decode().rstrip("=")
 
@@ -417,6 +425,6 @@ def _decode_cursor(cursor: str) -> str:
         product_id = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):
         product_id = ""
-    if not ObjectId.is_valid(product_id):
+    if not _PRODUCT_ID.fullmatch(product_id):
         raise InvalidRequestError([FieldError("cursor", "is not one that the list gave out")])
     return product_id

@@ -7,11 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chalicelib import exact_json, telemetry
-from chalicelib.delivery import doorbell_for
-from chalicelib.errors import PoisonMessageError, QueueUnavailableError, StreamUnavailableError
-from chalicelib.models import Doorbell
-from chalicelib.ports import Consumer, Queue, StreamMessage
+from chalicelib import telemetry
+from chalicelib.domain import exact_json
+from chalicelib.domain.errors import (
+    PoisonMessageError,
+    QueueUnavailableError,
+    StreamUnavailableError,
+)
+from chalicelib.domain.messages import SyncMessage, sync_message_for
+from chalicelib.usecases.ports import Consumer, Queue, StreamMessage
 
 PULL_LIMIT = 200
 NAK_DELAY_SECONDS = 5.0
@@ -72,20 +76,20 @@ class Bridge:
         messages = self._consumer.pull(PULL_LIMIT, timeout)
         if not messages:
             return Bridged()
-        doorbells: list[tuple[StreamMessage, Doorbell]] = []
+        sync_messages: list[tuple[StreamMessage, SyncMessage]] = []
         poison: list[tuple[StreamMessage, str]] = []
         for message in messages:
             try:
-                doorbells.append((message, doorbell_for(message.data, message.trace)))
+                sync_messages.append((message, sync_message_for(message.data, message.trace)))
             except PoisonMessageError as error:
                 poison.append((message, str(error)))
-        done = self._forward(doorbells) + self._bury(poison)
+        done = self._forward(sync_messages) + self._dead_letter(poison)
         telemetry.count(bridged=done.forwarded, bridge_refused=done.refused, poison=done.poison)
         return done
 
-    def _forward(self, pairs: Sequence[tuple[StreamMessage, Doorbell]]) -> Bridged:
+    def _forward(self, pairs: Sequence[tuple[StreamMessage, SyncMessage]]) -> Bridged:
         try:
-            accepted = self._queue.ring([bell for _, bell in pairs])
+            accepted = self._queue.enqueue([bell for _, bell in pairs])
         except QueueUnavailableError as error:
             telemetry.log.warning("the queue takes nothing", reason=str(error))
             accepted = []
@@ -99,11 +103,11 @@ class Bridge:
             telemetry.log.info("bridged", **bell.log_fields)
         return Bridged(forwarded=len(forwarded), refused=len(refused))
 
-    def _bury(self, poison: Sequence[tuple[StreamMessage, str]]) -> Bridged:
+    def _dead_letter(self, poison: Sequence[tuple[StreamMessage, str]]) -> Bridged:
         """Dead-letter what cannot be understood; it is never dropped and never blocks."""
         bodies = [(_poison_body(message, reason), reason) for message, reason in poison]
         try:
-            accepted = set(self._queue.bury(bodies)) if bodies else set()
+            accepted = set(self._queue.dead_letter(bodies)) if bodies else set()
         except QueueUnavailableError as error:
             telemetry.log.warning("the dead-letter queue takes nothing", reason=str(error))
             accepted = set()

@@ -33,10 +33,9 @@ from nats.js.api import (
 )
 from nats.js.errors import NotFoundError
 
-from chalicelib.delivery import BRIDGED
-from chalicelib.errors import StreamUnavailableError
-from chalicelib.models import Event
-from chalicelib.ports import StreamMessage
+from chalicelib.domain.errors import StreamUnavailableError
+from chalicelib.domain.events import BRIDGED, Event
+from chalicelib.usecases.ports import StreamMessage
 
 STREAM = "PRODUCTS"
 BRIDGE = "sync-bridge"

@@ -8,6 +8,9 @@ from typing import Any, NoReturn
 
 import simplejson
 
+Json = dict[str, Any]
+"""A JSON object."""
+
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")

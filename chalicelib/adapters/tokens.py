@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import jwt
 from jwt.types import Options
+
+from chalicelib.domain.errors import InvalidTokenError
+from chalicelib.usecases.ports import Caller
 
 LEEWAY_SECONDS = 5
 """What our clock and the identity provider's may differ."""
@@ -13,20 +14,8 @@ LEEWAY_SECONDS = 5
 _OPTIONS: Options = {"require": ["exp"], "verify_aud": False}
 
 
-class InvalidTokenError(Exception):
-    """The token proves nothing; the text says why, for the log only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls, and what the token allows."""
-
-    principal: str
-    scopes: frozenset[str]
-
-
-class TokenVerifier:
-    """Checks signature, `exp` and shape of a token."""
+class JwtVerifier:
+    """Implements `ports.TokenVerifier`: checks signature, `exp` and shape of a token."""
 
     def __init__(self, secret: str | None, jwks_url: str | None) -> None:
         self._secret = secret

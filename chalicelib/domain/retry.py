@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import accumulate
 
-SQS_MAX_HIDING_SECONDS = 43_200
+SQS_MAX_VISIBILITY_SECONDS = 43_200
 """SQS: the visibility timeout of a message ends at most 12 h after its receipt."""
 
-HIDING_MARGIN_SECONDS = 60
+VISIBILITY_MARGIN_SECONDS = 60
 """A receipt is older than we know: Lambda gathers a batch before it calls us."""
 
-LONGEST_STEP_SECONDS = SQS_MAX_HIDING_SECONDS - 900
+LONGEST_STEP_SECONDS = SQS_MAX_VISIBILITY_SECONDS - 900
 """From one attempt to the next: what SQS can hide, less the call itself. A longer step would cost a
 receive that is no attempt, and with it the message before its last one."""
 
@@ -99,12 +99,12 @@ class Schedule:
         return max(1.0, self.waits[min(max(receives, 1), len(self.waits)) - 1])
 
 
-def hiding_seconds(until: datetime, now: datetime, received: datetime) -> int:
+def visibility_timeout(until: datetime, now: datetime, received: datetime) -> int:
     """The VisibilityTimeout (whole seconds, counted by SQS from now) that hides until `until`.
 
     Rounded up, so that a message does not come back before its time and cost a receive, and
     kept within what SQS still allows for a message received at `received`.
     """
-    allowed = SQS_MAX_HIDING_SECONDS - math.ceil((now - received).total_seconds())
-    allowed -= HIDING_MARGIN_SECONDS
+    allowed = SQS_MAX_VISIBILITY_SECONDS - math.ceil((now - received).total_seconds())
+    allowed -= VISIBILITY_MARGIN_SECONDS
     return max(0, min(math.ceil((until - now).total_seconds()), allowed))

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.delivery import parse_doorbell
-from chalicelib.errors import PoisonMessageError, QueueUnavailableError
-from chalicelib.models import Doorbell
-from chalicelib.ports import DeadLetter
+from chalicelib.domain.errors import PoisonMessageError, QueueUnavailableError
+from chalicelib.domain.messages import SyncMessage, parse_sync_message
+from chalicelib.usecases.ports import ReceivedDeadLetter
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -66,11 +65,13 @@ class SqsQueue:
 
     # ---- sending ----
 
-    def ring(self, doorbells: Sequence[Doorbell], delay: int = 0) -> list[Doorbell]:
-        entries = [_ring(index, doorbell, delay) for index, doorbell in enumerate(doorbells)]
-        return [doorbells[index] for index in self._send(self._queue_url, entries)]
+    def enqueue(self, sync_messages: Sequence[SyncMessage], delay: int = 0) -> list[SyncMessage]:
+        entries = [
+            _entry(index, sync_message, delay) for index, sync_message in enumerate(sync_messages)
+        ]
+        return [sync_messages[index] for index in self._send(self._queue_url, entries)]
 
-    def bury(self, bodies: Sequence[tuple[str, str]]) -> list[int]:
+    def dead_letter(self, bodies: Sequence[tuple[str, str]]) -> list[int]:
         entries: list[SendMessageBatchRequestEntryTypeDef] = [
             {
                 "Id": str(index),
@@ -125,13 +126,13 @@ class SqsQueue:
         """Remove from the sync queue."""
         self._delete(self._queue_url, receipts)
 
-    def hide(self, messages: Mapping[str, int]) -> None:
+    def change_visibility(self, messages: Mapping[str, int]) -> None:
         self._set_visibility(self._queue_url, messages)
 
     # ---- the dead-letter queue ----
 
-    def dead_letters(self, limit: int) -> list[DeadLetter]:
-        letters: list[DeadLetter] = []
+    def receive_dead_letters(self, limit: int) -> list[ReceivedDeadLetter]:
+        letters: list[ReceivedDeadLetter] = []
         while len(letters) < limit:
             messages = self._receive(self._dlq_url, 0, VisibilityTimeout=SWEEP_SECONDS)
             letters += [_dead_letter(message) for message in messages]
@@ -139,10 +140,10 @@ class SqsQueue:
                 break
         return letters
 
-    def delete_dead(self, receipts: Sequence[str]) -> None:
+    def delete_dead_letters(self, receipts: Sequence[str]) -> None:
         self._delete(self._dlq_url, receipts)
 
-    def release_dead(self, receipts: Sequence[str]) -> None:
+    def release_dead_letters(self, receipts: Sequence[str]) -> None:
         self._set_visibility(self._dlq_url, dict.fromkeys(receipts, 0))
 
     # ---- requests ----
@@ -191,16 +192,18 @@ def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _ring(index: int, doorbell: Doorbell, delay: int) -> SendMessageBatchRequestEntryTypeDef:
+def _entry(
+    index: int, sync_message: SyncMessage, delay: int
+) -> SendMessageBatchRequestEntryTypeDef:
     entry: SendMessageBatchRequestEntryTypeDef = {
         "Id": str(index),
-        "MessageBody": doorbell.to_json(),
+        "MessageBody": sync_message.to_json(),
         "DelaySeconds": delay,
     }
     # For X-Ray, which links the function to it; what we go by ourselves is in the body.
-    if doorbell.trace and TRACE.fullmatch(doorbell.trace):
+    if sync_message.trace and TRACE.fullmatch(sync_message.trace):
         entry["MessageSystemAttributes"] = {
-            "AWSTraceHeader": {"DataType": "String", "StringValue": doorbell.trace}
+            "AWSTraceHeader": {"DataType": "String", "StringValue": sync_message.trace}
         }
     return entry
 
@@ -222,9 +225,11 @@ def _record(message: MessageTypeDef) -> dict[str, Any]:
     }
 
 
-def _dead_letter(message: MessageTypeDef) -> DeadLetter:
+def _dead_letter(message: MessageTypeDef) -> ReceivedDeadLetter:
     try:
-        doorbell = parse_doorbell(message["Body"])
+        sync_message = parse_sync_message(message["Body"])
     except PoisonMessageError:
-        return DeadLetter(message["ReceiptHandle"], None, 0)
-    return DeadLetter(message["ReceiptHandle"], doorbell.product_id, doorbell.version)
+        return ReceivedDeadLetter(message["ReceiptHandle"], None, 0)
+    return ReceivedDeadLetter(
+        message["ReceiptHandle"], sync_message.product_id, sync_message.version
+    )

@@ -20,9 +20,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from chalicelib import exact_json
-from chalicelib.delivery import Outcome, Verdict, judge
-from chalicelib.models import HEADER_VALUE, Attempt, Product, rfc3339
+from chalicelib.domain import exact_json
+from chalicelib.domain.delivery import Outcome, Verdict, judge
+from chalicelib.domain.events import HEADER_VALUE
+from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import Attempt
+from chalicelib.domain.times import rfc3339
 
 ANSWER_LIMIT = 65_536
 """Bytes of an answer that are read; more is no use to anybody."""

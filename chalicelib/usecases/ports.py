@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from chalicelib.delivery import Claim, Outcome, SyncResult
-from chalicelib.errors import CatalogError
-from chalicelib.models import Doorbell, Event, Product, SyncStatus
+from chalicelib.domain.delivery import Claim, Outcome, SyncResult
+from chalicelib.domain.errors import CatalogError
+from chalicelib.domain.events import Event
+from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import SyncStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class Store(Protocol):
     def remove_events(self, events: Sequence[Event]) -> None:
         """Take published events out of their outboxes."""
 
-    def left_behind(self, before: datetime, limit: int) -> list[Product]:
+    def unpublished(self, before: datetime, limit: int) -> list[Product]:
         """Products with an event in the outbox that is older than `before`, oldest first.
 
         Each with the first OUTBOX_PAGE of its events: whole outboxes could exceed the memory.
@@ -90,7 +93,7 @@ class Store(Protocol):
     def restart(self, product: Product, now: datetime) -> bool:
         """Give this version a fresh budget that is overdue at once, if it is still the newest."""
 
-    def restart_stuck(self, statuses: Collection[SyncStatus], now: datetime) -> int:
+    def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
         """Give all products of these (stuck) statuses a fresh budget; how many there were."""
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
@@ -160,7 +163,7 @@ class Consumer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class ReceivedDeadLetter:
     """A message in the dead-letter queue. `product_id` is None where it never was a product's."""
 
     receipt: str
@@ -171,22 +174,22 @@ class DeadLetter:
 class Queue(Protocol):
     """The sync queue and its dead-letter queue. All raise QueueUnavailableError."""
 
-    def ring(self, doorbells: Sequence[Doorbell], delay: int = 0) -> list[Doorbell]:
+    def enqueue(self, sync_messages: Sequence[SyncMessage], delay: int = 0) -> list[SyncMessage]:
         """Send; give back those that the queue accepted. `delay` in seconds, at most 900."""
 
-    def hide(self, messages: Mapping[str, int]) -> None:
+    def change_visibility(self, messages: Mapping[str, int]) -> None:
         """Set how many seconds from now each message (by receipt handle) stays hidden."""
 
-    def bury(self, bodies: Sequence[tuple[str, str]]) -> list[int]:
+    def dead_letter(self, bodies: Sequence[tuple[str, str]]) -> list[int]:
         """Put (body, reason) into the dead-letter queue; the positions that were accepted."""
 
-    def dead_letters(self, limit: int) -> list[DeadLetter]:
+    def receive_dead_letters(self, limit: int) -> list[ReceivedDeadLetter]:
         """Receive from the dead-letter queue, hidden until deleted or released."""
 
-    def delete_dead(self, receipts: Sequence[str]) -> None:
+    def delete_dead_letters(self, receipts: Sequence[str]) -> None:
         """Remove from the dead-letter queue."""
 
-    def release_dead(self, receipts: Sequence[str]) -> None:
+    def release_dead_letters(self, receipts: Sequence[str]) -> None:
         """Show these again at once, to whoever looks at the dead-letter queue."""
 
 
@@ -198,3 +201,18 @@ class SupplyChain(Protocol):
 
         Never raises, and returns within its deadline: what went wrong is the outcome.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and what the token allows."""
+
+    principal: str
+    scopes: frozenset[str]
+
+
+class TokenVerifier(Protocol):
+    """Who vouches for a bearer token."""
+
+    def verify(self, authorization: str) -> Caller:
+        """Read an Authorization header's value. Raises InvalidTokenError."""

@@ -15,7 +15,9 @@ from chalice.app import Chalice
 from chalice.config import Config
 from chalice.local import ForbiddenError, LocalGateway, NotAuthorizedError, RouteMatcher
 
-from chalicelib import exact_json, telemetry
+from chalicelib import telemetry
+from chalicelib.domain import exact_json
+from chalicelib.http.problems import details
 
 BASE = "/api"
 REQUEST_LIMIT = 10 * 1024 * 1024
@@ -108,11 +110,6 @@ def _unauthorized() -> dict[str, Any]:
 
 
 def _problem(status: int, slug: str, detail: str) -> dict[str, Any]:
-    body = {
-        "type": f"urn:product-catalog:problem:{slug}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    }
+    body = details(slug, HTTPStatus(status).phrase, status, detail)
     headers = {"Content-Type": "application/problem+json"}
     return {"statusCode": status, "headers": headers, "body": exact_json.dumps(body)}

@@ -1,37 +1,30 @@
 """What one message, one attempt and one overdue product mean. Pure decisions, no I/O.
 
-A message is a doorbell; the document decides. Whatever is decided here can be decided twice, by
+A message is a sync_message; the document decides. Whatever is decided here can be decided twice, by
 several workers, in any order.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from chalicelib import exact_json
-from chalicelib.backoff import Schedule
-from chalicelib.errors import PoisonMessageError
-from chalicelib.models import (
-    HEADER_VALUE,
-    STUCK,
+from chalicelib.domain.events import Event, EventType
+from chalicelib.domain.messages import ReceivedMessage, SyncMessage
+from chalicelib.domain.product import Product
+from chalicelib.domain.retry import Schedule
+from chalicelib.domain.sync_state import (
+    FAILED_STATUSES,
     Attempt,
-    Doorbell,
-    Event,
-    EventType,
-    Message,
-    Product,
     SyncState,
     SyncStatus,
-    rfc3339,
 )
 
 EARLY = timedelta(seconds=1)
 """SQS counts in whole seconds: a message that comes back this early has come back on time."""
-RING_AT_LEAST_EVERY = timedelta(hours=1)
+ENQUEUE_AT_LEAST_EVERY = timedelta(hours=1)
 """However long a product has waited: a queue that was emptied is filled again within this time."""
 
 
@@ -46,26 +39,26 @@ class Acknowledge:
 
 
 @dataclass(frozen=True, slots=True)
-class Hide:
+class Defer:
     """It carries the schedule: the queue shows it again at `until`."""
 
     until: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class SendAgain:
+class Requeue:
     """Waiting that is not an attempt: a new message at `at` takes its place."""
 
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class LetGo:
+class Expire:
     """It fails at once, and again, until the queue's redrive policy dead-letters it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bury:
+class DeadLetter:
     """It goes to the dead-letter queue now, with the reason."""
 
     reason: str
@@ -78,92 +71,42 @@ class Try:
     fresh: bool = False
 
 
-Disposition = Acknowledge | Hide | SendAgain | LetGo | Bury
+Disposition = Acknowledge | Defer | Requeue | Expire | DeadLetter
 Decision = Disposition | Try
 
 
-PRODUCT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-
-def _is_ours(product_id: object, version: object) -> bool:
-    """Say whether these can be a product's id and version (a bool is an int to Python)."""
-    is_id = isinstance(product_id, str) and PRODUCT_ID.fullmatch(product_id)
-    return bool(is_id) and type(version) is int and version >= 0
-
-
-def _text(value: object) -> str | None:
-    """Give what is only passed on; what could break a header or a message is left out."""
-    return value if isinstance(value, str) and HEADER_VALUE.fullmatch(value) else None
-
-
-def parse_doorbell(body: str) -> Doorbell:
-    """Read a queue message's body; raises PoisonMessageError if it is none of ours."""
-    try:
-        content = exact_json.loads(body)
-    except ValueError as error:
-        raise PoisonMessageError(f"the message is not JSON: {error}") from error
-    match content:
-        case {"productId": product_id, "version": version, **rest} if _is_ours(product_id, version):
-            trace, event_id = _text(rest.get("trace")), _text(rest.get("eventId"))
-            return Doorbell(product_id, version, trace, event_id)
-    raise PoisonMessageError("the message names no productId and version")
-
-
-BRIDGED = frozenset({EventType.CREATED, EventType.UPDATED, EventType.DELETED})
-BRIDGED_TYPES = [event_type.value for event_type in BRIDGED]
-
-
-def doorbell_for(data: bytes, trace: str | None) -> Doorbell:
-    """Turn an event from the stream into the queue's message.
-
-    Raises PoisonMessageError if it is not a CloudEvent about a change of a product.
-    """
-    try:
-        event = exact_json.loads(data)
-    except ValueError as error:
-        raise PoisonMessageError(f"the event is not JSON: {error}") from error
-    match event:
-        case {
-            "specversion": "1.0",
-            "type": event_type,
-            "data": {"id": product_id, "version": version},
-        } if event_type in BRIDGED_TYPES and _is_ours(product_id, version):
-            return Doorbell(product_id, version, _text(trace), _text(event.get("id")))
-    raise PoisonMessageError("the event is no CloudEvent about a change of a product")
-
-
 def decide(
-    product: Product | None, doorbell: Doorbell, message: Message, now: datetime
+    product: Product | None, sync_message: SyncMessage, message: ReceivedMessage, now: datetime
 ) -> Decision:
     """Say what a message means, by the document it points to (the table of design section 3)."""
-    if product is None or product.version > doorbell.version:
+    if product is None or product.version > sync_message.version:
         return Acknowledge("superseded")
     sync = product.sync
     if sync.status is SyncStatus.DELIVERED:
         return Acknowledge("duplicate")
-    is_carrier = sync.carrier == message.id
+    is_scheduled = sync.message_id == message.id
     if sync.lease is not None and sync.lease.until > now:
-        if sync.lease.version != product.version or sync.carrier is None:
+        if sync.lease.version != product.version or sync.message_id is None:
             # The call is for an older version, or was under way when somebody asked for a replay.
-            return SendAgain(sync.lease.until)
-        # The carrier itself comes back if its worker died in mid-call: it must not be lost.
-        return Hide(sync.lease.until) if is_carrier else Acknowledge("duplicate")
-    if sync.status in STUCK:
-        return _decide_stuck(sync) if is_carrier else _decide_redrive(sync, message)
+            return Requeue(sync.lease.until)
+        # The message_id itself comes back if its worker died in mid-call: it must not be lost.
+        return Defer(sync.lease.until) if is_scheduled else Acknowledge("duplicate")
+    if sync.status in FAILED_STATUSES:
+        return _decide_failed(sync) if is_scheduled else _decide_redrive(sync, message)
     if sync.next_attempt_at is not None and sync.next_attempt_at > now + EARLY:
-        return Hide(sync.next_attempt_at) if is_carrier else Acknowledge("duplicate")
+        return Defer(sync.next_attempt_at) if is_scheduled else Acknowledge("duplicate")
     return Try()
 
 
-def _decide_stuck(sync: SyncState) -> Disposition:
+def _decide_failed(sync: SyncState) -> Disposition:
     if sync.status is SyncStatus.EXHAUSTED:
-        return LetGo()
-    return Bury(sync.last_error or "rejected")
+        return Expire()
+    return DeadLetter(sync.last_error or "rejected")
 
 
-def _decide_redrive(sync: SyncState, message: Message) -> Decision:
+def _decide_redrive(sync: SyncState, message: ReceivedMessage) -> Decision:
     """Tell a message that somebody moved back from one that was sent before it came to this."""
-    if sync.stuck_at is not None and message.sent <= sync.stuck_at:
+    if sync.failed_at is not None and message.sent <= sync.failed_at:
         return Acknowledge("duplicate")
     return Try(fresh=True)
 
@@ -238,8 +181,8 @@ def conclude(
     error = outcome.attempt.error or f"HTTP {outcome.attempt.status}"
     if outcome.verdict is Verdict.REJECTED:
         reason = f"the supply chain rejects version {claim.product.version}: {error}"
-        stuck = replace(started, status=SyncStatus.REJECTED, stuck_at=now, last_error=reason)
-        return _result(claim, stuck, outcome), Bury(reason)
+        stuck = replace(started, status=SyncStatus.REJECTED, failed_at=now, last_error=reason)
+        return _result(claim, stuck, outcome), DeadLetter(reason)
     due = schedule.next_attempt(
         failed=started.attempts,
         first=started.first_attempt_at or now,
@@ -248,8 +191,8 @@ def conclude(
         retry_after=outcome.retry_after,
     )
     if due is None:
-        stuck = replace(started, status=SyncStatus.EXHAUSTED, stuck_at=now, last_error=error)
-        return _result(claim, stuck, outcome), LetGo()
+        stuck = replace(started, status=SyncStatus.EXHAUSTED, failed_at=now, last_error=error)
+        return _result(claim, stuck, outcome), Expire()
     sync = replace(
         started,
         status=SyncStatus.RETRYING,
@@ -257,7 +200,7 @@ def conclude(
         overdue_at=due + grace,
         last_error=error,
     )
-    return _result(claim, sync, outcome), Hide(due)
+    return _result(claim, sync, outcome), Defer(due)
 
 
 def _started(claim: Claim, outcome: Outcome) -> SyncState:
@@ -269,7 +212,7 @@ def _started(claim: Claim, outcome: Outcome) -> SyncState:
         first_attempt_at=before.first_attempt_at or outcome.attempt.time,
         behind_since=seen.behind_since,
         delivered_version=seen.delivered_version,
-        carrier=claim.message_id,
+        message_id=claim.message_id,
         restarted_at=before.restarted_at,
     )
 
@@ -294,14 +237,14 @@ def _result(claim: Claim, sync: SyncState, outcome: Outcome) -> SyncResult:
 # ---- what an overdue product and a dead letter mean ----
 
 
-def next_ring(product: Product, now: datetime, grace: timedelta) -> datetime:
+def next_enqueue(product: Product, now: datetime, grace: timedelta) -> datetime:
     """Say when to ring again for an overdue product if this ring, too, leads to nothing.
 
     The time it has been waiting doubles from ring to ring, up to an hour, so that a queue with a
-    long backlog is not flooded with doorbells for what it already holds.
+    long backlog is not flooded with sync_messages for what it already holds.
     """
     due = product.sync.next_attempt_at or product.sync.restarted_at or product.updated_at
-    return now + max(grace, min(now - due, RING_AT_LEAST_EVERY))
+    return now + max(grace, min(now - due, ENQUEUE_AT_LEAST_EVERY))
 
 
 def dead_letter_is_settled(product: Product | None, version: int) -> bool:
@@ -312,27 +255,4 @@ def dead_letter_is_settled(product: Product | None, version: int) -> bool:
     """
     if product is None or product.version > version:
         return True
-    return product.sync.status not in STUCK
-
-
-def describe(product: Product) -> dict[str, object]:
-    """Give the state of a product's sync as operators see it."""
-    sync = product.sync
-    return {
-        "id": product.id,
-        "version": product.version,
-        "deleted": product.deleted_at is not None,
-        "status": sync.status.value,
-        "attempts": sync.attempts,
-        "deliveredVersion": sync.delivered_version,
-        "behindSince": _time(sync.behind_since),
-        "firstAttemptAt": _time(sync.first_attempt_at),
-        "nextAttemptAt": _time(sync.next_attempt_at),
-        "syncCompletedAt": _time(product.sync_completed_at),
-        "lastError": sync.last_error,
-        "history": [attempt.to_json() for attempt in sync.history],
-    }
-
-
-def _time(moment: datetime | None) -> str | None:
-    return rfc3339(moment) if moment else None
+    return product.sync.status not in FAILED_STATUSES

@@ -11,27 +11,32 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib import telemetry
-from chalicelib.backoff import Schedule, hiding_seconds
-from chalicelib.delivery import (
+from chalicelib.domain.delivery import (
     Acknowledge,
-    Bury,
     Claim,
+    DeadLetter,
+    Defer,
     Disposition,
-    Hide,
-    LetGo,
+    Expire,
     Outcome,
-    SendAgain,
+    Requeue,
     SyncResult,
     Try,
     Verdict,
     conclude,
     decide,
-    parse_doorbell,
 )
-from chalicelib.errors import PoisonMessageError, QueueUnavailableError, StoreUnavailableError
-from chalicelib.models import Doorbell, Message, Product, SyncStatus
-from chalicelib.outbox import Outbox
-from chalicelib.ports import Queue, Store, SupplyChain
+from chalicelib.domain.errors import (
+    PoisonMessageError,
+    QueueUnavailableError,
+    StoreUnavailableError,
+)
+from chalicelib.domain.messages import ReceivedMessage, SyncMessage, parse_sync_message
+from chalicelib.domain.product import Product
+from chalicelib.domain.retry import Schedule, visibility_timeout
+from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.ports import Queue, Store, SupplyChain
 
 MAX_DELAY_SECONDS = 900
 """SQS: the longest DelaySeconds of a message."""
@@ -58,8 +63,8 @@ class SyncPolicy:
 class Call:
     """A message whose product is to be delivered, and the claim under which it is."""
 
-    message: Message
-    doorbell: Doorbell
+    message: ReceivedMessage
+    sync_message: SyncMessage
     claim: Claim
 
 
@@ -85,26 +90,26 @@ class Sync:
         self._clock = clock
         self._jitter = jitter
 
-    def handle(self, messages: Sequence[Message]) -> list[str]:
+    def handle(self, messages: Sequence[ReceivedMessage]) -> list[str]:
         """Deliver; the ids of the messages that must stay in the queue.
 
         Each message's fate is decided on its own; nothing that goes wrong with one, or with the
         store, loses another.
         """
         fates: dict[str, Disposition] = {}
-        rings: list[tuple[Message, Doorbell]] = []
+        rings: list[tuple[ReceivedMessage, SyncMessage]] = []
         for message in messages:
             try:
-                rings.append((message, parse_doorbell(message.body)))
+                rings.append((message, parse_sync_message(message.body)))
             except PoisonMessageError as error:
-                fates[message.id] = Bury(str(error))
+                fates[message.id] = DeadLetter(str(error))
         # A lease covers one call: no more are claimed at a time than are called at a time.
         for start in range(0, len(rings), self._policy.concurrency):
             fates |= self._deliver_or_back_off(rings[start : start + self._policy.concurrency])
         return self._settle([(message, fates[message.id]) for message in messages])
 
     def _deliver_or_back_off(
-        self, rings: Sequence[tuple[Message, Doorbell]]
+        self, rings: Sequence[tuple[ReceivedMessage, SyncMessage]]
     ) -> dict[str, Disposition]:
         try:
             return self._deliver(rings)
@@ -113,31 +118,35 @@ class Sync:
             # Without the document, only the queue's receive count is left to go by.
             now, schedule = self._clock(), self._policy.schedule
             return {
-                message.id: Hide(now + timedelta(seconds=schedule.stateless_wait(message.receives)))
+                message.id: Defer(
+                    now + timedelta(seconds=schedule.stateless_wait(message.receives))
+                )
                 for message, _ in rings
             }
 
-    def _deliver(self, rings: Sequence[tuple[Message, Doorbell]]) -> dict[str, Disposition]:
+    def _deliver(
+        self, rings: Sequence[tuple[ReceivedMessage, SyncMessage]]
+    ) -> dict[str, Disposition]:
         with telemetry.segment("decide"):
-            products = self._store.get_many({doorbell.product_id for _, doorbell in rings})
+            products = self._store.get_many({sync_message.product_id for _, sync_message in rings})
             fates, tries = self._decide(rings, products)
         with telemetry.segment("claim"):
             won = self._store.claim([call.claim for call in tries]) if tries else set()
         now = self._clock()
         for call in tries:
-            fates[call.message.id] = SendAgain(now + LOST_RACE)
+            fates[call.message.id] = Requeue(now + LOST_RACE)
         calls = [call for call in tries if call.claim.product.id in won]
         return fates | self._call(calls)
 
     def _decide(
-        self, rings: Sequence[tuple[Message, Doorbell]], products: Mapping[str, Product]
+        self, rings: Sequence[tuple[ReceivedMessage, SyncMessage]], products: Mapping[str, Product]
     ) -> tuple[dict[str, Disposition], list[Call]]:
         now, owner = self._clock(), uuid.uuid4().hex
         fates: dict[str, Disposition] = {}
         tries: dict[str, Call] = {}
-        for message, doorbell in rings:
-            product = products.get(doorbell.product_id)
-            decision = decide(product, doorbell, message, now)
+        for message, sync_message in rings:
+            product = products.get(sync_message.product_id)
+            decision = decide(product, sync_message, message, now)
             if not isinstance(decision, Try):
                 fates[message.id] = decision
             elif product is None or product.id in tries:
@@ -145,11 +154,11 @@ class Sync:
                 fates[message.id] = Acknowledge("duplicate")
             else:
                 claim = self._claim(product, owner, message, now, fresh=decision.fresh)
-                tries[product.id] = Call(message, doorbell, claim)
+                tries[product.id] = Call(message, sync_message, claim)
         return fates, list(tries.values())
 
     def _claim(
-        self, product: Product, owner: str, message: Message, now: datetime, *, fresh: bool
+        self, product: Product, owner: str, message: ReceivedMessage, now: datetime, *, fresh: bool
     ) -> Claim:
         until = now + self._policy.lease
         return Claim(product, owner, message.id, now, until, until + self._policy.grace, fresh)
@@ -166,7 +175,7 @@ class Sync:
         fates: dict[str, Disposition] = {}
         for call, outcome in zip(calls, outcomes, strict=True):
             if outcome is None:
-                fates[call.message.id] = SendAgain(call.claim.until)
+                fates[call.message.id] = Requeue(call.claim.until)
                 continue
             result, fates[call.message.id] = self._conclude(call, outcome, now)
             results.append(result)
@@ -182,7 +191,7 @@ class Sync:
         if self._clock() > call.claim.now + self._policy.start_within:
             telemetry.log.warning("too late for the lease", product_id=call.claim.product.id)
             return None
-        return self._supply_chain.deliver(call.claim.product, call.doorbell.trace)
+        return self._supply_chain.deliver(call.claim.product, call.sync_message.trace)
 
     def _conclude(
         self, call: Call, outcome: Outcome, now: datetime
@@ -194,53 +203,53 @@ class Sync:
             now=now,
             jitter=self._jitter(),
             grace=self._policy.grace,
-            trace=call.doorbell.trace,
+            trace=call.sync_message.trace,
         )
 
-    def _settle(self, fates: Sequence[tuple[Message, Disposition]]) -> list[str]:
+    def _settle(self, fates: Sequence[tuple[ReceivedMessage, Disposition]]) -> list[str]:
         """Do what each message's disposition asks of the queue: the one place that decides."""
-        kept: list[Message] = []
+        kept: list[ReceivedMessage] = []
         hidden: dict[str, int] = {}
         now = self._clock()
         for message, fate in fates:
             match fate:
                 case Acknowledge(reason):
                     telemetry.count(**({} if reason == "delivered" else {reason: 1}))
-                case Hide(until):
+                case Defer(until):
                     kept.append(message)
-                    hidden[message.receipt] = hiding_seconds(until, now, message.received)
-                case LetGo():
+                    hidden[message.receipt] = visibility_timeout(until, now, message.received)
+                case Expire():
                     kept.append(message)
                     hidden[message.receipt] = 0
-                case SendAgain(at):
-                    if not self._send_again(message, at, now):
+                case Requeue(at):
+                    if not self._requeue(message, at, now):
                         kept.append(message)
-                case Bury(reason):
-                    if not self._bury(message, reason):
+                case DeadLetter(reason):
+                    if not self._dead_letter(message, reason):
                         kept.append(message)
-        self._hide(hidden)
+        self._defer(hidden)
         return [message.id for message in kept]
 
-    def _send_again(self, message: Message, at: datetime, now: datetime) -> bool:
+    def _requeue(self, message: ReceivedMessage, at: datetime, now: datetime) -> bool:
         delay = min(MAX_DELAY_SECONDS, max(0, math.ceil((at - now).total_seconds())))
         try:
-            return bool(self._queue.ring([parse_doorbell(message.body)], delay))
+            return bool(self._queue.enqueue([parse_sync_message(message.body)], delay))
         except QueueUnavailableError as error:
             telemetry.log.warning("the message waits in its place", reason=str(error))
             return False
 
-    def _bury(self, message: Message, reason: str) -> bool:
+    def _dead_letter(self, message: ReceivedMessage, reason: str) -> bool:
         telemetry.log.error("dead-lettered", message_id=message.id, reason=reason)
         try:
-            return bool(self._queue.bury([(message.body, reason)]))
+            return bool(self._queue.dead_letter([(message.body, reason)]))
         except QueueUnavailableError as error:
             telemetry.log.warning("the dead-letter queue takes nothing", reason=str(error))
             return False
 
-    def _hide(self, hidden: Mapping[str, int]) -> None:
+    def _defer(self, hidden: Mapping[str, int]) -> None:
         try:
             if hidden:
-                self._queue.hide(hidden)
+                self._queue.change_visibility(hidden)
         except QueueUnavailableError as error:
             # They come back after the queue's own visibility timeout and are hidden then.
             telemetry.log.warning("messages could not be hidden", reason=str(error))
@@ -251,7 +260,7 @@ def _report(call: Call, outcome: Outcome, result: SyncResult, now: datetime) -> 
     lag = (now - behind_since).total_seconds() if behind_since else 0.0
     telemetry.log.info(
         "attempt",
-        **(call.doorbell.log_fields | {"version": result.version}),
+        **(call.sync_message.log_fields | {"version": result.version}),
         message_id=call.message.id,
         verdict=outcome.verdict.value,
         status=result.sync.status.value,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from chalicelib import telemetry
-from chalicelib.errors import StoreUnavailableError, StreamUnavailableError
-from chalicelib.models import Event
-from chalicelib.ports import Publisher, Store
+from chalicelib.domain.errors import StoreUnavailableError, StreamUnavailableError
+from chalicelib.domain.events import Event
+from chalicelib.usecases.ports import Publisher, Store
 
 CHUNK_EVENTS = 100
 CHUNK_CHARACTERS = 1_000_000

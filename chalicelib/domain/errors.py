@@ -1,4 +1,4 @@
-"""What can go wrong in the domain. Nothing here knows HTTP; `app.py` holds the one table."""
+"""What can go wrong in the domain. Nothing here knows HTTP; `http/problems.py` holds the table."""
 
 from __future__ import annotations
 
@@ -71,3 +71,7 @@ class StreamUnavailableError(CatalogError):
 
 class PoisonMessageError(CatalogError):
     """A message that no retry will ever make understandable; the text says why."""
+
+
+class InvalidTokenError(Exception):
+    """The token proves nothing; the text says why, for the log only."""

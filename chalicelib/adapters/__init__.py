@@ -1,0 +1,1 @@
+"""How the ports are fulfilled: MongoDB, NATS JetStream, SQS, HTTP, JWT."""

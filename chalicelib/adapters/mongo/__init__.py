@@ -1,0 +1,1 @@
+"""The product store on MongoDB."""

@@ -1,0 +1,168 @@
+"""Products to documents and back."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from bson import Decimal128, ObjectId
+
+from chalicelib.adapters.mongo.indexes import EPOCH
+from chalicelib.domain.events import Event, EventType
+from chalicelib.domain.product import Product, ProductFields
+from chalicelib.domain.sync_state import Attempt, Lease, SyncState, SyncStatus
+from chalicelib.usecases.ports import Creation
+
+Document = dict[str, Any]
+
+NO_LEASE: Document = {"owner": "", "until": EPOCH, "version": -1}
+"""Always there, so that "no lease holds" is one comparison."""
+
+
+def new_product_id() -> str:
+    """Make an id: 24 hexadecimal digits that grow with time, so that new ones lie together."""
+    return str(ObjectId())
+
+
+def fields_to_document(product: Product) -> Document:
+    document = product.fields.to_json()
+    document["price"] = Decimal128(product.fields.price)
+    if product.fields.attributes is not None:
+        # Pairs, since a field name of BSON must not hold every character that ours may.
+        document["attributes"] = [
+            [key, Decimal128(value) if isinstance(value, Decimal) else value]
+            for key, value in product.fields.attributes.items()
+        ]
+    if product.deleted_at is not None:
+        # A deleted product holds its sku no longer.
+        document.pop("sku", None)
+    return document
+
+
+def to_document(product: Product, creation: Creation | None) -> Document:
+    document = {
+        "_id": product.id,
+        **fields_to_document(product),
+        "version": product.version,
+        "createdAt": product.created_at,
+        "updatedAt": product.updated_at,
+        "deletedAt": product.deleted_at,
+        "syncCompletedAt": product.sync_completed_at,
+        "outbox": [event_to_document(event) for event in product.outbox],
+        "sync": sync_to_document(product.sync),
+    }
+    if creation is not None:
+        document["creation"] = {
+            "key": creation.key,
+            "fingerprint": creation.fingerprint,
+            "answer": creation.answer,
+        }
+    return document
+
+
+def sync_to_document(sync: SyncState) -> Document:
+    lease = sync.lease
+    document: Document = {
+        "status": sync.status.value,
+        "attempts": sync.attempts,
+        "firstAttemptAt": sync.first_attempt_at,
+        "nextAttemptAt": sync.next_attempt_at,
+        "behindSince": sync.behind_since,
+        "overdueAt": sync.overdue_at,
+        "message_id": sync.message_id,
+        "restartedAt": sync.restarted_at,
+        "failedAt": sync.failed_at,
+        "lastError": sync.last_error,
+        "history": [attempt_to_document(attempt) for attempt in sync.history],
+        # Always there, so that "no lease holds" is one comparison.
+        "lease": {"owner": lease.owner, "until": lease.until, "version": lease.version}
+        if lease
+        else NO_LEASE,
+    }
+    if sync.delivered_version is not None:
+        document["deliveredVersion"] = sync.delivered_version
+    return document
+
+
+def event_to_document(event: Event) -> Document:
+    return {
+        "id": event.id,
+        "type": event.type.value,
+        "version": event.version,
+        "time": event.time,
+        "data": event.data,
+        "trace": event.trace,
+    }
+
+
+def attempt_to_document(attempt: Attempt) -> Document:
+    return {
+        "time": attempt.time,
+        "version": attempt.version,
+        "status": attempt.status,
+        "duration": attempt.duration,
+        "error": attempt.error,
+    }
+
+
+def to_product(document: Document) -> Product:
+    return Product(
+        id=document["_id"],
+        fields=_to_fields(document),
+        version=document["version"],
+        created_at=document["createdAt"],
+        updated_at=document["updatedAt"],
+        deleted_at=document["deletedAt"],
+        sync_completed_at=document["syncCompletedAt"],
+        sync=_to_sync(document["sync"]),
+        outbox=tuple(_to_event(document["_id"], item) for item in document.get("outbox", ())),
+    )
+
+
+def _to_fields(document: Document) -> ProductFields:
+    attributes = document.get("attributes")
+    # Checked when it was written: a rule made stricter later must not make a product unreadable.
+    return ProductFields.model_construct(
+        name=document["name"],
+        price=document["price"].to_decimal(),
+        quantity=int(document["quantity"]),
+        sku=document.get("sku"),
+        description=document.get("description"),
+        attributes=None
+        if attributes is None
+        else {
+            key: value.to_decimal() if isinstance(value, Decimal128) else value
+            for key, value in attributes
+        },
+    )
+
+
+def _to_sync(document: Document) -> SyncState:
+    lease = document["lease"]
+    return SyncState(
+        status=SyncStatus(document["status"]),
+        attempts=document["attempts"],
+        delivered_version=document.get("deliveredVersion"),
+        first_attempt_at=document["firstAttemptAt"],
+        next_attempt_at=document["nextAttemptAt"],
+        behind_since=document["behindSince"],
+        overdue_at=document["overdueAt"],
+        lease=Lease(**lease) if lease["owner"] else None,
+        message_id=document["message_id"],
+        # Not in documents of before 2026-11-23.
+        restarted_at=document.get("restartedAt"),
+        failed_at=document.get("failedAt"),
+        last_error=document["lastError"],
+        history=tuple(Attempt(**attempt) for attempt in document.get("history", ())),
+    )
+
+
+def _to_event(product_id: str, document: Document) -> Event:
+    return Event(
+        EventType(document["type"]),
+        product_id,
+        document["version"],
+        document["time"],
+        document["data"],
+        document.get("trace"),
+    )

@@ -1,0 +1,31 @@
+"""The indexes of the products, and the condition that a query repeats to use a partial one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo import ASCENDING, IndexModel
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# "$gt EPOCH" in a partial filter means "is there": a query that repeats it may use the index.
+PRESENT: dict[str, Any] = {"$gt": EPOCH}
+INDEXES = [
+    IndexModel("sku", name="sku", unique=True, partialFilterExpression={"sku": {"$exists": True}}),
+    IndexModel(
+        "creation.key",
+        name="idempotency_key",
+        unique=True,
+        partialFilterExpression={"creation.key": {"$exists": True}},
+    ),
+    IndexModel("outbox.time", name="outbox", partialFilterExpression={"outbox.time": PRESENT}),
+    IndexModel(
+        "sync.overdueAt", name="overdue", partialFilterExpression={"sync.overdueAt": PRESENT}
+    ),
+    IndexModel(
+        "sync.behindSince", name="behind", partialFilterExpression={"sync.behindSince": PRESENT}
+    ),
+    IndexModel("deletedAt", name="deleted", partialFilterExpression={"deletedAt": PRESENT}),
+    IndexModel([("sync.status", ASCENDING), ("_id", ASCENDING)], name="status"),
+]

@@ -1,0 +1,1 @@
+"""What the catalog decides: pure values and functions, no input or output."""

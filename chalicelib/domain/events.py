@@ -1,0 +1,77 @@
+"""The events about products: CloudEvents 1.0 on the stream."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from chalicelib.domain import exact_json
+from chalicelib.domain.exact_json import Json
+from chalicelib.domain.times import rfc3339
+
+HEADER_VALUE = re.compile(r"[!-~]{1,500}")
+"""What an event may bring along as its trace or id: whoever published it wrote these."""
+
+
+class EventType(StrEnum):
+    """Types of the CloudEvents; the NATS subject is the same with a dot."""
+
+    CREATED = "product:created"
+    UPDATED = "product:updated"
+    DELETED = "product:deleted"
+    SYNC_COMPLETE = "product:sync-complete"
+
+    @property
+    def subject(self) -> str:
+        """The NATS subject of this type."""
+        return self.value.replace(":", ".")
+
+
+BRIDGED = frozenset({EventType.CREATED, EventType.UPDATED, EventType.DELETED})
+BRIDGED_TYPES = [event_type.value for event_type in BRIDGED]
+
+
+def log_fields_of(product_id: str, version: int, event_id: str | None, trace: str | None) -> Json:
+    return {"product_id": product_id, "version": version, "event_id": event_id, "trace": trace}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of one product. `data` is the JSON text of the whole product at that version.
+
+    Text rather than a structure, so that it leaves the outbox as exactly as it went in. `trace`
+    is the X-Ray trace header of the request that caused it.
+    """
+
+    type: EventType
+    product_id: str
+    version: int
+    time: datetime
+    data: str
+    trace: str | None = None
+
+    @property
+    def id(self) -> str:
+        """CloudEvents id and `Nats-Msg-Id`: the same event, published twice, is stored once."""
+        return f"{self.product_id}:{self.version}:{self.type}"
+
+    @property
+    def log_fields(self) -> Json:
+        """What finds this event again in the logs of every part that it passes."""
+        return log_fields_of(self.product_id, self.version, self.id, self.trace)
+
+    def to_cloudevent(self) -> str:
+        """Write structured-mode CloudEvents 1.0 JSON."""
+        envelope: Json = {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": "/products",
+            "type": self.type.value,
+            "subject": self.product_id,
+            "time": rfc3339(self.time),
+            "datacontenttype": "application/json",
+        }
+        head = exact_json.dumps(envelope)
+        return f'{head[:-1]},"data":{self.data}}}'

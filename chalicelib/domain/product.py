@@ -1,0 +1,177 @@
+"""Products: what a consumer writes, and what the store holds."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictInt,
+    StringConstraints,
+    TypeAdapter,
+    WithJsonSchema,
+)
+
+from chalicelib.domain import exact_json
+from chalicelib.domain.events import Event, EventType
+from chalicelib.domain.exact_json import Json
+from chalicelib.domain.sync_state import SyncState
+from chalicelib.domain.times import rfc3339
+
+MAX_INT64 = 2**63 - 1
+SIZE_LIMIT = 200 * 1024
+"""Bytes of a request's body, and of a product as JSON."""
+OUTBOX_LIMIT = 50
+"""Unpublished events a product keeps. Only an event stream that is away for long fills it; the
+oldest are then dropped: 50 times SIZE_LIMIT is well below the 16 MB of a document in MongoDB."""
+OUTBOX_PAGE = 5
+"""Events of one product that are relayed at a time."""
+
+
+def _number(value: object) -> object:
+    # A JSON number only: bool is an int to Python, and a price in a string is a caller's mistake.
+    if isinstance(value, Decimal):
+        return value
+    if type(value) is int:
+        return Decimal(value)
+    raise ValueError("must be a number")
+
+
+def _plain(value: Decimal) -> Decimal:
+    # 1E+3 and 1000 are one price; written out, it reads as one too. A zero may have an exponent
+    # of any size.
+    return Decimal(f"{value:f}") if value else Decimal(0)
+
+
+def _attribute_value(value: object) -> object:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _TEXT.validate_python(value)
+    if isinstance(value, Decimal):
+        return _plain(_EXACT.validate_python(value))
+    if isinstance(value, int) and abs(value) <= MAX_INT64:
+        return value
+    raise ValueError("must be text, a number within 64 bits, or true/false")
+
+
+_TEXT: TypeAdapter[str] = TypeAdapter(Annotated[str, StringConstraints(max_length=1000)])
+# 34 digits is what BSON's Decimal128 holds.
+_EXACT: TypeAdapter[Decimal] = TypeAdapter(
+    Annotated[Decimal, Field(max_digits=34, decimal_places=20, allow_inf_nan=False)]
+)
+
+Price = Annotated[
+    Decimal,
+    BeforeValidator(_number),
+    Field(gt=0, decimal_places=4, max_digits=34),
+    AfterValidator(_plain),
+    # No multipleOf: validators that count in binary fractions refuse 19.99 by it.
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0}),
+]
+AttributeKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+AttributeValue = Annotated[
+    bool | int | Decimal | str,
+    PlainValidator(_attribute_value),
+    WithJsonSchema({"type": ["string", "number", "boolean"], "maxLength": 1000}),
+]
+
+
+class ProductFields(BaseModel):
+    """What an API consumer writes of a product. Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, title="ProductFields")
+
+    name: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)]
+    price: Price = Field(description="More than 0, at most 4 decimal places, kept exactly.")
+    quantity: Annotated[StrictInt, Field(ge=0, le=MAX_INT64)]
+    sku: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64)] | None = Field(
+        default=None, description="Stock keeping unit; unique among all products."
+    )
+    description: Annotated[str, StringConstraints(strict=True, max_length=20_000)] | None = None
+    attributes: Annotated[dict[AttributeKey, AttributeValue], Field(max_length=100)] | None = Field(
+        default=None, description="Flat map of text, numbers and booleans."
+    )
+
+    def to_json(self) -> Json:
+        """Give the fields that are set; numbers stay `Decimal`."""
+        return self.model_dump(exclude_none=True)
+
+    def fingerprint(self) -> str:
+        """Give a digest that two bodies share exactly if they mean the same (12.5 is 12.50)."""
+        return hashlib.sha256(exact_json.dumps(_canonical(self.to_json())).encode()).hexdigest()
+
+
+def _canonical(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _canonical(value[key]) for key in sorted(value)}
+    if isinstance(value, Decimal):
+        text = f"{value:f}"
+        return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product as the store holds it, with its own outbox and the state of its sync."""
+
+    id: str
+    fields: ProductFields
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    sync: SyncState
+    deleted_at: datetime | None = None
+    sync_completed_at: datetime | None = None
+    outbox: tuple[Event, ...] = field(default=())
+
+    def to_json(self) -> Json:
+        """Give the product as API consumers and event listeners see it."""
+        deleted = {"deletedAt": rfc3339(self.deleted_at)} if self.deleted_at else {}
+        return {
+            "id": self.id,
+            **self.fields.to_json(),
+            "version": self.version,
+            "createdAt": rfc3339(self.created_at),
+            "updatedAt": rfc3339(self.updated_at),
+            **deleted,
+            "syncCompletedAt": _time(self.sync_completed_at),
+            "syncStatus": self.sync.status.value,
+        }
+
+    def sync_to_json(self) -> Json:
+        """Give the state of the sync as operators see it."""
+        sync = self.sync
+        return {
+            "id": self.id,
+            "version": self.version,
+            "deleted": self.deleted_at is not None,
+            "status": sync.status.value,
+            "attempts": sync.attempts,
+            "deliveredVersion": sync.delivered_version,
+            "behindSince": _time(sync.behind_since),
+            "firstAttemptAt": _time(sync.first_attempt_at),
+            "nextAttemptAt": _time(sync.next_attempt_at),
+            "syncCompletedAt": _time(self.sync_completed_at),
+            "lastError": sync.last_error,
+            "history": [attempt.to_json() for attempt in sync.history],
+        }
+
+    def with_event(self, event_type: EventType, now: datetime, trace: str | None) -> Product:
+        """Put an event about this very version into the outbox."""
+        data = exact_json.dumps(self.to_json())
+        event = Event(event_type, self.id, self.version, now, data, trace)
+        return replace(self, outbox=(*self.outbox, event)[-OUTBOX_LIMIT:])
+
+
+def _time(moment: datetime | None) -> str | None:
+    return rfc3339(moment) if moment else None

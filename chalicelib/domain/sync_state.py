@@ -1,0 +1,94 @@
+"""How far the supply chain is with a product: status, attempts, lease, schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from chalicelib.domain.exact_json import Json
+from chalicelib.domain.times import rfc3339
+
+HISTORY_LIMIT = 18
+"""Attempts that the history of a product keeps: those of one full budget."""
+
+
+class SyncStatus(StrEnum):
+    """Where the newest version of a product stands on its way to the supply chain."""
+
+    PENDING = "pending"
+    RETRYING = "retrying"
+    DELIVERED = "delivered"
+    EXHAUSTED = "exhausted"
+    REJECTED = "rejected"
+
+
+FAILED_STATUSES = frozenset({SyncStatus.EXHAUSTED, SyncStatus.REJECTED})
+"""Nothing more happens by itself: a person decides, then redrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call of the supply chain. `duration` in seconds; `status` None if none was received."""
+
+    time: datetime
+    version: int
+    status: int | None
+    duration: float
+    error: str | None = None
+
+    def to_json(self) -> Json:
+        """Give the attempt as operators see it."""
+        return {
+            "time": rfc3339(self.time),
+            "version": self.version,
+            "statusCode": self.status,
+            "durationSeconds": round(self.duration, 3),
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Until `until`, only `owner` may call the supply chain for this product."""
+
+    owner: str
+    until: datetime
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncState:
+    """How far the supply chain is with this product.
+
+    `behind_since`: since when it lacks the newest version (None when it has it).
+    `overdue_at`: from when on the message that should drive this product counts as lost.
+    `carrier`: id of the queue message that carries the schedule; None until one is called for.
+    `restarted_at`: when the present budget was asked for, by a write, a replay or a redrive.
+    `failed_at`: since when it is exhausted or rejected.
+    """
+
+    status: SyncStatus = SyncStatus.PENDING
+    attempts: int = 0
+    delivered_version: int | None = None
+    first_attempt_at: datetime | None = None
+    next_attempt_at: datetime | None = None
+    behind_since: datetime | None = None
+    overdue_at: datetime | None = None
+    lease: Lease | None = None
+    message_id: str | None = None
+    restarted_at: datetime | None = None
+    failed_at: datetime | None = None
+    last_error: str | None = None
+    history: tuple[Attempt, ...] = ()
+
+    def restarted(self, now: datetime, overdue_at: datetime) -> SyncState:
+        """Start a fresh budget; what the supply chain holds, and a running call, stay known."""
+        return SyncState(
+            delivered_version=self.delivered_version,
+            behind_since=self.behind_since or now,
+            overdue_at=overdue_at,
+            restarted_at=now,
+            lease=self.lease,
+            history=self.history,
+        )

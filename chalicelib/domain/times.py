@@ -1,0 +1,16 @@
+"""Times as the catalog keeps and writes them: UTC, to the millisecond."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def now_utc() -> datetime:
+    """Give the time to the millisecond, which is what BSON keeps."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def rfc3339(moment: datetime) -> str:
+    """Write a UTC time with milliseconds: `2026-01-31T12:00:00.000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,1 @@
+"""Everything of HTTP but the routes: requests, answers, problems, the contract."""

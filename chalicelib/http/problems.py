@@ -1,0 +1,72 @@
+"""The one table from domain errors to HTTP, as RFC 9457 problem details."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from chalice.app import Response
+
+from chalicelib.domain import errors, exact_json
+from chalicelib.domain.exact_json import Json
+
+RETRY_AFTER = {"Retry-After": "5"}
+
+
+class Problem(NamedTuple):
+    """How a domain error reads in HTTP."""
+
+    status: int
+    slug: str
+    title: str
+    headers: Mapping[str, str] = {}
+
+
+PROBLEMS: dict[type[Exception], Problem] = {
+    errors.MalformedRequestError: Problem(400, "malformed", "The request cannot be read"),
+    errors.InvalidRequestError: Problem(422, "invalid", "The request breaks a rule"),
+    errors.PayloadTooLargeError: Problem(413, "too-large", "The request is too large"),
+    errors.ProductNotFoundError: Problem(404, "no-such-product", "No such product"),
+    errors.DuplicateSkuError: Problem(409, "duplicate-sku", "The sku is taken"),
+    errors.DuplicateIdempotencyKeyError: Problem(409, "in-progress", "The key is in use"),
+    errors.IdempotencyKeyReusedError: Problem(422, "key-reused", "The key was used before"),
+    errors.VersionMismatchError: Problem(412, "version-mismatch", "The version is another"),
+    errors.ConcurrentChangeError: Problem(503, "contended", "Too many writers", RETRY_AFTER),
+    errors.StoreUnavailableError: Problem(503, "unavailable", "Try again later", RETRY_AFTER),
+    Exception: Problem(500, "internal", "Something went wrong here"),
+}
+
+
+def problem_of(error: Exception) -> Problem:
+    """Find the row of an error, or of the nearest class that it is derived from."""
+    return next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
+
+
+def details(slug: str, title: str, status: int, detail: str) -> Json:
+    """Write problem details."""
+    return {
+        "type": f"urn:product-catalog:problem:{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+    }
+
+
+def problem_body(error: Exception) -> Json:
+    """Give the problem details of an error; nothing of an unexpected one gets out."""
+    problem = problem_of(error)
+    detail = str(error) if problem.status < 500 else problem.title
+    body = details(problem.slug, problem.title, problem.status, detail)
+    if isinstance(error, errors.InvalidRequestError):
+        body["errors"] = [{"field": item.field, "message": item.message} for item in error.errors]
+    return body
+
+
+def problem_response(error: Exception) -> Response:
+    """Answer with problem details."""
+    problem = problem_of(error)
+    headers: dict[str, str | list[str]] = {
+        "Content-Type": "application/problem+json",
+        **problem.headers,
+    }
+    return Response(exact_json.dumps(problem_body(error)), headers, problem.status)

@@ -1,0 +1,82 @@
+"""How an operation of the contract becomes a route: its scopes, its errors, its headers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import wraps
+
+from chalice.app import Authorizer, Chalice, Request, Response
+
+from chalicelib import telemetry
+from chalicelib.bootstrap import allowed_origin
+from chalicelib.domain.errors import CatalogError
+from chalicelib.http.openapi import OPERATIONS
+from chalicelib.http.problems import problem_response
+
+View = Callable[..., Response]
+
+
+class CatalogApi(Chalice):
+    """Chalice keeps the current request on the app; a host with threads needs one per thread."""
+
+    _requests = threading.local()
+
+    @property
+    def current_request(self) -> Request:
+        """The request that this thread is answering."""
+        request: Request = self._requests.current
+        return request
+
+    @current_request.setter
+    def current_request(self, request: Request) -> None:
+        self._requests.current = request
+
+    def operation(
+        self, method: str, path: str, authorizer: Authorizer | None
+    ) -> Callable[[View], View]:
+        """Register a view, called as `view(request, **path_parameters)`, for an operation.
+
+        Only an operation with scopes asks the authorizer. Raises StopIteration at import if the
+        contract has no such operation.
+        """
+        operation = next(o for o in OPERATIONS if (o.method, o.path) == (method, path))
+
+        def register(view: View) -> View:
+            @wraps(view)
+            def answer(**parameters: str) -> Response:
+                return _readable(_answered(view, self.current_request, parameters))
+
+            registered: View = self.route(
+                path,
+                methods=[method],
+                name=view.__name__,
+                authorizer=authorizer if operation.scopes else None,
+                # Whatever the body is called: requests.body sees whether it is JSON.
+                content_types=[],
+            )(answer)
+            return registered
+
+        return register
+
+
+def _answered(view: View, request: Request, parameters: dict[str, str]) -> Response:
+    try:
+        return view(request, **parameters)
+    except CatalogError as error:
+        telemetry.log.info("refused", reason=str(error), operation=view.__name__)
+        return problem_response(error)
+    except Exception as error:  # noqa: BLE001 - answered 500, and logged
+        telemetry.log.exception("unexpected error", operation=view.__name__)
+        return problem_response(error)
+
+
+def _readable(response: Response) -> Response:
+    """Let the pages of the one origin that may, read an answer; the gateway answers preflights."""
+    if allowed := allowed_origin():
+        response.headers |= {
+            "Access-Control-Allow-Origin": allowed,
+            "Access-Control-Expose-Headers": "ETag,Location,Retry-After",
+            "Vary": "Origin",
+        }
+    return response
