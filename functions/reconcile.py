@@ -1,27 +1,16 @@
-"""Lambda, every minute: ring for overdue products, clear up, relay left-behind outboxes."""
+"""Lambda, every minute: enqueue overdue products, delete settled dead letters, relay outboxes."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Protocol
 
 from chalicelib.bootstrap import container
+from functions.context import Context, seconds_left
 
 RESERVE_SECONDS = 20.0
-"""Left for the page that is in hand when the time is up, on a stream that is slow."""
-
-
-class Context(Protocol):
-    """What Lambda tells a handler about its run."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the run is cut off."""
+"""For the page that is being worked on when the time is up, on a stream that is slow."""
 
 
 def handler(event: object, context: Context) -> dict[str, int]:  # noqa: ARG001 - Lambda's
     """Do one bounded run; how much was done."""
-
-    def seconds_left() -> float:
-        return context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
-
-    return asdict(container().reconcile.run(seconds_left))
+    return asdict(container().reconcile.run(seconds_left(context, RESERVE_SECONDS)))

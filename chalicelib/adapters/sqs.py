@@ -1,4 +1,4 @@
-"""The sync queue and its dead-letter queue on SQS: send, receive, hide."""
+"""The sync queue and its dead-letter queue on SQS: send, receive, change visibility."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BATCH = 10
 """SQS: entries per batch request, and messages per receive."""
 SWEEP_SECONDS = 30
-"""How long a dead letter that is being looked at stays hidden if the one who looks dies."""
+"""Visibility timeout of a dead letter that is being looked at, in case the one who looks dies."""
 PARALLEL = 8
 
 TRACE = re.compile(
@@ -185,7 +185,9 @@ class SqsQueue:
                 answer = self._client.change_message_visibility_batch(QueueUrl=url, Entries=entries)
             failed += answer.get("Failed", [])
         if failed:
-            raise QueueUnavailableError(f"SQS: {len(failed)} not hidden: {failed[0]}")
+            raise QueueUnavailableError(
+                f"SQS: {len(failed)} visibility timeouts not changed: {failed[0]}"
+            )
 
 
 def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

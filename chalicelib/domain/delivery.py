@@ -1,7 +1,7 @@
-"""What one message, one attempt and one overdue product mean. Pure decisions, no I/O.
+"""Decisions: what a message, an attempt, an overdue product and a dead letter mean. No I/O.
 
-A message is a sync_message; the document decides. Whatever is decided here can be decided twice, by
-several workers, in any order.
+A message only names a product and its version; the document decides. Several workers can take the
+same decision, in any order.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Claim:
     fresh: bool
 
 
-# ---- what an attempt comes to ----
+# ---- what an attempt leads to ----
 
 
 class Verdict(StrEnum):
@@ -181,8 +181,8 @@ def conclude(
     error = outcome.attempt.error or f"HTTP {outcome.attempt.status}"
     if outcome.verdict is Verdict.REJECTED:
         reason = f"the supply chain rejects version {claim.product.version}: {error}"
-        stuck = replace(started, status=SyncStatus.REJECTED, failed_at=now, last_error=reason)
-        return _result(claim, stuck, outcome), DeadLetter(reason)
+        rejected = replace(started, status=SyncStatus.REJECTED, failed_at=now, last_error=reason)
+        return _result(claim, rejected, outcome), DeadLetter(reason)
     due = schedule.next_attempt(
         failed=started.attempts,
         first=started.first_attempt_at or now,
@@ -191,8 +191,8 @@ def conclude(
         retry_after=outcome.retry_after,
     )
     if due is None:
-        stuck = replace(started, status=SyncStatus.EXHAUSTED, failed_at=now, last_error=error)
-        return _result(claim, stuck, outcome), Expire()
+        exhausted = replace(started, status=SyncStatus.EXHAUSTED, failed_at=now, last_error=error)
+        return _result(claim, exhausted, outcome), Expire()
     sync = replace(
         started,
         status=SyncStatus.RETRYING,
@@ -238,10 +238,10 @@ def _result(claim: Claim, sync: SyncState, outcome: Outcome) -> SyncResult:
 
 
 def next_enqueue(product: Product, now: datetime, grace: timedelta) -> datetime:
-    """Say when to ring again for an overdue product if this ring, too, leads to nothing.
+    """Say when to enqueue an overdue product again if this message, too, leads to nothing.
 
-    The time it has been waiting doubles from ring to ring, up to an hour, so that a queue with a
-    long backlog is not flooded with sync_messages for what it already holds.
+    The time between two messages doubles, up to an hour, so that a queue with a long backlog is
+    not flooded with messages for what it already holds.
     """
     due = product.sync.next_attempt_at or product.sync.restarted_at or product.updated_at
     return now + max(grace, min(now - due, ENQUEUE_AT_LEAST_EVERY))
@@ -250,7 +250,7 @@ def next_enqueue(product: Product, now: datetime, grace: timedelta) -> datetime:
 def dead_letter_is_settled(product: Product | None, version: int) -> bool:
     """Say whether a dead-letter message means no work for a person (any more).
 
-    Its product is deleted, has a newer version (with a message of its own), or is not stuck: it
+    Its product is deleted, has a newer version (with a message of its own), or has not failed: it
     was delivered, or is on its way again and watched by reconcile.
     """
     if product is None or product.version > version:

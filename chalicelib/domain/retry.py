@@ -1,8 +1,8 @@
 """The retry schedule: when each attempt is due. Pure; all durations in seconds.
 
 Doubling waits, capped, whose sum is the horizon exactly. Doubling from 1 s would need waits of
-18 h and 36 h, and SQS hides a message for at most 12 h counted from its receipt (ChangeMessage-
-Visibility, SQS developer guide), hence the cap, and the first wait is solved for.
+18 h and 36 h, but the visibility timeout of a message in SQS ends at most 12 h after its receipt
+(ChangeMessageVisibility, SQS developer guide). Hence the cap; the first wait is solved for.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ VISIBILITY_MARGIN_SECONDS = 60
 """A receipt is older than we know: Lambda gathers a batch before it calls us."""
 
 LONGEST_STEP_SECONDS = SQS_MAX_VISIBILITY_SECONDS - 900
-"""From one attempt to the next: what SQS can hide, less the call itself. A longer step would cost a
-receive that is no attempt, and with it the message before its last one."""
+"""From one attempt to the next: the longest visibility timeout, less the call. A longer step would
+cost a receive that is no attempt, and with it the message before its last one."""
 
 JITTER = 0.2
 """An attempt comes up to this share of its wait early, so that a burst of failures spreads."""
@@ -76,8 +76,8 @@ class Schedule:
         moves it earlier. After an outage of our own the aims lie in the past: the wait is then
         the first one of the schedule, so that the budget is not burnt in one go. `retry_after`
         (the supply chain's wish) moves it later, but by no more than the longest wait, which is
-        what SQS can hide a message for, and not past the horizon. Where jitter has brought the
-        attempt before far forward, the next one comes earlier too: SQS hides no longer.
+        the longest visibility timeout, and not past the horizon. Where jitter has brought the
+        attempt before far forward, the next one comes earlier too: SQS allows no longer timeout.
         """
         end = first + timedelta(seconds=self.horizon)
         if failed >= self.attempts or now >= end:
@@ -90,7 +90,7 @@ class Schedule:
         return min(aim, max(end, now), now + timedelta(seconds=LONGEST_STEP_SECONDS))
 
     def stateless_wait(self, receives: int) -> float:
-        """How long to hide a message that could not even be looked up, in seconds.
+        """Visibility timeout of a message whose product could not be read, in seconds.
 
         Used while the store is away: only the queue's own receive count (from 1) is known.
         """
@@ -100,7 +100,7 @@ class Schedule:
 
 
 def visibility_timeout(until: datetime, now: datetime, received: datetime) -> int:
-    """The VisibilityTimeout (whole seconds, counted by SQS from now) that hides until `until`.
+    """The VisibilityTimeout (whole seconds, counted by SQS from now) that ends at `until`.
 
     Rounded up, so that a message does not come back before its time and cost a receive, and
     kept within what SQS still allows for a message received at `received`.

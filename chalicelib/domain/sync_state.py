@@ -63,7 +63,7 @@ class SyncState:
 
     `behind_since`: since when it lacks the newest version (None when it has it).
     `overdue_at`: from when on the message that should drive this product counts as lost.
-    `carrier`: id of the queue message that carries the schedule; None until one is called for.
+    `message_id`: of the queue message that carries the schedule; None until one is claimed for.
     `restarted_at`: when the present budget was asked for, by a write, a replay or a redrive.
     `failed_at`: since when it is exhausted or rejected.
     """

@@ -89,18 +89,18 @@ class Bridge:
 
     def _forward(self, pairs: Sequence[tuple[StreamMessage, SyncMessage]]) -> Bridged:
         try:
-            accepted = self._queue.enqueue([bell for _, bell in pairs])
+            accepted = self._queue.enqueue([sync_message for _, sync_message in pairs])
         except QueueUnavailableError as error:
             telemetry.log.warning("the queue takes nothing", reason=str(error))
             accepted = []
-        # By identity: two events may well ring for the same version.
-        taken = {id(bell) for bell in accepted}
-        forwarded = [message for message, bell in pairs if id(bell) in taken]
-        refused = [message for message, bell in pairs if id(bell) not in taken]
+        # By identity: two events may lead to equal messages.
+        taken = {id(sync_message) for sync_message in accepted}
+        forwarded = [message for message, sync_message in pairs if id(sync_message) in taken]
+        refused = [message for message, sync_message in pairs if id(sync_message) not in taken]
         self._consumer.ack(forwarded)
         self._consumer.nak(refused, NAK_DELAY_SECONDS)
-        for bell in accepted:
-            telemetry.log.info("bridged", **bell.log_fields)
+        for sync_message in accepted:
+            telemetry.log.info("bridged", **sync_message.log_fields)
         return Bridged(forwarded=len(forwarded), refused=len(refused))
 
     def _dead_letter(self, poison: Sequence[tuple[StreamMessage, str]]) -> Bridged:
@@ -111,13 +111,13 @@ class Bridge:
         except QueueUnavailableError as error:
             telemetry.log.warning("the dead-letter queue takes nothing", reason=str(error))
             accepted = set()
-        buried = [message for index, (message, _) in enumerate(poison) if index in accepted]
+        dead = [message for index, (message, _) in enumerate(poison) if index in accepted]
         kept = [message for index, (message, _) in enumerate(poison) if index not in accepted]
-        self._consumer.terminate(buried)
+        self._consumer.terminate(dead)
         self._consumer.nak(kept, NAK_DELAY_SECONDS)
         for message, reason in poison:
             telemetry.log.error("poison event", sequence=message.sequence, reason=reason)
-        return Bridged(refused=len(kept), poison=len(buried))
+        return Bridged(refused=len(kept), poison=len(dead))
 
 
 def _poison_body(message: StreamMessage, reason: str) -> str:

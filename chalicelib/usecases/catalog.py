@@ -44,7 +44,7 @@ from chalicelib.usecases.ports import (
 BATCH_LIMIT = 100
 PAGE_LIMIT = 100
 ENQUEUE_AT_ONCE = 500
-"""Doorbells that a redrive rings itself; reconcile rings for the rest within the minute."""
+"""Messages that a redrive enqueues itself; reconcile enqueues the rest within the minute."""
 TRIES = 20
 """How often a change is tried anew when other writers come first."""
 
@@ -67,7 +67,7 @@ class BatchRequest(BaseModel):
 
 
 class RedriveRequest(BaseModel):
-    """Which stuck products to replay; all of them without a filter."""
+    """Which failed products to replay; all of them without a filter."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -361,21 +361,21 @@ class Catalog:
         """Replay all products that are exhausted or rejected; how many there are."""
         status = validated(RedriveRequest, body).status
         if status is not None and status not in FAILED_STATUSES:
-            stuck = ", ".join(sorted(FAILED_STATUSES))
-            raise InvalidRequestError([FieldError("status", f"must be one of: {stuck}")])
+            allowed = ", ".join(sorted(FAILED_STATUSES))
+            raise InvalidRequestError([FieldError("status", f"must be one of: {allowed}")])
         now = self._clock()
         count = self._store.restart_failed({status} if status else FAILED_STATUSES, now)
         self._enqueue(self._store.overdue(now, min(count, ENQUEUE_AT_ONCE)) if count else [])
         return count
 
     def _enqueue(self, products: Sequence[Product]) -> None:
-        """Ring for restarted products at once; if that fails, reconcile does it."""
+        """Enqueue restarted products at once; if that fails, reconcile does it."""
         try:
             enqueued = self._queue.enqueue(
                 [SyncMessage(product.id, product.version) for product in products]
             )
         except QueueUnavailableError as error:
-            telemetry.log.warning("reconcile will ring instead", reason=str(error))
+            telemetry.log.warning("reconcile will enqueue instead", reason=str(error))
             return
         now = self._clock()
         accepted = {sync_message.product_id for sync_message in enqueued}

@@ -94,7 +94,7 @@ class Store(Protocol):
         """Give this version a fresh budget that is overdue at once, if it is still the newest."""
 
     def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
-        """Give all products of these (stuck) statuses a fresh budget; how many there were."""
+        """Give all products of these (failed) statuses a fresh budget; how many there were."""
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
         """Take leases; the ids of the products whose lease is now held by the claim's owner."""
@@ -178,13 +178,13 @@ class Queue(Protocol):
         """Send; give back those that the queue accepted. `delay` in seconds, at most 900."""
 
     def change_visibility(self, messages: Mapping[str, int]) -> None:
-        """Set how many seconds from now each message (by receipt handle) stays hidden."""
+        """Set the visibility timeout of each message: receipt handle → seconds from now."""
 
     def dead_letter(self, bodies: Sequence[tuple[str, str]]) -> list[int]:
         """Put (body, reason) into the dead-letter queue; the positions that were accepted."""
 
     def receive_dead_letters(self, limit: int) -> list[ReceivedDeadLetter]:
-        """Receive from the dead-letter queue, hidden until deleted or released."""
+        """Receive from the dead-letter queue; invisible to others until deleted or released."""
 
     def delete_dead_letters(self, receipts: Sequence[str]) -> None:
         """Remove from the dead-letter queue."""

@@ -1,4 +1,4 @@
-"""What heals everything that was lost on the way; bounded work per run, safe to run in parallel."""
+"""Repairs what was lost on the way. Each run does bounded work; runs may overlap."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import Queue, ReceivedDeadLetter, Store
 
 RELAY_AFTER = timedelta(seconds=10)
-"""An event that is this old was left behind: whoever wrote it would have published it by now."""
+"""An event that is older is unpublished: its writer would have published it by now."""
 PAGE = 200
 RELAY_PAGE = 50
 """Products whose events are relayed at a time: the time that is left is looked at in between."""
@@ -36,7 +36,7 @@ class Reconciled:
 
 
 class Reconcile:
-    """Relays left-behind outboxes, rings for overdue products, clears what is settled."""
+    """Relays unpublished events, enqueues overdue products, deletes settled dead letters."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Reconcile:
             return 0
 
     def _enqueue(self) -> int:
-        """Ring the queue for products whose message was lost, whatever the cause.
+        """Enqueue a message for each product whose message was lost, whatever the cause.
 
         Straight to the queue: the listeners of the stream have had their event already.
         """
@@ -134,7 +134,7 @@ class Reconcile:
                 if len(letters) < DEAD_LETTERS:
                     break
         finally:
-            # Not before: those that stay would come again in the next round, and hide the rest.
+            # Not before: those that stay would come again in the next round, before the rest.
             self._queue.release_dead_letters(list(held))
         return settled
 

@@ -59,6 +59,10 @@ class SyncPolicy:
     start_within: timedelta = timedelta(seconds=5)
 
 
+Pair = tuple[ReceivedMessage, SyncMessage]
+"""A message of the queue, and what its body says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A message whose product is to be delivered, and the claim under which it is."""
@@ -93,69 +97,67 @@ class Sync:
     def handle(self, messages: Sequence[ReceivedMessage]) -> list[str]:
         """Deliver; the ids of the messages that must stay in the queue.
 
-        Each message's fate is decided on its own; nothing that goes wrong with one, or with the
-        store, loses another.
+        Each message is decided on its own. What goes wrong with one, or with the store, loses no
+        other.
         """
-        fates: dict[str, Disposition] = {}
-        rings: list[tuple[ReceivedMessage, SyncMessage]] = []
+        dispositions: dict[str, Disposition] = {}
+        pairs: list[Pair] = []
         for message in messages:
             try:
-                rings.append((message, parse_sync_message(message.body)))
+                pairs.append((message, parse_sync_message(message.body)))
             except PoisonMessageError as error:
-                fates[message.id] = DeadLetter(str(error))
+                dispositions[message.id] = DeadLetter(str(error))
         # A lease covers one call: no more are claimed at a time than are called at a time.
-        for start in range(0, len(rings), self._policy.concurrency):
-            fates |= self._deliver_or_back_off(rings[start : start + self._policy.concurrency])
-        return self._settle([(message, fates[message.id]) for message in messages])
+        for start in range(0, len(pairs), self._policy.concurrency):
+            dispositions |= self._deliver_or_back_off(
+                pairs[start : start + self._policy.concurrency]
+            )
+        return self._settle([(message, dispositions[message.id]) for message in messages])
 
-    def _deliver_or_back_off(
-        self, rings: Sequence[tuple[ReceivedMessage, SyncMessage]]
-    ) -> dict[str, Disposition]:
+    def _deliver_or_back_off(self, pairs: Sequence[Pair]) -> dict[str, Disposition]:
         try:
-            return self._deliver(rings)
+            return self._deliver(pairs)
         except StoreUnavailableError as error:
-            telemetry.log.error("the store is away", reason=str(error), messages=len(rings))
+            telemetry.log.error("the store is away", reason=str(error), messages=len(pairs))
             # Without the document, only the queue's receive count is left to go by.
             now, schedule = self._clock(), self._policy.schedule
             return {
                 message.id: Defer(
                     now + timedelta(seconds=schedule.stateless_wait(message.receives))
                 )
-                for message, _ in rings
+                for message, _ in pairs
             }
 
-    def _deliver(
-        self, rings: Sequence[tuple[ReceivedMessage, SyncMessage]]
-    ) -> dict[str, Disposition]:
+    def _deliver(self, pairs: Sequence[Pair]) -> dict[str, Disposition]:
         with telemetry.segment("decide"):
-            products = self._store.get_many({sync_message.product_id for _, sync_message in rings})
-            fates, tries = self._decide(rings, products)
+            products = self._store.get_many({sync_message.product_id for _, sync_message in pairs})
+            dispositions, tries = self._decide(pairs, products)
         with telemetry.segment("claim"):
             won = self._store.claim([call.claim for call in tries]) if tries else set()
         now = self._clock()
         for call in tries:
-            fates[call.message.id] = Requeue(now + LOST_RACE)
+            dispositions[call.message.id] = Requeue(now + LOST_RACE)
         calls = [call for call in tries if call.claim.product.id in won]
-        return fates | self._call(calls)
+        return dispositions | self._call(calls)
 
     def _decide(
-        self, rings: Sequence[tuple[ReceivedMessage, SyncMessage]], products: Mapping[str, Product]
+        self, pairs: Sequence[Pair], products: Mapping[str, Product]
     ) -> tuple[dict[str, Disposition], list[Call]]:
         now, owner = self._clock(), uuid.uuid4().hex
-        fates: dict[str, Disposition] = {}
+        dispositions: dict[str, Disposition] = {}
         tries: dict[str, Call] = {}
-        for message, sync_message in rings:
+        for message, sync_message in pairs:
             product = products.get(sync_message.product_id)
             decision = decide(product, sync_message, message, now)
             if not isinstance(decision, Try):
-                fates[message.id] = decision
+                dispositions[message.id] = decision
             elif product is None or product.id in tries:
                 # Two messages of one batch for the same product: one call serves both.
-                fates[message.id] = Acknowledge("duplicate")
+                dispositions[message.id] = Acknowledge("duplicate")
             else:
                 claim = self._claim(product, owner, message, now, fresh=decision.fresh)
                 tries[product.id] = Call(message, sync_message, claim)
-        return fates, list(tries.values())
+        return dispositions, list(tries.values())
 
     def _claim(
         self, product: Product, owner: str, message: ReceivedMessage, now: datetime, *, fresh: bool
@@ -172,19 +174,19 @@ class Sync:
             outcomes = list(pool.map(self._attempt, calls))
         now = self._clock()
         results: list[SyncResult] = []
-        fates: dict[str, Disposition] = {}
+        dispositions: dict[str, Disposition] = {}
         for call, outcome in zip(calls, outcomes, strict=True):
             if outcome is None:
-                fates[call.message.id] = Requeue(call.claim.until)
+                dispositions[call.message.id] = Requeue(call.claim.until)
                 continue
-            result, fates[call.message.id] = self._conclude(call, outcome, now)
+            result, dispositions[call.message.id] = self._conclude(call, outcome, now)
             results.append(result)
             _report(call, outcome, result, now)
         with telemetry.segment("record"):
             self._store.record(results)
         # Where nothing was recorded since the version has moved on, it was delivered all the same.
         self._outbox.relay([result.event for result in results if result.event is not None])
-        return fates
+        return dispositions
 
     def _attempt(self, call: Call) -> Outcome | None:
         """Call, unless this worker was held up so long that its lease could end in mid-call."""
@@ -206,28 +208,28 @@ class Sync:
             trace=call.sync_message.trace,
         )
 
-    def _settle(self, fates: Sequence[tuple[ReceivedMessage, Disposition]]) -> list[str]:
+    def _settle(self, dispositions: Sequence[tuple[ReceivedMessage, Disposition]]) -> list[str]:
         """Do what each message's disposition asks of the queue: the one place that decides."""
         kept: list[ReceivedMessage] = []
-        hidden: dict[str, int] = {}
+        timeouts: dict[str, int] = {}
         now = self._clock()
-        for message, fate in fates:
-            match fate:
+        for message, disposition in dispositions:
+            match disposition:
                 case Acknowledge(reason):
                     telemetry.count(**({} if reason == "delivered" else {reason: 1}))
                 case Defer(until):
                     kept.append(message)
-                    hidden[message.receipt] = visibility_timeout(until, now, message.received)
+                    timeouts[message.receipt] = visibility_timeout(until, now, message.received)
                 case Expire():
                     kept.append(message)
-                    hidden[message.receipt] = 0
+                    timeouts[message.receipt] = 0
                 case Requeue(at):
                     if not self._requeue(message, at, now):
                         kept.append(message)
                 case DeadLetter(reason):
                     if not self._dead_letter(message, reason):
                         kept.append(message)
-        self._defer(hidden)
+        self._defer(timeouts)
         return [message.id for message in kept]
 
     def _requeue(self, message: ReceivedMessage, at: datetime, now: datetime) -> bool:
@@ -246,13 +248,13 @@ class Sync:
             telemetry.log.warning("the dead-letter queue takes nothing", reason=str(error))
             return False
 
-    def _defer(self, hidden: Mapping[str, int]) -> None:
+    def _defer(self, timeouts: Mapping[str, int]) -> None:
         try:
-            if hidden:
-                self._queue.change_visibility(hidden)
+            if timeouts:
+                self._queue.change_visibility(timeouts)
         except QueueUnavailableError as error:
-            # They come back after the queue's own visibility timeout and are hidden then.
-            telemetry.log.warning("messages could not be hidden", reason=str(error))
+            # They come back after the queue's own visibility timeout, and are deferred then.
+            telemetry.log.warning("messages could not be deferred", reason=str(error))
 
 
 def _report(call: Call, outcome: Outcome, result: SyncResult, now: datetime) -> None:
