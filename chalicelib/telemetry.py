@@ -26,18 +26,23 @@ log = Logger(service=_SERVICE, use_rfc3339=True)
 for _library in ("boto3", "botocore", "nats", "pymongo", "urllib3"):
     logging.getLogger(_library).setLevel(logging.INFO)
 _tracing = False
+_metrics = True
 _namespace = NAMESPACE
 
 
-def configure(*, level: str, tracing: bool, namespace: str = NAMESPACE) -> None:
+def configure(
+    *, level: str, tracing: bool, namespace: str = NAMESPACE, metrics: bool = True
+) -> None:
     """Set the log level; `tracing` says whether there is an X-Ray daemon to send segments to.
 
-    `namespace` is that of the metrics: two deployments in one account need two.
+    `namespace` is that of the metrics: two deployments in one account need two. `metrics` False
+    writes none: a simulation has nobody to read them.
     """
-    global _tracing, _namespace  # noqa: PLW0603 - one process, one telemetry
+    global _tracing, _namespace, _metrics  # noqa: PLW0603 - one process, one telemetry
     log.setLevel(level)
     _tracing = tracing
     _namespace = namespace
+    _metrics = metrics
 
 
 def count(**metrics: int) -> None:
@@ -56,7 +61,7 @@ def measure_seconds(**metrics: float) -> None:
 
 
 def _emit(unit: MetricUnit, metrics: dict[str, float] | dict[str, int]) -> None:
-    if not metrics:
+    if not metrics or not _metrics:
         return
     # One object per line rather than Powertools' shared one: requests run in parallel threads.
     line = EphemeralMetrics(namespace=_namespace, service=_SERVICE)

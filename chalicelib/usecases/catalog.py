@@ -125,6 +125,11 @@ def _field_error(item: Json) -> FieldError:
     return FieldError(path.encode("utf-8", "replace").decode() or "body", message)
 
 
+def sleep_a_little(attempt: int) -> None:
+    """Spread the writers that collide, so that one of them gets through."""
+    time.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311 - not a secret
+
+
 class Catalog:
     """What API consumers and operators can do."""
 
@@ -137,6 +142,7 @@ class Catalog:
         clock: Callable[[], datetime],
         grace: timedelta,
         new_id: Callable[[], str],
+        pause: Callable[[int], None] = sleep_a_little,
     ) -> None:
         self._store = store
         self._outbox = outbox
@@ -144,6 +150,7 @@ class Catalog:
         self._clock = clock
         self._grace = grace
         self._new_id = new_id
+        self._pause = pause
 
     # ---- writing ----
 
@@ -293,8 +300,7 @@ class Catalog:
             if self._store.save_change(changed, expected_version=product.version):
                 self._accepted(changed.outbox)
                 return changed
-            # Spread the writers that collide, so that one of them gets through.
-            time.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311 - not a secret
+            self._pause(attempt)
         raise ConcurrentChangeError("other writers changed the product each time")
 
     def _accepted(self, events: Sequence[Event]) -> None:

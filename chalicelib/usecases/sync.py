@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
 
 from chalicelib import telemetry
 from chalicelib.domain.delivery import (
@@ -40,6 +41,9 @@ from chalicelib.usecases.ports import Queue, Store, SupplyChain
 
 MAX_DELAY_SECONDS = 900
 """SQS: the longest DelaySeconds of a message."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 LOST_RACE = timedelta(seconds=1)
 """When to look again after another worker took the lease between our look and our claim."""
 
@@ -72,6 +76,19 @@ class Call:
     claim: Claim
 
 
+class Parallel(Protocol):
+    """Does work for several items at a time; the results in order."""
+
+    def __call__(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Return when all are done."""
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Use a thread for each, made for it: a call that waited for one would outlive its lease."""
+    with ThreadPoolExecutor(len(items)) as pool:
+        return list(pool.map(work, items))
+
+
 class Sync:
     """Delivers the products that a batch of messages points to."""
 
@@ -85,6 +102,8 @@ class Sync:
         *,
         clock: Callable[[], datetime],
         jitter: Callable[[], float] = random.random,
+        new_owner: Callable[[], str] = lambda: uuid.uuid4().hex,
+        in_parallel: Parallel = in_threads,
     ) -> None:
         self._store = store
         self._queue = queue
@@ -93,6 +112,8 @@ class Sync:
         self._policy = policy
         self._clock = clock
         self._jitter = jitter
+        self._new_owner = new_owner
+        self._in_parallel = in_parallel
 
     def handle(self, messages: Sequence[ReceivedMessage]) -> list[str]:
         """Deliver; the ids of the messages that must stay in the queue.
@@ -143,7 +164,7 @@ class Sync:
     def _decide(
         self, pairs: Sequence[Pair], products: Mapping[str, Product]
     ) -> tuple[dict[str, Disposition], list[Call]]:
-        now, owner = self._clock(), uuid.uuid4().hex
+        now, owner = self._clock(), self._new_owner()
         dispositions: dict[str, Disposition] = {}
         tries: dict[str, Call] = {}
         for message, sync_message in pairs:
@@ -169,9 +190,8 @@ class Sync:
         """Call the supply chain in parallel, then write all results at once."""
         if not calls:
             return {}
-        # A pool of their own: a call that had to wait for a thread would outlive its lease.
-        with telemetry.segment("call"), ThreadPoolExecutor(len(calls)) as pool:
-            outcomes = list(pool.map(self._attempt, calls))
+        with telemetry.segment("call"):
+            outcomes = self._in_parallel(self._attempt, calls)
         now = self._clock()
         results: list[SyncResult] = []
         dispositions: dict[str, Disposition] = {}

@@ -1,0 +1,1 @@
+"""Deterministic simulation: the real use cases on a virtual clock over in-memory servers."""
