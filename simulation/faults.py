@@ -12,8 +12,8 @@ PORTS = ("store", "stream", "queue")
 class Faults:
     """The rates are per port call unless they say otherwise; times in seconds of the run.
 
-    `away`: per port, from when to when it cannot be reached. `lag`: how long a write takes to reach
-    the majority. `window`: the stream's duplicate window. Nothing goes wrong after `until`.
+    `away`: per port, from when to when it cannot be reached. `lags`: how long a write may take to
+    reach the majority, one of them at random. `window`: the stream's duplicate window. Nothing goes wrong after `until`.
     """
 
     until: float = 0.0
@@ -21,11 +21,11 @@ class Faults:
     error: float = 0.0
     pause: float = 0.0
     duplicate: float = 0.0
-    failover: float = 0.0
-    lag: float = 0.02
+    lags: tuple[float, ...] = (0.02,)
     window: float = 120.0
     skew: float = 0.0
     away: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    failovers: tuple[float, ...] = ()
     consumer_lost: tuple[float, ...] = ()
     purge: tuple[float, ...] = ()
 
@@ -46,14 +46,18 @@ def draw(random: Random, until: float) -> Faults:
         error=rate(0, 0, 0.01, 0.05),
         pause=rate(0, 0, 0.005, 0.02),
         duplicate=rate(0, 0.1, 0.3),
-        failover=rate(0, 0, 1 / 600),
-        lag=rate(0.02, 0.02, 3.0),
         window=rate(120, 1200),
         skew=rate(0, 0.5),
         away={port: _spans(random, until) for port in PORTS if random.random() < 0.3},
-        consumer_lost=tuple(random.uniform(0, until) for _ in range(random.choice((0, 0, 0, 1)))),
-        purge=tuple(random.uniform(0, until) for _ in range(random.choice((0, 0, 0, 1)))),
+        lags=random.choice(((0.02,), (0.02,), (0.02, 3.0), (0.02, 15.0))),
+        failovers=_times(random, until, (0, 0, 1, 4)),
+        consumer_lost=_times(random, until, (0, 0, 0, 1)),
+        purge=_times(random, until, (0, 0, 0, 1)),
     )
+
+
+def _times(random: Random, until: float, counts: tuple[int, ...]) -> tuple[float, ...]:
+    return tuple(random.uniform(0, until) for _ in range(random.choice(counts)))
 
 
 def _spans(random: Random, until: float) -> tuple[tuple[float, float], ...]:

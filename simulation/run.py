@@ -146,9 +146,6 @@ class Run:
                 raise Crashed
             if self.random.random() < faults.pause:
                 seconds = self.random.choice((2.0, 6.0, 25.0, 130.0))
-            if self.random.random() < faults.failover * seconds:
-                self.say("store", "failover")
-                self.store.fail_over()
         self.scheduler.sleep(seconds)
         if faults.is_away(port, self.scheduler.now) and not effect_done:
             raise ERRORS[port](f"{port}: away")
@@ -160,7 +157,7 @@ class Run:
             self.store,
             self._step,
             self.scheduler.sleep,
-            lambda: self.plan.faults.lag if self._faulty else 0.02,
+            lambda: self.random.choice(self.plan.faults.lags) if self._faulty else 0.02,
             self._wrote,
         )
         return cast("Store", port)
@@ -298,10 +295,16 @@ class Run:
             self.scheduler.spawn(consumers, self._change, self.random.uniform(5, plan.busy))
         for _ in range(plan.operations):
             self.scheduler.spawn(consumers, self._operate, self.random.uniform(60, plan.busy))
+        for time in plan.faults.failovers:
+            self.scheduler.spawn(consumers, self._fail_over, time)
         for time in plan.faults.consumer_lost:
             self.scheduler.spawn(consumers, self.stream.lose_consumer, time)
         for time in plan.faults.purge:
             self.scheduler.spawn(consumers, self.queue.messages.clear, time)
+
+    def _fail_over(self) -> None:
+        self.say("store", "fails over")
+        self.store.fail_over()
 
     def _request(self, what: str, work: Callable[[Catalog], None]) -> None:
         """Let an API process of its own answer a request; it may crash without an answer."""
@@ -349,6 +352,11 @@ class Run:
                 catalog.delete(product_id, Precondition(), Origin())
             except StoreUnavailableError:
                 self._request("api again", delete)
+                return
+            except ProductNotFoundError:
+                # Gone before, or by this consumer's request before, which was not answered.
+                self.say(self.scheduler.process.name, f"404 {product_id}")
+            self.promises.gone.append(product_id)
 
         self._request(f"api {kind}", change if kind == "change" else delete)
 

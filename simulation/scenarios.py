@@ -1,39 +1,118 @@
-"""Named courses of a run, and the random one."""
+"""Named courses of a run, and the random one. Each named one is the seed of a hole that was found."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
 
+from chalicelib.domain.retry import Schedule
 from simulation.faults import Faults, draw
 from simulation.run import Plan
 from simulation.supply_chain import Mood
 
 BUSY = 1800.0
+OK, FAIL, REJECT = (1, 0, 0, 0, 0), (0, 1, 0, 0, 0), (0, 0, 1, 0, 0)
 
 
 def random_plan(seed: int) -> Plan:
-    """Draw everything."""
+    """Draw everything; one run in seven has no fault."""
     random = Random(f"plan {seed}")
-    faults = Faults() if random.random() < 0.15 else draw(random, BUSY)
-    weights = random.choice(
-        ((1, 0, 0, 0, 0), (3, 4, 1, 1, 1), (1, 6, 1, 1, 1), (1, 1, 1, 0, 0), (0, 1, 0, 0, 0))
-    )
-    calm = random.choice(((1, 0, 0, 0, 0), (0, 1, 0, 0, 0), (0, 0, 1, 0, 0)))
+    if random.random() < 0.15:
+        return faultless(seed)
+    mixtures = (OK, (3, 4, 1, 1, 1), (1, 6, 1, 1, 1), (1, 1, 1, 0, 0), FAIL)
     away = ((random.uniform(0, BUSY), BUSY),) if random.random() < 0.2 else ()
-    mood = Mood(weights, away, random.choice((None, None, 30.0, 300.0)))
-    if faults == Faults():
-        mood = Mood(random.choice(((1, 0, 0, 0, 0), (1, 1, 0, 0, 0))))
     return Plan(
         seed,
-        faults,
-        mood,
-        Mood(calm),
+        draw(random, BUSY),
+        Mood(random.choice(mixtures), away, random.choice((None, None, 30.0, 300.0))),
+        Mood(random.choice((OK, FAIL, REJECT))),
         products=random.choice((1, 1, 2, 3)),
         changes=random.choice((0, 2, 6)),
-        operations=random.choice((0, 2, 5)) if faults != Faults() else 0,
+        operations=random.choice((0, 2, 5)),
         workers=random.choice((2, 3, 4)),
     )
 
 
-SCENARIOS: dict[str, Callable[[int], Plan]] = {"random": random_plan}
+def faultless(seed: int) -> Plan:
+    """Nothing goes wrong but the supply chain: reconcile must find nothing to do."""
+    random = Random(f"plan {seed}")
+    return Plan(seed, Faults(), Mood(random.choice((OK, (1, 1, 0, 0, 0)))), operations=0)
+
+
+def late_event(seed: int) -> Plan:
+    """The stream is away for longer than the grace; meanwhile reconcile delivers, and is refused."""
+    away = {"stream": ((0.0, 900.0),)}
+    faults = Faults(until=BUSY, away=away, window=Random(seed).choice((120, 1200)))
+    return Plan(seed, faults, Mood(REJECT), Mood(REJECT), products=1, changes=0, operations=0)
+
+
+def lost_consumer(seed: int) -> Plan:
+    """The stream's consumer is made anew after products have been refused or have used up a budget."""
+    faults = Faults(until=BUSY, consumer_lost=(1500.0,))
+    mood = Mood(Random(seed).choice((REJECT, FAIL)))
+    return Plan(seed, faults, mood, mood, products=2, changes=0, operations=0)
+
+
+def duplicates(seed: int) -> Plan:
+    """The queue gives each message to two workers at a time, while a budget is used up."""
+    faults = Faults(until=BUSY, duplicate=0.5)
+    return Plan(seed, faults, Mood(FAIL), Mood(FAIL), products=1, changes=0, operations=0)
+
+
+def retry_after(seed: int) -> Plan:
+    """The supply chain asks for a long wait once, and then fails at once."""
+    mood = Mood(FAIL, retry_after=390.0)
+    return Plan(seed, Faults(), mood, Mood(FAIL), products=1, changes=0, operations=0, busy=100.0)
+
+
+def own_outage(seed: int) -> Plan:
+    """The store is away for half a horizon, while products are being retried."""
+    faults = Faults(until=BUSY, away={"store": ((100.0, 700.0),)})
+    return Plan(seed, faults, Mood(FAIL), Mood(FAIL), products=2, changes=0, operations=0)
+
+
+def replays(seed: int) -> Plan:
+    """Operators replay what was refused; the supply chain remembers answers by idempotency key."""
+    return Plan(seed, Faults(), Mood(REJECT), Mood(OK), changes=0, operations=6, busy=600.0)
+
+
+def failovers(seed: int) -> Plan:
+    """Writes take seconds to reach the majority, and the primary changes often."""
+    times = tuple(float(time) for time in range(30, int(BUSY), 30))
+    faults = Faults(until=BUSY, lags=(0.02, 15.0), failovers=times)
+    return Plan(seed, faults, Mood(OK), Mood(OK), products=1, changes=20, operations=0)
+
+
+def three_days(seed: int) -> Plan:
+    """The schedule of production: 18 attempts in 72 hours, every one fails."""
+    schedule = Schedule()
+    return Plan(
+        seed,
+        Faults(),
+        Mood(FAIL),
+        Mood(FAIL),
+        2,
+        0,
+        0,
+        2,
+        busy=60.0,
+        schedule=schedule,
+        grace=300.0,
+    )
+
+
+SCENARIOS: dict[str, Callable[[int], Plan]] = {
+    make.__name__.replace("_", "-").removesuffix("-plan"): make
+    for make in (
+        random_plan,
+        faultless,
+        late_event,
+        lost_consumer,
+        duplicates,
+        retry_after,
+        own_outage,
+        replays,
+        failovers,
+        three_days,
+    )
+}
