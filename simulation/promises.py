@@ -23,12 +23,11 @@ class BrokenPromiseError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a consumer was answered 2xx (or 404 to a repeated delete): it must survive."""
+    """What a consumer was answered 2xx: it must survive."""
 
     product_id: str
     version: int
     price: object
-    deleted: bool
 
 
 @dataclass
@@ -38,7 +37,9 @@ class Promises:
     waits: tuple[float, ...]
     now: Callable[[], float]
     faultless: bool = False
+    # `gone`: products of which a deletion was answered 204, or 404.
     answers: list[Answer] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
     moves: Counter[str] = field(default_factory=Counter)
     _redrives: Counter[str] = field(default_factory=Counter)
     _running: dict[str, Call] = field(default_factory=dict)
@@ -121,6 +122,9 @@ class Promises:
             )
         for answer in self.answers:
             _survives(answer, store)
+        for product_id in self.gone:
+            if not any(product.deleted_at for product in store.lineage.get(product_id, ())):
+                raise BrokenPromiseError(f"a deletion was answered, and {product_id} is there")
         letters = Counter(_letter(message.body) for message in queue.dead)
         for product in store.products.values():
             self._settled(product, letters[product.id], supply_chain)
@@ -164,10 +168,7 @@ class Promises:
 def _survives(answer: Answer, store: ReplicaSet) -> None:
     lineage = store.lineage.get(answer.product_id, ())
     for product in lineage:
-        if (product.version, product.deleted_at is not None) == (
-            answer.version,
-            answer.deleted,
-        ) and (answer.deleted or product.fields.price == answer.price):
+        if (product.version, product.fields.price) == (answer.version, answer.price):
             return
     raise BrokenPromiseError(f"a consumer was answered 2xx, and it is gone: {answer}")
 

@@ -361,7 +361,7 @@ class Run:
         self._request(f"api {kind}", change if kind == "change" else delete)
 
     def _answered(self, product: dict[str, Any]) -> None:
-        answer = Answer(product["id"], product["version"], product["price"], deleted=False)
+        answer = Answer(product["id"], product["version"], product["price"])
         self.say(
             self.scheduler.process.name, f"2xx {answer.product_id} v{answer.version} {answer.price}"
         )
