@@ -20,22 +20,14 @@ from chalicelib.usecases.reconcile import (
     ROUNDS,
     Reconciled,
 )
-from tests.fakes import GRACE, START, Pipeline, a_product
+from tests.fakes import GRACE, START, Pipeline
 
 IN_TIME = GRACE / timedelta(seconds=1)
 
 
-@pytest.fixture
-def pipeline() -> Pipeline:
-    """Reconcile and its fakes."""
-    return Pipeline()
-
-
 def put(pipeline: Pipeline, number: int = 1, **changes: Any) -> list[str]:  # noqa: ANN401 - of Product
     """Store products as a crashed writer leaves them; their ids."""
-    products = [a_product(**changes) for _ in range(number)]
-    pipeline.store.insert([(product, None) for product in products])
-    return [product.id for product in products]
+    return [pipeline.put(**changes).id for _ in range(number)]
 
 
 def overdue(pipeline: Pipeline, number: int = 1) -> list[str]:
