@@ -34,7 +34,7 @@ class FakeQueueMessage:
 class FakeQueue(Switchable):
     """Implements `ports.Queue`; also receives and deletes, as the host of the handlers does.
 
-    `refused` holds the ids of products whose sync_messages it does not accept.
+    `refused` holds the ids of products whose sync messages it does not accept.
     """
 
     error = QueueUnavailableError
@@ -55,7 +55,7 @@ class FakeQueue(Switchable):
     def enqueue(self, sync_messages: Sequence[SyncMessage], delay: int = 0) -> list[SyncMessage]:
         self._reach("enqueue")
         assert 0 <= delay <= 900, "SQS: DelaySeconds"
-        accepted = [bell for bell in sync_messages if bell.product_id not in self.refused]
+        accepted = [message for message in sync_messages if message.product_id not in self.refused]
         if sync_messages and not accepted:
             raise QueueUnavailableError("none was accepted")
         with self._lock:
@@ -69,7 +69,7 @@ class FakeQueue(Switchable):
         with self._lock:
             failed = [r for r, seconds in messages.items() if not self._defer(r, seconds, now)]
         if failed:
-            raise QueueUnavailableError(f"not hidden: {failed}")
+            raise QueueUnavailableError(f"not deferred: {failed}")
 
     def _defer(self, receipt: str, seconds: int, now: datetime) -> bool:
         message = _by_receipt(self.messages, receipt)

@@ -179,14 +179,14 @@ class FakeStore(Switchable):
     def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
         self._reach("restart_failed")
         with self._lock:
-            stuck = [
+            failed = [
                 item for item in self._all() if item.sync.status in FAILED_STATUSES & set(statuses)
             ]
-            for product in stuck:
+            for product in failed:
                 fresh = SyncState().restarted(now, now)
                 fresh = replace(fresh, behind_since=product.sync.behind_since)
                 self.products[product.id] = replace(product, sync=_keep(product.sync, fresh))
-            return len(stuck)
+            return len(failed)
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
         self._reach("claim")

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 AnyQueue = FakeQueue | SqsQueue
 Records = list[dict[str, Any]]
-BELL = SyncMessage("product", 3, "Root=1-2-3")
+SYNC_MESSAGE = SyncMessage("product", 3, "Root=1-2-3")
 
 
-def bells(number: int) -> list[SyncMessage]:
+def some_sync_messages(number: int) -> list[SyncMessage]:
     return [SyncMessage(f"product-{index}", index) for index in range(number)]
 
 
@@ -46,7 +46,7 @@ def dead(queue: AnyQueue, number: int = 1, within: float = 10) -> list[ReceivedD
     return letters
 
 
-def hide_all(queue: AnyQueue, records: Records, seconds: int) -> None:
+def defer_all(queue: AnyQueue, records: Records, seconds: int) -> None:
     queue.change_visibility({record["receiptHandle"]: seconds for record in records})
 
 

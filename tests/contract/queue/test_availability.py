@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.domain.errors import QueueUnavailableError
 from tests.contract.conftest import SqsKit
-from tests.contract.queue.steps import BELL, AnyQueue
+from tests.contract.queue.steps import SYNC_MESSAGE, AnyQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ def test_a_queue_that_answers_can_be_pinged(queue: AnyQueue) -> None:
 
 
 EVERY_METHOD: dict[str, Callable[[AnyQueue], object]] = {
-    "enqueue": lambda queue: queue.enqueue([BELL]),
+    "enqueue": lambda queue: queue.enqueue([SYNC_MESSAGE]),
     "change_visibility": lambda queue: queue.change_visibility({"receipt": 1}),
     "dead_letter": lambda queue: queue.dead_letter([("body", "reason")]),
     "dead_letters": lambda queue: queue.receive_dead_letters(10),
@@ -41,4 +41,4 @@ def test_a_queue_that_was_deleted_is_as_good_as_away(sqs: SqsKit) -> None:
     sqs.client.delete_queue(QueueUrl=sqs.queue_url)
 
     with pytest.raises(QueueUnavailableError):
-        sqs.queue.enqueue([BELL])
+        sqs.queue.enqueue([SYNC_MESSAGE])

@@ -5,33 +5,41 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.conftest import MAX_RECEIVES
-from tests.contract.queue.steps import BELL, AnyQueue, bells, dead, hide_all, is_empty, received
+from tests.contract.queue.steps import (
+    SYNC_MESSAGE,
+    AnyQueue,
+    dead,
+    defer_all,
+    is_empty,
+    received,
+    some_sync_messages,
+)
 
 
 def test_a_message_that_was_received_too_often_is_dead(queue: AnyQueue) -> None:
-    queue.enqueue([BELL])
+    queue.enqueue([SYNC_MESSAGE])
     for _ in range(MAX_RECEIVES):
-        hide_all(queue, received(queue), 0)
+        defer_all(queue, received(queue), 0)
 
     assert is_empty(queue)
     (letter,) = dead(queue)
     assert (letter.product_id, letter.version) == ("product", 3)
 
 
-def test_a_buried_sync_message_is_a_dead_letter_of_its_product(queue: AnyQueue) -> None:
-    assert queue.dead_letter([(BELL.to_json(), "rejected")]) == [0]
+def test_a_dead_lettered_sync_message_belongs_to_its_product(queue: AnyQueue) -> None:
+    assert queue.dead_letter([(SYNC_MESSAGE.to_json(), "rejected")]) == [0]
 
     (letter,) = dead(queue)
     assert (letter.product_id, letter.version) == ("product", 3)
 
 
-def test_a_buried_poison_message_belongs_to_no_product(queue: AnyQueue) -> None:
-    queue.dead_letter([("no sync_message", "not JSON")])
+def test_a_dead_lettered_poison_message_belongs_to_no_product(queue: AnyQueue) -> None:
+    queue.dead_letter([("no sync message", "not JSON")])
 
     assert dead(queue)[0].product_id is None
 
 
-def test_large_bodies_are_buried_together(queue: AnyQueue) -> None:
+def test_large_bodies_are_dead_lettered_together(queue: AnyQueue) -> None:
     bodies = [("x" * 200_000, "large") for _ in range(3)]
 
     assert sorted(queue.dead_letter(bodies)) == [0, 1, 2]
@@ -43,7 +51,7 @@ def test_any_reason_can_be_given(queue: AnyQueue, reason: str) -> None:
     assert queue.dead_letter([("body", reason)]) == [0]
 
 
-def test_burying_nothing_is_fine(queue: AnyQueue) -> None:
+def test_dead_lettering_nothing_is_fine(queue: AnyQueue) -> None:
     assert queue.dead_letter([]) == []
 
 
@@ -52,7 +60,7 @@ def test_no_dead_letters_are_found_where_there_are_none(queue: AnyQueue) -> None
 
 
 def test_more_dead_letters_than_fit_into_one_request_are_found(queue: AnyQueue) -> None:
-    queue.dead_letter([(bell.to_json(), "r") for bell in bells(25)])
+    queue.dead_letter([(message.to_json(), "r") for message in some_sync_messages(25)])
 
     assert {letter.version for letter in dead(queue, 25)} == set(range(25))
 
@@ -73,7 +81,7 @@ def test_released_dead_letters_show_at_once(queue: AnyQueue) -> None:
 
 
 def test_deleted_dead_letters_are_gone(queue: AnyQueue) -> None:
-    queue.dead_letter([(bell.to_json(), "r") for bell in bells(13)])
+    queue.dead_letter([(message.to_json(), "r") for message in some_sync_messages(13)])
     letters = dead(queue, 13)
     kept = [letter for letter in letters if letter.version == 7]
 

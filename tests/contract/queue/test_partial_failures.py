@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from chalicelib.adapters.sqs import SqsQueue
 from chalicelib.domain.errors import QueueUnavailableError
 from tests.contract.conftest import SqsKit
-from tests.contract.queue.steps import BELL, bells, dead, hide_all, received
+from tests.contract.queue.steps import SYNC_MESSAGE, dead, defer_all, received, some_sync_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,55 +57,55 @@ def meddler(sqs: SqsKit) -> Meddler:
 
 def test_sync_messages_that_failed_within_a_batch_are_not_accepted(meddler: Meddler) -> None:
     meddler.refused = {"product-2", "product-13"}
-    sync_messages = bells(15)
+    sync_messages = some_sync_messages(15)
 
     accepted = meddler.queue.enqueue(sync_messages)
 
-    assert {bell.version for bell in accepted} == set(range(15)) - {2, 13}
+    assert {message.version for message in accepted} == set(range(15)) - {2, 13}
     assert len(received(meddler.queue, 13)) == 13
 
 
 def test_a_request_that_fails_as_a_whole_does_not_lose_the_others(meddler: Meddler) -> None:
     meddler.broken = {"product-12"}
 
-    accepted = meddler.queue.enqueue(bells(25))
+    accepted = meddler.queue.enqueue(some_sync_messages(25))
 
-    assert {bell.version for bell in accepted} == {*range(10), *range(20, 25)}
+    assert {message.version for message in accepted} == {*range(10), *range(20, 25)}
 
 
 def test_requests_that_all_fail_are_an_error(meddler: Meddler) -> None:
     meddler.broken = {"product"}
 
     with pytest.raises(QueueUnavailableError):
-        meddler.queue.enqueue(bells(25))
+        meddler.queue.enqueue(some_sync_messages(25))
 
 
-def test_a_body_that_is_refused_is_not_buried_and_the_others_are(meddler: Meddler) -> None:
+def test_a_body_that_is_refused_is_not_dead_lettered_and_the_others_are(meddler: Meddler) -> None:
     meddler.refused = {"one"}
 
     assert meddler.queue.dead_letter([("zero", "r"), ("one", "r"), ("two", "r")]) == [0, 2]
 
 
-def test_a_message_that_could_not_be_hidden_is_an_error(meddler: Meddler) -> None:
-    meddler.queue.enqueue([BELL])
+def test_a_message_that_could_not_be_deferred_is_an_error(meddler: Meddler) -> None:
+    meddler.queue.enqueue([SYNC_MESSAGE])
     records = received(meddler.queue)
     meddler.refused = {records[0]["receiptHandle"]}
 
     with pytest.raises(QueueUnavailableError):
-        hide_all(meddler.queue, records, 0)
+        defer_all(meddler.queue, records, 0)
 
 
-def test_a_message_that_could_not_be_hidden_does_not_keep_the_others_from_it(
+def test_a_message_that_could_not_be_deferred_does_not_keep_the_others_from_it(
     meddler: Meddler,
 ) -> None:
-    meddler.queue.enqueue(bells(25))
+    meddler.queue.enqueue(some_sync_messages(25))
     records = received(meddler.queue, 25)
     meddler.refused = {records[0]["receiptHandle"]}
 
     with pytest.raises(QueueUnavailableError):
-        hide_all(meddler.queue, records, 0)
+        defer_all(meddler.queue, records, 0)
 
-    # Those that are shown are shown at once.
+    # Those that are deferred by 0 seconds are received at once.
     assert len(received(meddler.queue, 24, within=2)) == 24
 
 

@@ -17,7 +17,7 @@ from chalicelib.domain.times import now_utc
 from chalicelib.settings import read_settings
 from embedded.services import create_queues, role_settings
 from tests.contract.conftest import NOWHERE, SqsKit, sqs_client
-from tests.contract.queue.steps import BELL, hide_all, received
+from tests.contract.queue.steps import SYNC_MESSAGE, defer_all, received
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,22 +59,22 @@ def aws() -> Iterator[SqsKit]:
 
 
 @pytest.mark.parametrize("hours", [0, 1, 11, 12, 13, 1000])
-def test_sqs_accepts_every_hiding_time_that_we_compute(aws: SqsKit, hours: int) -> None:
-    aws.queue.enqueue([BELL])
+def test_sqs_accepts_every_visibility_timeout_that_we_compute(aws: SqsKit, hours: int) -> None:
+    aws.queue.enqueue([SYNC_MESSAGE])
     (record,) = received(aws.queue)
     now = now_utc()
 
     seconds = visibility_timeout(now + timedelta(hours=hours), now, now)
 
-    hide_all(aws.queue, [record], seconds)
+    defer_all(aws.queue, [record], seconds)
     assert seconds <= SQS_MAX_VISIBILITY_SECONDS
 
 
-def test_sqs_refuses_to_hide_for_longer_than_12_hours(aws: SqsKit) -> None:
-    aws.queue.enqueue([BELL])
+def test_sqs_refuses_a_visibility_timeout_of_more_than_12_hours(aws: SqsKit) -> None:
+    aws.queue.enqueue([SYNC_MESSAGE])
 
     with pytest.raises(QueueUnavailableError):
-        hide_all(aws.queue, received(aws.queue), SQS_MAX_VISIBILITY_SECONDS + 1)
+        defer_all(aws.queue, received(aws.queue), SQS_MAX_VISIBILITY_SECONDS + 1)
 
 
 TRACE = "Root=1-67891233-abcdef012345678912345678;Sampled=1"
@@ -108,7 +108,7 @@ def test_what_is_no_trace_header_of_xray_is_not_passed_off_as_one(aws: SqsKit, t
 
 
 @pytest.mark.parametrize(("concurrency", "seconds"), [("10", "30"), ("4", "57")])
-def test_the_embedded_queue_hides_a_batch_for_as_long_as_its_calls_may_take(
+def test_the_visibility_timeout_of_the_embedded_queue_is_as_long_as_the_calls_of_a_batch_may_take(
     servers: Endpoints, sqs: SqsKit, concurrency: str, seconds: str
 ) -> None:
     # A lease is 2 * 2 + 15 s; four at a time need three rounds for a batch of ten.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chalicelib.usecases.ports import Store
 
 
-def test_a_won_claim_sets_lease_carrier_and_when_it_is_overdue(store: Store) -> None:
+def test_a_won_claim_sets_lease_message_id_and_when_it_is_overdue(store: Store) -> None:
     product = inserted(store)
 
     claim = claimed(store, product)

@@ -49,7 +49,7 @@ def test_removing_no_event_or_an_unknown_one_changes_nothing(store: Store) -> No
     assert stored(store, product) == product
 
 
-def test_products_with_old_events_are_left_behind_oldest_first(store: Store) -> None:
+def test_products_with_old_events_are_unpublished_oldest_first(store: Store) -> None:
     times = [START + timedelta(seconds=seconds) for seconds in (3, 1, 2, 9)]
     products = [inserted(store, updated_at=time) for time in times]
 
@@ -71,7 +71,7 @@ def test_of_a_long_outbox_the_first_events_are_given(store: Store) -> None:
     assert list(stored(store, product).outbox) == events
 
 
-def test_left_behind_products_come_with_their_events_and_limited(store: Store) -> None:
+def test_unpublished_products_come_with_their_events_and_limited(store: Store) -> None:
     product = inserted(store)
     following = change(store, product)
     inserted(store, updated_at=LATER)
@@ -81,7 +81,7 @@ def test_left_behind_products_come_with_their_events_and_limited(store: Store) -
     assert found.outbox == (*product.outbox, *following.outbox)
 
 
-def test_a_product_with_an_empty_outbox_is_not_left_behind(store: Store) -> None:
+def test_a_product_with_an_empty_outbox_is_not_unpublished(store: Store) -> None:
     inserted(store, outbox=())
 
     assert store.unpublished(LATER, 10) == []

@@ -54,7 +54,7 @@ def test_a_version_that_is_not_the_newest_is_not_restarted(store: Store) -> None
     assert stored(store, product).sync == following.sync
 
 
-def test_all_stuck_products_are_restarted_and_counted(store: Store) -> None:
+def test_all_failed_products_are_restarted_and_counted(store: Store) -> None:
     exhausted = inserted(store, sync=a_failed_state(SyncStatus.EXHAUSTED))
     rejected = inserted(store, sync=a_failed_state(SyncStatus.REJECTED))
     inserted(store)
@@ -64,7 +64,7 @@ def test_all_stuck_products_are_restarted_and_counted(store: Store) -> None:
     assert [stored(store, item).sync for item in (exhausted, rejected)] == [fresh, fresh]
 
 
-def test_only_products_of_the_given_stuck_status_are_restarted(store: Store) -> None:
+def test_only_products_of_the_given_failed_status_are_restarted(store: Store) -> None:
     inserted(store, sync=a_failed_state(SyncStatus.EXHAUSTED))
     rejected = inserted(store, sync=a_failed_state(SyncStatus.REJECTED))
 
@@ -73,7 +73,7 @@ def test_only_products_of_the_given_stuck_status_are_restarted(store: Store) -> 
 
 
 @pytest.mark.parametrize("status", sorted(set(SyncStatus) - FAILED_STATUSES))
-def test_products_that_are_not_stuck_are_never_restarted_as_stuck(
+def test_products_that_have_not_failed_are_never_restarted_as_failed(
     store: Store, status: SyncStatus
 ) -> None:
     product = inserted(store, sync=SyncState(status))
@@ -82,7 +82,7 @@ def test_products_that_are_not_stuck_are_never_restarted_as_stuck(
     assert stored(store, product) == product
 
 
-def test_a_restart_of_the_stuck_keeps_what_the_supply_chain_holds(store: Store) -> None:
+def test_a_restart_of_failed_products_keeps_what_the_supply_chain_holds(store: Store) -> None:
     product = inserted(store)
     delivered(store, product)
     change(store, stored(store, product))

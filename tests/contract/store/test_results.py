@@ -67,9 +67,7 @@ def test_a_failed_attempt_is_counted_and_the_next_one_is_planned(store: Store) -
     ("status", "attempts", "expected"),
     [(500, 1, SyncStatus.EXHAUSTED), (422, 18, SyncStatus.REJECTED)],
 )
-def test_a_product_can_get_stuck(
-    store: Store, status: int, attempts: int, expected: SyncStatus
-) -> None:
+def test_a_product_can_fail(store: Store, status: int, attempts: int, expected: SyncStatus) -> None:
     product = inserted(store)
     schedule = Schedule(attempts, 0 if attempts == 1 else 259_200)
     store.record([a_result(claimed(store, product), status, schedule)])

@@ -67,7 +67,7 @@ def put_failed(pipeline: Pipeline, status: SyncStatus) -> Product:
     return pipeline.put(sync=a_failed_state(status), outbox=())
 
 
-def test_a_replay_rings_for_the_newest_version_with_a_fresh_budget(pipeline: Pipeline) -> None:
+def test_a_replay_enqueues_the_newest_version_with_a_fresh_budget(pipeline: Pipeline) -> None:
     product = put_failed(pipeline, SyncStatus.EXHAUSTED)
 
     state = pipeline.catalog.replay(product.id)
@@ -76,7 +76,7 @@ def test_a_replay_rings_for_the_newest_version_with_a_fresh_budget(pipeline: Pip
     assert bodies_in_queue(pipeline) == [SyncMessage(product.id, 0).to_json()]
 
 
-def test_a_replay_that_has_rung_is_not_overdue(pipeline: Pipeline) -> None:
+def test_a_replay_that_was_enqueued_is_not_overdue(pipeline: Pipeline) -> None:
     product = put_failed(pipeline, SyncStatus.EXHAUSTED)
 
     pipeline.catalog.replay(product.id)
@@ -134,7 +134,7 @@ def test_a_product_cannot_grow_beyond_what_a_request_may_have(pipeline: Pipeline
     assert pipeline.product(product_id).version == 0
 
 
-def test_a_redrive_replays_all_that_is_stuck(pipeline: Pipeline) -> None:
+def test_a_redrive_replays_all_that_has_failed(pipeline: Pipeline) -> None:
     products = [
         put_failed(pipeline, status) for status in (SyncStatus.EXHAUSTED, SyncStatus.REJECTED)
     ]
@@ -165,7 +165,7 @@ def test_a_redrive_can_be_for_one_status_only(pipeline: Pipeline) -> None:
         ([], "body"),
     ],
 )
-def test_a_redrive_of_what_is_not_stuck_is_refused(
+def test_a_redrive_of_what_has_not_failed_is_refused(
     pipeline: Pipeline, body: object, field: str
 ) -> None:
     assert list(faults(lambda: pipeline.catalog.redrive(body))) == [field]
@@ -183,7 +183,7 @@ def test_a_redrive_while_the_queue_is_away_is_left_to_reconcile(pipeline: Pipeli
     assert pipeline.product(product.id).sync.status is SyncStatus.DELIVERED
 
 
-def test_a_redrive_of_nothing_rings_for_nothing(pipeline: Pipeline) -> None:
+def test_a_redrive_of_nothing_enqueues_nothing(pipeline: Pipeline) -> None:
     pipeline.create()
     pipeline.clock.advance(GRACE / timedelta(seconds=1) + 1)
 

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime
 
 from chalicelib.domain.delivery import Decision, decide
 from chalicelib.domain.messages import ReceivedMessage, SyncMessage
-from chalicelib.domain.product import Product, ProductFields
+from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.sync_state import SyncState
+from tests.fakes import GRACE, START, a_product
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-LATER = NOW + timedelta(minutes=5)
-EARLIER = NOW - timedelta(minutes=5)
-GRACE = timedelta(seconds=300)
+NOW = START
+LATER = NOW + GRACE
+EARLIER = NOW - GRACE
 SCHEDULE = Schedule()
-CARRIER, OTHER = "message_id", "other"
+MESSAGE_ID, OTHER = "message_id", "other"
 
 
 def product(version: int = 3, **sync: object) -> Product:
-    fields = ProductFields(name="Lamp", price=Decimal("19.90"), quantity=1)
+    """The product p1, changed for the last time five minutes ago; `sync` goes into its state."""
     state = replace(SyncState(behind_since=EARLIER), **sync)  # type: ignore[arg-type]  # any field
-    return Product("p1", fields, version, EARLIER, EARLIER, state)
+    return a_product(
+        id="p1",
+        version=version,
+        created_at=EARLIER,
+        updated_at=EARLIER,
+        sync=state,
+        outbox=(),
+    )
 
 
 def decided(

@@ -23,11 +23,12 @@ from chalicelib.domain.delivery import (
 from chalicelib.domain.events import EventType
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import Attempt, SyncStatus
-from tests.unit.delivery.steps import CARRIER, EARLIER, GRACE, LATER, NOW, OTHER, SCHEDULE, product
+from tests.fakes import GRACE
+from tests.unit.delivery.steps import EARLIER, LATER, MESSAGE_ID, NOW, OTHER, SCHEDULE, product
 
 
 def claim(found: Product | None = None, *, fresh: bool = False) -> Claim:
-    return Claim(found or product(), "me", CARRIER, NOW, LATER, LATER + GRACE, fresh)
+    return Claim(found or product(), "me", MESSAGE_ID, NOW, LATER, LATER + GRACE, fresh)
 
 
 def outcome(
@@ -55,7 +56,7 @@ def test_a_delivered_product_is_neither_behind_nor_overdue() -> None:
     assert (result.sync.behind_since, result.sync.overdue_at) == (None, None)
 
 
-def test_a_failure_hides_the_message_until_the_next_attempt() -> None:
+def test_a_failure_defers_the_message_until_the_next_attempt() -> None:
     result, fate = concluded(claim(), outcome(Verdict.FAILED))
     due = NOW + timedelta(seconds=SCHEDULE.waits[0])
     assert fate == Defer(due)
@@ -82,7 +83,7 @@ def test_a_redrive_starts_a_fresh_budget() -> None:
     assert isinstance(fate, Defer)
 
 
-def test_the_last_failure_exhausts_the_product_and_lets_its_message_go() -> None:
+def test_the_last_failure_exhausts_the_product_and_its_message_expires() -> None:
     before = product(status=SyncStatus.RETRYING, attempts=17, first_attempt_at=EARLIER)
     result, fate = concluded(claim(before), outcome(Verdict.FAILED, error="HTTP 500: no"))
     assert fate == Expire()
@@ -102,15 +103,15 @@ def test_an_exhausted_product_stays_behind_but_is_not_overdue() -> None:
     assert (result.sync.behind_since, result.sync.overdue_at) == (EARLIER, None)
 
 
-def test_a_rejection_is_buried_with_the_reason_at_once() -> None:
+def test_a_rejection_is_dead_lettered_with_the_reason_at_once() -> None:
     result, fate = concluded(claim(), outcome(Verdict.REJECTED, status=422, error="HTTP 422: no"))
     assert fate == DeadLetter("the supply chain rejects version 3: HTTP 422: no")
     assert result.sync.status is SyncStatus.REJECTED
 
 
-def test_the_message_of_an_attempt_becomes_the_carrier() -> None:
+def test_the_message_of_an_attempt_becomes_the_scheduled_one() -> None:
     result, _ = concluded(claim(product(message_id=OTHER)), outcome(Verdict.FAILED))
-    assert result.sync.message_id == CARRIER
+    assert result.sync.message_id == MESSAGE_ID
 
 
 @pytest.mark.parametrize(

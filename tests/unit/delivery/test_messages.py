@@ -15,8 +15,8 @@ from tests.unit.delivery.steps import NOW, product
 
 
 def test_a_sync_message_survives_the_queue() -> None:
-    bell = SyncMessage("p1", 7, "Root=1-2-3", "p1:7:product:updated")
-    assert parse_sync_message(bell.to_json()) == bell
+    message = SyncMessage("p1", 7, "Root=1-2-3", "p1:7:product:updated")
+    assert parse_sync_message(message.to_json()) == message
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,10 @@ def test_any_text_is_a_sync_message_or_poison(body: str) -> None:
         parse_sync_message(body)
 
 
-def test_an_event_rings_for_its_product_at_its_version() -> None:
+def test_an_event_becomes_a_sync_message_for_its_product_at_its_version() -> None:
     event = product(version=7).with_event(EventType.UPDATED, NOW, None).outbox[-1]
-    bell = sync_message_for(event.to_cloudevent().encode(), "t")
-    assert bell == SyncMessage("p1", 7, "t", "p1:7:product:updated")
+    message = sync_message_for(event.to_cloudevent().encode(), "t")
+    assert message == SyncMessage("p1", 7, "t", "p1:7:product:updated")
 
 
 @pytest.mark.parametrize(

@@ -9,27 +9,28 @@ import pytest
 from chalicelib.domain.delivery import dead_letter_is_settled, next_enqueue
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import Attempt, SyncStatus
-from tests.unit.delivery.steps import GRACE, NOW, product
+from tests.fakes import GRACE
+from tests.unit.delivery.steps import NOW, product
 
 
-def test_rings_for_an_overdue_product_double_their_distance() -> None:
+def test_the_distance_between_messages_for_an_overdue_product_doubles() -> None:
     due = NOW - timedelta(minutes=40)
     overdue = product(status=SyncStatus.RETRYING, next_attempt_at=due)
     assert next_enqueue(overdue, NOW, GRACE) == NOW + timedelta(minutes=40)
 
 
-def test_however_long_a_product_waits_it_is_rung_for_every_hour() -> None:
+def test_however_long_a_product_waits_it_is_enqueued_every_hour() -> None:
     overdue = product(restarted_at=NOW - timedelta(days=2))
     assert next_enqueue(overdue, NOW, GRACE) == NOW + timedelta(hours=1)
 
 
-def test_rings_after_a_replay_do_not_count_from_the_product_s_last_change() -> None:
+def test_the_next_message_after_a_replay_does_not_count_from_the_last_change() -> None:
     replayed = product(restarted_at=NOW)
     assert replayed.updated_at < NOW
     assert next_enqueue(replayed, NOW + 2 * GRACE, GRACE) == NOW + 4 * GRACE
 
 
-def test_rings_are_at_least_a_grace_apart() -> None:
+def test_messages_for_an_overdue_product_are_at_least_a_grace_apart() -> None:
     assert next_enqueue(product(next_attempt_at=NOW), NOW, GRACE) == NOW + GRACE
 
 

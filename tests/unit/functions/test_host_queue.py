@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.unit.conftest import World
 
 
-def test_only_what_the_answer_lets_go_is_deleted(world: World, parts: Container) -> None:
+def test_only_what_the_answer_does_not_name_is_deleted(world: World, parts: Container) -> None:
     kept = [world.queue.send("stays"), world.queue.send("goes"), world.queue.send("stays too")]
     del kept[1]
     failures = [{"itemIdentifier": message_id} for message_id in kept]

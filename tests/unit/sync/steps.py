@@ -10,12 +10,12 @@ from chalicelib.domain.sync_state import Lease, SyncState, SyncStatus
 from tests.fakes import START, Pipeline
 
 LATER = START + timedelta(hours=1)
-CARRIER = "message-1"
+MESSAGE_ID = "message-1"
 """The first message of a fake queue has this id."""
 
 
 def enqueue(pipeline: Pipeline, product: Product | str, version: int = 0) -> str:
-    """Put a sync_message into the queue; the id of the message."""
+    """Put a sync message into the queue; the id of the message."""
     product_id = product if isinstance(product, str) else product.id
     return pipeline.queue.send(SyncMessage(product_id, version, "Root=1-2-3").to_json())
 

@@ -13,7 +13,7 @@ from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.usecases.catalog import Origin, Precondition
 from chalicelib.usecases.sync import Sync
 from tests.fakes import START, Pipeline
-from tests.unit.sync.steps import CARRIER, enqueue, failing, status, waiting
+from tests.unit.sync.steps import MESSAGE_ID, enqueue, failing, status, waiting
 
 
 def test_a_delivery_is_recorded_and_announced(pipeline: Pipeline) -> None:
@@ -46,7 +46,7 @@ def test_a_delivery_that_cannot_be_announced_now_is_announced_by_reconcile(
 
 
 @pytest.mark.parametrize("answer", [500, 404, 301, None])
-def test_a_failed_attempt_is_counted_and_its_message_hidden_until_the_next(
+def test_a_failed_attempt_is_counted_and_its_message_deferred_until_the_next(
     pipeline: Pipeline, answer: int | None
 ) -> None:
     product_id = failing(pipeline, answer)
@@ -54,17 +54,17 @@ def test_a_failed_attempt_is_counted_and_its_message_hidden_until_the_next(
     sync = pipeline.product(product_id).sync
     assert (sync.status, sync.attempts, sync.lease) == (SyncStatus.RETRYING, 1, None)
     assert sync.next_attempt_at == START + timedelta(seconds=pipeline.schedule.waits[0])
-    assert waiting(pipeline) == [(CARRIER, 15)]
+    assert waiting(pipeline) == [(MESSAGE_ID, 15)]
 
 
 def test_a_wish_to_be_called_later_is_followed(pipeline: Pipeline) -> None:
     pipeline.supply_chain.retry_after = START + timedelta(seconds=1000)
     failing(pipeline, 503)
 
-    assert waiting(pipeline) == [(CARRIER, 1000)]
+    assert waiting(pipeline) == [(MESSAGE_ID, 1000)]
 
 
-def test_the_18th_failure_exhausts_the_product_and_lets_its_message_die(
+def test_the_18th_failure_exhausts_the_product_and_its_message_expires(
     pipeline: Pipeline,
 ) -> None:
     product_id = failing(pipeline, *[500] * 18)
@@ -148,12 +148,12 @@ def test_a_rejected_product_is_dead_lettered_with_the_reason(pipeline: Pipeline)
     assert pipeline.queue.messages == []
 
 
-def test_a_rejected_message_that_cannot_be_buried_is_kept_and_buried_later(
+def test_a_rejected_message_that_cannot_be_dead_lettered_is_kept_and_dead_lettered_later(
     pipeline: Pipeline,
 ) -> None:
     pipeline.queue.broken = {"dead_letter"}
     product_id = failing(pipeline, 422)
-    assert [m.id for m in pipeline.queue.messages] == [CARRIER]
+    assert [m.id for m in pipeline.queue.messages] == [MESSAGE_ID]
     pipeline.queue.broken = set()
     pipeline.clock.advance(60)
 

@@ -9,7 +9,15 @@ import pytest
 
 from chalicelib.domain.sync_state import SyncState, SyncStatus
 from tests.fakes import GRACE, START, Pipeline, a_product
-from tests.unit.sync.steps import CARRIER, LATER, enqueue, leased, nothing_called, status, waiting
+from tests.unit.sync.steps import (
+    LATER,
+    MESSAGE_ID,
+    enqueue,
+    leased,
+    nothing_called,
+    status,
+    waiting,
+)
 
 
 def test_a_message_for_a_product_that_is_not_there_is_acknowledged_as_superseded(
@@ -53,19 +61,19 @@ def test_a_message_whose_version_another_worker_delivers_now_is_acknowledged(
     assert nothing_called(pipeline)
 
 
-def test_the_carrier_that_comes_back_during_its_own_call_waits_until_the_lease_ends(
+def test_a_scheduled_message_that_comes_back_during_its_own_call_waits_until_the_lease_ends(
     pipeline: Pipeline,
 ) -> None:
     until = START + timedelta(seconds=50)
-    enqueue(pipeline, pipeline.put(sync=leased("dead", until, 0, message_id=CARRIER)))
+    enqueue(pipeline, pipeline.put(sync=leased("dead", until, 0, message_id=MESSAGE_ID)))
 
     pipeline.sync_once()
 
-    assert waiting(pipeline) == [(CARRIER, 50)]
+    assert waiting(pipeline) == [(MESSAGE_ID, 50)]
     assert nothing_called(pipeline)
 
 
-def test_a_message_whose_product_is_called_for_an_older_version_is_sent_again(
+def test_a_message_whose_product_is_called_for_an_older_version_is_requeued(
     pipeline: Pipeline,
 ) -> None:
     until = START + timedelta(seconds=50)
@@ -81,20 +89,20 @@ def test_a_message_whose_product_is_called_for_an_older_version_is_sent_again(
     assert nothing_called(pipeline)
 
 
-def test_the_carrier_of_an_attempt_that_lies_ahead_is_hidden_until_then(
+def test_the_scheduled_message_of_an_attempt_that_lies_ahead_is_deferred_until_then(
     pipeline: Pipeline,
 ) -> None:
     ahead = START + timedelta(seconds=500)
-    sync = SyncState(SyncStatus.RETRYING, 3, next_attempt_at=ahead, message_id=CARRIER)
+    sync = SyncState(SyncStatus.RETRYING, 3, next_attempt_at=ahead, message_id=MESSAGE_ID)
     enqueue(pipeline, pipeline.put(sync=sync))
 
     pipeline.sync_once()
 
-    assert waiting(pipeline) == [(CARRIER, 500)]
+    assert waiting(pipeline) == [(MESSAGE_ID, 500)]
     assert nothing_called(pipeline)
 
 
-def test_another_message_than_the_carrier_is_acknowledged(pipeline: Pipeline) -> None:
+def test_another_message_than_the_scheduled_one_is_acknowledged(pipeline: Pipeline) -> None:
     ahead = START + timedelta(seconds=500)
     sync = SyncState(SyncStatus.RETRYING, 3, next_attempt_at=ahead, message_id="another message")
     enqueue(pipeline, pipeline.put(sync=sync))
@@ -105,11 +113,11 @@ def test_another_message_than_the_carrier_is_acknowledged(pipeline: Pipeline) ->
     assert nothing_called(pipeline)
 
 
-@pytest.mark.parametrize("stuck", [SyncStatus.EXHAUSTED, SyncStatus.REJECTED])
-def test_a_new_message_for_a_stuck_product_starts_a_fresh_budget(
-    pipeline: Pipeline, stuck: SyncStatus
+@pytest.mark.parametrize("failed", [SyncStatus.EXHAUSTED, SyncStatus.REJECTED])
+def test_a_new_message_for_a_failed_product_starts_a_fresh_budget(
+    pipeline: Pipeline, failed: SyncStatus
 ) -> None:
-    sync = SyncState(stuck, 18, first_attempt_at=START - GRACE, message_id="another message")
+    sync = SyncState(failed, 18, first_attempt_at=START - GRACE, message_id="another message")
     product = pipeline.put(sync=sync)
     enqueue(pipeline, product)
     pipeline.supply_chain.answers[product.id] = [500]
@@ -124,18 +132,18 @@ def test_a_new_message_for_a_stuck_product_starts_a_fresh_budget(
     )
 
 
-def test_the_carrier_of_an_exhausted_product_shows_again_until_the_queue_gives_it_up(
+def test_the_scheduled_message_of_an_exhausted_product_is_received_until_it_is_dead_lettered(
     pipeline: Pipeline,
 ) -> None:
-    product = pipeline.put(sync=SyncState(SyncStatus.EXHAUSTED, 18, message_id=CARRIER))
+    product = pipeline.put(sync=SyncState(SyncStatus.EXHAUSTED, 18, message_id=MESSAGE_ID))
     enqueue(pipeline, product)
 
     pipeline.sync_once()
-    assert waiting(pipeline) == [(CARRIER, 0)]
+    assert waiting(pipeline) == [(MESSAGE_ID, 0)]
     while pipeline.sync_once():
         pass
 
-    assert [(letter.id, letter.reason) for letter in pipeline.queue.dead] == [(CARRIER, None)]
+    assert [(letter.id, letter.reason) for letter in pipeline.queue.dead] == [(MESSAGE_ID, None)]
     assert nothing_called(pipeline)
 
 

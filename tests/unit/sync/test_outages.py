@@ -10,7 +10,7 @@ from chalicelib.domain.delivery import Claim
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.sync_state import SyncStatus
 from tests.fakes import Pipeline
-from tests.unit.sync.steps import CARRIER, failing, nothing_called, status, waiting
+from tests.unit.sync.steps import MESSAGE_ID, failing, nothing_called, status, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def test_a_store_that_goes_away_at_any_step_loses_nothing(pipeline: Pipeline, me
     assert pipeline.queue.messages == []
 
 
-def test_a_poison_message_is_buried_even_while_the_store_is_away(pipeline: Pipeline) -> None:
+def test_a_poison_message_is_dead_lettered_even_while_the_store_is_away(pipeline: Pipeline) -> None:
     pipeline.queue.send("poison")
     pipeline.store.away = True
 
@@ -81,19 +81,19 @@ def test_a_claim_that_took_place_although_it_seemed_to_fail_is_no_attempt(
     assert status(pipeline, product_id) is SyncStatus.DELIVERED
 
 
-def test_a_message_that_cannot_be_hidden_is_kept_and_hidden_when_it_comes_back(
+def test_a_message_that_cannot_be_deferred_is_kept_and_deferred_when_it_is_received_again(
     pipeline: Pipeline,
 ) -> None:
     pipeline.queue.broken = {"change_visibility"}
     product_id = failing(pipeline, *[500] * 5)
-    assert waiting(pipeline) == [(CARRIER, 60)]
+    assert waiting(pipeline) == [(MESSAGE_ID, 60)]
     pipeline.queue.broken = set()
 
     pipeline.clock.advance(60)
     pipeline.sync_once()
 
     assert pipeline.supply_chain.versions(product_id) == [0, 0]
-    assert waiting(pipeline) == [(CARRIER, 15)]
+    assert waiting(pipeline) == [(MESSAGE_ID, 15)]
 
 
 def test_what_was_delivered_while_the_queue_is_away_is_not_delivered_again(

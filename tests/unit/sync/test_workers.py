@@ -11,7 +11,7 @@ from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncState, SyncStatus
 from tests.fakes import START, Pipeline
 from tests.unit.sync.steps import (
-    CARRIER,
+    MESSAGE_ID,
     WorkerDiedError,
     die,
     enqueue,
@@ -47,7 +47,7 @@ def after_look(pipeline: Pipeline, deed: Callable[[], object]) -> None:
     pipeline.store.get_many = look  # type: ignore[method-assign]
 
 
-def test_a_worker_that_loses_the_race_for_the_lease_sends_its_message_again(
+def test_a_worker_that_loses_the_race_for_the_lease_requeues_its_message(
     pipeline: Pipeline,
 ) -> None:
     product = pipeline.put()
@@ -63,14 +63,14 @@ def test_a_worker_that_loses_the_race_for_the_lease_sends_its_message_again(
     assert waiting(pipeline)[-1][1] == 1
 
 
-def test_a_message_that_lost_the_race_and_cannot_be_sent_again_is_kept(pipeline: Pipeline) -> None:
+def test_a_message_that_lost_the_race_and_cannot_be_requeued_is_kept(pipeline: Pipeline) -> None:
     product = pipeline.put()
     enqueue(pipeline, product)
     (message,) = pipeline.queue.receive()
     pipeline.queue.broken = {"enqueue"}
     after_look(pipeline, lambda: pipeline.update(product.id, name="Other"))
 
-    assert pipeline.sync.handle([message]) == [CARRIER]
+    assert pipeline.sync.handle([message]) == [MESSAGE_ID]
     assert nothing_called(pipeline)
 
 
