@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 import jwt
@@ -13,16 +11,10 @@ import pytest
 
 import app as api
 from chalicelib import telemetry
-from chalicelib.adapters.mongo.documents import new_product_id
 from chalicelib.bootstrap import Container
-from chalicelib.domain.retry import Schedule
 from chalicelib.http.wsgi import Gateway
 from chalicelib.settings import read_settings
-from chalicelib.usecases.catalog import Catalog
-from chalicelib.usecases.outbox import Outbox
-from chalicelib.usecases.reconcile import Reconcile
-from chalicelib.usecases.sync import Sync, SyncPolicy
-from tests.fakes import GRACE, FakeClock, FakeQueue, FakeStore, FakeStream, FakeSupplyChain
+from tests.fakes import Pipeline
 from tests.http import ScriptedServer, WsgiClient
 
 if TYPE_CHECKING:
@@ -40,8 +32,6 @@ ENVIRONMENT = {
 }
 """What must be set, and nobody there: a test that reaches for the network fails."""
 
-POLICY = SyncPolicy(Schedule(), lease=timedelta(seconds=70), grace=GRACE, concurrency=10)
-
 
 def a_token(*scopes: str, secret: str = SECRET, **claims: object) -> str:
     """A token with these scopes, good for a minute."""
@@ -49,20 +39,24 @@ def a_token(*scopes: str, secret: str = SECRET, **claims: object) -> str:
     return jwt.encode(content, secret, algorithm="HS256")
 
 
-@dataclass
-class World:
-    """The app, and everything around it in memory."""
+class World(Pipeline):
+    """The app and the handlers around a pipeline: their container has its ports and use cases."""
 
-    parts: Container
-    store: FakeStore
-    stream: FakeStream
-    queue: FakeQueue
-    supply_chain: FakeSupplyChain
-    clock: FakeClock
-    gateway: WSGIApplication
-    client: WsgiClient = field(init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = Container(read_settings(ENVIRONMENT))
+        vars(self.parts).update(
+            store=self.store,
+            stream=self.stream,
+            queue=self.queue,
+            supply_chain=self.supply_chain,
+            outbox=self.outbox,
+            catalog=self.catalog,
+            bridge=self.bridge,
+            sync=self.sync,
+            reconcile=self.reconcile,
+        )
+        self.gateway = cast("WSGIApplication", Gateway(api.app))
         self.client = self.client_with("products:read", "products:write", "sync:admin")
 
     def client_with(self, *scopes: str) -> WsgiClient:
@@ -72,26 +66,17 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    """The container of `app` and of the handlers, with every port in memory."""
-    clock = FakeClock()
-    store, stream, queue = FakeStore(), FakeStream(clock), FakeQueue(clock)
-    supply_chain = FakeSupplyChain(clock)
-    outbox = Outbox(store, stream)
-    parts = Container(read_settings(ENVIRONMENT))
-    vars(parts).update(
-        store=store,
-        stream=stream,
-        queue=queue,
-        supply_chain=supply_chain,
-        outbox=outbox,
-        sync=Sync(store, queue, outbox, supply_chain, POLICY, clock=clock, jitter=lambda: 0.0),
-        catalog=Catalog(store, outbox, queue, clock=clock, grace=GRACE, new_id=new_product_id),
-        reconcile=Reconcile(store, queue, outbox, clock=clock, grace=GRACE),
-    )
+    """The app and the handlers, with every port in memory."""
+    made = World()
     for module in ("app", "functions.bridge", "functions.sync", "functions.reconcile"):
-        monkeypatch.setattr(f"{module}.container", lambda: parts)
-    gateway = cast("WSGIApplication", Gateway(api.app))
-    return World(parts, store, stream, queue, supply_chain, clock, gateway)
+        monkeypatch.setattr(f"{module}.container", lambda: made.parts)
+    return made
+
+
+@pytest.fixture
+def pipeline() -> Pipeline:
+    """The use cases on the fakes."""
+    return Pipeline()
 
 
 @pytest.fixture

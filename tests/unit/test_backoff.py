@@ -47,7 +47,7 @@ def test_the_default_starts_with_15_seconds_and_ends_with_five_times_11_hours() 
     assert DEFAULT.waits[-6] < 39_600
 
 
-def test_every_default_wait_fits_into_what_sqs_can_hide() -> None:
+def test_every_default_wait_fits_into_a_visibility_timeout_of_sqs() -> None:
     assert max(DEFAULT.waits) < REAL_SQS_HOURS * 3600
 
 
@@ -121,7 +121,9 @@ def test_an_attempt_is_never_in_the_past_nor_past_the_horizon(
 
 
 @given(st.lists(st.floats(0, 1), min_size=17, max_size=17))
-def test_no_step_is_longer_than_sqs_can_hide_whatever_the_jitter(jitters: list[float]) -> None:
+def test_no_step_is_longer_than_a_visibility_timeout_of_sqs_whatever_the_jitter(
+    jitters: list[float],
+) -> None:
     now = FIRST
     for failed, jitter in enumerate(jitters, 1):
         # A call takes its time too.
@@ -156,7 +158,7 @@ def test_retry_after_does_not_move_an_attempt_earlier() -> None:
     assert due == FIRST + seconds(DEFAULT.waits[0])
 
 
-def test_retry_after_is_cut_to_what_sqs_can_hide() -> None:
+def test_retry_after_is_cut_to_a_visibility_timeout_of_sqs() -> None:
     wish = FIRST + timedelta(days=2)
     due = DEFAULT.next_attempt(failed=1, first=FIRST, now=FIRST, jitter=0, retry_after=wish)
     assert due == FIRST + seconds(DEFAULT.max_wait)
@@ -166,7 +168,7 @@ def test_retry_after_is_cut_to_what_sqs_can_hide() -> None:
     wanted=st.floats(-100_000, 1_000_000),
     elapsed=st.floats(0, SQS_MAX_VISIBILITY_SECONDS),
 )
-def test_hiding_never_exceeds_what_sqs_allows_for_the_receipt(
+def test_a_visibility_timeout_never_exceeds_what_sqs_allows_for_the_receipt(
     wanted: float, elapsed: float
 ) -> None:
     now = FIRST + seconds(elapsed)
@@ -179,7 +181,7 @@ def test_hiding_never_exceeds_what_sqs_allows_for_the_receipt(
 
 
 @given(wanted=st.floats(0, 39_600))
-def test_hiding_lasts_at_least_as_long_as_wanted(wanted: float) -> None:
+def test_a_visibility_timeout_lasts_at_least_as_long_as_wanted(wanted: float) -> None:
     until = FIRST + seconds(wanted)
     assert visibility_timeout(until, FIRST, received=FIRST) >= (until - FIRST).total_seconds()
 

@@ -12,22 +12,11 @@ import pytest
 from chalicelib.domain.errors import StreamUnavailableError
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.usecases import bridge as bridge_module
-from chalicelib.usecases.bridge import (
-    NAK_DELAY_SECONDS,
-    PAYLOAD_LIMIT,
-    PULL_LIMIT,
-    Bridged,
-)
+from chalicelib.usecases.bridge import NAK_DELAY_SECONDS, PAYLOAD_LIMIT, PULL_LIMIT, Bridged
 from tests.fakes import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-@pytest.fixture
-def pipeline() -> Pipeline:
-    """The bridge and its fakes."""
-    return Pipeline()
 
 
 def an_event(**changes: object) -> bytes:

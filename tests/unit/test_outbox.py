@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.usecases.outbox import CHUNK_CHARACTERS, CHUNK_EVENTS
-from tests.fakes import Pipeline, a_product, fields
+from tests.fakes import Pipeline, fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chalicelib.domain.events import Event
-    from chalicelib.domain.product import Product
 
 
 @pytest.fixture
 def pipeline() -> Pipeline:
     """A store with three products whose events wait."""
     made = Pipeline()
-    made.store.insert([(a_product(), None) for _ in range(3)])
+    put(made, 3)
     return made
 
 
@@ -63,8 +62,9 @@ def test_events_that_cannot_be_taken_out_are_relayed_again_and_stored_once(
     assert pipeline.store.summary().outbox_backlog == 0
 
 
-def put(pipeline: Pipeline, *products: Product) -> list[Event]:
-    pipeline.store.insert([(product, None) for product in products])
+def put(pipeline: Pipeline, number: int, **changes: object) -> list[Event]:
+    """Store so many products; their events."""
+    products = [pipeline.put(**changes) for _ in range(number)]
     return [event for product in products for event in product.outbox]
 
 
@@ -84,7 +84,7 @@ def chunks(pipeline: Pipeline, events: list[Event]) -> list[int]:
 
 def test_many_events_are_published_in_chunks() -> None:
     pipeline = Pipeline()
-    events = put(pipeline, *(a_product() for _ in range(2 * CHUNK_EVENTS + 1)))
+    events = put(pipeline, 2 * CHUNK_EVENTS + 1)
 
     assert chunks(pipeline, events) == [CHUNK_EVENTS, CHUNK_EVENTS, 1]
 
@@ -92,7 +92,7 @@ def test_many_events_are_published_in_chunks() -> None:
 def test_large_events_are_published_fewer_at_a_time() -> None:
     pipeline = Pipeline()
     large = fields(attributes={str(n): "x" * 1000 for n in range(100)})
-    events = put(pipeline, *(a_product(fields=large) for _ in range(20)))
+    events = put(pipeline, 20, fields=large)
 
     sizes = chunks(pipeline, events)
 
@@ -102,7 +102,7 @@ def test_large_events_are_published_fewer_at_a_time() -> None:
 
 def test_what_was_published_before_the_stream_went_away_has_left_the_outbox() -> None:
     pipeline = Pipeline()
-    events = put(pipeline, *(a_product() for _ in range(CHUNK_EVENTS + 3)))
+    events = put(pipeline, CHUNK_EVENTS + 3)
     pipeline.stream.refused = {event.id for event in events[CHUNK_EVENTS:]}
 
     assert pipeline.outbox.relay(events) == CHUNK_EVENTS

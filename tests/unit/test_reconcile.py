@@ -20,36 +20,28 @@ from chalicelib.usecases.reconcile import (
     ROUNDS,
     Reconciled,
 )
-from tests.fakes import GRACE, START, Pipeline, a_product
+from tests.fakes import GRACE, START, Pipeline
 
 IN_TIME = GRACE / timedelta(seconds=1)
 
 
-@pytest.fixture
-def pipeline() -> Pipeline:
-    """Reconcile and its fakes."""
-    return Pipeline()
-
-
 def put(pipeline: Pipeline, number: int = 1, **changes: Any) -> list[str]:  # noqa: ANN401 - of Product
     """Store products as a crashed writer leaves them; their ids."""
-    products = [a_product(**changes) for _ in range(number)]
-    pipeline.store.insert([(product, None) for product in products])
-    return [product.id for product in products]
+    return [pipeline.put(**changes).id for _ in range(number)]
 
 
 def overdue(pipeline: Pipeline, number: int = 1) -> list[str]:
     return put(pipeline, number, outbox=(), sync=SyncState(behind_since=START, overdue_at=START))
 
 
-def rung_for(pipeline: Pipeline) -> list[str]:
+def enqueued(pipeline: Pipeline) -> list[str]:
     return [json.loads(message.body)["productId"] for message in pipeline.queue.messages]
 
 
 # ---- outboxes ----
 
 
-def test_an_event_that_its_writer_left_behind_is_published(pipeline: Pipeline) -> None:
+def test_an_event_that_its_writer_left_unpublished_is_published(pipeline: Pipeline) -> None:
     put(pipeline)
     pipeline.clock.advance(RELAY_AFTER.total_seconds() + 1)
 
@@ -99,7 +91,7 @@ def test_relaying_ends_when_the_time_is_up_and_all_else_is_done(pipeline: Pipeli
     pipeline.clock.advance(60)
 
     assert pipeline.reconcile_once(seconds=0).relayed == 0
-    assert rung_for(pipeline) == [late]
+    assert enqueued(pipeline) == [late]
 
 
 def test_an_event_that_the_stream_refuses_does_not_hold_up_the_others(pipeline: Pipeline) -> None:
@@ -121,13 +113,13 @@ def test_relaying_stops_when_the_stream_is_away_and_the_rest_is_done(pipeline: P
 
     assert pipeline.reconcile_once().relayed == 0
     assert len(pages) == 1
-    assert rung_for(pipeline) == [late]
+    assert enqueued(pipeline) == [late]
 
 
 # ---- overdue products ----
 
 
-def test_the_queue_is_rung_for_an_overdue_product(pipeline: Pipeline) -> None:
+def test_an_overdue_product_is_enqueued(pipeline: Pipeline) -> None:
     (product_id,) = overdue(pipeline)
 
     assert pipeline.reconcile_once().enqueued == 1
@@ -136,7 +128,7 @@ def test_the_queue_is_rung_for_an_overdue_product(pipeline: Pipeline) -> None:
     ]
 
 
-def test_a_product_that_is_not_overdue_is_not_rung_for(pipeline: Pipeline) -> None:
+def test_a_product_that_is_not_overdue_is_not_enqueued(pipeline: Pipeline) -> None:
     pipeline.create()
     pipeline.clock.advance(IN_TIME - 1)
 
@@ -155,7 +147,7 @@ def test_a_product_whose_message_was_lost_is_delivered_after_all(pipeline: Pipel
     assert pipeline.product(product_id).sync.status is SyncStatus.DELIVERED
 
 
-def test_a_product_that_was_just_rung_for_is_not_rung_for_again(pipeline: Pipeline) -> None:
+def test_a_product_that_was_just_enqueued_is_not_enqueued_again(pipeline: Pipeline) -> None:
     overdue(pipeline)
 
     pipeline.reconcile_once()
@@ -163,39 +155,39 @@ def test_a_product_that_was_just_rung_for_is_not_rung_for_again(pipeline: Pipeli
     assert pipeline.reconcile_once().enqueued == 0
 
 
-def test_the_time_between_rings_doubles(pipeline: Pipeline) -> None:
+def test_the_time_between_two_messages_for_a_product_doubles(pipeline: Pipeline) -> None:
     (product_id,) = overdue(pipeline)
     waits = []
     for _ in range(5):
-        rung_at = pipeline.clock()
+        enqueued_at = pipeline.clock()
         pipeline.reconcile_once()
         due = pipeline.product(product_id).sync.overdue_at
         assert due is not None
-        waits.append((due - rung_at) / GRACE)
+        waits.append((due - enqueued_at) / GRACE)
         pipeline.clock.now = due
 
     assert waits == [1, 1, 2, 4, 8]
     assert len(pipeline.queue.messages) == 5
 
 
-def test_all_overdue_products_are_rung_for_page_by_page(pipeline: Pipeline) -> None:
+def test_all_overdue_products_are_enqueued_page_by_page(pipeline: Pipeline) -> None:
     ids = overdue(pipeline, 2 * PAGE + 1)
 
     assert pipeline.reconcile_once().enqueued == len(ids)
-    assert sorted(rung_for(pipeline)) == sorted(ids)
+    assert sorted(enqueued(pipeline)) == sorted(ids)
 
 
-def test_a_ring_that_the_queue_refuses_is_rung_again_in_the_next_run(pipeline: Pipeline) -> None:
+def test_a_message_that_the_queue_refuses_is_enqueued_in_the_next_run(pipeline: Pipeline) -> None:
     accepted, refused = overdue(pipeline, 2)
     pipeline.queue.refused = {refused}
 
     assert pipeline.reconcile_once().enqueued == 1
     pipeline.queue.refused = set()
     assert pipeline.reconcile_once().enqueued == 1
-    assert rung_for(pipeline) == [accepted, refused]
+    assert enqueued(pipeline) == [accepted, refused]
 
 
-def test_a_stuck_product_is_not_rung_for(pipeline: Pipeline) -> None:
+def test_a_failed_product_is_not_enqueued(pipeline: Pipeline) -> None:
     product_id = pipeline.create()
     pipeline.supply_chain.answers[product_id] = [422]
     pipeline.pass_on()
@@ -236,7 +228,7 @@ def test_a_dead_letter_of_a_product_that_is_gone_is_removed(pipeline: Pipeline) 
 
 
 @pytest.mark.parametrize("status", [SyncStatus.EXHAUSTED, SyncStatus.REJECTED])
-def test_a_dead_letter_of_a_stuck_product_stays_and_can_be_seen(
+def test_a_dead_letter_of_a_failed_product_stays_and_can_be_seen(
     pipeline: Pipeline, status: SyncStatus
 ) -> None:
     dead_letter(pipeline, SyncState(status))
@@ -246,7 +238,7 @@ def test_a_dead_letter_of_a_stuck_product_stays_and_can_be_seen(
 
 
 def test_a_poison_message_stays_dead_and_can_be_seen(pipeline: Pipeline) -> None:
-    pipeline.queue.dead_letter([("no sync_message", "not JSON")])
+    pipeline.queue.dead_letter([("no sync message", "not JSON")])
 
     assert pipeline.reconcile_once().settled == 0
     assert len(pipeline.queue.receive_dead_letters(10)) == 1
@@ -254,29 +246,31 @@ def test_a_poison_message_stays_dead_and_can_be_seen(pipeline: Pipeline) -> None
 
 def test_of_several_dead_letters_each_is_judged_on_its_own(pipeline: Pipeline) -> None:
     dead_letter(pipeline, SyncState(SyncStatus.DELIVERED))
-    stuck = dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED))
+    failed = dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED))
     pipeline.queue.dead_letter([("poison", "reason")])
 
     pipeline.reconcile_once()
 
     assert [letter.product_id for letter in pipeline.queue.receive_dead_letters(10)] == [
-        stuck,
+        failed,
         None,
     ]
 
 
-def test_dead_letters_that_stay_do_not_hide_the_ones_behind_them(pipeline: Pipeline) -> None:
-    stuck = [dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED)) for _ in range(DEAD_LETTERS)]
+def test_dead_letters_that_stay_do_not_keep_the_later_ones_from_being_settled(
+    pipeline: Pipeline,
+) -> None:
+    failed = [dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED)) for _ in range(DEAD_LETTERS)]
     dead_letter(pipeline, SyncState(SyncStatus.DELIVERED))
 
     assert pipeline.reconcile_once().settled == 1
 
     letters = pipeline.queue.receive_dead_letters(2 * DEAD_LETTERS)
-    assert [letter.product_id for letter in letters] == stuck
+    assert [letter.product_id for letter in letters] == failed
 
 
 def test_dead_letters_can_be_seen_after_a_sweep_that_failed(pipeline: Pipeline) -> None:
-    stuck = [dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED)) for _ in range(3)]
+    failed = [dead_letter(pipeline, SyncState(SyncStatus.EXHAUSTED)) for _ in range(3)]
     dead_letter(pipeline, SyncState(SyncStatus.DELIVERED))
     pipeline.queue.broken = {"delete_dead_letters"}
 
@@ -284,7 +278,7 @@ def test_dead_letters_can_be_seen_after_a_sweep_that_failed(pipeline: Pipeline) 
 
     pipeline.queue.broken = set()
     letters = pipeline.queue.receive_dead_letters(10)
-    assert {letter.product_id for letter in letters} >= set(stuck)
+    assert {letter.product_id for letter in letters} >= set(failed)
 
 
 # ---- tombstones, and what is away ----

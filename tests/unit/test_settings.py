@@ -176,7 +176,7 @@ WRONG = [
     ("SYNC_HORIZON_SECONDS", "three days"),
     ("SYNC_HORIZON_SECONDS", "nan"),
     ("SYNC_MAX_WAIT_SECONDS", "0"),
-    # SQS could not hide a message that long.
+    # SQS has no visibility timeout that long.
     ("SYNC_MAX_WAIT_SECONDS", "43200"),
     ("SYNC_CONCURRENCY", "0"),
     ("SYNC_CONCURRENCY", "101"),

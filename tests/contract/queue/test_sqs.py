@@ -1,0 +1,121 @@
+"""The adapter alone, on the embedded SQS and on moto, which enforces what only AWS does."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from moto import mock_aws
+
+from chalicelib.adapters.sqs import SqsQueue
+from chalicelib.domain.errors import QueueUnavailableError
+from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.retry import SQS_MAX_VISIBILITY_SECONDS, visibility_timeout
+from chalicelib.domain.times import now_utc
+from chalicelib.settings import read_settings
+from embedded.services import create_queues, role_settings
+from tests.contract.conftest import NOWHERE, SqsKit, sqs_client
+from tests.contract.queue.steps import SYNC_MESSAGE, defer_all, received
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from embedded.services import Endpoints
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("the supply chain rejects it: HTTP 422", "the supply chain rejects it: HTTP 422"),
+        # SQS refuses control characters; a supply chain's answer may hold some.
+        ("HTTP 422: \x1b[31mno\x00\x08 \ufffe", "HTTP 422: ?[31mno?? \\ufffe"),
+        ("", "unknown"),
+    ],
+)
+def test_the_reason_goes_along_as_an_attribute(sqs: SqsKit, given: str, kept: str) -> None:
+    sqs.queue.dead_letter([("body", given)])
+
+    answer = sqs.client.receive_message(QueueUrl=sqs.dlq_url, MessageAttributeNames=["All"])
+
+    (message,) = answer["Messages"]
+    reason = message["MessageAttributes"]["reason"]
+    assert reason["StringValue"] == kept
+
+
+def test_no_request_is_made_before_the_first_use() -> None:
+    def connect() -> Any:  # noqa: ANN401 - never returns
+        raise AssertionError("connected")
+
+    SqsQueue(connect, f"http://{NOWHERE}/q", f"http://{NOWHERE}/dlq")
+
+
+@pytest.fixture
+def aws() -> Iterator[SqsKit]:
+    """The adapter on moto, which enforces the 12 hours."""
+    with mock_aws():
+        yield SqsKit(sqs_client("https://sqs.us-east-1.amazonaws.com"))
+
+
+@pytest.mark.parametrize("hours", [0, 1, 11, 12, 13, 1000])
+def test_sqs_accepts_every_visibility_timeout_that_we_compute(aws: SqsKit, hours: int) -> None:
+    aws.queue.enqueue([SYNC_MESSAGE])
+    (record,) = received(aws.queue)
+    now = now_utc()
+
+    seconds = visibility_timeout(now + timedelta(hours=hours), now, now)
+
+    defer_all(aws.queue, [record], seconds)
+    assert seconds <= SQS_MAX_VISIBILITY_SECONDS
+
+
+def test_sqs_refuses_a_visibility_timeout_of_more_than_12_hours(aws: SqsKit) -> None:
+    aws.queue.enqueue([SYNC_MESSAGE])
+
+    with pytest.raises(QueueUnavailableError):
+        defer_all(aws.queue, received(aws.queue), SQS_MAX_VISIBILITY_SECONDS + 1)
+
+
+TRACE = "Root=1-67891233-abcdef012345678912345678;Sampled=1"
+
+
+def traces_sent(aws: SqsKit, *traces: str) -> list[str | None]:
+    """X-Ray's attribute of each message as it leaves: moto and MiniStack drop it from batches."""
+    sent: list[dict[str, Any]] = []
+
+    def look(params: dict[str, Any], **_: object) -> None:
+        sent.extend(params["Entries"])
+
+    aws.client.meta.events.register("before-parameter-build.sqs.SendMessageBatch", look)
+    aws.queue.enqueue(
+        [SyncMessage("product", version, trace) for version, trace in enumerate(traces)]
+    )
+    attributes = [entry.get("MessageSystemAttributes", {}) for entry in sent]
+    return [each.get("AWSTraceHeader", {}).get("StringValue") for each in attributes]
+
+
+def test_the_trace_goes_along_as_xrays_own_attribute_too(aws: SqsKit) -> None:
+    assert traces_sent(aws, TRACE) == [TRACE]
+
+    (record,) = received(aws.queue)
+    assert json.loads(record["body"])["trace"] == TRACE
+
+
+@pytest.mark.parametrize("trace", ["anything", "Root=1-2-3", f"{TRACE};\x00", f"{TRACE}\n"])
+def test_what_is_no_trace_header_of_xray_is_not_passed_off_as_one(aws: SqsKit, trace: str) -> None:
+    assert traces_sent(aws, trace, TRACE) == [None, TRACE]
+
+
+@pytest.mark.parametrize(("concurrency", "seconds"), [("10", "30"), ("4", "57")])
+def test_the_visibility_timeout_of_the_embedded_queue_is_as_long_as_the_calls_of_a_batch_may_take(
+    servers: Endpoints, sqs: SqsKit, concurrency: str, seconds: str
+) -> None:
+    # A lease is 2 * 2 + 15 s; four at a time need three rounds for a batch of ten.
+    settings = {"SYNC_CONCURRENCY": concurrency, "SUPPLY_CHAIN_TIMEOUT_SECONDS": "2"}
+    settings = role_settings(settings, servers, "a secret of at least thirty-two characters")
+
+    create_queues(servers.sqs, read_settings(settings))
+
+    answer = sqs.client.get_queue_attributes(QueueUrl=servers.queue, AttributeNames=["All"])
+    assert answer["Attributes"]["VisibilityTimeout"] == seconds

@@ -1,0 +1,80 @@
+"""A store that answers, and one that is away."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import ServerSelectionTimeoutError
+
+from chalicelib.adapters.mongo.documents import Document
+from chalicelib.adapters.mongo.store import MongoStore
+from chalicelib.domain.errors import StoreUnavailableError
+from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import FAILED_STATUSES
+from chalicelib.usecases.ports import ProductQuery
+from tests.contract.conftest import NOWHERE
+from tests.contract.store.steps import LATER, a_claim, a_result
+from tests.fakes import START, a_product
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pymongo.collection import Collection as MongoCollection
+
+    from chalicelib.usecases.ports import Store
+
+
+def test_a_store_that_answers_can_be_pinged(store: Store) -> None:
+    store.ping()
+
+
+EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
+    "insert": lambda store, product: store.insert([(product, None)]),
+    "created_under": lambda store, _: store.created_under("key"),
+    "get": lambda store, product: store.get(product.id),
+    "get_many": lambda store, product: store.get_many([product.id]),
+    "save_change": lambda store, product: store.save_change(product, expected_version=0),
+    "find": lambda store, _: store.find(ProductQuery(1)),
+    "summary": lambda store, _: store.summary(),
+    "remove_events": lambda store, product: store.remove_events(product.outbox),
+    "unpublished": lambda store, _: store.unpublished(LATER, 1),
+    "overdue": lambda store, _: store.overdue(LATER, 1),
+    "postpone": lambda store, product: store.postpone({product.id: (START, LATER)}),
+    "restart": lambda store, product: store.restart(product, LATER),
+    "restart_failed": lambda store, _: store.restart_failed(FAILED_STATUSES, LATER),
+    "claim": lambda store, product: store.claim([a_claim(product)]),
+    "record": lambda store, product: store.record([a_result(a_claim(product))]),
+    "drop_tombstones": lambda store, _: store.drop_tombstones(),
+    "ping": lambda store, _: store.ping(),
+}
+
+
+@pytest.mark.parametrize("method", EVERY_METHOD)
+def test_a_store_that_is_away_says_so(store_away: Store, method: str) -> None:
+    with pytest.raises(StoreUnavailableError):
+        EVERY_METHOD[method](store_away, a_product())
+
+
+def test_requests_while_the_server_is_away_do_not_wait_for_one_another() -> None:
+    uri = f"mongodb://{NOWHERE}/?directConnection=true"
+    together = threading.Barrier(3)
+
+    class Waiting(MongoStore):
+        """Meets the others in the middle of making the indexes, which fails."""
+
+        @property
+        def _collection(self) -> MongoCollection[Document]:
+            together.wait(10)
+            raise ServerSelectionTimeoutError("nobody is there")
+
+    def look(_: int) -> None:
+        with pytest.raises(StoreUnavailableError):
+            store.get("any")
+
+    with MongoClient[Document](uri) as client, ThreadPoolExecutor(3) as pool:
+        store = Waiting(lambda: client, "test")
+        list(pool.map(look, range(3)))

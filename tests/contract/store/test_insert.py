@@ -1,0 +1,110 @@
+"""New products, and the idempotency keys that they were created under."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from chalicelib.domain.errors import DuplicateIdempotencyKeyError, DuplicateSkuError
+from chalicelib.domain.events import EventType
+from chalicelib.domain.sync_state import Attempt, Lease, SyncState, SyncStatus
+from chalicelib.usecases.ports import Creation
+from tests.contract.store.steps import LATER, change, insert, inserted, stored
+from tests.fakes import GRACE, START, a_product, fields
+
+if TYPE_CHECKING:
+    from chalicelib.usecases.ports import Store
+
+
+def test_an_inserted_product_is_found_as_it_was(store: Store) -> None:
+    product = inserted(store, fields=fields(sku="A-1", description="ein Amboß\x00 🛠"))
+
+    assert store.get(product.id) == product
+
+
+def test_every_part_of_the_sync_state_is_kept(store: Store) -> None:
+    attempt = Attempt(START, 0, None, 0.25, "no answer in time")
+    sync = SyncState(
+        SyncStatus.RETRYING,
+        attempts=3,
+        delivered_version=0,
+        first_attempt_at=START,
+        next_attempt_at=LATER,
+        behind_since=START,
+        overdue_at=LATER + GRACE,
+        lease=Lease("worker", LATER, 2),
+        message_id="message",
+        last_error="HTTP 500",
+        history=(attempt, replace(attempt, status=500, error=None)),
+    )
+    product = inserted(store, version=2, sync=sync, sync_completed_at=None)
+
+    assert stored(store, product).sync == sync
+
+
+def test_the_trace_of_an_event_is_kept(store: Store) -> None:
+    product = a_product(outbox=()).with_event(EventType.CREATED, START, "Root=1-2-3")
+    insert(store, product)
+
+    assert stored(store, product).outbox == product.outbox
+
+
+def test_of_a_batch_only_the_item_with_a_taken_sku_is_refused(store: Store) -> None:
+    inserted(store, fields=fields(sku="taken"))
+    batch = [a_product(fields=fields(sku=sku)) for sku in ("one", "taken", "two")]
+
+    failures = store.insert([(product, None) for product in batch])
+
+    assert [type(failure) for failure in failures] == [type(None), DuplicateSkuError, type(None)]
+    assert [store.get(product.id) is not None for product in batch] == [True, False, True]
+
+
+def test_of_two_items_of_a_batch_with_the_same_sku_the_first_is_taken(store: Store) -> None:
+    batch = [(a_product(fields=fields(sku="same")), None) for _ in range(2)]
+
+    first, second = store.insert(batch)
+
+    assert first is None
+    assert isinstance(second, DuplicateSkuError)
+
+
+def test_products_without_a_sku_do_not_collide(store: Store) -> None:
+    insert(store, *[a_product() for _ in range(3)])
+
+
+def test_a_creation_is_found_under_its_key(store: Store) -> None:
+    creation = Creation("key", "fingerprint", '{"price":12.50}')
+    store.insert([(a_product(), creation)])
+
+    assert store.created_under("key") == creation
+
+
+def test_nothing_is_found_under_a_key_that_was_never_used(store: Store) -> None:
+    assert store.created_under("never") is None
+
+
+def test_of_a_batch_only_the_item_with_a_used_key_is_refused(store: Store) -> None:
+    store.insert([(a_product(), Creation("used", "f", "{}"))])
+    batch = [(a_product(), Creation(key, "f", "{}")) for key in ("one", "used", "two")]
+
+    failures = store.insert(batch)
+
+    refused = DuplicateIdempotencyKeyError
+    assert [type(failure) for failure in failures] == [type(None), refused, type(None)]
+    assert store.get(batch[1][0].id) is None
+
+
+def test_a_refused_creation_leaves_the_first_one_under_its_key(store: Store) -> None:
+    first = Creation("key", "first", "{}")
+    store.insert([(a_product(), first)])
+    store.insert([(a_product(), Creation("key", "second", "{}"))])
+
+    assert store.created_under("key") == first
+
+
+def test_a_key_is_still_known_after_the_product_was_changed(store: Store) -> None:
+    product, creation = a_product(), Creation("key", "f", "{}")
+    store.insert([(product, creation)])
+    change(store, product, fields=fields(name="other"))
+
+    assert store.created_under("key") == creation

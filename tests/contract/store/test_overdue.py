@@ -1,0 +1,63 @@
+"""The products that reconcile enqueues again."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import SyncState
+from tests.contract.store.steps import LATER, ids, inserted, stored
+from tests.fakes import GRACE, START
+
+if TYPE_CHECKING:
+    from chalicelib.usecases.ports import Store
+
+
+def overdue_at(store: Store, moment: datetime | None) -> Product:
+    return inserted(store, sync=SyncState(overdue_at=moment))
+
+
+def test_overdue_products_are_found_longest_overdue_first_and_limited(store: Store) -> None:
+    products = [overdue_at(store, START + timedelta(seconds=n)) for n in (3, 1, 2, 4)]
+    overdue_at(store, None)
+
+    found = store.overdue(START + timedelta(seconds=3), 2)
+
+    assert ids(found) == [products[1].id, products[2].id]
+
+
+def test_a_product_is_overdue_from_that_very_moment_on(store: Store) -> None:
+    product = overdue_at(store, START)
+
+    assert store.overdue(START - timedelta(milliseconds=1), 10) == []
+    assert ids(store.overdue(START, 10)) == [product.id]
+
+
+def test_a_postponed_product_is_overdue_later(store: Store) -> None:
+    product = overdue_at(store, START)
+
+    store.postpone({product.id: (START, LATER)})
+
+    assert stored(store, product).sync.overdue_at == LATER
+
+
+def test_a_product_that_was_moved_meanwhile_is_not_postponed(store: Store) -> None:
+    product = overdue_at(store, LATER)
+
+    store.postpone({product.id: (START, LATER + GRACE)})
+
+    assert stored(store, product).sync.overdue_at == LATER
+
+
+def test_each_of_several_products_is_postponed_to_its_own_time(store: Store) -> None:
+    products = [overdue_at(store, START) for _ in range(3)]
+    times = {product.id: START + timedelta(days=n) for n, product in enumerate(products)}
+
+    store.postpone({product_id: (START, then) for product_id, then in times.items()})
+
+    assert {item.id: stored(store, item).sync.overdue_at for item in products} == times
+
+
+def test_postponing_nothing_is_fine(store: Store) -> None:
+    store.postpone({})

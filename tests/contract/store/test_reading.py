@@ -1,0 +1,139 @@
+"""Products by id, lists of products, and the summary."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chalicelib.domain.sync_state import SyncState, SyncStatus
+from chalicelib.usecases.ports import ProductQuery
+from tests.contract.store.steps import LATER, change, delivered, ids, insert, inserted
+from tests.fakes import START, a_failed_state, a_product, fields
+
+if TYPE_CHECKING:
+    from chalicelib.usecases.ports import Store
+
+
+def test_an_unknown_product_is_not_found(store: Store) -> None:
+    assert store.get(a_product().id) is None
+
+
+def test_many_products_are_found_by_id_with_tombstones_and_without_unknown_ones(
+    store: Store,
+) -> None:
+    alive, dead = inserted(store), inserted(store)
+    change(store, dead, deleted_at=LATER)
+
+    found = store.get_many({alive.id, dead.id, a_product().id})
+
+    assert set(found) == {alive.id, dead.id}
+    assert found[dead.id].deleted_at == LATER
+
+
+def test_many_products_come_without_their_outboxes_and_histories(store: Store) -> None:
+    product = inserted(store)
+    delivered(store, product)
+
+    found = store.get_many([product.id])[product.id]
+
+    assert (found.outbox, found.sync.history) == ((), ())
+    assert found.sync.status is SyncStatus.DELIVERED
+
+
+def test_no_ids_find_no_products(store: Store) -> None:
+    inserted(store)
+
+    assert store.get_many([]) == {}
+
+
+@pytest.mark.parametrize("product_id", ["", "\x00", "$where", "x" * 10_000])
+def test_an_id_that_no_product_can_have_finds_nothing(store: Store, product_id: str) -> None:
+    assert store.get_many([product_id]) == {}
+    assert store.get(product_id) is None
+
+
+def test_a_list_is_ordered_by_id_and_limited(store: Store) -> None:
+    products = [a_product() for _ in range(5)]
+    insert(store, *reversed(products))
+
+    assert ids(store.find(ProductQuery(3))) == ids(products)[:3]
+
+
+def test_a_list_goes_on_after_the_given_id(store: Store) -> None:
+    products = [a_product() for _ in range(5)]
+    insert(store, *products)
+
+    assert ids(store.find(ProductQuery(10, after=products[2].id))) == ids(products)[3:]
+
+
+def test_a_list_leaves_tombstones_out(store: Store) -> None:
+    alive, dead = inserted(store), inserted(store)
+    change(store, dead, deleted_at=LATER)
+
+    assert ids(store.find(ProductQuery(10))) == [alive.id]
+
+
+def test_a_list_by_status_shows_the_tombstones_too(store: Store) -> None:
+    pending, dead, done = inserted(store), inserted(store), inserted(store)
+    change(store, dead, deleted_at=LATER)
+    delivered(store, done)
+
+    found = store.find(ProductQuery(10, status=SyncStatus.PENDING))
+
+    assert ids(found) == [pending.id, dead.id]
+
+
+def test_a_list_of_what_is_delivered_leaves_tombstones_out(store: Store) -> None:
+    alive, dead = inserted(store), inserted(store)
+    delivered(store, change(store, dead, deleted_at=LATER))
+    delivered(store, alive)
+
+    found = store.find(ProductQuery(10, status=SyncStatus.DELIVERED))
+
+    assert ids(found) == [alive.id]
+
+
+def test_a_list_by_sku_holds_that_product_only(store: Store) -> None:
+    wanted = inserted(store, fields=fields(sku="A"))
+    inserted(store, fields=fields(sku="B"))
+
+    assert ids(store.find(ProductQuery(10, sku="A"))) == [wanted.id]
+
+
+def test_every_filter_of_a_list_must_hold(store: Store) -> None:
+    product = inserted(store, fields=fields(sku="A"))
+
+    assert store.find(ProductQuery(10, sku="A", status=SyncStatus.DELIVERED)) == []
+    assert store.find(ProductQuery(10, sku="A", after=product.id)) == []
+
+
+def test_the_summary_counts_the_statuses_and_the_outboxes(store: Store) -> None:
+    inserted(store)
+    inserted(store, outbox=(), sync=a_failed_state(SyncStatus.EXHAUSTED))
+    change(store, inserted(store), deleted_at=LATER)
+
+    summary = store.summary()
+
+    assert summary.products == {
+        SyncStatus.PENDING: 2,
+        SyncStatus.EXHAUSTED: 1,
+        SyncStatus.RETRYING: 0,
+        SyncStatus.DELIVERED: 0,
+        SyncStatus.REJECTED: 0,
+    }
+    assert summary.outbox_backlog == 2
+
+
+def test_the_summary_tells_since_when_the_oldest_is_behind(store: Store) -> None:
+    for hours in (2, 1, 3):
+        inserted(store, sync=SyncState(behind_since=START + timedelta(hours=hours)))
+
+    assert store.summary().behind_since == START + timedelta(hours=1)
+
+
+def test_nothing_is_behind_when_all_is_delivered(store: Store) -> None:
+    delivered(store, inserted(store))
+
+    assert store.summary().behind_since is None

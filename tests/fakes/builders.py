@@ -1,0 +1,40 @@
+"""Builders of products and their parts: valid, and as a write leaves them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from bson import ObjectId
+
+from chalicelib.domain.events import EventType
+from chalicelib.domain.product import Product, ProductFields
+from chalicelib.domain.sync_state import SyncState, SyncStatus
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+GRACE = timedelta(minutes=5)
+BODY = {"name": "Anvil", "price": Decimal("12.50"), "quantity": 7}
+"""The least that a client must send."""
+
+
+def fields(**changes: object) -> ProductFields:
+    """Valid fields; `changes` replaces or adds some."""
+    return ProductFields.model_validate({**BODY, **changes})
+
+
+def a_failed_state(status: SyncStatus) -> SyncState:
+    """The sync state of a product whose 18 attempts are used up, or whose data is rejected."""
+    return SyncState(status=status, attempts=18, behind_since=START, last_error="HTTP 500")
+
+
+def a_product(**changes: Any) -> Product:  # noqa: ANN401 - any attribute of Product
+    """A product as a write leaves it: pending, with the event of its version in the outbox."""
+    now = changes.get("updated_at", START)
+    made = Product(str(ObjectId()), fields(), 0, now, now, SyncState().restarted(now, now + GRACE))
+    product = replace(made, **changes)
+    if "outbox" in changes:
+        return product
+    changed = EventType.DELETED if product.deleted_at else EventType.UPDATED
+    return product.with_event(changed if product.version else EventType.CREATED, now, None)

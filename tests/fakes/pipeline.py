@@ -1,0 +1,105 @@
+"""The use cases on the fakes, connected."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from chalicelib.adapters.mongo.documents import new_product_id
+from chalicelib.domain.messages import ReceivedMessage
+from chalicelib.domain.product import Product
+from chalicelib.domain.retry import Schedule
+from chalicelib.usecases.bridge import Bridge, Bridged
+from chalicelib.usecases.catalog import Catalog, Origin, Precondition
+from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.reconcile import Reconcile, Reconciled
+from chalicelib.usecases.sync import Sync, SyncPolicy
+from tests.fakes.builders import BODY, GRACE, a_product
+from tests.fakes.clock import FakeClock
+from tests.fakes.queue import FakeQueue
+from tests.fakes.store import FakeStore
+from tests.fakes.stream import FakeStream
+from tests.fakes.supply_chain import FakeSupplyChain
+
+
+class Pipeline:
+    """The use cases on the fakes, one clock for all, and the hosts' part between them.
+
+    The clock moves only when a test moves it, so a test decides what is due.
+    """
+
+    LEASE = timedelta(seconds=70)
+
+    def __init__(self, *, schedule: Schedule | None = None, concurrency: int = 10) -> None:
+        self.clock = FakeClock()
+        self.store = FakeStore()
+        self.stream = FakeStream(self.clock)
+        self.schedule = schedule or Schedule()
+        self.policy = SyncPolicy(self.schedule, self.LEASE, GRACE, concurrency)
+        self.queue = FakeQueue(self.clock, max_receive_count=self.schedule.attempts)
+        self.supply_chain = FakeSupplyChain(self.clock)
+        self.connect()
+
+    def connect(self) -> None:
+        """Make the use cases anew, around the fakes that are there now."""
+        store, queue, clock = self.store, self.queue, self.clock
+        self.outbox = Outbox(store, self.stream)
+        self.catalog = Catalog(
+            store, self.outbox, queue, clock=clock, grace=GRACE, new_id=new_product_id
+        )
+        self.bridge = Bridge(self.stream, queue)
+        self.sync = self.a_worker()
+        self.reconcile = Reconcile(store, queue, self.outbox, clock=clock, grace=GRACE)
+
+    def a_worker(self) -> Sync:
+        """Another sync function, as Lambda runs several; without jitter."""
+        return Sync(
+            self.store,
+            self.queue,
+            self.outbox,
+            self.supply_chain,
+            self.policy,
+            clock=self.clock,
+            jitter=lambda: 0.0,
+        )
+
+    def create(self, **changes: object) -> str:
+        """Create a product through the catalog; its id."""
+        product_id: str = self.catalog.create({**BODY, **changes}, Origin())["id"]
+        return product_id
+
+    def put(self, **changes: object) -> Product:
+        """Store a product past the catalog, as a writer leaves it that crashed before it relayed.
+
+        `changes` are those of `a_product`.
+        """
+        product = a_product(**changes)
+        self.store.insert([(product, None)])
+        return product
+
+    def update(self, product_id: str, **changes: object) -> None:
+        """Make a new version."""
+        self.catalog.merge(product_id, changes, Precondition(), Origin())
+
+    def product(self, product_id: str) -> Product:
+        """The product as it is stored; KeyError if it is gone."""
+        return self.store.products[product_id]
+
+    def bridge_once(self) -> Bridged:
+        """Forward what is in the stream."""
+        return self.bridge.forward_once(timeout=0)
+
+    def sync_once(self) -> list[ReceivedMessage]:
+        """Receive a batch, deliver, delete what is not kept, as the hosts do; what was received."""
+        messages = self.queue.receive()
+        kept = self.sync.handle(messages)
+        self.queue.delete([message.receipt for message in messages if message.id not in kept])
+        return messages
+
+    def reconcile_once(self, seconds: float = 40) -> Reconciled:
+        """Run reconcile, with so much time."""
+        return self.reconcile.run(lambda: seconds)
+
+    def pass_on(self) -> list[ReceivedMessage]:
+        """Bridge and sync once each."""
+        self.bridge_once()
+        return self.sync_once()

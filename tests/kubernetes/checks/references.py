@@ -1,0 +1,113 @@
+"""Who finds whom: selectors, targets, accounts, budgets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from functions import run
+from tests.kubernetes.checks.workloads import BATCH
+from tests.kubernetes.cluster import COMPONENT, ROLES, Cluster, matches, pod_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.kubernetes.cluster import Json
+
+
+def selectors(cluster: Cluster) -> Iterator[str]:
+    """Every selector takes the pods that it is for, and every target exists."""
+    for item in cluster.workloads():
+        if not matches(item["spec"]["selector"], pod_labels(item)):
+            yield f"{item['kind']} {item['metadata']['name']} does not select its own pods"
+        if set(item["spec"]["selector"]["matchLabels"]) != {COMPONENT}:
+            yield f"{item['metadata']['name']}: a selector with a label that may change"
+    for item in cluster.kind("Service"):
+        if len(cluster.selected(item["spec"]["selector"])) != 1:
+            yield f"Service {item['metadata']['name']} selects not one workload"
+    for item in cluster.kind("PodDisruptionBudget", "NetworkPolicy"):
+        for selector in _pod_selectors(item):
+            if not any(matches(selector, pod_labels(workload)) for workload in cluster.workloads()):
+                yield f"{item['kind']} {item['metadata']['name']} selects nothing: {selector}"
+    yield from _unselected(cluster)
+
+
+def _pod_selectors(item: Json) -> Iterator[Json]:
+    spec = item["spec"]
+    yield spec.get("selector") or spec.get("podSelector") or {}
+    for peer in _peers(item):
+        # Pods of another namespace are not ours to see.
+        if "podSelector" in peer and "namespaceSelector" not in peer:
+            yield peer["podSelector"]
+
+
+def _peers(policy: Json) -> Iterator[Json]:
+    for rule in policy["spec"].get("ingress", []):
+        yield from rule.get("from", [])
+    for rule in policy["spec"].get("egress", []):
+        yield from rule.get("to", [])
+
+
+def _unselected(cluster: Cluster) -> Iterator[str]:
+    """A value in a list of components that no pod has."""
+    components = {pod_labels(item).get(COMPONENT) for item in cluster.workloads()}
+    for item in cluster.kind("NetworkPolicy"):
+        for selector in _pod_selectors(item):
+            for rule in selector.get("matchExpressions", []):
+                for name in set(rule["values"]) - components:
+                    yield f"NetworkPolicy {item['metadata']['name']}: no pod is called {name}"
+
+
+def targets(cluster: Cluster) -> Iterator[str]:
+    """What scales has a Deployment; a Deployment has a number, or what scales it, never both."""
+    scaled = set()
+    for item in cluster.kind("HorizontalPodAutoscaler", "ScaledObject"):
+        target = item["spec"]["scaleTargetRef"]["name"]
+        scaled.add(target)
+        found = [it for it in cluster.kind("Deployment") if it["metadata"]["name"] == target]
+        if not found:
+            yield f"{item['kind']} {item['metadata']['name']}: no Deployment {target}"
+        elif "replicas" in found[0]["spec"]:
+            yield f"Deployment {target} has replicas, and {item['kind']} sets them too"
+    for item in cluster.kind("Deployment"):
+        if "replicas" not in item["spec"] and item["metadata"]["name"] not in scaled:
+            yield f"Deployment {item['metadata']['name']}: nothing says how many"
+    yield from _account_faults(cluster)
+
+
+def _account_faults(cluster: Cluster) -> Iterator[str]:
+    for item in cluster.workloads():
+        account = item["spec"]["template"]["spec"].get("serviceAccountName", "default")
+        accounts = {it["metadata"]["name"] for it in cluster.kind("ServiceAccount")} | {"default"}
+        if account not in accounts:
+            yield f"{item['metadata']['name']}: no ServiceAccount {account}"
+    for role in ROLES:
+        if cluster.role(role).pod.get("serviceAccountName") != role:
+            yield f"{role} has the rights of another"
+
+
+def budgets(cluster: Cluster) -> Iterator[str]:
+    """A node can always be drained: a pod may go, and one that is not ready holds nothing up."""
+    for item in cluster.kind("PodDisruptionBudget"):
+        name, spec = item["metadata"]["name"], item["spec"]
+        if not spec.get("maxUnavailable"):
+            yield f"PodDisruptionBudget {name} lets no pod go"
+        if spec.get("unhealthyPodEvictionPolicy") != "AlwaysAllow":
+            yield f"PodDisruptionBudget {name} keeps pods that are not ready"
+
+
+def queue_scaling(cluster: Cluster) -> Iterator[str]:
+    """KEDA looks at the queue that the sync pods read, as they read it."""
+    environment = cluster.environment(cluster.role("sync"))
+    for item in cluster.kind("ScaledObject"):
+        (trigger,) = item["spec"]["triggers"]
+        expected = {
+            "queueURL": environment["SYNC_QUEUE_URL"],
+            "awsRegion": environment["AWS_DEFAULT_REGION"],
+            "queueLength": str(run.POLLERS * BATCH),
+            "scaleOnInFlight": "false",
+        }
+        if trigger["metadata"] != expected:
+            yield f"ScaledObject: {trigger['metadata']}, must be {expected}"
+        names = {it["metadata"]["name"] for it in cluster.kind("TriggerAuthentication")}
+        if trigger["authenticationRef"]["name"] not in names:
+            yield f"ScaledObject: no {trigger['authenticationRef']}"

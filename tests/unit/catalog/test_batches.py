@@ -1,0 +1,64 @@
+"""Batches of creations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chalicelib.domain.errors import CatalogError, DuplicateSkuError, InvalidRequestError
+from tests.fakes import BODY, Pipeline
+from tests.unit.catalog.steps import SOMEBODY, faults, keyed
+
+
+def outcome_types(outcomes: list[Any]) -> list[type]:
+    return [type(outcome) if isinstance(outcome, CatalogError) else dict for outcome in outcomes]
+
+
+def test_each_item_of_a_batch_has_its_own_result_in_order(pipeline: Pipeline) -> None:
+    pipeline.create(sku="taken")
+    items = [BODY, {**BODY, "price": 0}, {**BODY, "sku": "taken"}, "no object", BODY]
+
+    outcomes = pipeline.catalog.create_batch({"items": items}, SOMEBODY)
+
+    refused = InvalidRequestError
+    assert outcome_types(outcomes) == [dict, refused, DuplicateSkuError, refused, dict]
+    assert len(pipeline.store.products) == 3
+
+
+def test_only_the_accepted_items_of_a_batch_are_announced(pipeline: Pipeline) -> None:
+    pipeline.catalog.create_batch({"items": [BODY, {**BODY, "price": 0}]}, SOMEBODY)
+
+    assert len(pipeline.stream.log) == 1
+
+
+def test_a_batch_without_a_valid_item_is_still_answered_item_by_item(pipeline: Pipeline) -> None:
+    outcomes = pipeline.catalog.create_batch({"items": [{}, {}]}, SOMEBODY)
+
+    assert outcome_types(outcomes) == [InvalidRequestError] * 2
+
+
+def test_a_repeated_batch_gives_the_first_answers(pipeline: Pipeline) -> None:
+    items = [BODY, {**BODY, "sku": "A"}]
+    first = pipeline.catalog.create_batch({"items": items}, keyed("key"))
+
+    assert pipeline.catalog.create_batch({"items": items}, keyed("key")) == first
+    assert len(pipeline.store.products) == 2
+
+
+def test_a_repeated_batch_makes_what_was_not_made_before(pipeline: Pipeline) -> None:
+    first = pipeline.catalog.create_batch({"items": [BODY]}, keyed("key"))
+
+    again = pipeline.catalog.create_batch({"items": [BODY, BODY]}, keyed("key"))
+
+    assert again[0] == first[0]
+    assert len(pipeline.store.products) == 2
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"items": []}, {"items": [BODY] * 101}])
+def test_a_batch_has_1_to_100_items(pipeline: Pipeline, body: object) -> None:
+    assert faults(lambda: pipeline.catalog.create_batch(body, SOMEBODY))
+
+
+def test_a_batch_of_100_items_is_taken(pipeline: Pipeline) -> None:
+    assert len(pipeline.catalog.create_batch({"items": [BODY] * 100}, SOMEBODY)) == 100

@@ -1,0 +1,191 @@
+"""The sync as operators see it: state, summary, replay and redrive."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from bson import ObjectId
+
+from chalicelib.domain.errors import PayloadTooLargeError, ProductNotFoundError
+from chalicelib.domain.exact_json import Json
+from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.usecases.catalog import Precondition
+from tests.fakes import BODY, GRACE, START, Pipeline, a_failed_state
+from tests.unit.catalog.steps import SOMEBODY, bodies_in_queue, faults
+
+
+def test_the_state_of_a_sync_tells_each_attempt(pipeline: Pipeline) -> None:
+    product_id = pipeline.create()
+    pipeline.supply_chain.answers[product_id] = [500]
+    pipeline.pass_on()
+
+    state = pipeline.catalog.sync_state(product_id)
+
+    assert (state["status"], state["attempts"], state["lastError"]) == ("retrying", 1, "HTTP 500")
+    assert [attempt["statusCode"] for attempt in state["history"]] == [500]
+
+
+def test_the_state_of_a_deleted_product_can_be_seen_until_it_is_gone(pipeline: Pipeline) -> None:
+    product_id = pipeline.create()
+    pipeline.catalog.delete(product_id, Precondition(), SOMEBODY)
+
+    assert pipeline.catalog.sync_state(product_id)["deleted"] is True
+
+
+@pytest.mark.parametrize("use", ["sync_state", "replay"])
+def test_there_is_no_sync_of_a_product_that_is_not_there(pipeline: Pipeline, use: str) -> None:
+    with pytest.raises(ProductNotFoundError):
+        getattr(pipeline.catalog, use)(str(ObjectId()))
+
+
+def test_the_summary_counts_every_status(pipeline: Pipeline) -> None:
+    pipeline.create()
+    pipeline.clock.advance(90)
+
+    assert pipeline.catalog.summary() == {
+        "products": {
+            "pending": 1,
+            "retrying": 0,
+            "delivered": 0,
+            "exhausted": 0,
+            "rejected": 0,
+        },
+        "oldestUndeliveredSeconds": 90.0,
+        "outboxBacklog": 0,
+    }
+
+
+def test_nothing_undelivered_has_no_age(pipeline: Pipeline) -> None:
+    assert pipeline.catalog.summary()["oldestUndeliveredSeconds"] is None
+
+
+def put_failed(pipeline: Pipeline, status: SyncStatus) -> Product:
+    return pipeline.put(sync=a_failed_state(status), outbox=())
+
+
+def test_a_replay_enqueues_the_newest_version_with_a_fresh_budget(pipeline: Pipeline) -> None:
+    product = put_failed(pipeline, SyncStatus.EXHAUSTED)
+
+    state = pipeline.catalog.replay(product.id)
+
+    assert (state["status"], state["attempts"]) == ("pending", 0)
+    assert bodies_in_queue(pipeline) == [SyncMessage(product.id, 0).to_json()]
+
+
+def test_a_replay_that_was_enqueued_is_not_overdue(pipeline: Pipeline) -> None:
+    product = put_failed(pipeline, SyncStatus.EXHAUSTED)
+
+    pipeline.catalog.replay(product.id)
+
+    assert pipeline.product(product.id).sync.overdue_at == START + GRACE
+
+
+def test_a_replay_is_taken_while_the_queue_is_away_and_is_overdue_at_once(
+    pipeline: Pipeline,
+) -> None:
+    product = put_failed(pipeline, SyncStatus.REJECTED)
+    pipeline.queue.away = True
+
+    assert pipeline.catalog.replay(product.id)["status"] == "pending"
+    assert pipeline.product(product.id).sync.overdue_at == START
+
+
+def test_a_delivered_product_can_be_replayed(pipeline: Pipeline) -> None:
+    product_id = pipeline.create()
+    pipeline.pass_on()
+
+    pipeline.catalog.replay(product_id)
+    pipeline.sync_once()
+
+    assert pipeline.supply_chain.versions(product_id) == [0, 0]
+
+
+def test_a_replay_is_of_the_version_that_is_the_newest_when_it_is_written(
+    pipeline: Pipeline,
+) -> None:
+    product_id = pipeline.create()
+    restart = pipeline.store.restart
+    calls: list[int] = []
+
+    def late(product: Product, now: Any) -> bool:  # noqa: ANN401 - passed on
+        if not calls:
+            pipeline.update(product_id, name="Other")
+        calls.append(product.version)
+        return restart(product, now)
+
+    pipeline.store.restart = late  # type: ignore[method-assign]
+    assert pipeline.catalog.replay(product_id)["version"] == 1
+    assert calls == [0, 1]
+
+
+def test_a_product_cannot_grow_beyond_what_a_request_may_have(pipeline: Pipeline) -> None:
+    def attributes(start: int) -> Json:
+        return {"attributes": {str(n): "\u20ac" * 1000 for n in range(start, start + 50)}}
+
+    product_id = pipeline.catalog.create({**BODY, **attributes(0)}, SOMEBODY)["id"]
+
+    with pytest.raises(PayloadTooLargeError):
+        pipeline.catalog.merge(product_id, attributes(50), Precondition(), SOMEBODY)
+
+    assert pipeline.product(product_id).version == 0
+
+
+def test_a_redrive_replays_all_that_has_failed(pipeline: Pipeline) -> None:
+    products = [
+        put_failed(pipeline, status) for status in (SyncStatus.EXHAUSTED, SyncStatus.REJECTED)
+    ]
+    delivered = pipeline.create()
+    pipeline.pass_on()
+
+    assert pipeline.catalog.redrive({}) == 2
+    pipeline.sync_once()
+
+    assert {call.product_id for call in pipeline.supply_chain.calls[1:]} == {p.id for p in products}
+    assert pipeline.supply_chain.versions(delivered) == [0]
+
+
+def test_a_redrive_can_be_for_one_status_only(pipeline: Pipeline) -> None:
+    put_failed(pipeline, SyncStatus.EXHAUSTED)
+    rejected = put_failed(pipeline, SyncStatus.REJECTED)
+
+    assert pipeline.catalog.redrive({"status": "rejected"}) == 1
+    assert bodies_in_queue(pipeline) == [SyncMessage(rejected.id, 0).to_json()]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"status": "pending"}, "status"),
+        ({"status": "lost"}, "status"),
+        ({"all": True}, "all"),
+        ([], "body"),
+    ],
+)
+def test_a_redrive_of_what_has_not_failed_is_refused(
+    pipeline: Pipeline, body: object, field: str
+) -> None:
+    assert list(faults(lambda: pipeline.catalog.redrive(body))) == [field]
+
+
+def test_a_redrive_while_the_queue_is_away_is_left_to_reconcile(pipeline: Pipeline) -> None:
+    product = put_failed(pipeline, SyncStatus.EXHAUSTED)
+    pipeline.queue.away = True
+    assert pipeline.catalog.redrive({}) == 1
+    pipeline.queue.away = False
+
+    pipeline.reconcile_once()
+    pipeline.sync_once()
+
+    assert pipeline.product(product.id).sync.status is SyncStatus.DELIVERED
+
+
+def test_a_redrive_of_nothing_enqueues_nothing(pipeline: Pipeline) -> None:
+    pipeline.create()
+    pipeline.clock.advance(GRACE / timedelta(seconds=1) + 1)
+
+    assert pipeline.catalog.redrive({}) == 0
+    assert bodies_in_queue(pipeline) == []

@@ -1,0 +1,80 @@
+"""A caller of the fake supply chain, in this process or in one of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import requests
+import simplejson
+
+from embedded.fake_supply_chain import Server, Settings, SupplyChain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+RELIABLE = Settings(failure_rate=0)
+DEADLINE_SECONDS = 10.0
+
+
+class Client:
+    """A caller that keeps no connection, unless a test asks for one."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def post(self, timeout: float = 10, **product: object) -> requests.Response:
+        body = {"id": "p1", "name": "Lamp", "price": Decimal("9.90"), "quantity": 3, **product}
+        data = simplejson.dumps(body, use_decimal=True)
+        return requests.post(f"{self.url}/supply-chain", data=data, timeout=timeout)
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(self.url + path, timeout=10)
+
+    def delete(self, path: str) -> requests.Response:
+        return requests.delete(self.url + path, timeout=10)
+
+    def control(self, **changes: object) -> requests.Response:
+        return requests.put(f"{self.url}/_control", json=changes, timeout=10)
+
+    def held(self) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self.get("/_control/products").json()["items"]
+        return items
+
+    def calls(self, query: str = "") -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self.get(f"/_control/calls{query}").json()["items"]
+        return items
+
+    def outcomes(self) -> list[str]:
+        return [call["outcome"] for call in self.calls()]
+
+    def summary(self) -> dict[str, Any]:
+        counts: dict[str, Any] = self.get("/_control/summary").json()
+        return counts
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+class serving:  # noqa: N801 - a context manager reads like a function
+    """Serve `chain` in this process for the length of a with statement."""
+
+    def __init__(self, chain: SupplyChain) -> None:
+        self._server = Server("127.0.0.1", 0, chain)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+
+    def __enter__(self) -> Client:
+        self._thread.start()
+        return Client(self._server.url)
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

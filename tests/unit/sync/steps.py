@@ -1,0 +1,54 @@
+"""What the tests of the sync share: messages, failures, and what happens in between."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import Lease, SyncState, SyncStatus
+from tests.fakes import START, Pipeline
+
+LATER = START + timedelta(hours=1)
+MESSAGE_ID = "message-1"
+"""The first message of a fake queue has this id."""
+
+
+def enqueue(pipeline: Pipeline, product: Product | str, version: int = 0) -> str:
+    """Put a sync message into the queue; the id of the message."""
+    product_id = product if isinstance(product, str) else product.id
+    return pipeline.queue.send(SyncMessage(product_id, version, "Root=1-2-3").to_json())
+
+
+def waiting(pipeline: Pipeline) -> list[tuple[str, float]]:
+    """Each message of the queue, and in how many seconds it shows again."""
+    now = pipeline.clock()
+    return [(m.id, (m.visible_at - now).total_seconds()) for m in pipeline.queue.messages]
+
+
+def nothing_called(pipeline: Pipeline) -> bool:
+    return pipeline.supply_chain.calls == []
+
+
+def failing(pipeline: Pipeline, *answers: int | None) -> str:
+    """Create a product whose calls are answered like this, and sync it once; its id."""
+    product_id = pipeline.create()
+    pipeline.supply_chain.answers[product_id] = list(answers)
+    pipeline.pass_on()
+    return product_id
+
+
+def status(pipeline: Pipeline, product_id: str) -> SyncStatus:
+    return pipeline.product(product_id).sync.status
+
+
+def leased(owner: str, until: datetime, version: int, message_id: str | None = None) -> SyncState:
+    return SyncState(lease=Lease(owner, until, version), message_id=message_id, behind_since=START)
+
+
+class WorkerDiedError(BaseException):
+    """A process was killed at this point."""
+
+
+def die() -> None:
+    raise WorkerDiedError

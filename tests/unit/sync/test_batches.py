@@ -1,0 +1,92 @@
+"""Batches of messages."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chalicelib.domain.delivery import Claim
+from chalicelib.domain.sync_state import SyncStatus
+from tests.fakes import Pipeline
+from tests.unit.sync.steps import enqueue, status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", '{"productId":1,"version":0}', '{"version":0}'])
+def test_a_message_that_nobody_can_understand_is_dead_lettered(
+    pipeline: Pipeline, body: str
+) -> None:
+    pipeline.queue.send(body)
+
+    pipeline.sync_once()
+
+    (letter,) = pipeline.queue.dead
+    assert letter.body == body
+    assert letter.reason
+    assert pipeline.queue.messages == []
+
+
+def test_poison_does_not_hold_up_the_batch(pipeline: Pipeline) -> None:
+    pipeline.queue.send("poison")
+    product = pipeline.put()
+    enqueue(pipeline, product)
+
+    pipeline.sync_once()
+
+    assert status(pipeline, product.id) is SyncStatus.DELIVERED
+
+
+def test_each_message_of_a_batch_has_its_own_fate(pipeline: Pipeline) -> None:
+    good, bad, wrong = (pipeline.create() for _ in range(3))
+    pipeline.supply_chain.answers = {bad: [500], wrong: [422]}
+
+    pipeline.pass_on()
+
+    states = [status(pipeline, item) for item in (good, bad, wrong)]
+    assert states == [SyncStatus.DELIVERED, SyncStatus.RETRYING, SyncStatus.REJECTED]
+    assert [json.loads(m.body)["productId"] for m in pipeline.queue.messages] == [bad]
+
+
+def test_two_messages_of_one_batch_for_one_product_make_one_call(pipeline: Pipeline) -> None:
+    product = pipeline.put()
+    enqueue(pipeline, product)
+    enqueue(pipeline, product)
+
+    pipeline.sync_once()
+
+    assert pipeline.supply_chain.versions(product.id) == [0]
+    assert pipeline.queue.messages == []
+
+
+def test_an_empty_batch_is_fine(pipeline: Pipeline) -> None:
+    assert pipeline.sync.handle([]) == []
+
+
+def test_a_batch_that_is_larger_than_the_number_of_parallel_calls_is_delivered_whole() -> None:
+    pipeline = Pipeline(concurrency=3)
+    ids = [pipeline.create() for _ in range(10)]
+
+    pipeline.pass_on()
+
+    assert {call.product_id for call in pipeline.supply_chain.calls} == set(ids)
+    assert pipeline.queue.messages == []
+
+
+def test_no_more_products_are_claimed_at_a_time_than_are_called_at_a_time() -> None:
+    pipeline = Pipeline(concurrency=3)
+    for _ in range(10):
+        pipeline.create()
+    claim, sizes = pipeline.store.claim, list[int]()
+
+    def counted(claims: Sequence[Claim]) -> set[str]:
+        sizes.append(len(claims))
+        return claim(claims)
+
+    pipeline.store.claim = counted  # type: ignore[method-assign]
+    pipeline.pass_on()
+
+    assert sizes == [3, 3, 3, 1]

@@ -1,0 +1,160 @@
+"""What a message comes to, row by row of the table."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.domain.sync_state import SyncState, SyncStatus
+from tests.fakes import GRACE, START, Pipeline, a_product
+from tests.unit.sync.steps import (
+    LATER,
+    MESSAGE_ID,
+    enqueue,
+    leased,
+    nothing_called,
+    status,
+    waiting,
+)
+
+
+def test_a_message_for_a_product_that_is_not_there_is_acknowledged_as_superseded(
+    pipeline: Pipeline,
+) -> None:
+    enqueue(pipeline, a_product())
+
+    pipeline.sync_once()
+
+    assert pipeline.queue.messages == []
+    assert nothing_called(pipeline)
+
+
+def test_a_message_for_an_older_version_is_acknowledged_as_superseded(pipeline: Pipeline) -> None:
+    enqueue(pipeline, pipeline.put(version=1), version=0)
+
+    pipeline.sync_once()
+
+    assert pipeline.queue.messages == []
+    assert nothing_called(pipeline)
+
+
+def test_a_message_for_a_version_that_is_delivered_is_acknowledged(pipeline: Pipeline) -> None:
+    enqueue(pipeline, pipeline.put(sync=SyncState(SyncStatus.DELIVERED)))
+
+    pipeline.sync_once()
+
+    assert pipeline.queue.messages == []
+    assert nothing_called(pipeline)
+
+
+def test_a_message_whose_version_another_worker_delivers_now_is_acknowledged(
+    pipeline: Pipeline,
+) -> None:
+    sync = leased("another", LATER, 0, message_id="another message")
+    enqueue(pipeline, pipeline.put(sync=sync))
+
+    pipeline.sync_once()
+
+    assert pipeline.queue.messages == []
+    assert nothing_called(pipeline)
+
+
+def test_a_scheduled_message_that_comes_back_during_its_own_call_waits_until_the_lease_ends(
+    pipeline: Pipeline,
+) -> None:
+    until = START + timedelta(seconds=50)
+    enqueue(pipeline, pipeline.put(sync=leased("dead", until, 0, message_id=MESSAGE_ID)))
+
+    pipeline.sync_once()
+
+    assert waiting(pipeline) == [(MESSAGE_ID, 50)]
+    assert nothing_called(pipeline)
+
+
+def test_a_message_whose_product_is_called_for_an_older_version_is_requeued(
+    pipeline: Pipeline,
+) -> None:
+    until = START + timedelta(seconds=50)
+    sync = leased("another", until, 0, message_id="another message")
+    old = enqueue(pipeline, pipeline.put(version=1, sync=sync), version=1)
+
+    pipeline.sync_once()
+
+    ((new, seconds),) = waiting(pipeline)
+    assert new != old
+    assert seconds == 50
+    assert json.loads(pipeline.queue.messages[0].body)["trace"] == "Root=1-2-3"
+    assert nothing_called(pipeline)
+
+
+def test_the_scheduled_message_of_an_attempt_that_lies_ahead_is_deferred_until_then(
+    pipeline: Pipeline,
+) -> None:
+    ahead = START + timedelta(seconds=500)
+    sync = SyncState(SyncStatus.RETRYING, 3, next_attempt_at=ahead, message_id=MESSAGE_ID)
+    enqueue(pipeline, pipeline.put(sync=sync))
+
+    pipeline.sync_once()
+
+    assert waiting(pipeline) == [(MESSAGE_ID, 500)]
+    assert nothing_called(pipeline)
+
+
+def test_another_message_than_the_scheduled_one_is_acknowledged(pipeline: Pipeline) -> None:
+    ahead = START + timedelta(seconds=500)
+    sync = SyncState(SyncStatus.RETRYING, 3, next_attempt_at=ahead, message_id="another message")
+    enqueue(pipeline, pipeline.put(sync=sync))
+
+    pipeline.sync_once()
+
+    assert pipeline.queue.messages == []
+    assert nothing_called(pipeline)
+
+
+@pytest.mark.parametrize("failed", [SyncStatus.EXHAUSTED, SyncStatus.REJECTED])
+def test_a_new_message_for_a_failed_product_starts_a_fresh_budget(
+    pipeline: Pipeline, failed: SyncStatus
+) -> None:
+    sync = SyncState(failed, 18, first_attempt_at=START - GRACE, message_id="another message")
+    product = pipeline.put(sync=sync)
+    enqueue(pipeline, product)
+    pipeline.supply_chain.answers[product.id] = [500]
+
+    pipeline.sync_once()
+
+    after = pipeline.product(product.id).sync
+    assert (after.status, after.attempts, after.first_attempt_at) == (
+        SyncStatus.RETRYING,
+        1,
+        START,
+    )
+
+
+def test_the_scheduled_message_of_an_exhausted_product_is_received_until_it_is_dead_lettered(
+    pipeline: Pipeline,
+) -> None:
+    product = pipeline.put(sync=SyncState(SyncStatus.EXHAUSTED, 18, message_id=MESSAGE_ID))
+    enqueue(pipeline, product)
+
+    pipeline.sync_once()
+    assert waiting(pipeline) == [(MESSAGE_ID, 0)]
+    while pipeline.sync_once():
+        pass
+
+    assert [(letter.id, letter.reason) for letter in pipeline.queue.dead] == [(MESSAGE_ID, None)]
+    assert nothing_called(pipeline)
+
+
+def test_a_pending_product_is_delivered(pipeline: Pipeline) -> None:
+    product = pipeline.put()
+    enqueue(pipeline, product)
+
+    pipeline.sync_once()
+
+    assert pipeline.queue.messages == []
+    assert status(pipeline, product.id) is SyncStatus.DELIVERED
+    assert [(call.version, call.trace) for call in pipeline.supply_chain.calls] == [
+        (0, "Root=1-2-3")
+    ]
