@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from chalicelib.domain.retry import LONGEST_STEP_SECONDS, waits
+from chalicelib.domain.retry import LONGEST_WAIT_SECONDS, waits
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -87,7 +87,7 @@ class Settings(BaseModel):
         Field(
             alias="SYNC_MAX_WAIT_SECONDS",
             gt=0,
-            le=LONGEST_STEP_SECONDS,
+            le=LONGEST_WAIT_SECONDS,
         ),
     ] = 39_600.0
     sync_concurrency: Annotated[int, Field(alias="SYNC_CONCURRENCY", ge=1, le=100)] = 10

@@ -37,9 +37,10 @@ class Promises:
     waits: tuple[float, ...]
     now: Callable[[], float]
     faultless: bool = False
-    # `gone`: products of which a deletion was answered 204, or 404.
+    # `wished`: budgets in which the supply chain has sent a Retry-After. `gone`: products of which a deletion was answered 204, or 404.
     answers: list[Answer] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    wished: set[tuple[str, object]] = field(default_factory=set)
     moves: Counter[str] = field(default_factory=Counter)
     _redrives: Counter[str] = field(default_factory=Counter)
     _running: dict[str, Call] = field(default_factory=dict)
@@ -80,11 +81,12 @@ class Promises:
             )
         last = counted.get(failed)
         if failed and last is not None:
-            wait = self.waits[failed - 1] * (1 - JITTER) - TOLERANCE
-            if call.start - last < wait:
+            # A Retry-After uses the horizon up: what is left is spread anew, never in a burst.
+            planned = self.waits[0 if (call.product.id, call.budget) in self.wished else failed - 1]
+            if call.start - last < planned * (1 - JITTER) - TOLERANCE:
                 raise BrokenPromiseError(
-                    f"{call.product.id}: attempt {failed + 1} came {call.start - last:.1f} s after the one "
-                    f"before, planned are {self.waits[failed - 1]:.1f} s less jitter"
+                    f"{call.product.id}: attempt {failed + 1} came {call.start - last:.1f} s after "
+                    f"the one before, planned are {planned:.1f} s less jitter"
                 )
         counted[failed + 1] = call.start
 
@@ -98,7 +100,7 @@ class Promises:
                 continue
             if new.version != old.version or new.sync.status is old.sync.status:
                 continue
-            if method in {"restart", "restart_failed"}:
+            if method in {"save_sync", "restart_failed"}:
                 continue
             self._redrives[product_id] += 1
             if method != "claim" or self._redrives[product_id] > self.moves[product_id]:

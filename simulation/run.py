@@ -30,7 +30,7 @@ from simulation.faults import Faults
 from simulation.promises import Answer, BrokenPromiseError, Promises
 from simulation.scheduler import Crashed, Process, Scheduler, moment
 from simulation.servers import AtLeastOnceQueue, Port, ReplicaSet, StorePort, WindowedStream
-from simulation.supply_chain import TIMEOUT, Mood, SupplyChain
+from simulation.supply_chain import TIMEOUT, Call, Mood, SupplyChain
 
 if TYPE_CHECKING:
     from chalicelib.usecases.ports import Consumer, Publisher, Queue, Store
@@ -78,10 +78,16 @@ class Run:
             self._true_time,
             self.random,
             lambda: plan.faults.duplicate if self._faulty else 0.0,
-            max_receive_count=plan.schedule.attempts,
+            max_receive_count=200,
         )
         self.supply_chain = SupplyChain(
-            self.scheduler, self.random, budget_of, key_of, self._call_begins, plan.mood
+            self.scheduler,
+            self.random,
+            budget_of,
+            key_of,
+            self._call_begins,
+            self._wished,
+            plan.mood,
         )
         self.relayed = self.enqueued = 0
         self._numbers = itertools.count(1)
@@ -180,11 +186,14 @@ class Run:
                     f"message {sync.message_id}",
                 )
 
-    def _call_begins(self, call: Any) -> None:  # noqa: ANN401 - a Call
+    def _call_begins(self, call: Call) -> None:
         self.say(
             call.caller.name, f"calls with {call.product.id} v{call.product.version}: {call.answer}"
         )
         self.promises.begun(call, self.supply_chain)
+
+    def _wished(self, call: Call) -> None:
+        self.promises.wished.add((call.product.id, call.budget))
 
     # ---- the roles ----
 
@@ -229,7 +238,7 @@ class Run:
             SyncPolicy(schedule, LEASE, grace, 10),
             clock=clock,
             jitter=self.random.random,
-            new_owner=lambda: f"owner-{next(self._numbers)}",
+            new_token=lambda: f"token-{next(self._numbers)}",
             in_parallel=self.scheduler.in_parallel,
         )
         while True:
@@ -403,12 +412,12 @@ class _Caller:
 
 def budget_of(product: Product) -> object:
     """Which budget of attempts a product is delivered under."""
-    return (product.version, product.sync.restarted_at)
+    return product.pair
 
 
 def key_of(product: Product) -> str:
     """The idempotency key of a call."""
-    return f"{product.id}:{product.version}"
+    return product.idempotency_key
 
 
 def void(_: object) -> None:

@@ -16,7 +16,8 @@ from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.events import Event
 from chalicelib.domain.product import Product
 from chalicelib.usecases.ports import Creation
-from tests.fakes import FakeQueue, FakeQueueMessage, FakeStore, FakeStream
+from tests.fakes import FakeQueue, FakeStore, FakeStream
+from tests.fakes.queue import FakeQueueMessage
 
 Snapshot = tuple[dict[str, Product], dict[str, Creation], dict[str, tuple[Product, ...]]]
 
@@ -142,10 +143,11 @@ WRITES = frozenset(
         "save_change",
         "remove_events",
         "postpone",
-        "restart",
+        "save_sync",
         "restart_failed",
         "claim",
         "record",
+        "letters_sent",
         "drop_tombstones",
     }
 )

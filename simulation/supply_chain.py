@@ -46,7 +46,8 @@ class SupplyChain:
     """What it holds, and every call that it saw.
 
     `budget_of` says which budget a product as it is delivered belongs to, `key_of` gives the
-    idempotency key of its call. `begun` and `answered` are told of each call.
+    idempotency key of its call. `begun` is told of each call, `wished` of each
+    that was answered with a Retry-After.
     """
 
     scheduler: Scheduler
@@ -54,6 +55,7 @@ class SupplyChain:
     budget_of: Callable[[Product], object]
     key_of: Callable[[Product], str]
     begun: Callable[[Call], None]
+    wished: Callable[[Call], None]
     mood: Mood = field(default_factory=Mood)
     calls: list[Call] = field(default_factory=list)
     accepted: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -115,4 +117,6 @@ class SupplyChain:
         attempt = Attempt(moment(call.start), call.product.version, status, duration, error)
         wish = self.mood.retry_after
         after = moment(self.scheduler.now + wish) if wish and status == 503 else None
+        if after:
+            self.wished(call)
         return Outcome(attempt, verdict, after)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.domain.errors import PoisonMessageError, QueueUnavailableError
-from chalicelib.domain.messages import SyncMessage, parse_sync_message
+from chalicelib.domain.messages import DeadLetter, SyncMessage, parse_sync_message
 from chalicelib.usecases.ports import ReceivedDeadLetter
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
     from mypy_boto3_sqs.type_defs import (
         ChangeMessageVisibilityBatchRequestEntryTypeDef,
         DeleteMessageBatchRequestEntryTypeDef,
@@ -28,7 +29,13 @@ BATCH = 10
 """SQS: entries per batch request, and messages per receive."""
 SWEEP_SECONDS = 30
 """Visibility timeout of a dead letter that is being looked at, in case the one who looks dies."""
+SWEEP_WAIT_SECONDS = 1
 PARALLEL = 8
+COUNTS: tuple[QueueAttributeNameType, ...] = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
 
 TRACE = re.compile(
     r"Root=1-[0-9a-f]{8}-[0-9a-f]{24}"
@@ -65,23 +72,12 @@ class SqsQueue:
 
     # ---- sending ----
 
-    def enqueue(self, sync_messages: Sequence[SyncMessage], delay: int = 0) -> list[SyncMessage]:
-        entries = [
-            _entry(index, sync_message, delay) for index, sync_message in enumerate(sync_messages)
-        ]
-        return [sync_messages[index] for index in self._send(self._queue_url, entries)]
+    def enqueue(self, messages: Sequence[SyncMessage]) -> list[SyncMessage]:
+        entries = [_entry(index, message) for index, message in enumerate(messages)]
+        return [messages[index] for index in self._send(self._queue_url, entries)]
 
-    def dead_letter(self, bodies: Sequence[tuple[str, str]]) -> list[int]:
-        entries: list[SendMessageBatchRequestEntryTypeDef] = [
-            {
-                "Id": str(index),
-                "MessageBody": body,
-                "MessageAttributes": {
-                    "reason": {"DataType": "String", "StringValue": _attribute(reason)}
-                },
-            }
-            for index, (body, reason) in enumerate(bodies)
-        ]
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> list[int]:
+        entries = [_letter_entry(index, letter) for index, letter in enumerate(letters)]
         # One at a time: a poison body may be large, and a batch shares one size limit.
         return self._send(self._dlq_url, entries, batch=1)
 
@@ -134,11 +130,21 @@ class SqsQueue:
     def receive_dead_letters(self, limit: int) -> list[ReceivedDeadLetter]:
         letters: list[ReceivedDeadLetter] = []
         while len(letters) < limit:
-            messages = self._receive(self._dlq_url, 0, VisibilityTimeout=SWEEP_SECONDS)
+            # A long poll asks every server of the queue; a short one may miss some.
+            messages = self._receive(
+                self._dlq_url, SWEEP_WAIT_SECONDS, VisibilityTimeout=SWEEP_SECONDS
+            )
             letters += [_dead_letter(message) for message in messages]
             if not messages:
                 break
         return letters
+
+    def count_dead_letters(self) -> int:
+        with _unavailable():
+            answer = self._client.get_queue_attributes(
+                QueueUrl=self._dlq_url, AttributeNames=[*COUNTS]
+            )
+        return sum(int(answer["Attributes"][name]) for name in COUNTS)
 
     def delete_dead_letters(self, receipts: Sequence[str]) -> None:
         self._delete(self._dlq_url, receipts)
@@ -194,20 +200,28 @@ def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _entry(
-    index: int, sync_message: SyncMessage, delay: int
-) -> SendMessageBatchRequestEntryTypeDef:
+def _entry(index: int, message: SyncMessage) -> SendMessageBatchRequestEntryTypeDef:
     entry: SendMessageBatchRequestEntryTypeDef = {
         "Id": str(index),
-        "MessageBody": sync_message.to_json(),
-        "DelaySeconds": delay,
+        "MessageBody": message.to_json(),
     }
     # For X-Ray, which links the function to it; what we go by ourselves is in the body.
-    if sync_message.trace and TRACE.fullmatch(sync_message.trace):
+    if message.trace and TRACE.fullmatch(message.trace):
         entry["MessageSystemAttributes"] = {
-            "AWSTraceHeader": {"DataType": "String", "StringValue": sync_message.trace}
+            "AWSTraceHeader": {"DataType": "String", "StringValue": message.trace}
         }
     return entry
+
+
+def _letter_entry(index: int, letter: DeadLetter) -> SendMessageBatchRequestEntryTypeDef:
+    return {
+        "Id": str(index),
+        "MessageBody": letter.body,
+        "MessageAttributes": {
+            name: {"DataType": "String", "StringValue": _attribute(text)}
+            for name, text in letter.attributes.items()
+        },
+    }
 
 
 def _attribute(text: str) -> str:
@@ -229,9 +243,7 @@ def _record(message: MessageTypeDef) -> dict[str, Any]:
 
 def _dead_letter(message: MessageTypeDef) -> ReceivedDeadLetter:
     try:
-        sync_message = parse_sync_message(message["Body"])
+        content = parse_sync_message(message["Body"])
     except PoisonMessageError:
-        return ReceivedDeadLetter(message["ReceiptHandle"], None, 0)
-    return ReceivedDeadLetter(
-        message["ReceiptHandle"], sync_message.product_id, sync_message.version
-    )
+        content = None
+    return ReceivedDeadLetter(message["MessageId"], message["ReceiptHandle"], content)

@@ -1,7 +1,8 @@
 """Decisions: what a message, an attempt, an overdue product and a dead letter mean. No I/O.
 
-A message only names a product and its version; the document decides. Several workers can take the
-same decision, in any order.
+A message only names a product, its version and its budget; the document decides, by these numbers
+and never by time stamps. A late event, a duplicate and a message that a person moved back look the
+same in time. Several workers can take the same decision, in any order.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chalicelib.domain.events import Event, EventType
-from chalicelib.domain.messages import ReceivedMessage, SyncMessage
+from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
     Attempt,
+    Lease,
     SyncState,
     SyncStatus,
 )
@@ -40,88 +42,96 @@ class Acknowledge:
 
 @dataclass(frozen=True, slots=True)
 class Defer:
-    """It carries the schedule: the queue shows it again at `until`."""
+    """It stays in the queue, and becomes visible again at `until`."""
 
     until: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Requeue:
-    """Waiting that is not an attempt: a new message at `at` takes its place."""
-
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Expire:
-    """It fails at once, and again, until the queue's redrive policy dead-letters it."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """It goes to the dead-letter queue now, with the reason."""
+class Reject:
+    """It can never be understood: it goes to the dead-letter queue as it is, with the reason."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Call the supply chain. `fresh`: with a new budget, since somebody redrove the message."""
+    """Claim the product, and call the supply chain within this budget."""
 
-    fresh: bool = False
+    budget: int
 
 
-Disposition = Acknowledge | Defer | Requeue | Expire | DeadLetter
-Decision = Disposition | Try
+Disposition = Acknowledge | Defer | Reject
+Decision = Acknowledge | Defer | Try
 
 
 def decide(
-    product: Product | None, sync_message: SyncMessage, message: ReceivedMessage, now: datetime
+    product: Product | None, message: SyncMessage, message_id: str, now: datetime
 ) -> Decision:
-    """Say what a message means, by the document it points to (the table of design section 3)."""
-    if product is None or product.version > sync_message.version:
+    """Say what a message means, by the document it points to (docs/architecture.md has the table).
+
+    A message that is newer than the document (a restored store) is judged by the document.
+    """
+    if product is None or product.pair > (message.version, message.budget):
+        # What came later has a message of its own.
         return Acknowledge("superseded")
     sync = product.sync
+    if sync.status in FAILED_STATUSES:
+        redrive = message.version == product.version and message.budget > sync.budget
+        return Try(message.budget) if redrive else Acknowledge("duplicate")
     if sync.status is SyncStatus.DELIVERED:
         return Acknowledge("duplicate")
-    is_scheduled = sync.message_id == message.id
+    carries_schedule = sync.message_id == message_id
     if sync.lease is not None and sync.lease.until > now:
-        if sync.lease.version != product.version or sync.message_id is None:
-            # The call is for an older version, or was under way when somebody asked for a replay.
-            return Requeue(sync.lease.until)
-        # The message_id itself comes back if its worker died in mid-call: it must not be lost.
-        return Defer(sync.lease.until) if is_scheduled else Acknowledge("duplicate")
-    if sync.status in FAILED_STATUSES:
-        return _decide_failed(sync) if is_scheduled else _decide_redrive(sync, message)
+        own = (sync.lease.version, sync.lease.budget) == product.pair
+        # The message that carries the schedule comes back when its worker died in mid-call.
+        if own and not carries_schedule:
+            return Acknowledge("duplicate")
+        return Defer(sync.lease.until)
     if sync.next_attempt_at is not None and sync.next_attempt_at > now + EARLY:
-        return Defer(sync.next_attempt_at) if is_scheduled else Acknowledge("duplicate")
-    return Try()
-
-
-def _decide_failed(sync: SyncState) -> Disposition:
-    if sync.status is SyncStatus.EXHAUSTED:
-        return Expire()
-    return DeadLetter(sync.last_error or "rejected")
-
-
-def _decide_redrive(sync: SyncState, message: ReceivedMessage) -> Decision:
-    """Tell a message that somebody moved back from one that was sent before it came to this."""
-    if sync.failed_at is not None and message.sent <= sync.failed_at:
-        return Acknowledge("duplicate")
-    return Try(fresh=True)
+        return Defer(sync.next_attempt_at) if carries_schedule else Acknowledge("duplicate")
+    return Try(sync.budget)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The wish to be the one who calls the supply chain for a product, as it was seen."""
+    """The wish to be the one who calls the supply chain for a product.
+
+    `product` is the product with the lease taken; it holds if its revision still is `seen`.
+    `event_id`: of the event in its outbox that the stream is known to have.
+    """
 
     product: Product
-    owner: str
-    message_id: str
+    seen: int
+    token: str
+    event_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When a claim is made, when its lease ends, and from when on its message counts as lost."""
+
     now: datetime
     until: datetime
     overdue_at: datetime
-    fresh: bool
+
+
+def claim(
+    product: Product, message: SyncMessage, message_id: str, budget: int, token: str, times: Times
+) -> Claim:
+    """Take the lease for one call within this budget; one that is not the present one is new."""
+    sync = product.sync
+    if budget != sync.budget:
+        sync = sync.restarted(times.now, times.overdue_at, budget=budget)
+    leased = replace(
+        sync,
+        lease=Lease(token, times.until, product.version, budget),
+        claim=token,
+        message_id=message_id,
+        overdue_at=times.overdue_at,
+    )
+    claimed = replace(product, sync=leased, revision=product.revision + 1)
+    return Claim(claimed, product.revision, token, message.event_id)
 
 
 # ---- what an attempt leads to ----
@@ -146,15 +156,26 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What to write after an attempt; holds only while `owner` has the lease."""
+    """What to write after an attempt; it holds only while the claim does.
 
-    product_id: str
-    version: int
-    owner: str
-    sync: SyncState
+    `product` is the product afterwards. `event` is to be kept in the outbox: it could not be
+    published.
+    """
+
+    product: Product
+    claim: Claim
     attempt: Attempt
-    sync_completed_at: datetime | None = None
     event: Event | None = None
+
+    @property
+    def delivered(self) -> bool:
+        """Say whether the supply chain has accepted this version."""
+        return self.product.sync.status is SyncStatus.DELIVERED
+
+    @property
+    def failed(self) -> bool:
+        """Say whether the product has failed, and so needs a dead letter."""
+        return self.product.sync.status in FAILED_STATUSES
 
 
 def judge(status: int, *, deleting: bool, reject_statuses: Collection[int]) -> Verdict:
@@ -172,66 +193,80 @@ def conclude(
     now: datetime,
     jitter: float,
     grace: timedelta,
-    trace: str | None,
-) -> tuple[SyncResult, Disposition]:
-    """Say what to write after an attempt, and what happens to its message."""
-    started = _started(claim, outcome)
+) -> SyncResult:
+    """Say what to write after an attempt: it is counted here, so a crash before is no attempt."""
+    product, attempt = claim.product, outcome.attempt
+    sync = replace(
+        product.sync,
+        attempts=product.sync.attempts + 1,
+        first_attempt_at=product.sync.first_attempt_at or attempt.time,
+        next_attempt_at=None,
+        lease=None,
+        claim=None,
+        last_error=attempt.error,
+    )
+    completed: datetime | None = None
     if outcome.verdict is Verdict.DELIVERED:
-        return _delivered(claim, started, outcome, now=now, trace=trace)
-    error = outcome.attempt.error or f"HTTP {outcome.attempt.status}"
-    if outcome.verdict is Verdict.REJECTED:
-        reason = f"the supply chain rejects version {claim.product.version}: {error}"
-        rejected = replace(started, status=SyncStatus.REJECTED, failed_at=now, last_error=reason)
-        return _result(claim, rejected, outcome), DeadLetter(reason)
-    due = schedule.next_attempt(
-        failed=started.attempts,
-        first=started.first_attempt_at or now,
-        now=now,
+        sync, completed = _delivered(sync, product.version), now
+    elif outcome.verdict is Verdict.REJECTED:
+        sync = _failed(sync, SyncStatus.REJECTED, now + grace)
+    else:
+        sync = _retry(sync, outcome, schedule, jitter, grace) or _failed(
+            sync, SyncStatus.EXHAUSTED, now + grace
+        )
+    done = replace(product, sync=sync, sync_completed_at=completed, revision=product.revision + 1)
+    return SyncResult(done, claim, attempt)
+
+
+def _delivered(sync: SyncState, version: int) -> SyncState:
+    return replace(
+        sync,
+        status=SyncStatus.DELIVERED,
+        delivered_version=version,
+        behind_since=None,
+        overdue_at=None,
+        last_error=None,
+    )
+
+
+def _failed(sync: SyncState, status: SyncStatus, overdue_at: datetime) -> SyncState:
+    # Overdue until its dead letter is known to be sent: it is owed from now on.
+    return replace(sync, status=status, overdue_at=overdue_at)
+
+
+def _retry(
+    sync: SyncState, outcome: Outcome, schedule: Schedule, jitter: float, grace: timedelta
+) -> SyncState | None:
+    following = schedule.next_attempt(
+        failed=sync.attempts,
+        started=outcome.attempt.time,
+        aim=sync.aim_at,
+        ends=sync.ends_at,
         jitter=jitter,
         retry_after=outcome.retry_after,
     )
-    if due is None:
-        exhausted = replace(started, status=SyncStatus.EXHAUSTED, failed_at=now, last_error=error)
-        return _result(claim, exhausted, outcome), Expire()
-    sync = replace(
-        started,
+    if following is None:
+        return None
+    return replace(
+        sync,
         status=SyncStatus.RETRYING,
-        next_attempt_at=due,
-        overdue_at=due + grace,
-        last_error=error,
-    )
-    return _result(claim, sync, outcome), Defer(due)
-
-
-def _started(claim: Claim, outcome: Outcome) -> SyncState:
-    """Give the state with this attempt counted: a crash before here is not an attempt."""
-    seen = claim.product.sync
-    before = SyncState(restarted_at=claim.now) if claim.fresh else seen
-    return SyncState(
-        attempts=before.attempts + 1,
-        first_attempt_at=before.first_attempt_at or outcome.attempt.time,
-        behind_since=seen.behind_since,
-        delivered_version=seen.delivered_version,
-        message_id=claim.message_id,
-        restarted_at=before.restarted_at,
+        next_attempt_at=following.due,
+        aim_at=following.aim,
+        ends_at=following.ends,
+        overdue_at=following.due + grace,
     )
 
 
-def _delivered(
-    claim: Claim, started: SyncState, outcome: Outcome, *, now: datetime, trace: str | None
-) -> tuple[SyncResult, Disposition]:
-    version = claim.product.version
-    sync = replace(
-        started, status=SyncStatus.DELIVERED, delivered_version=version, behind_since=None
-    )
-    done = replace(claim.product, sync=sync, sync_completed_at=now, outbox=())
-    event = done.with_event(EventType.SYNC_COMPLETE, now, trace).outbox[-1]
-    result = replace(_result(claim, sync, outcome), sync_completed_at=now, event=event)
-    return result, Acknowledge("delivered")
+def disposition_of(result: SyncResult) -> Disposition:
+    """Say what happens to the message of an attempt whose result was written."""
+    due = result.product.sync.next_attempt_at
+    return Defer(due) if due is not None else Acknowledge(result.product.sync.status.value)
 
 
-def _result(claim: Claim, sync: SyncState, outcome: Outcome) -> SyncResult:
-    return SyncResult(claim.product.id, claim.product.version, claim.owner, sync, outcome.attempt)
+def completion_of(result: SyncResult, now: datetime, trace: str | None) -> Event:
+    """Write the event that says: the supply chain has accepted this version at least once."""
+    bare = replace(result.product, outbox=())
+    return bare.with_event(EventType.SYNC_COMPLETE, now, trace).outbox[-1]
 
 
 # ---- what an overdue product and a dead letter mean ----
@@ -243,16 +278,51 @@ def next_enqueue(product: Product, now: datetime, grace: timedelta) -> datetime:
     The time between two messages doubles, up to an hour, so that a queue with a long backlog is
     not flooded with messages for what it already holds.
     """
-    due = product.sync.next_attempt_at or product.sync.restarted_at or product.updated_at
+    due = product.sync.next_attempt_at or product.sync.behind_since or product.updated_at
     return now + max(grace, min(now - due, ENQUEUE_AT_LEAST_EVERY))
 
 
-def dead_letter_is_settled(product: Product | None, version: int) -> bool:
-    """Say whether a dead-letter message means no work for a person (any more).
+class LetterMeans(StrEnum):
+    """What becomes of a dead letter."""
 
-    Its product is deleted, has a newer version (with a message of its own), or has not failed: it
-    was delivered, or is on its way again and watched by reconcile.
+    WORK = "work for a person: it stays"
+    NOTHING = "nothing (any more): it is deleted"
+    CRASH = "its message crashed its worker: the product is exhausted"
+    WAIT = "not known while a lease holds"
+
+
+def judge_letter(
+    product: Product | None, letter: SyncMessage, message_id: str, now: datetime
+) -> LetterMeans:
+    """Say what a dead letter means, by the document as it was read after the letter was received.
+
+    A letter of ours names the budget after the document's. One that names the document's own was
+    moved by the queue itself, since it was received too often.
     """
-    if product is None or product.version > version:
-        return True
-    return product.sync.status not in FAILED_STATUSES
+    if product is None or letter.version != product.version:
+        return LetterMeans.NOTHING
+    sync = product.sync
+    if letter.budget == sync.budget + 1 and sync.status in FAILED_STATUSES:
+        return LetterMeans.WORK
+    if letter.budget != sync.budget or sync.status in {*FAILED_STATUSES, SyncStatus.DELIVERED}:
+        return LetterMeans.NOTHING
+    if sync.leased(now):
+        return LetterMeans.WAIT
+    if sync.message_id in (None, message_id):
+        return LetterMeans.CRASH
+    return LetterMeans.NOTHING
+
+
+def worker_died(product: Product, message_id: str, now: datetime) -> Product:
+    """Make a product exhausted whose message has crashed its workers; its dead letter is owed."""
+    sync = replace(
+        product.sync,
+        status=SyncStatus.EXHAUSTED,
+        next_attempt_at=None,
+        lease=None,
+        claim=None,
+        message_id=message_id,
+        overdue_at=now,
+        last_error="its worker died",
+    )
+    return replace(product, sync=sync, revision=product.revision + 1)

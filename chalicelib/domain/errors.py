@@ -61,6 +61,10 @@ class StoreUnavailableError(CatalogError):
     """The product store cannot be reached; whether a write took place is unknown."""
 
 
+class UnreadableDocumentError(CatalogError):
+    """A stored document is not one that this version of the code can read; the text says why."""
+
+
 class QueueUnavailableError(CatalogError):
     """The queue cannot be reached or refused the request as a whole."""
 

@@ -1,8 +1,10 @@
-"""The messages of the sync queue: how they are written, read, and made from an event."""
+"""The messages of the sync queue and of its dead-letter queue: how they are written and read."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,14 +12,19 @@ from chalicelib.domain import exact_json
 from chalicelib.domain.errors import PoisonMessageError
 from chalicelib.domain.events import BRIDGED_TYPES, HEADER_VALUE, log_fields_of
 from chalicelib.domain.exact_json import Json
+from chalicelib.domain.product import Product
 
 
 @dataclass(frozen=True, slots=True)
 class SyncMessage:
-    """The queue's message: this product has this version to deliver. The document decides."""
+    """The queue's message: this product has this version to deliver, in this budget of attempts.
+
+    `event_id` is set by the bridge alone: it proves that the stream has that event.
+    """
 
     product_id: str
     version: int
+    budget: int = 0
     trace: str | None = None
     event_id: str | None = None
 
@@ -27,8 +34,12 @@ class SyncMessage:
         return log_fields_of(self.product_id, self.version, self.event_id, self.trace)
 
     def to_json(self) -> str:
-        """Write the message body; trace and event are there to be found in the logs."""
-        body: Json = {"productId": self.product_id, "version": self.version}
+        """Write the message body; `trace` is there to be found in the logs."""
+        body: Json = {
+            "productId": self.product_id,
+            "version": self.version,
+            "budget": self.budget,
+        }
         body |= {"trace": self.trace} if self.trace else {}
         body |= {"eventId": self.event_id} if self.event_id else {}
         return exact_json.dumps(body)
@@ -46,13 +57,53 @@ class ReceivedMessage:
     received: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What goes to the dead-letter queue: a body, and attributes that its console shows."""
+
+    body: str
+    attributes: Mapping[str, str]
+
+
+def dead_letter_for(product: Product) -> DeadLetter:
+    """Write the dead letter of a failed product.
+
+    It is a sync message of the *next* budget: moved back to the queue, by whatever tool, it is a
+    redrive, and moved back twice it is a duplicate.
+    """
+    sync = product.sync
+    error = sync.last_error or "unknown"
+    body = {
+        "productId": product.id,
+        "version": product.version,
+        "budget": sync.budget + 1,
+        "reason": sync.status.value,
+        "attempts": sync.attempts,
+        "lastError": error,
+    }
+    attributes = {
+        "reason": f"{sync.status}: {error}",
+        "attempts": str(sync.attempts),
+        "lastError": error,
+    }
+    # ASCII: SQS refuses what XML 1.0 has no place for, and a supply chain may answer anything.
+    return DeadLetter(json.dumps(body), attributes)
+
+
 PRODUCT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MAX_COUNT = 2**53
+"""Versions and budgets are counted in ones: a larger number is no count."""
+
+
+def _is_count(value: object) -> bool:
+    # A bool is an int to Python.
+    return type(value) is int and 0 <= value <= MAX_COUNT
 
 
 def _is_ours(product_id: object, version: object) -> bool:
-    """Say whether these can be a product's id and version (a bool is an int to Python)."""
+    """Say whether these can be a product's id and version."""
     is_id = isinstance(product_id, str) and PRODUCT_ID.fullmatch(product_id)
-    return bool(is_id) and type(version) is int and version >= 0
+    return bool(is_id) and _is_count(version)
 
 
 def _text(value: object) -> str | None:
@@ -67,10 +118,15 @@ def parse_sync_message(body: str) -> SyncMessage:
     except ValueError as error:
         raise PoisonMessageError(f"the message is not JSON: {error}") from error
     match content:
-        case {"productId": product_id, "version": version, **rest} if _is_ours(product_id, version):
+        case {
+            "productId": product_id,
+            "version": version,
+            "budget": budget,
+            **rest,
+        } if _is_ours(product_id, version) and _is_count(budget):
             trace, event_id = _text(rest.get("trace")), _text(rest.get("eventId"))
-            return SyncMessage(product_id, version, trace, event_id)
-    raise PoisonMessageError("the message names no productId and version")
+            return SyncMessage(product_id, version, budget, trace, event_id)
+    raise PoisonMessageError("the message names no productId, version and budget")
 
 
 def sync_message_for(data: bytes, trace: str | None) -> SyncMessage:
@@ -88,5 +144,6 @@ def sync_message_for(data: bytes, trace: str | None) -> SyncMessage:
             "type": event_type,
             "data": {"id": product_id, "version": version},
         } if event_type in BRIDGED_TYPES and _is_ours(product_id, version):
-            return SyncMessage(product_id, version, _text(trace), _text(event.get("id")))
+            trace, event_id = _text(trace), _text(event.get("id"))
+            return SyncMessage(product_id, version, 0, trace, event_id)
     raise PoisonMessageError("the event is no CloudEvent about a change of a product")

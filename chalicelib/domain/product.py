@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
@@ -122,7 +122,11 @@ def _canonical(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product as the store holds it, with its own outbox and the state of its sync."""
+    """A product as the store holds it, with its own outbox and the state of its sync.
+
+    `revision` grows by one with every change of state, not only with a new version. Who finds it
+    changed reads again and decides again.
+    """
 
     id: str
     fields: ProductFields
@@ -132,7 +136,8 @@ class Product:
     sync: SyncState
     deleted_at: datetime | None = None
     sync_completed_at: datetime | None = None
-    outbox: tuple[Event, ...] = field(default=())
+    outbox: tuple[Event, ...] = ()
+    revision: int = 0
 
     def to_json(self) -> Json:
         """Give the product as API consumers and event listeners see it."""
@@ -148,6 +153,21 @@ class Product:
             "syncStatus": self.sync.status.value,
         }
 
+    @property
+    def pair(self) -> tuple[int, int]:
+        """What a message is compared with: the version, and which budget of attempts it is in."""
+        return self.version, self.sync.budget
+
+    @property
+    def idempotency_key(self) -> str:
+        """The key of every call within one budget.
+
+        A later budget has another: a supply chain that keeps answers by key must not repeat an old
+        refusal for ever.
+        """
+        budget = f":{self.sync.budget}" if self.sync.budget else ""
+        return f"{self.id}:{self.version}{budget}"
+
     def sync_to_json(self) -> Json:
         """Give the state of the sync as operators see it."""
         sync = self.sync
@@ -156,6 +176,7 @@ class Product:
             "version": self.version,
             "deleted": self.deleted_at is not None,
             "status": sync.status.value,
+            "budget": sync.budget,
             "attempts": sync.attempts,
             "deliveredVersion": sync.delivered_version,
             "behindSince": _time(sync.behind_since),

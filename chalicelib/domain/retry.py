@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import accumulate
 
 SQS_MAX_VISIBILITY_SECONDS = 43_200
 """SQS: the visibility timeout of a message ends at most 12 h after its receipt."""
@@ -18,9 +17,9 @@ SQS_MAX_VISIBILITY_SECONDS = 43_200
 VISIBILITY_MARGIN_SECONDS = 60
 """A receipt is older than we know: Lambda gathers a batch before it calls us."""
 
-LONGEST_STEP_SECONDS = SQS_MAX_VISIBILITY_SECONDS - 900
-"""From one attempt to the next: the longest visibility timeout, less the call. A longer step would
-cost a receive that is no attempt, and with it the message before its last one."""
+LONGEST_WAIT_SECONDS = SQS_MAX_VISIBILITY_SECONDS - 900
+"""What one visibility timeout can carry, less the call itself. A wait that lateness has made longer
+takes two of them."""
 
 JITTER = 0.2
 """An attempt comes up to this share of its wait early, so that a burst of failures spreads."""
@@ -36,14 +35,34 @@ def waits(attempts: int, horizon: float, max_wait: float) -> tuple[float, ...]:
         return ()
     if count * max_wait < horizon:
         raise ValueError(f"{count} waits of at most {max_wait:g} s cannot span {horizon:g} s")
-    # With the last c waits capped, b * (2**(count-c) - 1) + c * max_wait = horizon. The right c
-    # is the smallest for which no uncapped wait exceeds the cap.
+    first = _first_wait(count, horizon, max_wait)
+    return tuple(min(first * 2**k, max_wait) for k in range(count))
+
+
+def _first_wait(count: int, total: float, max_wait: float) -> float:
+    """Solve the first of `count` capped doubling waits that add up to `total`.
+
+    `max_wait` where even that, every time, adds up to less.
+    """
+    if count * max_wait <= total:
+        return max_wait
+    # With the last c waits capped, b * (2**(count-c) - 1) + c * max_wait = total. The right c is
+    # the smallest for which no uncapped wait exceeds the cap.
     for capped in range(count):
         uncapped = count - capped
-        base = (horizon - capped * max_wait) / (2**uncapped - 1)
+        base = (total - capped * max_wait) / float(2**uncapped - 1)
         if base * 2 ** (uncapped - 1) <= max_wait:
             break
-    return tuple(min(base * 2**k, max_wait) for k in range(count))
+    return base
+
+
+@dataclass(frozen=True, slots=True)
+class NextAttempt:
+    """`due`: when to try again, brought forward from `aim` by jitter. `ends`: the horizon's end."""
+
+    due: datetime
+    aim: datetime
+    ends: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,40 +73,47 @@ class Schedule:
     horizon: float = 259_200
     max_wait: float = 39_600
     waits: tuple[float, ...] = field(init=False)
-    _offsets: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         solved = waits(self.attempts, self.horizon, self.max_wait)
         object.__setattr__(self, "waits", solved)
-        object.__setattr__(self, "_offsets", tuple(accumulate(solved)))
 
     def next_attempt(
         self,
         *,
         failed: int,
-        first: datetime,
-        now: datetime,
+        started: datetime,
+        aim: datetime | None,
+        ends: datetime | None,
         jitter: float,
         retry_after: datetime | None = None,
-    ) -> datetime | None:
+    ) -> NextAttempt | None:
         """When to try again after `failed` attempts, or None when the budget is spent.
 
-        The aim is `first` plus the waits before it, so delays do not add up; `jitter` in [0, 1]
-        moves it earlier. After an outage of our own the aims lie in the past: the wait is then
-        the first one of the schedule, so that the budget is not burnt in one go. `retry_after`
-        (the supply chain's wish) moves it later, but by no more than the longest wait, which is
-        the longest visibility timeout, and not past the horizon. Where jitter has brought the
-        attempt before far forward, the next one comes earlier too: SQS allows no longer timeout.
+        The last attempt began at `started` and was aimed at `aim` (None: it was the first); `ends`
+        is the end of the horizon (None likewise). Whatever made it late moves the end by as much,
+        so no delay shortens a later wait: without `retry_after` there are always `attempts` calls.
+        The remaining waits are solved anew over what is left. `jitter` in [0, 1] moves the attempt
+        earlier. `retry_after`, the supply chain's wish, moves it later, by the longest wait and to
+        the end at most, and so uses the horizon up.
         """
-        end = first + timedelta(seconds=self.horizon)
-        if failed >= self.attempts or now >= end:
+        if failed >= self.attempts:
             return None
-        wait = self.waits[failed - 1]
-        aim = first + timedelta(seconds=self._offsets[failed - 1] - jitter * JITTER * wait)
-        aim = max(aim, now + timedelta(seconds=min(wait, self.waits[0])))
-        if retry_after is not None:
-            aim = max(aim, min(retry_after, now + timedelta(seconds=self.max_wait)))
-        return min(aim, max(end, now), now + timedelta(seconds=LONGEST_STEP_SECONDS))
+        aim = aim or started
+        ends = (ends or started + timedelta(seconds=self.horizon)) + max(started - aim, timedelta())
+        # An attempt that jitter brought forward was no gift: its wait counts in full.
+        base = max(started, aim)
+        left = (ends - base).total_seconds()
+        if left < self.waits[0] / 2:
+            return None
+        solved = _first_wait(self.attempts - failed, left, self.max_wait)
+        wait = min(max(solved, self.waits[0]), left)
+        aim = base + timedelta(seconds=wait)
+        due = aim - timedelta(seconds=jitter * JITTER * wait)
+        if retry_after is not None and retry_after > due:
+            longest = base + timedelta(seconds=self.max_wait)
+            aim = due = max(aim, min(retry_after, longest, ends))
+        return NextAttempt(due, aim, ends)
 
     def stateless_wait(self, receives: int) -> float:
         """Visibility timeout of a message whose product could not be read, in seconds.

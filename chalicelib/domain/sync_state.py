@@ -1,4 +1,4 @@
-"""How far the supply chain is with a product: status, attempts, lease, schedule."""
+"""How far the supply chain is with a product: status, budget, attempts, lease, schedule."""
 
 from __future__ import annotations
 
@@ -50,45 +50,55 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Until `until`, only `owner` may call the supply chain for this product."""
+    """Until `until`, only `owner` may call the supply chain; it does so for `version`, `budget`."""
 
     owner: str
     until: datetime
     version: int
+    budget: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SyncState:
     """How far the supply chain is with this product.
 
-    `behind_since`: since when it lacks the newest version (None when it has it).
-    `overdue_at`: from when on the message that should drive this product counts as lost.
+    `budget`: how often this version was replayed or redriven; a write starts at 0.
+    `behind_since`: since when the supply chain lacks the newest version (None when it has it).
+    `overdue_at`: from when on reconcile must look at this product: its message counts as lost,
+    or its dead letter is owed.
+    `aim_at`, `ends_at`: what the next attempt is aimed at before jitter, and the horizon's end.
     `message_id`: of the queue message that carries the schedule; None until one is claimed for.
-    `restarted_at`: when the present budget was asked for, by a write, a replay or a redrive.
-    `failed_at`: since when it is exhausted or rejected.
+    `claim`: the token of the call that is under way. A write or a replay clears it, and keeps the
+    lease: the result of that call is then not written, and no second call begins meanwhile.
     """
 
     status: SyncStatus = SyncStatus.PENDING
+    budget: int = 0
     attempts: int = 0
     delivered_version: int | None = None
     first_attempt_at: datetime | None = None
     next_attempt_at: datetime | None = None
+    aim_at: datetime | None = None
+    ends_at: datetime | None = None
     behind_since: datetime | None = None
     overdue_at: datetime | None = None
     lease: Lease | None = None
+    claim: str | None = None
     message_id: str | None = None
-    restarted_at: datetime | None = None
-    failed_at: datetime | None = None
     last_error: str | None = None
     history: tuple[Attempt, ...] = ()
 
-    def restarted(self, now: datetime, overdue_at: datetime) -> SyncState:
+    def restarted(self, now: datetime, overdue_at: datetime, *, budget: int = 0) -> SyncState:
         """Start a fresh budget; what the supply chain holds, and a running call, stay known."""
         return SyncState(
+            budget=budget,
             delivered_version=self.delivered_version,
             behind_since=self.behind_since or now,
             overdue_at=overdue_at,
-            restarted_at=now,
             lease=self.lease,
             history=self.history,
         )
+
+    def leased(self, now: datetime) -> bool:
+        """Say whether a call may be under way."""
+        return self.lease is not None and self.lease.until > now

@@ -14,7 +14,7 @@ from chalicelib.domain.errors import (
     QueueUnavailableError,
     StreamUnavailableError,
 )
-from chalicelib.domain.messages import SyncMessage, sync_message_for
+from chalicelib.domain.messages import DeadLetter, SyncMessage, sync_message_for
 from chalicelib.usecases.ports import Consumer, Queue, StreamMessage
 
 PULL_LIMIT = 200
@@ -105,9 +105,9 @@ class Bridge:
 
     def _dead_letter(self, poison: Sequence[tuple[StreamMessage, str]]) -> Bridged:
         """Dead-letter what cannot be understood; it is never dropped and never blocks."""
-        bodies = [(_poison_body(message, reason), reason) for message, reason in poison]
+        letters = [_letter(message, reason) for message, reason in poison]
         try:
-            accepted = set(self._queue.dead_letter(bodies)) if bodies else set()
+            accepted = set(self._queue.dead_letter(letters)) if letters else set()
         except QueueUnavailableError as error:
             telemetry.log.warning("the dead-letter queue takes nothing", reason=str(error))
             accepted = set()
@@ -120,9 +120,9 @@ class Bridge:
         return Bridged(refused=len(kept), poison=len(dead))
 
 
-def _poison_body(message: StreamMessage, reason: str) -> str:
+def _letter(message: StreamMessage, reason: str) -> DeadLetter:
     """Describe a poison event; `streamSequence` finds the original if it had to be cut."""
-    return exact_json.dumps(
+    body = exact_json.dumps(
         {
             "reason": reason,
             "subject": message.subject,
@@ -131,3 +131,4 @@ def _poison_body(message: StreamMessage, reason: str) -> str:
             "payloadBase64": base64.b64encode(message.data[:PAYLOAD_LIMIT]).decode("ascii"),
         }
     )
+    return DeadLetter(body, {"reason": reason})

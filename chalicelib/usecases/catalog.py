@@ -16,7 +16,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from chalicelib import telemetry
-from chalicelib.domain import delivery, exact_json
+from chalicelib.domain import exact_json
 from chalicelib.domain.errors import (
     CatalogError,
     ConcurrentChangeError,
@@ -292,12 +292,16 @@ class Catalog:
     ) -> Product:
         """Read, build the next version, write it if nobody came first; else again."""
         for attempt in range(TRIES):
-            product = self._existing(product_id)
-            condition.check(product)
-            changed = build(product)
-            if changed is None:
-                return product
-            if self._store.save_change(changed, expected_version=product.version):
+            product = self._store.get(product_id)
+            changed = None
+            if product is not None and product.deleted_at is None:
+                condition.check(product)
+                changed = build(product)
+            if changed is None or product is None:
+                # Nothing is written, so nothing will have waited for the majority.
+                if self._is_committed(product_id, product):
+                    return _existing(product_id, product)
+            elif self._store.save_change(changed, expected_version=product.version):
                 self._accepted(changed.outbox)
                 return changed
             self._pause(attempt)
@@ -308,19 +312,24 @@ class Catalog:
         telemetry.count(accepted=len(events))
         for event in events:
             telemetry.log.info("accepted", **event.log_fields)
-        self._outbox.relay(events)
+        self._outbox.publish(events)
 
-    def _existing(self, product_id: str) -> Product:
-        product = self._store.get(product_id)
-        if product is None or product.deleted_at is not None:
-            raise ProductNotFoundError(f"no product has the id {product_id}")
-        return product
+    def _is_committed(self, product_id: str, seen: Product | None) -> bool:
+        """Say whether no failover can take back what was seen.
+
+        An answer that changes nothing is a promise, too: the write that it goes by may be this
+        consumer's own, which was not answered.
+        """
+        held = self._store.get(product_id, majority=True)
+        if held is None or seen is None:
+            return held is seen
+        return held.version == seen.version
 
     # ---- reading ----
 
     def get(self, product_id: str) -> Json:
         """Give one product. Raises ProductNotFoundError, StoreUnavailableError."""
-        return self._existing(product_id).to_json()
+        return _existing(product_id, self._store.get(product_id)).to_json()
 
     def list_products(self, parameters: object) -> Json:
         """Give one page: `{items, nextCursor}`. Raises InvalidRequestError."""
@@ -342,25 +351,31 @@ class Catalog:
         return self._with_tombstones(product_id).sync_to_json()
 
     def summary(self) -> Json:
-        """Give counts per status, the age of the oldest undelivered change, the outbox backlog."""
-        summary = self._store.summary()
+        """Give counts per status, the age of the oldest undelivered change, the outbox backlog.
+
+        `unreadable`: documents that this version of the code cannot read.
+        """
+        now = self._clock()
+        summary = self._store.summary(now - self._grace)
         behind = summary.behind_since
         return {
             "products": {status.value: summary.products.get(status, 0) for status in SyncStatus},
-            "oldestUndeliveredSeconds": (self._clock() - behind).total_seconds()
-            if behind
-            else None,
+            "oldestUndeliveredSeconds": (now - behind).total_seconds() if behind else None,
             "outboxBacklog": summary.outbox_backlog,
+            "unreadable": summary.unreadable,
         }
 
     def replay(self, product_id: str) -> Json:
         """Have the newest version delivered (again) now, with a fresh budget."""
-        for _ in range(TRIES):
+        for attempt in range(TRIES):
             product = self._with_tombstones(product_id)
-            now = self._clock()
-            if self._store.restart(product, now):
-                self._enqueue([replace(product, sync=product.sync.restarted(now, now))])
+            now, budget = self._clock(), product.sync.budget + 1
+            sync = product.sync.restarted(now, now + self._grace, budget=budget)
+            replayed = replace(product, sync=sync, sync_completed_at=None)
+            if self._store.save_sync(replayed, expected_revision=product.revision):
+                self._enqueue([replayed])
                 return self.sync_state(product_id)
+            self._pause(attempt)
         raise ConcurrentChangeError("other writers changed the product each time")
 
     def redrive(self, body: object) -> int:
@@ -371,28 +386,30 @@ class Catalog:
             raise InvalidRequestError([FieldError("status", f"must be one of: {allowed}")])
         now = self._clock()
         count = self._store.restart_failed({status} if status else FAILED_STATUSES, now)
-        self._enqueue(self._store.overdue(now, min(count, ENQUEUE_AT_ONCE)) if count else [])
+        if count:
+            overdue = self._store.overdue(now, min(count, ENQUEUE_AT_ONCE))
+            # Beside them there may be failed ones whose dead letter is owed.
+            accepted = self._enqueue([it for it in overdue if it.sync.status is SyncStatus.PENDING])
+            self._postpone(accepted)
         return count
 
-    def _enqueue(self, products: Sequence[Product]) -> None:
+    def _enqueue(self, products: Sequence[Product]) -> list[Product]:
         """Enqueue restarted products at once; if that fails, reconcile does it."""
+        messages = [SyncMessage(product.id, *product.pair) for product in products]
         try:
-            enqueued = self._queue.enqueue(
-                [SyncMessage(product.id, product.version) for product in products]
-            )
+            accepted = {message.product_id for message in self._queue.enqueue(messages)}
         except QueueUnavailableError as error:
             telemetry.log.warning("reconcile will enqueue instead", reason=str(error))
-            return
+            return []
+        return [product for product in products if product.id in accepted]
+
+    def _postpone(self, products: Sequence[Product]) -> None:
         now = self._clock()
-        accepted = {sync_message.product_id for sync_message in enqueued}
         self._store.postpone(
             {
-                product.id: (
-                    product.sync.overdue_at,
-                    delivery.next_enqueue(product, now, self._grace),
-                )
+                product.id: (product.sync.overdue_at, now + self._grace)
                 for product in products
-                if product.id in accepted and product.sync.overdue_at is not None
+                if product.sync.overdue_at is not None
             }
         )
 
@@ -401,6 +418,12 @@ class Catalog:
         if product is None:
             raise ProductNotFoundError(f"no product has the id {product_id}")
         return product
+
+
+def _existing(product_id: str, product: Product | None) -> Product:
+    if product is None or product.deleted_at is not None:
+        raise ProductNotFoundError(f"no product has the id {product_id}")
+    return product
 
 
 def merge_patch(target: Json, patch: Json) -> Json:

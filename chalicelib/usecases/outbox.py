@@ -1,4 +1,4 @@
-"""The relay of the transactional outbox: publish, then take out what the stream has stored."""
+"""The relay of the transactional outbox: publish what the documents hold for the stream."""
 
 from __future__ import annotations
 
@@ -16,38 +16,42 @@ chunk is progress, however much has piled up."""
 
 
 class Outbox:
-    """Relays events from the documents' outboxes to the stream."""
+    """Publishes events, and takes those out of the documents' outboxes that nobody else will."""
 
     def __init__(self, store: Store, publisher: Publisher) -> None:
         self._store = store
         self._publisher = publisher
 
-    def relay(self, events: Sequence[Event]) -> int:
-        """Publish events that are stored in an outbox; how many the stream has taken.
+    def publish(self, events: Sequence[Event]) -> list[Event]:
+        """Publish; those that the stream has taken. Never raises.
 
-        Never raises: what stays in its outbox is relayed by reconcile, and what is published
-        twice has the same message id.
+        What it has not taken stays in its outbox, where reconcile finds it. What it has taken
+        leaves the outbox with the claim that its message leads to: no write of its own.
         """
-        relayed = 0
+        published: list[Event] = []
         for chunk in _chunks(events):
             try:
-                published = self._publisher.publish(chunk)
+                published += self._publisher.publish(chunk)
             except StreamUnavailableError as error:
-                left = len(events) - relayed
+                left = len(events) - len(published)
                 telemetry.log.warning("events stay in the outbox", reason=str(error), events=left)
                 break
-            self._remove(published)
-            relayed += len(published)
-        return relayed
-
-    def _remove(self, published: Sequence[Event]) -> None:
         telemetry.count(published=len(published))
         for event in published:
             telemetry.log.info("published", **event.log_fields)
+        return published
+
+    def relay(self, events: Sequence[Event]) -> int:
+        """Publish events that stayed in an outbox, and take them out; how many. Never raises.
+
+        What is published twice has the same message id, within the stream's duplicate window.
+        """
+        published = self.publish(events)
         try:
-            self._store.remove_events(published)
+            self._store.remove_events([(event.product_id, event.id) for event in published])
         except StoreUnavailableError as error:
             telemetry.log.warning("published events stay in the outbox", reason=str(error))
+        return len(published)
 
 
 def _chunks(events: Sequence[Event]) -> Iterator[list[Event]]:

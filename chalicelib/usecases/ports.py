@@ -13,7 +13,7 @@ from typing import Protocol
 from chalicelib.domain.delivery import Claim, Outcome, SyncResult
 from chalicelib.domain.errors import CatalogError
 from chalicelib.domain.events import Event
-from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.messages import DeadLetter, SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncStatus
 
@@ -39,15 +39,30 @@ class ProductQuery:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How many products per status, since when the oldest is behind, products with an outbox."""
+    """Products per status, since when the oldest is behind, products with an event in the outbox.
+
+    `unreadable`: documents with a status that this version of the code does not know.
+    """
 
     products: Mapping[SyncStatus, int]
     behind_since: datetime | None
     outbox_backlog: int
+    unreadable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Products by id; `unreadable` names documents that are there and cannot be read."""
+
+    products: Mapping[str, Product]
+    unreadable: frozenset[str] = frozenset()
 
 
 class Store(Protocol):
-    """The product store. Every method raises StoreUnavailableError when it cannot be reached."""
+    """The product store. Every method raises StoreUnavailableError when it cannot be reached.
+
+    What finds several products passes over documents that cannot be read; their neighbours go on.
+    """
 
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
@@ -57,10 +72,13 @@ class Store(Protocol):
     def created_under(self, key: str) -> Creation | None:
         """Find the creation that used this idempotency key."""
 
-    def get(self, product_id: str) -> Product | None:
-        """Find one product, tombstones included."""
+    def get(self, product_id: str, *, majority: bool = False) -> Product | None:
+        """Find one product, tombstones too, without its outbox. Raises UnreadableDocumentError.
 
-    def get_many(self, product_ids: Collection[str]) -> dict[str, Product]:
+        `majority`: as no failover can take it back any more, which may be an older version.
+        """
+
+    def get_many(self, product_ids: Collection[str]) -> Found:
         """Find products by id, tombstones included, without their outboxes and histories."""
 
     def save_change(self, product: Product, *, expected_version: int) -> bool:
@@ -69,18 +87,25 @@ class Store(Protocol):
         Leaves the lease, the delivered version and the history alone. Raises DuplicateSkuError.
         """
 
+    def save_sync(self, product: Product, *, expected_revision: int) -> bool:
+        """Write the state of the sync, if the stored revision is still the expected.
+
+        Leaves the delivered version, the history, and a lease that `product` has, too, alone.
+        """
+
     def find(self, query: ProductQuery) -> list[Product]:
         """List products; tombstones only where a status other than delivered is asked for."""
 
-    def summary(self, outbox_before: datetime | None = None) -> Summary:
-        """Count; of the outboxes all that hold an event, or one that is older than this."""
+    def summary(self, outbox_before: datetime) -> Summary:
+        """Count; of the outboxes those with an event that is older than this."""
 
-    def remove_events(self, events: Sequence[Event]) -> None:
-        """Take published events out of their outboxes."""
+    def remove_events(self, events: Collection[tuple[str, str]]) -> None:
+        """Take events, as (product id, event id), out of their outboxes: the stream has them."""
 
     def unpublished(self, before: datetime, limit: int) -> list[Product]:
         """Products with an event in the outbox that is older than `before`, oldest first.
 
+        As the majority holds them: an event that a failover may take back is not to be published.
         Each with the first OUTBOX_PAGE of its events: whole outboxes could exceed the memory.
         """
 
@@ -90,21 +115,24 @@ class Store(Protocol):
     def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
         """Move `overdue_at` from the first time to the second, where it still is the first."""
 
-    def restart(self, product: Product, now: datetime) -> bool:
-        """Give this version a fresh budget that is overdue at once, if it is still the newest."""
-
     def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
-        """Give all products of these (failed) statuses a fresh budget; how many there were."""
+        """Give all products of these (failed) statuses the next budget; how many there were."""
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
-        """Take leases; the ids of the products whose lease is now held by the claim's owner."""
+        """Take leases, and published events out of outboxes; the ids of the products claimed."""
 
-    def record(self, results: Sequence[SyncResult]) -> None:
-        """Write what attempts came to and give the leases back.
+    def record(self, results: Sequence[SyncResult]) -> set[str]:
+        """Write what attempts came to, and give the leases back; the ids of those written.
 
         Where a newer version or a replay has come meanwhile, only the lease, the history and the
         delivered version are touched.
         """
+
+    def letters_sent(self, products: Collection[Product]) -> None:
+        """Note that the dead letters of these products are sent, where they are failed as seen."""
+
+    def failed(self, limit: int) -> list[Product]:
+        """Failed products whose dead letter is sent, in the order of their ids."""
 
     def drop_tombstones(self) -> int:
         """Remove deleted products whose deletion is confirmed and published; how many."""
@@ -164,27 +192,30 @@ class Consumer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedDeadLetter:
-    """A message in the dead-letter queue. `product_id` is None where it never was a product's."""
+    """A message in the dead-letter queue. `message` is None where it never was a product's."""
 
+    id: str
     receipt: str
-    product_id: str | None
-    version: int
+    message: SyncMessage | None
 
 
 class Queue(Protocol):
     """The sync queue and its dead-letter queue. All raise QueueUnavailableError."""
 
-    def enqueue(self, sync_messages: Sequence[SyncMessage], delay: int = 0) -> list[SyncMessage]:
-        """Send; give back those that the queue accepted. `delay` in seconds, at most 900."""
+    def enqueue(self, messages: Sequence[SyncMessage]) -> list[SyncMessage]:
+        """Send; give back those that the queue accepted."""
 
     def change_visibility(self, messages: Mapping[str, int]) -> None:
         """Set the visibility timeout of each message: receipt handle → seconds from now."""
 
-    def dead_letter(self, bodies: Sequence[tuple[str, str]]) -> list[int]:
-        """Put (body, reason) into the dead-letter queue; the positions that were accepted."""
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> list[int]:
+        """Put letters into the dead-letter queue; the positions of those that it accepted."""
 
     def receive_dead_letters(self, limit: int) -> list[ReceivedDeadLetter]:
         """Receive from the dead-letter queue; invisible to others until deleted or released."""
+
+    def count_dead_letters(self) -> int:
+        """Count the dead letters, those included that somebody is looking at; approximate."""
 
     def delete_dead_letters(self, receipts: Sequence[str]) -> None:
         """Remove from the dead-letter queue."""

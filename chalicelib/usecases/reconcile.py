@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib import telemetry
-from chalicelib.domain.delivery import dead_letter_is_settled, next_enqueue
+from chalicelib.domain.delivery import LetterMeans, judge_letter, next_enqueue, worker_died
 from chalicelib.domain.errors import QueueUnavailableError
-from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.messages import SyncMessage, dead_letter_for
 from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import FAILED_STATUSES
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import Queue, ReceivedDeadLetter, Store
 
-RELAY_AFTER = timedelta(seconds=10)
-"""An event that is older is unpublished: its writer would have published it by now."""
 PAGE = 200
 RELAY_PAGE = 50
 """Products whose events are relayed at a time: the time that is left is looked at in between."""
@@ -27,16 +26,21 @@ DEAD_LETTERS = 100
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """How much one run has done."""
+    """How much one run has done.
+
+    Events relayed, messages enqueued, dead letters sent that were owed, dead letters deleted,
+    tombstones dropped.
+    """
 
     relayed: int
     enqueued: int
+    letters: int
     settled: int
     dropped: int
 
 
 class Reconcile:
-    """Relays unpublished events, enqueues overdue products, deletes settled dead letters."""
+    """Relays unpublished events, enqueues overdue products, keeps one letter per failed product."""
 
     def __init__(
         self,
@@ -58,14 +62,25 @@ class Reconcile:
 
         `seconds_left` says how long the host lets it run.
         """
-        enqueued = self._with_queue(self._enqueue)
-        settled = self._with_queue(self._settle_dead_letters)
+        settled = self._with_queue(self._sweep)
+        enqueued, letters = self._overdue()
         dropped = self._store.drop_tombstones()
         self._gauge()
         # Last, since a slow stream makes it long: the queue must not wait for it.
         relayed = self._relay(seconds_left)
-        telemetry.count(relayed=relayed, enqueued=enqueued, dead_letters_settled=settled)
-        return Reconciled(relayed, enqueued, settled, dropped)
+        telemetry.count(
+            relayed=relayed, enqueued=enqueued, letters_sent=letters, dead_letters_settled=settled
+        )
+        return Reconciled(relayed, enqueued, letters, settled, dropped)
+
+    def _with_queue(self, step: Callable[[], int]) -> int:
+        try:
+            return step()
+        except QueueUnavailableError as error:
+            telemetry.log.warning("the queue is away", reason=str(error))
+            return 0
+
+    # ---- the outboxes ----
 
     def _relay(self, seconds_left: Callable[[], float]) -> int:
         """Publish events whose writer did not: it crashed, or the stream was away."""
@@ -75,8 +90,7 @@ class Reconcile:
             if seconds_left() <= 0:
                 break
             products = self._store.unpublished(before, RELAY_PAGE)
-            events = [event for product in products for event in product.outbox]
-            stored = self._outbox.relay(events)
+            stored = self._outbox.relay([event for item in products for event in item.outbox])
             relayed += stored
             # Nothing left, or the stream is away.
             if stored == 0:
@@ -84,77 +98,131 @@ class Reconcile:
         return relayed
 
     def _unpublished_since(self) -> datetime:
-        return self._clock() - min(RELAY_AFTER, self._grace)
+        return self._clock() - self._grace
 
-    def _with_queue(self, step: Callable[[], int]) -> int:
-        try:
-            return step()
-        except QueueUnavailableError as error:
-            telemetry.log.warning("the queue is away", reason=str(error))
-            return 0
+    # ---- overdue products ----
 
-    def _enqueue(self) -> int:
+    def _overdue(self) -> tuple[int, int]:
+        """Enqueue what is overdue, and send the dead letters that are owed; how many of each."""
+        enqueued = letters = 0
+        for _ in range(ROUNDS):
+            products = self._store.overdue(self._clock(), PAGE)
+            failed = [item for item in products if item.sync.status in FAILED_STATUSES]
+            waiting = [item for item in products if item.sync.status not in FAILED_STATUSES]
+            sent = self._with_queue(lambda failed=failed: self._send_letters(failed))  # type: ignore[misc]  # bound per turn
+            put = self._with_queue(lambda waiting=waiting: self._enqueue(waiting))  # type: ignore[misc]  # bound per turn
+            enqueued, letters = enqueued + put, letters + sent
+            if len(products) < PAGE or not put + sent:
+                break
+        return enqueued, letters
+
+    def _enqueue(self, products: Sequence[Product]) -> int:
         """Enqueue a message for each product whose message was lost, whatever the cause.
 
         Straight to the queue: the listeners of the stream have had their event already.
         """
-        enqueued = 0
-        for _ in range(ROUNDS):
-            products = self._store.overdue(self._clock(), PAGE)
-            accepted = self._queue.enqueue(
-                [SyncMessage(item.id, item.version) for item in products]
-            )
-            self._postpone(products, {sync_message.product_id for sync_message in accepted})
-            enqueued += len(accepted)
-            if len(products) < PAGE or not accepted:
-                break
-        return enqueued
-
-    def _postpone(self, products: Sequence[Product], enqueued: set[str]) -> None:
+        if not products:
+            return 0
+        messages = [SyncMessage(item.id, *item.pair) for item in products]
+        accepted = {message.product_id for message in self._queue.enqueue(messages)}
         now = self._clock()
         times: Mapping[str, tuple[datetime, datetime]] = {
             product.id: (product.sync.overdue_at, next_enqueue(product, now, self._grace))
             for product in products
-            if product.id in enqueued and product.sync.overdue_at is not None
+            if product.id in accepted and product.sync.overdue_at is not None
         }
         self._store.postpone(times)
+        return len(accepted)
 
-    def _settle_dead_letters(self) -> int:
-        """Remove dead letters that mean no work any more, so that each one left needs a person."""
-        held: set[str] = set()
-        settled = 0
+    # ---- dead letters ----
+
+    def _send_letters(self, products: Sequence[Product]) -> int:
+        if not products:
+            return 0
+        accepted = self._queue.dead_letter([dead_letter_for(product) for product in products])
+        self._store.letters_sent([products[position] for position in accepted])
+        return len(accepted)
+
+    def _sweep(self) -> int:
+        """Look at every dead letter, so that each failed product has one, and no other has any."""
+        held: dict[str, ReceivedDeadLetter] = {}
         try:
             for _ in range(ROUNDS):
                 letters = self._queue.receive_dead_letters(DEAD_LETTERS)
-                held |= {letter.receipt for letter in letters}
-                done = self._settled(letters)
-                self._queue.delete_dead_letters(done)
-                held -= set(done)
-                settled += len(done)
+                held |= {letter.id: letter for letter in letters}
                 if len(letters) < DEAD_LETTERS:
                     break
+            complete = self._queue.count_dead_letters() == len(held)
+            done, kept = self._judge(list(held.values()))
+            self._queue.delete_dead_letters([letter.receipt for letter in done])
+            for letter in done:
+                del held[letter.id]
         finally:
             # Not before: those that stay would come again in the next round, before the rest.
-            self._queue.release_dead_letters(list(held))
-        return settled
+            self._queue.release_dead_letters([letter.receipt for letter in held.values()])
+        if complete:
+            self._replace_missing(kept)
+        return len(done)
 
-    def _settled(self, letters: Sequence[ReceivedDeadLetter]) -> list[str]:
-        products = self._store.get_many(
-            {letter.product_id for letter in letters if letter.product_id is not None}
+    def _judge(
+        self, letters: Sequence[ReceivedDeadLetter]
+    ) -> tuple[list[ReceivedDeadLetter], set[str]]:
+        """Say which letters are to be deleted, and which products keep one."""
+        # Read after the letters were received: a letter is judged by what came of it.
+        ids = {letter.message.product_id for letter in letters if letter.message is not None}
+        found = self._store.get_many(ids)
+        done: list[ReceivedDeadLetter] = []
+        kept: set[str] = set()
+        # Of several letters of a product the one with the smallest id stays, whoever looks.
+        for letter in sorted(letters, key=lambda letter: letter.id):
+            message = letter.message
+            if message is None or message.product_id in found.unreadable:
+                continue
+            means = self._meaning(found.products.get(message.product_id), message, letter.id)
+            if means is LetterMeans.WORK and message.product_id not in kept:
+                kept.add(message.product_id)
+            elif means is not LetterMeans.WAIT:
+                done.append(letter)
+        return done, kept
+
+    def _meaning(
+        self, product: Product | None, message: SyncMessage, letter_id: str
+    ) -> LetterMeans:
+        now = self._clock()
+        means = judge_letter(product, message, letter_id, now)
+        if means is not LetterMeans.CRASH or product is None:
+            return means
+        exhausted = worker_died(product, letter_id, now)
+        telemetry.log.error("a message has crashed its workers", **message.log_fields)
+        telemetry.count(exhausted=1)
+        if self._store.save_sync(exhausted, expected_revision=product.revision):
+            return LetterMeans.NOTHING
+        # It has changed since it was read: the next run looks again.
+        return LetterMeans.WAIT
+
+    def _replace_missing(self, kept: set[str]) -> None:
+        """Send the letters again that somebody has deleted, of products that still are failed."""
+        missing = {
+            product.id: product
+            for product in self._store.failed(ROUNDS * DEAD_LETTERS)
+            if product.id not in kept
+        }
+        if not missing:
+            return
+        still = self._store.get_many(missing).products
+        self._send_letters(
+            [product for name, product in missing.items() if product == still.get(name)]
         )
-        return [
-            letter.receipt
-            for letter in letters
-            if letter.product_id is not None
-            and dead_letter_is_settled(products.get(letter.product_id), letter.version)
-        ]
+
+    # ---- what operators watch ----
 
     def _gauge(self) -> None:
         # What is on its way this very moment is no backlog: an alarm watches this.
-        summary = self._store.summary(outbox_before=self._unpublished_since())
+        summary = self._store.summary(self._unpublished_since())
         behind = summary.behind_since
         telemetry.gauge(
             oldest_undelivered_seconds=(self._clock() - behind).total_seconds() if behind else 0.0,
             outbox_backlog=summary.outbox_backlog,
+            products_unreadable=summary.unreadable,
             **{f"products_{status}": count for status, count in summary.products.items()},
         )

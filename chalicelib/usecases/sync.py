@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import random
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
@@ -15,37 +14,45 @@ from chalicelib import telemetry
 from chalicelib.domain.delivery import (
     Acknowledge,
     Claim,
-    DeadLetter,
     Defer,
     Disposition,
-    Expire,
     Outcome,
-    Requeue,
+    Reject,
     SyncResult,
+    Times,
     Try,
-    Verdict,
+    claim,
+    completion_of,
     conclude,
     decide,
+    disposition_of,
 )
 from chalicelib.domain.errors import (
     PoisonMessageError,
     QueueUnavailableError,
     StoreUnavailableError,
 )
-from chalicelib.domain.messages import ReceivedMessage, SyncMessage, parse_sync_message
+from chalicelib.domain.messages import (
+    DeadLetter,
+    ReceivedMessage,
+    SyncMessage,
+    dead_letter_for,
+    parse_sync_message,
+)
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule, visibility_timeout
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.usecases.outbox import Outbox
-from chalicelib.usecases.ports import Queue, Store, SupplyChain
+from chalicelib.usecases.ports import Found, Queue, Store, SupplyChain
 
-MAX_DELAY_SECONDS = 900
-"""SQS: the longest DelaySeconds of a message."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 LOST_RACE = timedelta(seconds=1)
-"""When to look again after another worker took the lease between our look and our claim."""
+"""When to look again after something changed between our look and our claim, or our result.
+
+The message is deferred, never replaced: it may be in two workers' hands, and deleting it could
+delete what carries the schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class SyncPolicy:
     """How attempts are spread and guarded.
 
     `lease` must outlive the longest call that begins `start_within` of the claim, plus what the
-    clocks of two workers may differ.
+    clocks of two workers may differ. `publish_within`: how long publishing may take.
     """
 
     schedule: Schedule
@@ -61,7 +68,11 @@ class SyncPolicy:
     grace: timedelta
     concurrency: int
     start_within: timedelta = timedelta(seconds=5)
+    publish_within: timedelta = timedelta(seconds=6)
 
+
+REPORTED = frozenset(SyncStatus)
+"""Counted where the attempt is reported."""
 
 Pair = tuple[ReceivedMessage, SyncMessage]
 """A message of the queue, and what its body says."""
@@ -74,6 +85,7 @@ class Call:
     message: ReceivedMessage
     sync_message: SyncMessage
     claim: Claim
+    times: Times
 
 
 class Parallel(Protocol):
@@ -102,7 +114,7 @@ class Sync:
         *,
         clock: Callable[[], datetime],
         jitter: Callable[[], float] = random.random,
-        new_owner: Callable[[], str] = lambda: uuid.uuid4().hex,
+        new_token: Callable[[], str] = lambda: uuid.uuid4().hex,
         in_parallel: Parallel = in_threads,
     ) -> None:
         self._store = store
@@ -112,7 +124,7 @@ class Sync:
         self._policy = policy
         self._clock = clock
         self._jitter = jitter
-        self._new_owner = new_owner
+        self._new_token = new_token
         self._in_parallel = in_parallel
 
     def handle(self, messages: Sequence[ReceivedMessage]) -> list[str]:
@@ -122,17 +134,18 @@ class Sync:
         other.
         """
         dispositions: dict[str, Disposition] = {}
-        pairs: list[Pair] = []
+        pairs: dict[str, Pair] = {}
         for message in messages:
             try:
-                pairs.append((message, parse_sync_message(message.body)))
+                # The same message twice in a batch is one.
+                pairs[message.id] = (message, parse_sync_message(message.body))
             except PoisonMessageError as error:
-                dispositions[message.id] = DeadLetter(str(error))
+                dispositions[message.id] = Reject(str(error))
+        readable = list(pairs.values())
         # A lease covers one call: no more are claimed at a time than are called at a time.
-        for start in range(0, len(pairs), self._policy.concurrency):
-            dispositions |= self._deliver_or_back_off(
-                pairs[start : start + self._policy.concurrency]
-            )
+        for start in range(0, len(readable), self._policy.concurrency):
+            part = readable[start : start + self._policy.concurrency]
+            dispositions |= self._deliver_or_back_off(part)
         return self._settle([(message, dispositions[message.id]) for message in messages])
 
     def _deliver_or_back_off(self, pairs: Sequence[Pair]) -> dict[str, Disposition]:
@@ -140,51 +153,75 @@ class Sync:
             return self._deliver(pairs)
         except StoreUnavailableError as error:
             telemetry.log.error("the store is away", reason=str(error), messages=len(pairs))
-            # Without the document, only the queue's receive count is left to go by.
-            now, schedule = self._clock(), self._policy.schedule
-            return {
-                message.id: Defer(
-                    now + timedelta(seconds=schedule.stateless_wait(message.receives))
-                )
-                for message, _ in pairs
-            }
+            return {message.id: self._back_off(message) for message, _ in pairs}
+
+    def _back_off(self, message: ReceivedMessage) -> Defer:
+        """Without the document, only the queue's receive count is left to go by."""
+        wait = self._policy.schedule.stateless_wait(message.receives)
+        return Defer(self._clock() + timedelta(seconds=wait))
 
     def _deliver(self, pairs: Sequence[Pair]) -> dict[str, Disposition]:
         with telemetry.segment("decide"):
-            products = self._store.get_many({sync_message.product_id for _, sync_message in pairs})
-            dispositions, tries = self._decide(pairs, products)
+            found = self._store.get_many({sync_message.product_id for _, sync_message in pairs})
+            dispositions, tries = self._decide(pairs, found)
+            self._forget_superseded(pairs, dispositions)
         with telemetry.segment("claim"):
             won = self._store.claim([call.claim for call in tries]) if tries else set()
-        now = self._clock()
-        for call in tries:
-            dispositions[call.message.id] = Requeue(now + LOST_RACE)
         calls = [call for call in tries if call.claim.product.id in won]
         return dispositions | self._call(calls)
 
+    # ---- before the call ----
+
     def _decide(
-        self, pairs: Sequence[Pair], products: Mapping[str, Product]
+        self, pairs: Sequence[Pair], found: Found
     ) -> tuple[dict[str, Disposition], list[Call]]:
-        now, owner = self._clock(), self._new_owner()
+        now, token = self._clock(), self._new_token()
         dispositions: dict[str, Disposition] = {}
         tries: dict[str, Call] = {}
         for message, sync_message in pairs:
-            product = products.get(sync_message.product_id)
-            decision = decide(product, sync_message, message, now)
-            if not isinstance(decision, Try):
+            product_id = sync_message.product_id
+            product = found.products.get(product_id)
+            decision = decide(product, sync_message, message.id, now)
+            if product_id in found.unreadable:
+                telemetry.log.error("the document cannot be read", **sync_message.log_fields)
+                telemetry.count(unreadable=1)
+                dispositions[message.id] = self._back_off(message)
+            elif not isinstance(decision, Try):
                 dispositions[message.id] = decision
-            elif product is None or product.id in tries:
-                # Two messages of one batch for the same product: one call serves both.
-                dispositions[message.id] = Acknowledge("duplicate")
             else:
-                claim = self._claim(product, owner, message, now, fresh=decision.fresh)
-                tries[product.id] = Call(message, sync_message, claim)
+                # What is neither claimed nor called after all is looked at again.
+                dispositions[message.id] = Defer(now + LOST_RACE)
+                if product is not None and product_id not in tries:
+                    tries[product_id] = self._try(product, message, sync_message, decision, token)
         return dispositions, list(tries.values())
 
-    def _claim(
-        self, product: Product, owner: str, message: ReceivedMessage, now: datetime, *, fresh: bool
-    ) -> Claim:
+    def _try(
+        self,
+        product: Product,
+        message: ReceivedMessage,
+        sync_message: SyncMessage,
+        decision: Try,
+        token: str,
+    ) -> Call:
+        now = self._clock()
         until = now + self._policy.lease
-        return Claim(product, owner, message.id, now, until, until + self._policy.grace, fresh)
+        times = Times(now, until, until + self._policy.grace)
+        claimed = claim(product, sync_message, message.id, decision.budget, token, times)
+        return Call(message, sync_message, claimed, times)
+
+    def _forget_superseded(
+        self, pairs: Sequence[Pair], dispositions: Mapping[str, Disposition]
+    ) -> None:
+        """Take events out of the outboxes that no claim will: their version was overtaken."""
+        events = [
+            (sync_message.product_id, sync_message.event_id)
+            for message, sync_message in pairs
+            if dispositions[message.id] == Acknowledge("superseded") and sync_message.event_id
+        ]
+        if events:
+            self._store.remove_events(events)
+
+    # ---- the call and its result ----
 
     def _call(self, calls: Sequence[Call]) -> dict[str, Disposition]:
         """Call the supply chain in parallel, then write all results at once."""
@@ -192,32 +229,42 @@ class Sync:
             return {}
         with telemetry.segment("call"):
             outcomes = self._in_parallel(self._attempt, calls)
-        now = self._clock()
-        results: list[SyncResult] = []
         dispositions: dict[str, Disposition] = {}
+        done: list[tuple[Call, Outcome]] = []
         for call, outcome in zip(calls, outcomes, strict=True):
             if outcome is None:
-                dispositions[call.message.id] = Requeue(call.claim.until)
-                continue
-            result, dispositions[call.message.id] = self._conclude(call, outcome, now)
-            results.append(result)
-            _report(call, outcome, result, now)
+                dispositions[call.message.id] = Defer(call.times.until)
+            else:
+                done.append((call, outcome))
         with telemetry.segment("record"):
-            self._store.record(results)
-        # Where nothing was recorded since the version has moved on, it was delivered all the same.
-        self._outbox.relay([result.event for result in results if result.event is not None])
-        return dispositions
+            return dispositions | self._record(done)
 
     def _attempt(self, call: Call) -> Outcome | None:
         """Call, unless this worker was held up so long that its lease could end in mid-call."""
-        if self._clock() > call.claim.now + self._policy.start_within:
+        if self._clock() > call.times.now + self._policy.start_within:
             telemetry.log.warning("too late for the lease", product_id=call.claim.product.id)
             return None
         return self._supply_chain.deliver(call.claim.product, call.sync_message.trace)
 
-    def _conclude(
-        self, call: Call, outcome: Outcome, now: datetime
-    ) -> tuple[SyncResult, Disposition]:
+    def _record(self, done: Sequence[tuple[Call, Outcome]]) -> dict[str, Disposition]:
+        now = self._clock()
+        results = self._announced(
+            [(call, self._conclude(call, outcome, now)) for call, outcome in done], now
+        )
+        recorded = self._store.record(results) if results else set()
+        written = [result for result in results if result.product.id in recorded]
+        self._send_letters([result.product for result in written if result.failed])
+        dispositions: dict[str, Disposition] = {}
+        for (call, outcome), result in zip(done, results, strict=True):
+            counted = result.product.id in recorded
+            _report(call, outcome, result, now, counted=counted)
+            # Changed during the call: to be decided again, by what the document says now.
+            dispositions[call.message.id] = (
+                disposition_of(result) if counted else Defer(now + LOST_RACE)
+            )
+        return dispositions
+
+    def _conclude(self, call: Call, outcome: Outcome, now: datetime) -> SyncResult:
         return conclude(
             call.claim,
             outcome,
@@ -225,45 +272,60 @@ class Sync:
             now=now,
             jitter=self._jitter(),
             grace=self._policy.grace,
-            trace=call.sync_message.trace,
         )
+
+    def _announced(
+        self, done: Sequence[tuple[Call, SyncResult]], now: datetime
+    ) -> list[SyncResult]:
+        """Publish what was delivered; the results, with the events that the outbox must keep."""
+        events = {
+            call.message.id: completion_of(result, now, call.sync_message.trace)
+            for call, result in done
+            if result.delivered
+        }
+        in_time = [
+            events[call.message.id]
+            for call, result in done
+            if result.delivered and now + self._policy.publish_within < call.times.until
+        ]
+        published = {event.id for event in self._outbox.publish(in_time)} if in_time else set()
+        kept = {name: event for name, event in events.items() if event.id not in published}
+        return [replace(result, event=kept.get(call.message.id)) for call, result in done]
+
+    def _send_letters(self, failed: Sequence[Product]) -> None:
+        """Send dead letters; the document owes one that is not sent, and reconcile sends it."""
+        if not failed:
+            return
+        try:
+            accepted = self._queue.dead_letter([dead_letter_for(product) for product in failed])
+            self._store.letters_sent([failed[position] for position in accepted])
+        except (QueueUnavailableError, StoreUnavailableError) as error:
+            telemetry.log.warning("reconcile will send the dead letters", reason=str(error))
+
+    # ---- the messages ----
 
     def _settle(self, dispositions: Sequence[tuple[ReceivedMessage, Disposition]]) -> list[str]:
         """Do what each message's disposition asks of the queue: the one place that decides."""
-        kept: list[ReceivedMessage] = []
+        kept: list[str] = []
         timeouts: dict[str, int] = {}
         now = self._clock()
         for message, disposition in dispositions:
             match disposition:
                 case Acknowledge(reason):
-                    telemetry.count(**({} if reason == "delivered" else {reason: 1}))
+                    telemetry.count(**({} if reason in REPORTED else {reason: 1}))
                 case Defer(until):
-                    kept.append(message)
+                    kept.append(message.id)
                     timeouts[message.receipt] = visibility_timeout(until, now, message.received)
-                case Expire():
-                    kept.append(message)
-                    timeouts[message.receipt] = 0
-                case Requeue(at):
-                    if not self._requeue(message, at, now):
-                        kept.append(message)
-                case DeadLetter(reason):
-                    if not self._dead_letter(message, reason):
-                        kept.append(message)
+                case Reject(reason):
+                    if not self._reject(message, reason):
+                        kept.append(message.id)
         self._defer(timeouts)
-        return [message.id for message in kept]
+        return kept
 
-    def _requeue(self, message: ReceivedMessage, at: datetime, now: datetime) -> bool:
-        delay = min(MAX_DELAY_SECONDS, max(0, math.ceil((at - now).total_seconds())))
-        try:
-            return bool(self._queue.enqueue([parse_sync_message(message.body)], delay))
-        except QueueUnavailableError as error:
-            telemetry.log.warning("the message waits in its place", reason=str(error))
-            return False
-
-    def _dead_letter(self, message: ReceivedMessage, reason: str) -> bool:
+    def _reject(self, message: ReceivedMessage, reason: str) -> bool:
         telemetry.log.error("dead-lettered", message_id=message.id, reason=reason)
         try:
-            return bool(self._queue.dead_letter([(message.body, reason)]))
+            return bool(self._queue.dead_letter([DeadLetter(message.body, {"reason": reason})]))
         except QueueUnavailableError as error:
             telemetry.log.warning("the dead-letter queue takes nothing", reason=str(error))
             return False
@@ -277,25 +339,29 @@ class Sync:
             telemetry.log.warning("messages could not be deferred", reason=str(error))
 
 
-def _report(call: Call, outcome: Outcome, result: SyncResult, now: datetime) -> None:
-    behind_since = call.claim.product.sync.behind_since
-    lag = (now - behind_since).total_seconds() if behind_since else 0.0
+def _report(
+    call: Call, outcome: Outcome, result: SyncResult, now: datetime, *, counted: bool
+) -> None:
+    sync = result.product.sync
     telemetry.log.info(
         "attempt",
-        **(call.sync_message.log_fields | {"version": result.version}),
+        **(call.sync_message.log_fields | {"version": result.product.version}),
+        budget=sync.budget,
         message_id=call.message.id,
         verdict=outcome.verdict.value,
-        status=result.sync.status.value,
-        attempt=result.sync.attempts,
+        status=sync.status.value,
+        attempt=sync.attempts,
+        counted=counted,
         status_code=outcome.attempt.status,
         seconds=round(outcome.attempt.duration, 3),
         error=outcome.attempt.error,
     )
     telemetry.count(
-        delivered=int(outcome.verdict is Verdict.DELIVERED),
-        failed=int(outcome.verdict is not Verdict.DELIVERED),
-        exhausted=int(result.sync.status is SyncStatus.EXHAUSTED),
-        rejected=int(result.sync.status is SyncStatus.REJECTED),
+        delivered=int(result.delivered),
+        failed=int(not result.delivered),
+        exhausted=int(sync.status is SyncStatus.EXHAUSTED),
+        rejected=int(sync.status is SyncStatus.REJECTED),
     )
-    if outcome.verdict is Verdict.DELIVERED:
-        telemetry.measure_seconds(delivery_lag=lag)
+    behind_since = call.claim.product.sync.behind_since
+    if result.delivered and behind_since is not None:
+        telemetry.measure_seconds(delivery_lag=(now - behind_since).total_seconds())

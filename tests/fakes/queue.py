@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain.errors import PoisonMessageError, QueueUnavailableError
-from chalicelib.domain.messages import ReceivedMessage, SyncMessage, parse_sync_message
+from chalicelib.domain.messages import DeadLetter, ReceivedMessage, SyncMessage, parse_sync_message
 from chalicelib.domain.retry import SQS_MAX_VISIBILITY_SECONDS
 from chalicelib.usecases.ports import ReceivedDeadLetter
 from tests.fakes.switchable import Switchable
@@ -41,7 +41,7 @@ class FakeQueue(Switchable):
     VISIBILITY = timedelta(seconds=60)
     SWEEP = timedelta(seconds=30)
 
-    def __init__(self, clock: Callable[[], datetime], *, max_receive_count: int = 18) -> None:
+    def __init__(self, clock: Callable[[], datetime], *, max_receive_count: int = 200) -> None:
         super().__init__()
         self._clock = clock
         self._max_receive_count = max_receive_count
@@ -52,15 +52,14 @@ class FakeQueue(Switchable):
 
     # ---- the port ----
 
-    def enqueue(self, sync_messages: Sequence[SyncMessage], delay: int = 0) -> list[SyncMessage]:
+    def enqueue(self, messages: Sequence[SyncMessage]) -> list[SyncMessage]:
         self._reach("enqueue")
-        assert 0 <= delay <= 900, "SQS: DelaySeconds"
-        accepted = [message for message in sync_messages if message.product_id not in self.refused]
-        if sync_messages and not accepted:
+        accepted = [message for message in messages if message.product_id not in self.refused]
+        if messages and not accepted:
             raise QueueUnavailableError("none was accepted")
         with self._lock:
-            for sync_message in accepted:
-                self.send(sync_message.to_json(), delay)
+            for message in accepted:
+                self.send(message.to_json())
         return accepted
 
     def change_visibility(self, messages: Mapping[str, int]) -> None:
@@ -81,18 +80,22 @@ class FakeQueue(Switchable):
         message.visible_at = until
         return True
 
-    def dead_letter(self, bodies: Sequence[tuple[str, str]]) -> list[int]:
+    def dead_letter(self, letters: Sequence[DeadLetter]) -> list[int]:
         self._reach("dead_letter")
         with self._lock:
-            for body, reason in bodies:
-                self.dead.append(self._message(body, reason=reason))
-        return list(range(len(bodies)))
+            for letter in letters:
+                self.dead.append(self._message(letter.body, reason=letter.attributes["reason"]))
+        return list(range(len(letters)))
 
     def receive_dead_letters(self, limit: int) -> list[ReceivedDeadLetter]:
         self._reach("dead_letters")
         with self._lock:
             found = self._take(self.dead, limit, self.SWEEP)
             return [_dead_letter(message, receipt) for message, receipt in found]
+
+    def count_dead_letters(self) -> int:
+        self._reach("count_dead_letters")
+        return len(self.dead)
 
     def delete_dead_letters(self, receipts: Sequence[str]) -> None:
         self._reach("delete_dead_letters")
@@ -183,7 +186,7 @@ def _by_receipt(messages: Sequence[FakeQueueMessage], receipt: str) -> FakeQueue
 
 def _dead_letter(message: FakeQueueMessage, receipt: str) -> ReceivedDeadLetter:
     try:
-        sync_message = parse_sync_message(message.body)
+        content = parse_sync_message(message.body)
     except PoisonMessageError:
-        return ReceivedDeadLetter(receipt, None, 0)
-    return ReceivedDeadLetter(receipt, sync_message.product_id, sync_message.version)
+        content = None
+    return ReceivedDeadLetter(message.id, receipt, content)

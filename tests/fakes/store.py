@@ -12,16 +12,14 @@ from chalicelib.domain.errors import (
     DuplicateSkuError,
     StoreUnavailableError,
 )
-from chalicelib.domain.events import Event
 from chalicelib.domain.product import OUTBOX_LIMIT, OUTBOX_PAGE, Product
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
     HISTORY_LIMIT,
-    Lease,
     SyncState,
     SyncStatus,
 )
-from chalicelib.usecases.ports import Creation, ProductQuery, Summary
+from chalicelib.usecases.ports import Creation, Found, ProductQuery, Summary
 from tests.fakes.switchable import Switchable
 
 if TYPE_CHECKING:
@@ -39,6 +37,7 @@ class FakeStore(Switchable):
         super().__init__()
         self.products: dict[str, Product] = {}
         self._creations: dict[str, Creation] = {}
+        self.unreadable: set[str] = set()
 
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
@@ -68,21 +67,27 @@ class FakeStore(Switchable):
         with self._lock:
             return next((made for made in self._creations.values() if made.key == key), None)
 
-    def get(self, product_id: str) -> Product | None:
+    def get(self, product_id: str, *, majority: bool = False) -> Product | None:
         self._reach("get")
-        return self.products.get(product_id)
+        product = (self.committed() if majority else self.products).get(product_id)
+        return replace(product, outbox=()) if product else None
 
-    def get_many(self, product_ids: Collection[str]) -> dict[str, Product]:
+    def committed(self) -> dict[str, Product]:
+        """What no failover can take back: here, everything."""
+        return self.products
+
+    def get_many(self, product_ids: Collection[str]) -> Found:
         self._reach("get_many")
         with self._lock:
-            found = [self.products[item] for item in product_ids if item in self.products]
-        return {product.id: _slim(product) for product in found}
+            found = [self.products[item] for item in sorted(product_ids) if item in self.products]
+        readable = {item.id: _slim(item) for item in found if item.id not in self.unreadable}
+        return Found(readable, frozenset(item.id for item in found) - readable.keys())
 
     def save_change(self, product: Product, *, expected_version: int) -> bool:
         self._reach("save_change")
         with self._lock:
             stored = self.products.get(product.id)
-            if stored is None or stored.version != expected_version or stored.deleted_at:
+            if stored is None or stored.version != expected_version:
                 return False
             if product.deleted_at:
                 bare = product.fields.model_copy(update={"sku": None})
@@ -94,6 +99,22 @@ class FakeStore(Switchable):
                 created_at=stored.created_at,
                 sync=_keep(stored.sync, product.sync),
                 outbox=(*stored.outbox, product.outbox[-1])[-OUTBOX_LIMIT:],
+                revision=stored.revision + 1,
+            )
+            return True
+
+    def save_sync(self, product: Product, *, expected_revision: int) -> bool:
+        self._reach("save_sync")
+        with self._lock:
+            stored = self.products.get(product.id)
+            if stored is None or stored.revision != expected_revision:
+                return False
+            lease = stored.sync.lease if product.sync.lease else None
+            self.products[product.id] = replace(
+                stored,
+                sync=replace(_keep(stored.sync, product.sync), lease=lease),
+                sync_completed_at=product.sync_completed_at,
+                revision=stored.revision + 1,
             )
             return True
 
@@ -112,28 +133,22 @@ class FakeStore(Switchable):
         found = sorted(filter(wanted, self._all()), key=lambda product: product.id)
         return [_slim(product) for product in found[: query.limit]]
 
-    def summary(self, outbox_before: datetime | None = None) -> Summary:
+    def summary(self, outbox_before: datetime) -> Summary:
         self._reach("summary")
-        products = self._all()
-        late = outbox_before or datetime.max.replace(tzinfo=UTC)
+        products = [item for item in self._all() if item.id not in self.unreadable]
         statuses = [product.sync.status for product in products]
         behind = [item.sync.behind_since for item in products if item.sync.behind_since]
         return Summary(
             {status: statuses.count(status) for status in SyncStatus},
             min(behind, default=None),
-            sum(any(event.time < late for event in product.outbox) for product in products),
+            sum(any(event.time < outbox_before for event in item.outbox) for item in products),
+            unreadable=len(self.unreadable & self.products.keys()),
         )
 
-    def remove_events(self, events: Sequence[Event]) -> None:
+    def remove_events(self, events: Collection[tuple[str, str]]) -> None:
         self._reach("remove_events")
-        published = {event.id for event in events}
-        for product_id in {event.product_id for event in events}:
-            self._change(
-                product_id,
-                lambda product: replace(
-                    product, outbox=tuple(e for e in product.outbox if e.id not in published)
-                ),
-            )
+        for product_id, event_id in events:
+            self._change(product_id, lambda product, gone=event_id: _without(product, gone))  # type: ignore[misc]  # bound per turn
 
     def unpublished(self, before: datetime, limit: int) -> list[Product]:
         self._reach("unpublished")
@@ -141,7 +156,8 @@ class FakeStore(Switchable):
         def oldest(product: Product) -> datetime:
             return min(event.time for event in product.outbox)
 
-        found = [item for item in self._all() if item.outbox and oldest(item) < before]
+        committed = self.committed().values()
+        found = [item for item in committed if item.outbox and oldest(item) < before]
         return [
             replace(item, outbox=item.outbox[:OUTBOX_PAGE])
             for item in sorted(found, key=oldest)[:limit]
@@ -166,26 +182,15 @@ class FakeStore(Switchable):
                 ),
             )
 
-    def restart(self, product: Product, now: datetime) -> bool:
-        self._reach("restart")
-        with self._lock:
-            stored = self.products.get(product.id)
-            if stored is None or stored.version != product.version:
-                return False
-            fresh = _keep(stored.sync, product.sync.restarted(now, now))
-            self.products[product.id] = replace(stored, sync=fresh, sync_completed_at=None)
-            return True
-
     def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
         self._reach("restart_failed")
         with self._lock:
             failed = [
                 item for item in self._all() if item.sync.status in FAILED_STATUSES & set(statuses)
             ]
-            for product in failed:
-                fresh = SyncState().restarted(now, now)
-                fresh = replace(fresh, behind_since=product.sync.behind_since)
-                self.products[product.id] = replace(product, sync=_keep(product.sync, fresh))
+            for item in failed:
+                fresh = item.sync.restarted(now, now, budget=item.sync.budget + 1)
+                self.products[item.id] = replace(item, sync=fresh, revision=item.revision + 1)
             return len(failed)
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
@@ -194,36 +199,48 @@ class FakeStore(Switchable):
             return {claim.product.id for claim in claims if self._claim(claim)}
 
     def _claim(self, claim: Claim) -> bool:
-        seen, stored = claim.product, self.products.get(claim.product.id)
-        if stored is None or stored.version != seen.version:
+        stored = self.products.get(claim.product.id)
+        if stored is None or stored.revision != claim.seen:
             return False
-        if (stored.sync.status, stored.sync.attempts) != (seen.sync.status, seen.sync.attempts):
-            return False
-        if stored.sync.lease is not None and stored.sync.lease.until > claim.now:
-            return stored.sync.lease.owner == claim.owner
-        sync = replace(
-            stored.sync,
-            lease=Lease(claim.owner, claim.until, seen.version),
-            message_id=claim.message_id,
-            overdue_at=claim.overdue_at,
-        )
-        if claim.fresh:
-            sync = replace(
-                sync,
-                status=SyncStatus.PENDING,
-                attempts=0,
-                first_attempt_at=None,
-                next_attempt_at=None,
-                restarted_at=claim.now,
-                failed_at=None,
-            )
-        self.products[seen.id] = replace(stored, sync=sync)
+        sync = replace(_keep(stored.sync, claim.product.sync), lease=claim.product.sync.lease)
+        claimed = replace(stored, sync=sync, revision=stored.revision + 1)
+        self.products[stored.id] = _without(claimed, claim.event_id)
         return True
 
-    def record(self, results: Sequence[SyncResult]) -> None:
+    def record(self, results: Sequence[SyncResult]) -> set[str]:
         self._reach("record")
-        for result in results:
-            self._change(result.product_id, lambda stored, result=result: _record(stored, result))  # type: ignore[misc]  # bound per turn
+        with self._lock:
+            return {result.product.id for result in results if self._record(result)}
+
+    def _record(self, result: SyncResult) -> bool:
+        stored = self.products.get(result.product.id)
+        if stored is None:
+            return False
+        lease, token = stored.sync.lease, result.claim.token
+        current = stored.sync.claim == token
+        if current or (lease is not None and lease.owner == token):
+            self.products[stored.id] = _after_call(stored, result, current=current)
+        return current
+
+    def letters_sent(self, products: Collection[Product]) -> None:
+        self._reach("letters_sent")
+        with self._lock:
+            for product in products:
+                stored = self.products.get(product.id)
+                if stored is not None and stored.revision == product.revision:
+                    sync = replace(stored.sync, overdue_at=None, message_id=None)
+                    self.products[product.id] = replace(
+                        stored, sync=sync, revision=stored.revision + 1
+                    )
+
+    def failed(self, limit: int) -> list[Product]:
+        self._reach("failed")
+        found = [
+            item
+            for item in sorted(self._all(), key=lambda item: item.id)
+            if item.sync.status in FAILED_STATUSES and item.sync.overdue_at is None
+        ]
+        return [_slim(product) for product in found[:limit]]
 
     def drop_tombstones(self) -> int:
         self._reach("drop_tombstones")
@@ -270,26 +287,26 @@ def _keep(stored: SyncState, fresh: SyncState) -> SyncState:
     )
 
 
-def _record(stored: Product, result: SyncResult) -> Product:
-    lease = stored.sync.lease
-    if lease is None or lease.owner != result.owner:
-        return stored
+def _without(product: Product, event_id: str | None) -> Product:
+    return replace(product, outbox=tuple(e for e in product.outbox if e.id != event_id))
+
+
+def _after_call(stored: Product, result: SyncResult, *, current: bool) -> Product:
     newest = stored.sync.delivered_version
-    if result.event is not None:
-        newest = max(result.version, -1 if newest is None else newest)
-    current = (stored.version, stored.sync.message_id) == (result.version, result.sync.message_id)
-    written = replace(
-        result.sync if current else stored.sync,
+    if result.delivered:
+        newest = max(result.product.version, -1 if newest is None else newest)
+    sync = replace(
+        result.product.sync if current else stored.sync,
         lease=None,
         delivered_version=newest,
         history=(*stored.sync.history, result.attempt)[-HISTORY_LIMIT:],
     )
-    if not current:
-        return replace(stored, sync=written)
     events = (result.event,) if result.event else ()
+    completed = result.product.sync_completed_at if current else stored.sync_completed_at
     return replace(
         stored,
-        sync=written,
-        sync_completed_at=result.sync_completed_at,
+        sync=sync,
+        sync_completed_at=completed,
         outbox=(*stored.outbox, *events)[-OUTBOX_LIMIT:],
+        revision=stored.revision + 1,
     )

@@ -8,6 +8,7 @@ from typing import Any
 from bson import Decimal128, ObjectId
 
 from chalicelib.adapters.mongo.indexes import EPOCH
+from chalicelib.domain.errors import UnreadableDocumentError
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.product import Product, ProductFields
 from chalicelib.domain.sync_state import Attempt, Lease, SyncState, SyncStatus
@@ -15,7 +16,7 @@ from chalicelib.usecases.ports import Creation
 
 Document = dict[str, Any]
 
-NO_LEASE: Document = {"owner": "", "until": EPOCH, "version": -1}
+NO_LEASE: Document = {"owner": "", "until": EPOCH, "version": -1, "budget": -1}
 """Always there, so that "no lease holds" is one comparison."""
 
 
@@ -44,6 +45,7 @@ def to_document(product: Product, creation: Creation | None) -> Document:
         "_id": product.id,
         **fields_to_document(product),
         "version": product.version,
+        "revision": product.revision,
         "createdAt": product.created_at,
         "updatedAt": product.updated_at,
         "deletedAt": product.deleted_at,
@@ -64,24 +66,33 @@ def sync_to_document(sync: SyncState) -> Document:
     lease = sync.lease
     document: Document = {
         "status": sync.status.value,
+        "budget": sync.budget,
         "attempts": sync.attempts,
         "firstAttemptAt": sync.first_attempt_at,
         "nextAttemptAt": sync.next_attempt_at,
+        "aimAt": sync.aim_at,
+        "endsAt": sync.ends_at,
         "behindSince": sync.behind_since,
         "overdueAt": sync.overdue_at,
-        "message_id": sync.message_id,
-        "restartedAt": sync.restarted_at,
-        "failedAt": sync.failed_at,
+        "claim": sync.claim,
+        "messageId": sync.message_id,
         "lastError": sync.last_error,
         "history": [attempt_to_document(attempt) for attempt in sync.history],
         # Always there, so that "no lease holds" is one comparison.
-        "lease": {"owner": lease.owner, "until": lease.until, "version": lease.version}
-        if lease
-        else NO_LEASE,
+        "lease": _lease_to_document(lease) if lease else NO_LEASE,
     }
     if sync.delivered_version is not None:
         document["deliveredVersion"] = sync.delivered_version
     return document
+
+
+def _lease_to_document(lease: Lease) -> Document:
+    return {
+        "owner": lease.owner,
+        "until": lease.until,
+        "version": lease.version,
+        "budget": lease.budget,
+    }
 
 
 def event_to_document(event: Event) -> Document:
@@ -106,10 +117,20 @@ def attempt_to_document(attempt: Attempt) -> Document:
 
 
 def to_product(document: Document) -> Product:
+    """Read a document. Raises UnreadableDocumentError."""
+    try:
+        return _to_product(document)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        name = document.get("_id")
+        raise UnreadableDocumentError(f"product {name} cannot be read: {error!r}") from error
+
+
+def _to_product(document: Document) -> Product:
     return Product(
         id=document["_id"],
         fields=_to_fields(document),
         version=document["version"],
+        revision=document["revision"],
         created_at=document["createdAt"],
         updated_at=document["updatedAt"],
         deleted_at=document["deletedAt"],
@@ -141,17 +162,18 @@ def _to_sync(document: Document) -> SyncState:
     lease = document["lease"]
     return SyncState(
         status=SyncStatus(document["status"]),
+        budget=document["budget"],
         attempts=document["attempts"],
         delivered_version=document.get("deliveredVersion"),
         first_attempt_at=document["firstAttemptAt"],
         next_attempt_at=document["nextAttemptAt"],
+        aim_at=document["aimAt"],
+        ends_at=document["endsAt"],
         behind_since=document["behindSince"],
         overdue_at=document["overdueAt"],
         lease=Lease(**lease) if lease["owner"] else None,
-        message_id=document["message_id"],
-        # Not in documents of before 2026-11-23.
-        restarted_at=document.get("restartedAt"),
-        failed_at=document.get("failedAt"),
+        claim=document["claim"],
+        message_id=document["messageId"],
         last_error=document["lastError"],
         history=tuple(Attempt(**attempt) for attempt in document.get("history", ())),
     )

@@ -6,8 +6,8 @@ no `findAndModify`. Filters avoid `$or`, so each starts from `_id` or an index.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -15,20 +15,22 @@ from bson.codec_options import CodecOptions
 from pymongo import ASCENDING, MongoClient, UpdateOne, WriteConcern
 from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+from pymongo.read_concern import ReadConcern
 
 from chalicelib.adapters.mongo.documents import (
+    NO_LEASE,
     Document,
-    event_to_document,
     fields_to_document,
-    sync_to_document,
     to_document,
     to_product,
 )
 from chalicelib.adapters.mongo.indexes import INDEXES, PRESENT
 from chalicelib.adapters.mongo.updates import (
-    RESTARTED,
+    NEXT_REVISION,
+    budget_fields,
     claim_update,
-    push,
+    into_outbox,
+    out_of_outbox,
     result_update,
     superseded_update,
 )
@@ -38,17 +40,20 @@ from chalicelib.domain.errors import (
     DuplicateIdempotencyKeyError,
     DuplicateSkuError,
     StoreUnavailableError,
+    UnreadableDocumentError,
 )
-from chalicelib.domain.events import Event
-from chalicelib.domain.product import OUTBOX_LIMIT, OUTBOX_PAGE, Product
+from chalicelib.domain.product import OUTBOX_PAGE, Product
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
     SyncState,
     SyncStatus,
 )
-from chalicelib.usecases.ports import Creation, ProductQuery, Summary
+from chalicelib.usecases.ports import Creation, Found, ProductQuery, Summary
 
 _WITHOUT_BULK = {"outbox": False, "sync.history": False, "creation": False}
+_WITHOUT_OUTBOX = {"outbox": False, "creation": False}
+_OWN_RESULT = {"revision": True, "sync.claim": True, "sync.lease.owner": True}
+_KEPT_BY_A_REDRIVE = {"sync.budget", "sync.behindSince"}
 
 
 @contextmanager
@@ -90,6 +95,11 @@ class MongoStore:
             write_concern=WriteConcern(w="majority", j=True),
         )
 
+    @property
+    def _committed(self) -> MongoCollection[Document]:
+        """The same, as no failover can take it back."""
+        return self._products.with_options(read_concern=ReadConcern("majority"))
+
     # ---- writing products ----
 
     def insert(
@@ -114,45 +124,56 @@ class MongoStore:
 
     def save_change(self, product: Product, *, expected_version: int) -> bool:
         fields = fields_to_document(product)
-        sync = sync_to_document(product.sync)
-        update = {
+        update: Document = {
             "$set": {
                 **fields,
                 "version": product.version,
                 "updatedAt": product.updated_at,
                 "deletedAt": product.deleted_at,
                 "syncCompletedAt": product.sync_completed_at,
-                **{f"sync.{name}": sync[name] for name in RESTARTED},
+                **budget_fields(product.sync),
             },
-            "$push": {"outbox": push([event_to_document(product.outbox[-1])], OUTBOX_LIMIT)},
+            "$inc": NEXT_REVISION,
+            "$push": {"outbox": into_outbox(product.outbox[-1])},
         }
         absent = {name: "" for name in ("sku", "description", "attributes") if name not in fields}
         if absent:
             update["$unset"] = absent
         with _unavailable():
             try:
-                return self._update(
-                    {"_id": product.id, "version": expected_version, "deletedAt": None}, update
-                )
+                # A tombstone has the version that follows the one that was seen: never this one.
+                return self._update({"_id": product.id, "version": expected_version}, update)
             except DuplicateKeyError as error:
                 raise DuplicateSkuError("another product has this sku") from error
+
+    def save_sync(self, product: Product, *, expected_revision: int) -> bool:
+        fields = {"syncCompletedAt": product.sync_completed_at, **budget_fields(product.sync)}
+        if product.sync.lease is None:
+            fields["sync.lease"] = NO_LEASE
+        with _unavailable():
+            return self._update(
+                {"_id": product.id, "revision": expected_revision},
+                {"$set": fields, "$inc": NEXT_REVISION},
+            )
 
     def _update(self, condition: Document, update: Document) -> bool:
         return self._products.update_one(condition, update).matched_count == 1
 
     # ---- reading products ----
 
-    def get(self, product_id: str) -> Product | None:
+    def get(self, product_id: str, *, majority: bool = False) -> Product | None:
+        products = self._committed if majority else self._products
         with _unavailable():
-            found = self._products.find_one({"_id": product_id}, {"creation": False})
+            found = products.find_one({"_id": product_id}, _WITHOUT_OUTBOX)
         return to_product(found) if found else None
 
-    def get_many(self, product_ids: Collection[str]) -> dict[str, Product]:
+    def get_many(self, product_ids: Collection[str]) -> Found:
         if not product_ids:
-            return {}
+            return Found({})
         with _unavailable():
             found = list(self._products.find({"_id": {"$in": list(product_ids)}}, _WITHOUT_BULK))
-        return {document["_id"]: to_product(document) for document in found}
+        products = {product.id: product for product in _readable(found)}
+        return Found(products, frozenset(document["_id"] for document in found) - products.keys())
 
     def find(self, query: ProductQuery) -> list[Product]:
         condition: Document = {}
@@ -165,16 +186,23 @@ class MongoStore:
             condition["deletedAt"] = None
         if query.after is not None:
             condition["_id"] = {"$gt": query.after}
-        return self._find(condition, "_id", query.limit, _WITHOUT_BULK)
+        return self._find(condition, "_id", query.limit)
 
     def _find(
-        self, condition: Document, order: str, limit: int, projection: Document
+        self,
+        condition: Document,
+        order: str,
+        limit: int,
+        projection: Document = _WITHOUT_BULK,
+        *,
+        majority: bool = False,
     ) -> list[Product]:
+        products = self._committed if majority else self._products
         with _unavailable():
-            cursor = self._products.find(condition, projection).sort(order, ASCENDING).limit(limit)
-            return [to_product(document) for document in cursor]
+            cursor = products.find(condition, projection).sort(order, ASCENDING).limit(limit)
+            return list(_readable(cursor))
 
-    def summary(self, outbox_before: datetime | None = None) -> Summary:
+    def summary(self, outbox_before: datetime) -> Summary:
         with _unavailable():
             # One look, so that no product is counted twice on its way from status to status; the
             # sort lets it run on the index alone.
@@ -184,33 +212,38 @@ class MongoStore:
                     {"$group": {"_id": "$sync.status", "count": {"$sum": 1}}},
                 ]
             )
-            counts = dict.fromkeys(SyncStatus, 0)
-            counts |= {SyncStatus(group["_id"]): group["count"] for group in groups}
-            time = PRESENT if outbox_before is None else {**PRESENT, "$lt": outbox_before}
-            backlog = self._products.count_documents({"outbox.time": time})
-        oldest = self._find({"sync.behindSince": PRESENT}, "sync.behindSince", 1, _WITHOUT_BULK)
-        return Summary(counts, oldest[0].sync.behind_since if oldest else None, backlog)
+            counts: dict[str, int] = {group["_id"]: group["count"] for group in groups}
+            late = {**PRESENT, "$lt": outbox_before}
+            backlog = self._products.count_documents({"outbox.time": late})
+            behind = self._products.find_one(
+                {"sync.behindSince": PRESENT},
+                {"sync.behindSince": True},
+                sort=[("sync.behindSince", ASCENDING)],
+            )
+        known = {status: counts.pop(status.value, 0) for status in SyncStatus}
+        since = behind["sync"]["behindSince"] if behind else None
+        return Summary(known, since, backlog, unreadable=sum(counts.values()))
 
     # ---- the outbox ----
 
-    def remove_events(self, events: Sequence[Event]) -> None:
+    def remove_events(self, events: Collection[tuple[str, str]]) -> None:
         self._bulk(
             [
-                UpdateOne({"_id": event.product_id}, {"$pull": {"outbox": {"id": event.id}}})
-                for event in events
+                UpdateOne({"_id": product_id}, {"$pull": out_of_outbox(event_id)})
+                for product_id, event_id in events
             ]
         )
 
     def unpublished(self, before: datetime, limit: int) -> list[Product]:
         condition = {"outbox.time": {**PRESENT, "$lt": before}}
         oldest = {"creation": False, "outbox": {"$slice": OUTBOX_PAGE}}
-        return self._find(condition, "outbox.time", limit, oldest)
+        return self._find(condition, "outbox.time", limit, oldest, majority=True)
 
     # ---- the state of the sync ----
 
     def overdue(self, now: datetime, limit: int) -> list[Product]:
         condition = {"sync.overdueAt": {**PRESENT, "$lte": now}}
-        return self._find(condition, "sync.overdueAt", limit, _WITHOUT_BULK)
+        return self._find(condition, "sync.overdueAt", limit)
 
     def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
         self._bulk(
@@ -222,46 +255,59 @@ class MongoStore:
             ]
         )
 
-    def restart(self, product: Product, now: datetime) -> bool:
-        restarted = sync_to_document(product.sync.restarted(now, now))
-        update = {f"sync.{name}": restarted[name] for name in RESTARTED}
-        with _unavailable():
-            return self._update(
-                {"_id": product.id, "version": product.version},
-                {"$set": {**update, "syncCompletedAt": None}},
-            )
-
     def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
         wanted = [status.value for status in statuses if status in FAILED_STATUSES]
-        restarted = sync_to_document(SyncState(overdue_at=now, restarted_at=now))
-        # They have been behind all along: since when stays.
-        update = {f"sync.{name}": restarted[name] for name in RESTARTED if name != "behindSince"}
+        fresh = budget_fields(SyncState(overdue_at=now))
+        # Each has its own budget and has been behind all along: these are not set anew.
+        fields = {name: fresh[name] for name in fresh if name not in _KEPT_BY_A_REDRIVE}
+        update = {"$set": fields, "$inc": {**NEXT_REVISION, "sync.budget": 1}}
         with _unavailable():
             return self._products.update_many(
-                {"sync.status": {"$in": wanted}}, {"$set": update}
+                {"sync.status": {"$in": wanted}}, update
             ).matched_count
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
-        matched = self._bulk([claim_update(claim) for claim in claims])
         wanted = {claim.product.id for claim in claims}
-        if matched == len(claims):
+        if self._bulk([claim_update(claim) for claim in claims]) == len(claims):
             return wanted
-        # Some were taken by another worker first: look whose the leases are.
+        # Some have changed meanwhile: look whose the claims are.
+        tokens = [claim.token for claim in claims]
         with _unavailable():
             held = self._products.find(
-                {
-                    "_id": {"$in": list(wanted)},
-                    "sync.lease.owner": {"$in": [claim.owner for claim in claims]},
-                },
-                {"_id": True},
+                {"_id": {"$in": list(wanted)}, "sync.claim": {"$in": tokens}}, {"_id": True}
             )
             return {document["_id"] for document in held}
 
-    def record(self, results: Sequence[SyncResult]) -> None:
-        if self._bulk([result_update(result) for result in results]) < len(results):
-            # Some version has moved on, or was replayed, during its call. This matches only there:
-            # where a result was written, its lease was given back with it.
-            self._bulk([superseded_update(result) for result in results])
+    def record(self, results: Sequence[SyncResult]) -> set[str]:
+        wanted = {result.product.id: result.product.revision for result in results}
+        if self._bulk([result_update(result) for result in results]) == len(results):
+            return set(wanted)
+        # Some version has moved on, or was replayed, during its call. This matches only there:
+        # where a result was written, its lease was given back with it.
+        self._bulk([superseded_update(result) for result in results])
+        with _unavailable():
+            # Where nothing has come since, this is what we have written. Where something has, to
+            # look again does no harm.
+            found = self._products.find({"_id": {"$in": list(wanted)}}, _OWN_RESULT)
+            return {d["_id"] for d in found if _is_unchanged(d, wanted[d["_id"]])}
+
+    def letters_sent(self, products: Collection[Product]) -> None:
+        self._bulk(
+            [
+                UpdateOne(
+                    {"_id": product.id, "revision": product.revision},
+                    {
+                        "$set": {"sync.overdueAt": None, "sync.messageId": None},
+                        "$inc": NEXT_REVISION,
+                    },
+                )
+                for product in products
+            ]
+        )
+
+    def failed(self, limit: int) -> list[Product]:
+        failed = [status.value for status in FAILED_STATUSES]
+        return self._find({"sync.status": {"$in": failed}, "sync.overdueAt": None}, "_id", limit)
 
     def drop_tombstones(self) -> int:
         with _unavailable():
@@ -295,3 +341,15 @@ def _duplicate(failure: Document) -> CatalogError:
     if "creation.key" in failure.get("keyPattern", {}) or "idempotency_key" in failure["errmsg"]:
         return DuplicateIdempotencyKeyError("a product was created under this key")
     return DuplicateSkuError("another product has this sku")
+
+
+def _is_unchanged(document: Document, revision: int) -> bool:
+    sync = document["sync"]
+    idle = sync["claim"] is None and not sync["lease"]["owner"]
+    return bool(idle and document["revision"] == revision)
+
+
+def _readable(documents: Iterable[Document]) -> Iterator[Product]:
+    for document in documents:
+        with suppress(UnreadableDocumentError):
+            yield to_product(document)

@@ -1,4 +1,7 @@
-"""The conditional updates of a claim and of its result: what each may change, and what it does."""
+"""The conditional updates of one document: which revision each may change, and what it changes.
+
+Each filter is `_id` and one more comparison: the revision that was seen, or the token of a claim.
+"""
 
 from __future__ import annotations
 
@@ -12,87 +15,77 @@ from chalicelib.adapters.mongo.documents import (
     sync_to_document,
 )
 from chalicelib.domain.delivery import Claim, SyncResult
+from chalicelib.domain.events import Event
 from chalicelib.domain.product import OUTBOX_LIMIT
-from chalicelib.domain.sync_state import HISTORY_LIMIT, SyncStatus
+from chalicelib.domain.sync_state import HISTORY_LIMIT, SyncState
 
-RESTARTED = (
+NEXT_REVISION: Document = {"revision": 1}
+_BUDGET = (
     "status",
+    "budget",
     "attempts",
     "firstAttemptAt",
     "nextAttemptAt",
+    "aimAt",
+    "endsAt",
     "behindSince",
     "overdueAt",
-    "message_id",
-    "restartedAt",
-    "failedAt",
+    "claim",
+    "messageId",
     "lastError",
 )
-"""What a fresh budget resets; the lease, the delivered version and the history stay."""
+"""What belongs to one budget; the lease, the delivered version and the history outlive it."""
 
 
-def push(values: list[Document], limit: int) -> Document:
-    return {"$each": values, "$slice": -limit}
+def budget_fields(sync: SyncState) -> Document:
+    """Give what a fresh budget, a claim and a result set."""
+    document = sync_to_document(sync)
+    return {f"sync.{name}": document[name] for name in _BUDGET}
+
+
+def into_outbox(event: Event) -> Document:
+    """Give the `$push` of an event; the newest OUTBOX_LIMIT stay."""
+    return {"$each": [event_to_document(event)], "$slice": -OUTBOX_LIMIT}
+
+
+def out_of_outbox(event_id: str) -> Document:
+    """Give the `$pull` of an event that the stream has."""
+    return {"outbox": {"id": event_id}}
 
 
 def claim_update(claim: Claim) -> UpdateOne:
-    product = claim.product
-    update: Document = {
-        "sync.lease": {"owner": claim.owner, "until": claim.until, "version": product.version},
-        "sync.message_id": claim.message_id,
-        "sync.overdueAt": claim.overdue_at,
-    }
-    if claim.fresh:
-        update |= {
-            "sync.status": SyncStatus.PENDING.value,
-            "sync.attempts": 0,
-            "sync.firstAttemptAt": None,
-            "sync.nextAttemptAt": None,
-            "sync.restartedAt": claim.now,
-            "sync.failedAt": None,
-        }
-    return UpdateOne(
-        {
-            "_id": product.id,
-            "version": product.version,
-            # Seen and unchanged: an attempt that somebody made meanwhile has moved these.
-            "sync.status": product.sync.status.value,
-            "sync.attempts": product.sync.attempts,
-            "sync.lease.until": {"$lte": claim.now},
-        },
-        {"$set": update},
-    )
+    """Take the lease, if nothing has changed since the product was seen."""
+    sync = claim.product.sync
+    fields = {**budget_fields(sync), "sync.lease": sync_to_document(sync)["lease"]}
+    update: Document = {"$set": fields, "$inc": NEXT_REVISION}
+    if claim.event_id is not None:
+        update["$pull"] = out_of_outbox(claim.event_id)
+    return UpdateOne({"_id": claim.product.id, "revision": claim.seen}, update)
 
 
 def result_update(result: SyncResult) -> UpdateOne:
-    sync = sync_to_document(result.sync)
-    update: Document = {
-        "$set": {
-            "syncCompletedAt": result.sync_completed_at,
-            **{f"sync.{name}": sync[name] for name in RESTARTED},
-            "sync.lease": NO_LEASE,
-        },
-        "$push": {"sync.history": push([attempt_to_document(result.attempt)], HISTORY_LIMIT)},
-    }
-    if result.event is not None:
-        update["$push"]["outbox"] = push([event_to_document(result.event)], OUTBOX_LIMIT)
-        update["$max"] = {"sync.deliveredVersion": result.version}
-    return UpdateOne(
-        {
-            "_id": result.product_id,
-            "version": result.version,
-            "sync.lease.owner": result.owner,
-            # A replay during the call has cleared it: its fresh budget must not be overwritten.
-            "sync.message_id": sync["message_id"],
-        },
-        update,
-    )
+    """Write what an attempt came to, if no write and no replay has taken its token away."""
+    product = result.product
+    update = _after_call(result)
+    update["$set"] |= {"syncCompletedAt": product.sync_completed_at, **budget_fields(product.sync)}
+    return UpdateOne({"_id": product.id, "sync.claim": result.claim.token}, update)
 
 
 def superseded_update(result: SyncResult) -> UpdateOne:
+    """Give the lease back where the result does not count any more; the call is remembered."""
+    owner = {"_id": result.product.id, "sync.lease.owner": result.claim.token}
+    return UpdateOne(owner, _after_call(result))
+
+
+def _after_call(result: SyncResult) -> Document:
+    attempt = attempt_to_document(result.attempt)
     update: Document = {
         "$set": {"sync.lease": NO_LEASE},
-        "$push": {"sync.history": push([attempt_to_document(result.attempt)], HISTORY_LIMIT)},
+        "$push": {"sync.history": {"$each": [attempt], "$slice": -HISTORY_LIMIT}},
+        "$inc": NEXT_REVISION,
     }
     if result.event is not None:
-        update["$max"] = {"sync.deliveredVersion": result.version}
-    return UpdateOne({"_id": result.product_id, "sync.lease.owner": result.owner}, update)
+        update["$push"]["outbox"] = into_outbox(result.event)
+    if result.delivered:
+        update["$max"] = {"sync.deliveredVersion": result.product.version}
+    return update
