@@ -15,7 +15,7 @@ demo: .venv/.stamp ## load the sample catalog against a failing supply chain, sh
 
 .PHONY: test
 test: .venv/.stamp ## run every test that needs no cloud account; ARGS="-k words" for some
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: up
 up: .venv/.stamp ## start the embedded stack in the background, or what is missing of it
