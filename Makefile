@@ -13,9 +13,10 @@ help: ## list the targets
 demo: .venv/.stamp ## load the sample catalog against a failing supply chain, show that all arrives
 	@$(PYTHON) -m embedded.demo
 
+# In two processes, a file each at a time; with ARGS="-n 0" in one, to see what a test prints.
 .PHONY: test
 test: .venv/.stamp ## run every test that needs no cloud account; ARGS="-k words" for some
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: up
 up: .venv/.stamp ## start the embedded stack in the background, or what is missing of it

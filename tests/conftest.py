@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 ALLOWED = "allowed in CI:"
 
+# What tests share asserts too, and a failure there is to show its values as one in a test does.
+for shared in ("contract", "e2e", "fakes", "kubernetes", "support", "unit"):
+    pytest.register_assert_rewrite(f"tests.{shared}")
+
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     # (path, line, "Skipped: reason") for a skip; other shapes belong to other outcomes.

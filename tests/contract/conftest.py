@@ -1,4 +1,4 @@
-"""The real servers, once per session, and each port as its fake and as its adapter."""
+"""The real servers, once per process, and each port as its fake and as its adapter."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ class Servers:
             os.kill(pid, signal.SIGCONT)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the servers keep their data."""
     return tmp_path_factory.mktemp("servers")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers(servers_folder: Path) -> Iterator[Endpoints]:
     """Where MongoDB, NATS and SQS are."""
     started = Servers(servers_folder, ("mongodb", "nats", "sqs"))

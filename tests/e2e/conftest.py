@@ -1,4 +1,4 @@
-"""One embedded stack for all end-to-end tests of a session, with short waits."""
+"""One embedded stack for the end-to-end tests of a process, with short waits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A running stack of its own: beside a developer's, whose settings it does not see.
 

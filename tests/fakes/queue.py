@@ -166,7 +166,7 @@ class FakeQueue(Switchable):
         )
 
     def _take(
-        self, messages: Sequence[FakeQueueMessage], limit: int, hidden: timedelta
+        self, messages: Sequence[FakeQueueMessage], limit: int, visibility: timedelta
     ) -> list[tuple[FakeQueueMessage, str]]:
         now = self._clock()
         taken = []
@@ -174,7 +174,7 @@ class FakeQueue(Switchable):
             receipt = f"{message.id}/receipt-{next(self._numbers)}"
             message.receives += 1
             message.received_at = now
-            message.visible_at = now + hidden
+            message.visible_at = now + visibility
             message.receipts.add(receipt)
             taken.append((message, receipt))
         return taken

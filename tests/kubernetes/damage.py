@@ -161,7 +161,7 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
         "production",
         lambda c: put(trigger(c)["metadata"], "queueURL", "https://sqs/other"),
     ),
-    "queue_scaling: hidden messages count": (
+    "queue_scaling: messages in flight count": (
         "production",
         lambda c: put(trigger(c)["metadata"], "scaleOnInFlight", "true"),
     ),

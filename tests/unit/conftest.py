@@ -31,6 +31,8 @@ ENVIRONMENT = {
     "CATALOG_JWT_SECRET": SECRET,
 }
 """What must be set, and nobody there: a test that reaches for the network fails."""
+PORTS = ("store", "stream", "queue", "supply_chain")
+USE_CASES = ("outbox", "catalog", "bridge", "sync", "reconcile")
 
 
 def a_token(*scopes: str, secret: str = SECRET, **claims: object) -> str:
@@ -45,17 +47,7 @@ class World(Pipeline):
     def __init__(self) -> None:
         super().__init__()
         self.parts = Container(read_settings(ENVIRONMENT))
-        vars(self.parts).update(
-            store=self.store,
-            stream=self.stream,
-            queue=self.queue,
-            supply_chain=self.supply_chain,
-            outbox=self.outbox,
-            catalog=self.catalog,
-            bridge=self.bridge,
-            sync=self.sync,
-            reconcile=self.reconcile,
-        )
+        vars(self.parts).update({name: getattr(self, name) for name in PORTS + USE_CASES})
         self.gateway = cast("WSGIApplication", Gateway(api.app))
         self.client = self.client_with("products:read", "products:write", "sync:admin")
 

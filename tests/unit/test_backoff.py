@@ -172,11 +172,11 @@ def test_a_visibility_timeout_never_exceeds_what_sqs_allows_for_the_receipt(
     wanted: float, elapsed: float
 ) -> None:
     now = FIRST + seconds(elapsed)
-    hidden = visibility_timeout(now + seconds(wanted), now, received=FIRST)
-    assert hidden >= 0
+    timeout = visibility_timeout(now + seconds(wanted), now, received=FIRST)
+    assert timeout >= 0
     assert (
-        hidden == 0
-        or elapsed + hidden <= SQS_MAX_VISIBILITY_SECONDS - VISIBILITY_MARGIN_SECONDS + 1
+        timeout == 0
+        or elapsed + timeout <= SQS_MAX_VISIBILITY_SECONDS - VISIBILITY_MARGIN_SECONDS + 1
     )
 
 

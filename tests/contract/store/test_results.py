@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chalicelib.domain.delivery import SyncResult
+from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.sync_state import HISTORY_LIMIT, Attempt, Lease, SyncState, SyncStatus
 from tests.contract.store.steps import (
@@ -102,6 +104,12 @@ def test_the_history_keeps_the_newest_attempts(store: Store) -> None:
     assert stored(store, product).sync.history == (*[attempt] * 17, result.attempt)
 
 
+def left_alone(product: Product, result: SyncResult, delivered_version: int | None) -> SyncState:
+    """The state of a product that a late result adds to its history and to nothing else."""
+    history = (result.attempt,)
+    return replace(product.sync, lease=None, history=history, delivered_version=delivered_version)
+
+
 @pytest.mark.parametrize(("status", "delivered_version"), [(200, 0), (500, None)])
 def test_a_result_for_a_version_that_was_replaced_meanwhile_leaves_the_new_one_alone(
     store: Store, status: int, delivered_version: int | None
@@ -114,12 +122,7 @@ def test_a_result_for_a_version_that_was_replaced_meanwhile_leaves_the_new_one_a
     store.record([result])
 
     after = stored(store, product)
-    assert after.sync == replace(
-        following.sync,
-        lease=None,
-        history=(result.attempt,),
-        delivered_version=delivered_version,
-    )
+    assert after.sync == left_alone(following, result, delivered_version)
     assert after.sync_completed_at is None
     assert after.outbox == (*product.outbox, *following.outbox)
 
@@ -136,17 +139,12 @@ def test_a_result_of_a_call_during_which_a_replay_was_asked_for_leaves_the_new_b
     store.record([result])
 
     after = stored(store, product)
-    assert after.sync == replace(
-        replayed.sync,
-        lease=None,
-        history=(result.attempt,),
-        delivered_version=delivered_version,
-    )
+    assert after.sync == left_alone(replayed, result, delivered_version)
     assert (after.sync.status, after.sync_completed_at) == (SyncStatus.PENDING, None)
     assert after.outbox == product.outbox
 
 
-def test_a_result_for_an_older_version_leaves_a_newer_one_alone_whoever_carries_it(
+def test_a_result_for_an_older_version_leaves_a_newer_one_with_the_same_message_alone(
     store: Store,
 ) -> None:
     product = inserted(store)

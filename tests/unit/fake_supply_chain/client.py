@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 import simplejson
 
 from embedded.fake_supply_chain import Server, Settings, SupplyChain
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 RELIABLE = Settings(failure_rate=0)
 DEADLINE_SECONDS = 10.0
@@ -54,13 +49,6 @@ class Client:
     def summary(self) -> dict[str, Any]:
         counts: dict[str, Any] = self.get("/_control/summary").json()
         return counts
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 class serving:  # noqa: N801 - a context manager reads like a function

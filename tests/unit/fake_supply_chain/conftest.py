@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from embedded.fake_supply_chain import Server, SupplyChain
-from tests.unit.fake_supply_chain.client import RELIABLE, Client
+from embedded.fake_supply_chain import SupplyChain
+from tests.unit.fake_supply_chain.client import RELIABLE, Client, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +20,5 @@ def chain() -> SupplyChain:
 
 @pytest.fixture
 def client(chain: SupplyChain) -> Iterator[Client]:
-    with Server("127.0.0.1", 0, chain) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield Client(server.url)
-        server.shutdown()
+    with serving(chain) as caller:
+        yield caller

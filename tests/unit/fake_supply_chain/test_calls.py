@@ -1,4 +1,4 @@
-"""What it tells of the calls that it saw."""
+"""What the fake supply chain tells of the calls that it saw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How it fails."""
+"""How the fake supply chain fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 import requests
 
 from embedded.fake_supply_chain import SupplyChain
-from tests.unit.fake_supply_chain.client import Client, until
+from tests.support import eventually
+from tests.unit.fake_supply_chain.client import Client
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, 404])
@@ -46,7 +47,7 @@ def test_a_timeout_is_over_when_the_client_leaves(chain: SupplyChain, client: Cl
     client.control(failureRate=1, kinds=["timeout"], timeoutSeconds=60)
     with pytest.raises(requests.ReadTimeout):
         client.post(timeout=0.1, version=0)
-    until(lambda: not chain._in_progress)
+    eventually(lambda: not chain._in_progress)
 
 
 def test_a_reset_is_a_reset_to_the_client(client: Client) -> None:

@@ -1,10 +1,9 @@
-"""It as a process."""
+"""The fake supply chain as a process."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -12,24 +11,19 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from tests.unit.fake_supply_chain.client import DEADLINE_SECONDS, Client, until
+from embedded.processes import free_port
+from tests.support import eventually
+from tests.unit.fake_supply_chain.client import DEADLINE_SECONDS, Client
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def start(*flags: str, port: int) -> tuple[subprocess.Popen[bytes], Client]:
     command = [sys.executable, "-m", "embedded.fake_supply_chain", "--port", str(port), *flags]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     client = Client(f"http://127.0.0.1:{port}")
-    until(lambda: process.poll() is not None or is_up(client))
+    eventually(lambda: process.poll() is not None or is_up(client))
     return process, client
 
 

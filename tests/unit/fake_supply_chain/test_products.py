@@ -1,4 +1,4 @@
-"""What it holds."""
+"""What the fake supply chain holds."""
 
 from __future__ import annotations
 

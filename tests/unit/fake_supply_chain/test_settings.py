@@ -1,4 +1,4 @@
-"""Its settings."""
+"""The settings of the fake supply chain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file that it keeps its state in."""
+"""The file that the fake supply chain keeps its state in."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def enqueue(pipeline: Pipeline, product: Product | str, version: int = 0) -> str
 
 
 def waiting(pipeline: Pipeline) -> list[tuple[str, float]]:
-    """Each message of the queue, and in how many seconds it shows again."""
+    """Each message of the queue, and in how many seconds it becomes visible."""
     now = pipeline.clock()
     return [(m.id, (m.visible_at - now).total_seconds()) for m in pipeline.queue.messages]
 

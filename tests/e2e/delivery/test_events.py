@@ -1,0 +1,75 @@
+"""Each event can be heard by others, and followed through the logs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import nats
+import nats.errors
+import simplejson
+
+from chalicelib.adapters.jetstream import STREAM
+from tests.e2e.delivery.steps import PATIENCE, wait_for
+from tests.support import Json, RunningStack, eventually
+
+
+def test_an_independent_listener_gets_every_event(stack: RunningStack) -> None:
+    product = stack.create()
+    wait_for(stack, product["id"], "delivered")
+    stack.api.patch(f"/products/{product['id']}", {"quantity": 5})
+    wait_for(stack, product["id"], "delivered")
+    stack.api.delete(f"/products/{product['id']}")
+    # The bridge has taken them already; a durable consumer of one's own has a place of its own.
+    expected = {
+        "0:product:created",
+        "0:product:sync-complete",
+        "1:product:updated",
+        "1:product:sync-complete",
+        "2:product:deleted",
+        "2:product:sync-complete",
+    }
+    heard: set[str] = set()
+
+    def all_heard() -> bool:
+        events = asyncio.run(listen(stack.settings["nats"]))
+        heard.update(
+            event["id"].partition(":")[2] for event in events if event["subject"] == product["id"]
+        )
+        return heard == expected
+
+    eventually(all_heard, PATIENCE, "every event is heard")
+
+
+async def listen(url: str) -> list[Json]:
+    """What a microservice called "listener" hears next: up to 100 events."""
+    async with await nats.connect(url) as connection:
+        stream = connection.jetstream()
+        listener = await stream.pull_subscribe("product.*", durable="listener", stream=STREAM)
+        try:
+            messages = await listener.fetch(100, timeout=0.5)
+        except nats.errors.TimeoutError:
+            return []
+        for message in messages:
+            await message.ack_sync()
+        # Another test publishes what is no event at all.
+        texts = [message.data for message in messages if b'"specversion"' in message.data]
+        return [simplejson.loads(text, use_decimal=True) for text in texts]
+
+
+def test_an_event_can_be_followed_through_the_logs_of_every_part(stack: RunningStack) -> None:
+    product = stack.create()
+    wait_for(stack, product["id"], "delivered")
+    event_id = f"{product['id']}:0:product:created"
+    messages = {
+        entry["message"]: entry["trace"]
+        for name in ("api", "bridge", "sync")
+        for entry in log_entries(stack, name)
+        if entry.get("event_id") == event_id
+    }
+    assert set(messages) == {"accepted", "published", "bridged", "attempt"}
+    assert len(set(messages.values())) == 1
+
+
+def log_entries(stack: RunningStack, name: str) -> list[Json]:
+    lines = (stack.run_dir / "logs" / f"{name}.log").read_text().splitlines()
+    return [simplejson.loads(line) for line in lines if line.startswith("{")]

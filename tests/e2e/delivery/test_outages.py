@@ -1,0 +1,70 @@
+"""Processes are killed, servers are away, the queue is purged: nothing is lost."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.e2e.delivery.steps import PATIENCE, wait_for, wait_until_held
+from tests.support import Json, RunningStack, eventually
+
+PROCESSES = ["api", "bridge", "sync", "reconcile", "nats", "mongodb", "sqs", "supplyChain"]
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_process_killed_while_products_are_written_loses_none(
+    stack: RunningStack, name: str
+) -> None:
+    stack.supply_chain.set(failureRate=0.2)
+    acknowledged: list[Json] = []
+    killed = threading.Event()
+
+    def write() -> None:
+        written = 0
+        while written < 5 or not killed.is_set():
+            product = stack.try_to_create()
+            if product is not None:
+                acknowledged.append(product)
+                written += 1
+
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(write) for _ in range(2)]
+        eventually(lambda: len(acknowledged) >= 10, PATIENCE, "products were written")
+        stack.kill(name)
+        stack.up()
+        killed.set()
+        for writer in writers:
+            writer.result(PATIENCE)
+    stack.supply_chain.set(failureRate=0)
+    wait_until_held(stack, acknowledged)
+
+
+def test_writes_are_taken_and_delivered_while_nats_is_away(stack: RunningStack) -> None:
+    stack.stop("nats")
+    products = [stack.create() for _ in range(5)]
+    wait_until_held(stack, products)
+    assert stack.get("/sync")["outboxBacklog"] >= 5
+    stack.up()
+    eventually(
+        lambda: stack.get("/sync")["outboxBacklog"] == 0, PATIENCE, "the outboxes are relayed"
+    )
+
+
+def test_writes_are_refused_clearly_while_mongodb_is_away(stack: RunningStack) -> None:
+    stack.stop("mongodb")
+    answer = stack.api.post("/products", {"name": "Lamp", "price": 1, "quantity": 1})
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "5"
+    stack.up()
+    wait_for(stack, stack.create()["id"], "delivered")
+
+
+def test_a_queue_that_was_purged_heals(stack: RunningStack) -> None:
+    stack.stop("sync")
+    products = [stack.create() for _ in range(5)]
+    eventually(lambda: stack.queued() >= 5, PATIENCE, "the messages are in the queue")
+    stack.purge_queue()
+    stack.up()
+    wait_until_held(stack, products)
