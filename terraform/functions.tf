@@ -8,6 +8,7 @@ locals {
   }
 
   common = {
+    runtime            = var.runtime
     architecture       = var.architecture
     environment        = local.environment
     log_level          = var.log_level

@@ -12,6 +12,8 @@ locals {
 
   manifest = jsondecode(file("${path.module}/${var.artifacts}/manifest.json"))
   routes   = jsondecode(file("${path.module}/${var.artifacts}/routes.json"))
+  # Null if the manifest is of a tools/package.py that did not write it.
+  packaged_runtime = try(local.manifest.runtime, null)
 
   # Settings.lease_seconds: how long a worker holds a product while it calls.
   lease_seconds = 2 * var.supply_chain_timeout_seconds + 15

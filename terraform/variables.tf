@@ -64,6 +64,16 @@ variable "architecture" {
   }
 }
 
+variable "runtime" {
+  description = "Lambda runtime of the functions. The artifacts must be packaged by the same version of Python."
+  type        = string
+  default     = "python3.13"
+  validation {
+    condition     = contains(["python3.11", "python3.12", "python3.13", "python3.14"], var.runtime)
+    error_message = "runtime must be python3.11, python3.12, python3.13 or python3.14."
+  }
+}
+
 variable "functions" {
   description = "Memory in MB, timeout in seconds and reserved concurrency (-1: none) of each function. What is left out has its default."
   type = object({

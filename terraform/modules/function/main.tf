@@ -91,7 +91,7 @@ resource "aws_lambda_function" "this" {
   description   = var.description
   role          = aws_iam_role.this.arn
 
-  runtime          = "python3.11"
+  runtime          = var.common.runtime
   architectures    = [var.common.architecture]
   handler          = var.handler
   filename         = var.zip

@@ -38,6 +38,7 @@ variable "pinned_version" {
 variable "common" {
   description = "Settings that are the same for every function."
   type = object({
+    runtime            = string
     architecture       = string
     environment        = map(string)
     log_level          = string
