@@ -1,5 +1,5 @@
-# What starts the functions that no caller waits for: the queue starts sync, and a rule of EventBridge
-# starts bridge and reconcile every minute.
+# What starts the functions that no caller waits for: the queue starts sync, and an EventBridge rule
+# starts each of bridge and reconcile every minute.
 
 resource "aws_lambda_event_source_mapping" "sync" {
   event_source_arn                   = aws_sqs_queue.sync.arn

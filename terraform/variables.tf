@@ -93,7 +93,7 @@ variable "functions" {
     error_message = "functions.api.timeout must be 29 at most: API Gateway waits no longer."
   }
   validation {
-    # functions/bridge.py reserves 8 s to finish what it has pulled; the next run starts after a minute.
+    # functions/bridge.py reserves 8 s to finish what it has pulled. The next run starts in a minute.
     condition     = var.functions.bridge.timeout >= 15 && var.functions.bridge.timeout <= 60
     error_message = "functions.bridge.timeout must be 15 to 60."
   }
