@@ -285,6 +285,7 @@ class AwsStack:
         values = {
             "endpoint": self._endpoint(state),
             "artifacts": os.path.relpath(self.run_dir / "dist", MODULE),
+            "runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
             "architecture": MACHINES[platform.machine()],
             "nats_url": where.nats,
             "supply_chain_url": where.supply_chain,

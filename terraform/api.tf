@@ -60,6 +60,10 @@ resource "aws_api_gateway_rest_api" "catalog" {
       error_message = "The artifacts are packaged for ${local.manifest.architecture}, the functions are ${var.architecture}: make package ARCH=${var.architecture}"
     }
     precondition {
+      condition     = local.packaged_runtime == var.runtime
+      error_message = "The artifacts are packaged for ${coalesce(local.packaged_runtime, "a runtime that manifest.json does not name")}, the functions run ${var.runtime}: run make package with that version of Python."
+    }
+    precondition {
       condition     = max([for part in local.parts : length(split("/", part))]...) <= 3
       error_message = "A route is deeper than three parts: add a depth in api.tf."
     }

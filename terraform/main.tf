@@ -1,4 +1,4 @@
-# What everything shares. The parts are in queues.tf, secrets.tf, functions.tf, api.tf and
+# What all parts share. The parts: queues.tf, secrets.tf, functions.tf, triggers.tf, api.tf,
 # observability.tf.
 
 data "aws_caller_identity" "current" {}
@@ -12,6 +12,8 @@ locals {
 
   manifest = jsondecode(file("${path.module}/${var.artifacts}/manifest.json"))
   routes   = jsondecode(file("${path.module}/${var.artifacts}/routes.json"))
+  # Null if the manifest is of a tools/package.py that did not write it.
+  packaged_runtime = try(local.manifest.runtime, null)
 
   # Settings.lease_seconds: how long a worker holds a product while it calls.
   lease_seconds = 2 * var.supply_chain_timeout_seconds + 15

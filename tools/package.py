@@ -5,7 +5,7 @@ Writes into `dist/`:
     api.zip         the Chalice app and its authorizer, as `chalice package` zips them
     functions.zip   the handlers of bridge, sync and reconcile
     routes.json     every route of the app, for API Gateway: Terraform lists none itself
-    manifest.json   architecture, and size and SHA-256 of the zips
+    manifest.json   runtime, architecture, and size and SHA-256 of the zips
 
 The same input gives the same bytes: entries sorted, one timestamp, nothing compiled. Dependencies
 are the pins of requirements.txt, as wheels for Lambda's Linux whatever this machine is; those that
@@ -34,7 +34,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTHON_VERSION = "3.11"
+# Wheels are for the Python that runs this, which measures their import too.
+PYTHON_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 # Wheels that run on Amazon Linux 2's glibc 2.26, which Lambda's Python 3.11 has.
 PLATFORMS = {
     "arm64": ("manylinux2014_aarch64", "manylinux_2_17_aarch64"),
@@ -132,7 +133,7 @@ def _needed_by(name: str, extras: frozenset[str]) -> Iterator[Requirement]:
 
 def install(requirements: list[str], arch: str, cache: Path) -> Path:
     """Unpack the wheels for Lambda into a folder of the cache; at once if they are there."""
-    key = hashlib.sha256("\n".join([arch, *requirements]).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\n".join([PYTHON_VERSION, arch, *requirements]).encode()).hexdigest()[:16]
     site = cache / f"site-{arch}-{key}"
     if site.exists():
         return site
@@ -284,7 +285,9 @@ def package(arch: str, dist: Path, *, measured: bool = True) -> None:
         write_zip(dist / "functions.zip", function_files(site))
         zips = {path.name: _describe(path) for path in sorted(dist.glob("*.zip"))}
         _write_json(dist / "routes.json", routes())
-        _write_json(dist / "manifest.json", {"architecture": arch, "zips": zips})
+        runtime = f"python{PYTHON_VERSION}"
+        manifest = {"runtime": runtime, "architecture": arch, "zips": zips}
+        _write_json(dist / "manifest.json", manifest)
         for title, facts in zips.items():
             print(
                 f"{title:16}{facts['bytes'] / 1e6:6.2f} MB, unpacked "

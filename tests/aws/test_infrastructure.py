@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
+import sys
 import zipfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from embedded.services import StackError
-from localstack.stack import AwsStack
+from localstack.stack import MODULE, AwsStack
 from tests.aws.conftest import OVERRIDES, DeployedStack
 from tests.aws.test_access import OPEN, routes
 from tests.support import eventually
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 Calls = dict[str, tuple[str, str, dict[str, Any]]]
 
 # What the emulator gives back otherwise than it was given. A drift that is not here is one of
@@ -57,7 +64,7 @@ def test_a_second_plan_shows_no_drift_but_the_emulators_known_gaps(aws: Deployed
 def test_a_rollback_moves_one_alias_and_nothing_else(aws: DeployedStack) -> None:
     changes = drift(overridden(aws, pinned_versions={"sync": "7"}))
     moved = {address: names for address, names in changes.items() if address not in EMULATOR_GAPS}
-    assert moved == {"module.sync.module.function.aws_lambda_alias.live": {"function_version"}}
+    assert moved == {"module.sync.aws_lambda_alias.live": {"function_version"}}
 
 
 @pytest.mark.parametrize(
@@ -75,20 +82,44 @@ def test_a_rollback_moves_one_alias_and_nothing_else(aws: DeployedStack) -> None
         ({"secrets": None}, "`secret_string_wo,secret_string_wo_version` must be specified"),
         ({"supply_chain_timeout_seconds": 20}, "must exceed the lease"),
         ({"architecture": "riscv"}, "must be arm64 or x86_64"),
+        ({"runtime": "python3.10"}, "must be python3.11, python3.12, python3.13 or python3.14"),
         ({"sync": {"maximum_concurrency": 1, "visibility_seconds": 180}}, "2 to 1000"),
         (
             {"functions": {"sync": {"timeout": 30, "concurrency": 5}}},
-            "must not be below the maximum_concurrency",
+            "must not be below sync.maximum_concurrency",
         ),
     ],
 )
 def test_sizes_that_do_not_fit_each_other_are_refused_with_the_reason(
     aws: DeployedStack, variables: dict[str, object], reason: str
 ) -> None:
+    assert reason in refusal(overridden(aws, **variables))
+
+
+def refusal(stack: AwsStack) -> str:
+    """Why Terraform does not plan, in one line: it breaks lines to fit a terminal."""
     with pytest.raises(StackError) as refused:
-        overridden(aws, **variables).terraform().plan(refresh=False)
-    # Terraform breaks lines to fit a terminal.
-    assert reason in " ".join(str(refused.value).replace("│", " ").split())
+        stack.terraform().plan(refresh=False)
+    return " ".join(str(refused.value).replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("packaged", "reason"),
+    [
+        ({"architecture": "sparc", "runtime": RUNTIME}, "are packaged for sparc"),
+        ({"runtime": "python2.7"}, "are packaged for python2.7"),
+        ({"runtime": None}, "packaged for a runtime that manifest.json does not name"),
+    ],
+)
+def test_artifacts_of_another_processor_or_python_are_refused(
+    aws: DeployedStack, tmp_path: Path, packaged: dict[str, str | None], reason: str
+) -> None:
+    dist = tmp_path / "dist"
+    shutil.copytree(aws.aws.run_dir / "dist", dist)
+    manifest = {**json.loads((dist / "manifest.json").read_text()), **packaged}
+    known = {name: value for name, value in manifest.items() if value is not None}
+    (dist / "manifest.json").write_text(json.dumps(known))
+    assert reason in refusal(overridden(aws, artifacts=os.path.relpath(dist, MODULE)))
 
 
 def test_no_secret_is_in_the_state_the_plan_or_a_functions_settings(aws: DeployedStack) -> None:
@@ -126,9 +157,33 @@ def test_the_functions_are_as_configured(aws: DeployedStack) -> None:
         found = client.get_function_configuration(FunctionName=function["name"], Qualifier="live")
         assert found["TracingConfig"]["Mode"] == "Active"
         assert found["LoggingConfig"]["LogFormat"] == "JSON"
+        assert found["Runtime"] == RUNTIME
     (mapping,) = client.list_event_source_mappings()["EventSourceMappings"]
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping["ScalingConfig"] == {"MaximumConcurrency": 10}
+
+
+@pytest.mark.parametrize("function", ["bridge", "reconcile"])
+def test_a_rule_starts_the_function_every_minute_and_nothing_repeats_a_failed_run(
+    aws: DeployedStack, function: str
+) -> None:
+    name = aws.info["functions"][function]["name"]
+    events = aws.client("events")
+    rule = events.describe_rule(Name=name)
+    assert (rule["State"], rule["ScheduleExpression"]) == ("ENABLED", "rate(1 minute)")
+    (target,) = events.list_targets_by_rule(Rule=name)["Targets"]
+    never = {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+    assert target["RetryPolicy"] == never
+    live = aws.client("lambda").get_alias(FunctionName=name, Name="live")
+    assert target["Arn"] == live["AliasArn"]
+    invoked = aws.client("lambda").get_function_event_invoke_config(
+        FunctionName=name, Qualifier="live"
+    )
+    assert {key: invoked[key] for key in never} == never
+    policy = aws.client("lambda").get_policy(FunctionName=name, Qualifier="live")["Policy"]
+    (statement,) = json.loads(policy)["Statement"]
+    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+    assert rule["Arn"] in str(statement["Condition"])
 
 
 def test_the_queues_keep_messages_for_14_days_and_let_go_after_18_receives(
@@ -207,7 +262,7 @@ def probe(aws: DeployedStack, function: str) -> dict[str, str]:
     client.create_function(
         FunctionName=name,
         Role=aws.info["functions"][function]["role"],
-        Runtime="python3.11",
+        Runtime=RUNTIME,
         Handler="probe.handler",
         Code={"ZipFile": content.getvalue()},
         Timeout=30,

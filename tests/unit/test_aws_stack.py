@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from localstack.stack import AwsStack, State
@@ -36,3 +37,8 @@ def test_a_further_file_of_variables_comes_after_those_of_the_emulator(tmp_path:
     variables = [item for item in files if item.startswith("-var-file=")]
     assert len(variables) == 2
     assert variables[1] == f"-var-file={path}"
+
+
+def test_the_functions_run_on_the_python_that_packages_them(tmp_path: Path) -> None:
+    environment = AwsStack(tmp_path, GIVEN).terraform(State(endpoint=EMULATOR))._environment
+    assert environment["TF_VAR_runtime"] == f"python{sys.version_info[0]}.{sys.version_info[1]}"
