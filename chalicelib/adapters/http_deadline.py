@@ -69,17 +69,13 @@ def _some_left() -> float:
 class DeadlineSocket(socket.socket):
     """Waits until the deadline at most; sends and receives nothing after it.
 
-    These are the operations that http.client and SSLSocket use. Each is bounded as a whole by the
-    socket's time-out, however often it is woken up in between.
+    These are the operations that http.client uses. The socket's time-out bounds each of them as a
+    whole, with TLS too, however often it goes on in between.
     """
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - passed on as it is
         self.settimeout(_some_left())
         return super().recv_into(*args, **kwargs)
-
-    def send(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - passed on as it is
-        self.settimeout(_some_left())
-        return super().send(*args, **kwargs)
 
     def sendall(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as it is
         self.settimeout(_some_left())

@@ -116,6 +116,19 @@ def test_the_signature_verifies_as_a_standard_webhook(
     assert headers["webhook-id"] == seen.headers["Idempotency-Key"]
 
 
+def test_the_question_after_a_conflict_is_signed_under_an_id_of_its_own(
+    server: ScriptedServer,
+) -> None:
+    server.answers.append(reply(409))
+    product = a_product(version=5)
+    a_chain(server.url, secret=SIGNING_SECRET, clock=now_utc).deliver(product, None)
+    told, asked = server.seen
+    headers = {name.lower(): value for name, value in asked.headers.items()}
+    Webhook(SIGNING_SECRET).verify(b"", headers, json_parse=False)
+    assert asked.method == "GET"
+    assert headers["webhook-id"] != told.headers["webhook-id"]
+
+
 def test_without_a_secret_nothing_is_signed(server: ScriptedServer) -> None:
     delivered(server, a_product())
     assert not [name for name in server.seen[0].headers if name.lower().startswith("webhook")]
