@@ -28,8 +28,8 @@ QUEUE_RETENTION_SECONDS = 14 * 24 * 3600
 LEASE_SLACK_SECONDS = 15
 """Looking up the host's name, waiting for a thread, and what two workers' clocks may differ.
 
-The look-up is the one step of a call that its deadline cannot end (`getaddrinfo` takes no time-out).
-Nothing is sent after one that took too long.
+The look-up is the one step of a call that its deadline cannot end, since `getaddrinfo` takes no
+time-out; nothing is sent after one that took too long.
 """
 
 SECRET_NAMES = frozenset(

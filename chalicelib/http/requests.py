@@ -23,7 +23,8 @@ from chalicelib.usecases.catalog import Origin, Precondition
 def body(request: Request, *, required: bool = True) -> Any:  # noqa: ANN401 - JSON has no narrower type
     """Parse the JSON body.
 
-    Raises MalformedRequestError if it is not JSON, PayloadTooLargeError above SIZE_LIMIT bytes.
+    Raises MalformedRequestError if it cannot be read as JSON, PayloadTooLargeError above
+    SIZE_LIMIT bytes.
     """
     raw = request.raw_body
     if not raw and not required:
@@ -33,7 +34,7 @@ def body(request: Request, *, required: bool = True) -> Any:  # noqa: ANN401 - J
     try:
         return exact_json.loads(raw)
     except ValueError as error:
-        raise MalformedRequestError(f"the body is not JSON: {error}") from error
+        raise MalformedRequestError(f"the body cannot be read as JSON: {error}") from error
 
 
 def query(request: Request) -> Json:
