@@ -255,7 +255,8 @@ OPERATIONS = (
 )
 
 _HEADERS = {
-    "Idempotency-Key": "Repeating a request with the same key repeats its answer.",
+    "Idempotency-Key": "Repeating a request with the same key repeats its answer. "
+    "Needs a token with a `sub` claim.",
     "If-Match": 'Only if the product has this version: `"3"`.',
     "If-None-Match": "304 if the product still has this version.",
 }
