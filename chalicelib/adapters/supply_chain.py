@@ -44,7 +44,8 @@ class HttpSupplyChain:
     """Implements `ports.SupplyChain`.
 
     `timeout` is the whole of a call in seconds, from the connection to the last byte; a call that
-    takes longer is cut off, so that it cannot still be running when its lease has ended.
+    takes longer is cut off, so that it cannot still be running when its lease has ended. Where a
+    kept connection turns out to be closed, the call is sent again within it.
     """
 
     def __init__(

@@ -225,7 +225,7 @@ def test_a_broken_connection_is_a_failure_without_a_status(
     assert (outcome.attempt.error or "").startswith("no usable answer: ")
 
 
-def test_nothing_is_sent_a_second_time_by_itself(server: ScriptedServer) -> None:
+def test_nothing_is_sent_a_second_time_on_a_new_connection(server: ScriptedServer) -> None:
     outcome_of(server, reset)
     assert len(server.seen) == 1
 
