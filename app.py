@@ -27,8 +27,8 @@ def authorize(request: AuthRequest) -> AuthResponse:
 
 
 def route(method: str, path: str) -> Callable[[View], View]:
-    """Register an operation of the contract: its scopes decide whether it is authorized."""
-    return app.operation(method, path, authorize)
+    """Register an operation of the contract: its scopes decide who may call it."""
+    return app.operation(method, path, authorize, lambda: container().tokens)
 
 
 def catalog() -> Catalog:

@@ -26,7 +26,11 @@ Text = Annotated[str, Field(min_length=1)]
 QUEUE_RETENTION_SECONDS = 14 * 24 * 3600
 """SQS keeps a message no longer."""
 LEASE_SLACK_SECONDS = 15
-"""Looking up the host's name, waiting for a thread, and what two workers' clocks may differ."""
+"""Looking up the host's name, waiting for a thread, and what two workers' clocks may differ.
+
+The look-up is the one step of a call that its deadline cannot end, since `getaddrinfo` takes no
+time-out; nothing is sent after one that took too long.
+"""
 
 SECRET_NAMES = frozenset(
     {"MONGODB_URI", "NATS_CREDENTIALS", "CATALOG_JWT_SECRET", "SUPPLY_CHAIN_SIGNING_SECRET"}

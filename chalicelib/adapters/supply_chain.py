@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -14,12 +11,10 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
 from standardwebhooks.webhooks import Webhook
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError
 
+from chalicelib.adapters.http_deadline import DeadlineAdapter, deadline
 from chalicelib.domain import exact_json
 from chalicelib.domain.delivery import Outcome, Verdict, judge
 from chalicelib.domain.events import HEADER_VALUE
@@ -49,7 +44,8 @@ class HttpSupplyChain:
     """Implements `ports.SupplyChain`.
 
     `timeout` is the whole of a call in seconds, from the connection to the last byte; a call that
-    takes longer is cut off, so that it cannot still be running when its lease has ended.
+    takes longer is cut off, so that it cannot still be running when its lease has ended. Where a
+    kept connection turns out to be closed, the call is sent again within it.
     """
 
     def __init__(
@@ -119,7 +115,9 @@ class HttpSupplyChain:
 
     def _holds(self, product: Product) -> bool:
         """Ask after a conflict: does the supply chain hold this version, or a newer one?"""
-        answer = self._request("GET", f"{self._url}/{product.id}", {})
+        # An id of its own: a receiver may take a repeated one for a message that it has had.
+        headers = self._signature(f"{product.id}:{product.version}:held", "")
+        answer = self._request("GET", f"{self._url}/{product.id}", headers)
         try:
             held = exact_json.loads(answer.body)
         except ValueError:
@@ -131,7 +129,7 @@ class HttpSupplyChain:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer:
         with (
-            _cut_off_after(self._timeout),
+            deadline(self._timeout),
             self._session.request(
                 method,
                 url,
@@ -185,145 +183,13 @@ def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
-# ---- a deadline for the whole call ----
-#
-# requests' time-out starts anew with each address of the host and with each byte: a server that
-# trickles keeps a call alive for ever. So a timer cuts the connection of the call that runs in a
-# thread, and what comes after its deadline does not count.
-
-
-class _Call:
-    """The call that runs in a thread, and a second handle of the socket that it uses."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._deadline = time.monotonic() + seconds
-        self._socket: socket.socket | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def left(self) -> float:
-        """Seconds until the deadline, 0 from then on."""
-        return max(0.0, self._deadline - time.monotonic())
-
-    def watch(self, sock: socket.socket) -> None:
-        """Have this socket cut at the deadline. Raises TimeoutError after it.
-
-        A handle of its own: http.client lets go of a socket, and TLS wraps one, while it is used.
-        """
-        with self._lock:
-            self._close()
-            if self.left == 0:
-                # Too late to be cut; and nothing is sent after the deadline, since another worker
-                # may have the lease by then.
-                raise TimeoutError("no time left for the call")
-            self._socket = socket.fromfd(sock.fileno(), sock.family, sock.type)
-
-    def cut(self) -> None:
-        with self._lock:
-            if self._socket is not None:
-                # The other side may have closed it a moment ago, which is as good.
-                with suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
-
-    def end(self) -> None:
-        with self._lock:
-            self._close()
-
-    def _close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-
-class _Running(threading.local):
-    call: _Call
-
-
-_running = _Running()
-
-
-class _Watched(HTTPConnection):
-    """A connection of which the running call knows the socket."""
-
-    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as it is
-        if self.sock is not None:
-            _running.call.watch(self.sock)
-        super().request(*args, **kwargs)
-
-    def _new_conn(self) -> socket.socket:
-        """Connect to the first address that answers, with one deadline for all of them."""
-        failure: Exception = OSError("the host has no address")
-        for family, kind, protocol, _, address in _addresses(self):
-            sock = socket.socket(family, kind, protocol)
-            try:
-                # At least something, since 0 would mean not to block.
-                sock.settimeout(_running.call.left or 0.001)
-                sock.connect(address)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                _running.call.watch(sock)
-            except OSError as error:
-                sock.close()
-                failure = error
-            else:
-                return sock
-        raise NewConnectionError(self, str(failure)) from failure
-
-
-def _addresses(connection: HTTPConnection) -> list[Any]:
-    try:
-        return socket.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise NewConnectionError(connection, str(error)) from error
-
-
-class _WatchedTls(_Watched, HTTPSConnection):
-    pass
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Watched
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _WatchedTls
-
-
-class _Adapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
-
-
 def _session(connections: int) -> requests.Session:
     session = requests.Session()
     # No surprises from the environment (proxies, .netrc), and no cookies from call to call.
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers["User-Agent"] = "product-catalog"
-    adapter = _Adapter(pool_connections=1, pool_maxsize=connections)
+    adapter = DeadlineAdapter(connections)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
-
-
-@contextmanager
-def _cut_off_after(seconds: float) -> Iterator[None]:
-    """Cut this thread's call off when the time is up; raises requests.Timeout then."""
-    call = _running.call = _Call(seconds)
-    timer = threading.Timer(seconds, call.cut)
-    timer.daemon = True
-    timer.start()
-    failure: Exception | None = None
-    try:
-        yield
-    except _FAILURES as error:
-        failure = error
-    finally:
-        timer.cancel()
-        call.end()
-    # A cut can look like the regular end of an answer, or of its headers.
-    if call.left == 0:
-        raise requests.Timeout(f"cut off after {seconds:g} s") from failure
-    if failure is not None:
-        raise failure

@@ -36,7 +36,8 @@ class JwtVerifier:
         except jwt.PyJWKClientConnectionError:
             # That says nothing about the token: not the caller's fault.
             raise
-        except jwt.PyJWTError as error:
+        # A RecursionError: its JSON is nested deeper than the library's parser goes.
+        except (jwt.PyJWTError, RecursionError) as error:
             raise InvalidTokenError(str(error)) from error
         scope = claims.get("scope", "")
         if not isinstance(scope, str):

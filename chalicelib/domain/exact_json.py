@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -10,6 +11,13 @@ import simplejson
 
 Json = dict[str, Any]
 """A JSON object."""
+DEPTH_LIMIT = 100
+"""Arrays and objects within each other. Python's own limit differs from version to version, and
+what recurses over parsed JSON must stay far from it."""
+
+# Matches to the end of an unclosed string too, and gives nothing back: the scan stays linear.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -19,14 +27,24 @@ def _refuse(constant: str) -> NoReturn:
 def loads(text: str | bytes) -> Any:  # noqa: ANN401 - JSON has no narrower type
     """Parse JSON; numbers with a fraction or an exponent become `Decimal`.
 
-    Raises ValueError for anything that RFC 8259 does not allow, and for nesting too deep to parse.
+    Raises ValueError for anything that RFC 8259 does not allow (bytes must be UTF-8), and for what
+    is nested deeper than DEPTH_LIMIT.
     """
+    decoded = text if isinstance(text, str) else text.decode("utf-8-sig")
+    _check_depth(decoded)
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        return json.loads(decoded, parse_float=Decimal, parse_constant=_refuse)
     except ArithmeticError as error:
         raise ValueError("a number out of any range") from error
+
+
+def _check_depth(text: str) -> None:
+    """Count the brackets outside of strings, before anything recurses into them."""
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > DEPTH_LIMIT:
+            raise ValueError(f"nested deeper than {DEPTH_LIMIT} levels")
 
 
 def dumps(value: object) -> str:

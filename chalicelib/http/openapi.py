@@ -255,12 +255,13 @@ OPERATIONS = (
 )
 
 _HEADERS = {
-    "Idempotency-Key": "Repeating a request with the same key repeats its answer.",
+    "Idempotency-Key": "Repeating a request with the same key repeats its answer. "
+    "Needs a token with a `sub` claim.",
     "If-Match": 'Only if the product has this version: `"3"`.',
     "If-None-Match": "304 if the product still has this version.",
 }
 _PROBLEMS = {
-    400: "The body is not JSON",
+    400: f"The body is not JSON, or nested deeper than {exact_json.DEPTH_LIMIT} levels",
     401: "No valid bearer token",
     403: "The token lacks the scope",
     404: "No such product",

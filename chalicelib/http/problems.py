@@ -1,4 +1,4 @@
-"""The one table from domain errors to HTTP, as RFC 9457 problem details."""
+"""The one table from errors to HTTP, as RFC 9457 problem details."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from chalice.app import Response
 
 from chalicelib.domain import errors, exact_json
 from chalicelib.domain.exact_json import Json
+from chalicelib.http.authorizer import ForbiddenError, UnauthorizedError
 
 RETRY_AFTER = {"Retry-After": "5"}
 
@@ -33,6 +34,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.VersionMismatchError: Problem(412, "version-mismatch", "The version is another"),
     errors.ConcurrentChangeError: Problem(503, "contended", "Too many writers", RETRY_AFTER),
     errors.StoreUnavailableError: Problem(503, "unavailable", "Try again later", RETRY_AFTER),
+    UnauthorizedError: Problem(401, "unauthorized", "Unauthorized", {"WWW-Authenticate": "Bearer"}),
+    ForbiddenError: Problem(403, "forbidden", "Forbidden"),
     Exception: Problem(500, "internal", "Something went wrong here"),
 }
 

@@ -17,13 +17,15 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import SIZE_LIMIT
+from chalicelib.http import authorizer
 from chalicelib.usecases.catalog import Origin, Precondition
 
 
 def body(request: Request, *, required: bool = True) -> Any:  # noqa: ANN401 - JSON has no narrower type
     """Parse the JSON body.
 
-    Raises MalformedRequestError if it is not JSON, PayloadTooLargeError above SIZE_LIMIT bytes.
+    Raises MalformedRequestError if it cannot be read as JSON, PayloadTooLargeError above
+    SIZE_LIMIT bytes.
     """
     raw = request.raw_body
     if not raw and not required:
@@ -33,7 +35,7 @@ def body(request: Request, *, required: bool = True) -> Any:  # noqa: ANN401 - J
     try:
         return exact_json.loads(raw)
     except ValueError as error:
-        raise MalformedRequestError(f"the body is not JSON: {error}") from error
+        raise MalformedRequestError(f"the body cannot be read as JSON: {error}") from error
 
 
 def query(request: Request) -> Json:
@@ -57,14 +59,20 @@ def query_or_body(request: Request) -> Any:  # noqa: ANN401 - JSON has no narrow
 def origin(request: Request) -> Origin:
     """Say who asks, under which idempotency key, as part of which trace.
 
-    Raises InvalidRequestError for a key that is empty or longer than 255 characters.
+    Raises InvalidRequestError for a key that is empty or longer than 255 characters, and for one
+    from a caller without a name.
     """
-    key = _header(request, "Idempotency-Key")
+    principal, key = authorizer.principal(request), _header(request, "Idempotency-Key")
     if key is not None and not 0 < len(key) <= 255:
         raise InvalidRequestError([FieldError("Idempotency-Key", "must have 1 to 255 characters")])
-    authorizer = request.context.get("authorizer") or {}
+    if key is not None and not principal:
+        # Keys are scoped to the token's owner. Callers without a name would share theirs; and a
+        # scope made of the token itself would end with it, so that a repetition under the next
+        # token would make a second product.
+        fault = FieldError("Idempotency-Key", "needs a token with a sub claim")
+        raise InvalidRequestError([fault])
     trace = _header(request, "X-Amzn-Trace-Id") or telemetry.new_trace()
-    return Origin(str(authorizer.get("principalId", "")), key, trace)
+    return Origin(principal, key, trace)
 
 
 def precondition(request: Request) -> Precondition:

@@ -11,8 +11,10 @@ from chalice.app import Authorizer, Chalice, Request, Response
 from chalicelib import telemetry
 from chalicelib.bootstrap import allowed_origin
 from chalicelib.domain.errors import CatalogError
+from chalicelib.http import authorizer
 from chalicelib.http.openapi import OPERATIONS
 from chalicelib.http.problems import problem_response
+from chalicelib.usecases.ports import TokenVerifier
 
 View = Callable[..., Response]
 
@@ -33,25 +35,32 @@ class CatalogApi(Chalice):
         self._requests.current = request
 
     def operation(
-        self, method: str, path: str, authorizer: Authorizer | None
+        self, method: str, path: str, gateway: Authorizer, tokens: Callable[[], TokenVerifier]
     ) -> Callable[[View], View]:
         """Register a view, called as `view(request, **path_parameters)`, for an operation.
 
-        Only an operation with scopes asks the authorizer. Raises StopIteration at import if the
-        contract has no such operation.
+        For an operation with scopes, API Gateway asks the authorizer `gateway`, and the app checks
+        what that passed on, or the token itself. Raises StopIteration at import if the contract has
+        no such operation.
         """
         operation = next(o for o in OPERATIONS if (o.method, o.path) == (method, path))
 
         def register(view: View) -> View:
             @wraps(view)
+            def admitted(request: Request, **parameters: str) -> Response:
+                if operation.scopes:
+                    authorizer.admit(tokens(), operation, request)
+                return view(request, **parameters)
+
+            @wraps(view)
             def answer(**parameters: str) -> Response:
-                return _readable(_answered(view, self.current_request, parameters))
+                return _readable(_answered(admitted, self.current_request, parameters))
 
             registered: View = self.route(
                 path,
                 methods=[method],
                 name=view.__name__,
-                authorizer=authorizer if operation.scopes else None,
+                authorizer=gateway if operation.scopes else None,
                 # Whatever the body is called: requests.body sees whether it is JSON.
                 content_types=[],
             )(answer)

@@ -1,7 +1,8 @@
 """API Gateway for the container host: the same Chalice app as a WSGI application.
 
-Builds the event that API Gateway would send, asks the same authorizer, and answers what API
-Gateway would answer in the app's place (401, 403, 404) as problem+json. Never used on Lambda.
+Builds the event that API Gateway would send without an authorizer, so that the app checks the token
+itself, and answers in the app's place what has no route (404) or is too large (413). Never used on
+Lambda.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from chalice.app import Chalice
-from chalice.config import Config
-from chalice.local import ForbiddenError, LocalGateway, NotAuthorizedError, RouteMatcher
+from chalice.local import LambdaEventConverter, RouteMatcher
 
-from chalicelib import telemetry
 from chalicelib.domain import exact_json
 from chalicelib.http.problems import details
 
@@ -31,9 +30,9 @@ class Gateway:
     """A WSGI application that puts a Chalice app under `/api`."""
 
     def __init__(self, app: Chalice) -> None:
-        self._routes = app.routes
+        self._app = app
         self._matcher = RouteMatcher(list(app.routes))
-        self._gateway = LocalGateway(app, Config())
+        self._events = LambdaEventConverter(self._matcher, app.api.binary_types)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         answer = self._answer(environ)
@@ -60,20 +59,8 @@ class Gateway:
         if body is None:
             return _problem(413, "too-large", f"a request may have {REQUEST_LIMIT} bytes at most")
         url = path.removeprefix(BASE) + "?" + environ.get("QUERY_STRING", "")
-        try:
-            answer: dict[str, Any] = self._gateway.handle_request(
-                method, url, _headers(environ), body
-            )
-        except ForbiddenError:
-            return _problem(403, "forbidden", "the token lacks the scope")
-        except NotAuthorizedError:
-            return _unauthorized()
-        except Exception as error:  # noqa: BLE001 - whatever the authorizer raises
-            # What the authorizer raises; API Gateway, too, goes by this text.
-            if str(error) == "Unauthorized":
-                return _unauthorized()
-            telemetry.log.exception("the authorizer failed")
-            return _problem(500, "internal", "Something went wrong here")
+        event = self._events.create_lambda_event(method, url, _headers(environ), body)
+        answer: dict[str, Any] = self._app(event, None)
         return answer
 
     def _exists(self, method: str, path: str) -> bool:
@@ -83,7 +70,7 @@ class Gateway:
             route = self._matcher.match_route(path.removeprefix(BASE)).route
         except ValueError:
             return False
-        return method in self._routes[route]
+        return method in self._app.routes[route]
 
 
 def _read_body(environ: Environ) -> bytes | None:
@@ -101,12 +88,6 @@ def _headers(environ: Environ) -> dict[str, str]:
     if environ.get("CONTENT_TYPE"):
         headers["content-type"] = environ["CONTENT_TYPE"]
     return headers
-
-
-def _unauthorized() -> dict[str, Any]:
-    answer = _problem(401, "unauthorized", "a valid bearer token is required")
-    answer["headers"]["WWW-Authenticate"] = "Bearer"
-    return answer
 
 
 def _problem(status: int, slug: str, detail: str) -> dict[str, Any]:

@@ -150,6 +150,11 @@ def test_what_is_no_token_at_all_is_refused(token: str) -> None:
     refused(f"Bearer {token}")
 
 
+def test_a_token_whose_header_is_nested_without_end_is_refused() -> None:
+    deep = base64.urlsafe_b64encode(b"[" * 100_000).decode().rstrip("=")
+    refused(f"Bearer {deep}.{encoded({})}.")
+
+
 def encoded(content: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
 

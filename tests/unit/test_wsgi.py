@@ -13,6 +13,7 @@ from chalicelib.http.wsgi import REQUEST_LIMIT, Gateway
 from tests.http import Answer, WsgiClient, problem_of
 
 if TYPE_CHECKING:
+    import io
     from wsgiref.types import WSGIApplication
 
     from tests.unit.conftest import World
@@ -155,8 +156,8 @@ def test_no_more_is_read_than_the_limit(
     assert (statuses[0][:3], asked) == ("413", [11])
 
 
-def test_an_error_of_the_authorizer_is_logged_and_not_told(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_an_error_of_the_verifier_is_logged_and_not_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, log_stream: io.StringIO
 ) -> None:
     def fail() -> None:
         raise RuntimeError("hunter2")
@@ -164,8 +165,9 @@ def test_an_error_of_the_authorizer_is_logged_and_not_told(
     monkeypatch.setattr("app.container", fail)
     answer = world.client.get("/products")
     assert answer.status == 500
-    assert problem_of(answer)["title"] == "Internal Server Error"
+    assert problem_of(answer)["title"] == "Something went wrong here"
     assert "hunter2" not in answer.text
+    assert "hunter2" in log_stream.getvalue()
 
 
 # ---- answers ----

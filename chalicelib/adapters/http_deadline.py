@@ -1,0 +1,195 @@
+"""One deadline for a whole HTTP call, from the first connect to the last byte.
+
+The time-out of requests starts anew with each address of the host and with each byte, so a server
+that trickles keeps a call alive for ever. Here the deadline belongs to the calling thread, and no
+operation of a socket waits for longer than what is left of it. Only the look-up of the host's name
+cannot be bounded: `getaddrinfo` takes no time-out. After one that took too long, nothing is sent.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Self
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse, Retry
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NewConnectionError, ProtocolError
+from urllib3.util.ssl_ import create_urllib3_context
+
+
+class _Call(threading.local):
+    ends = 0.0
+    """By time.monotonic(). Outside of a call there is no time left."""
+
+
+_call = _Call()
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Bound the calls that this thread makes through a `DeadlineAdapter`.
+
+    Raises requests.Timeout for whatever goes wrong once the time is up.
+    """
+    _call.ends = time.monotonic() + seconds
+    try:
+        yield
+    except Exception as failure:
+        # Each layer has its own name for a time-out, and some call it a broken connection.
+        if _left() > 0:
+            raise
+        raise requests.Timeout(f"cut off after {seconds:g} s") from failure
+    finally:
+        _call.ends = 0.0
+
+
+def _left() -> float:
+    return max(0.0, _call.ends - time.monotonic())
+
+
+def _some_left() -> float:
+    """Give the seconds that are left, never 0: to a socket, that would mean not to block."""
+    if seconds := _left():
+        return seconds
+    raise TimeoutError("no time left for the call")
+
+
+# ---- sockets ----
+
+
+class DeadlineSocket(socket.socket):
+    """Waits until the deadline at most; sends and receives nothing after it.
+
+    These are the operations that http.client uses. The socket's time-out bounds each of them as a
+    whole, with TLS too, however often it goes on in between.
+    """
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - passed on as it is
+        self.settimeout(_some_left())
+        return super().recv_into(*args, **kwargs)
+
+    def sendall(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as it is
+        self.settimeout(_some_left())
+        super().sendall(*args, **kwargs)
+
+
+class DeadlineTlsSocket(DeadlineSocket, ssl.SSLSocket):
+    """The same with TLS."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as in ssl
+        self.settimeout(_some_left())
+        super().do_handshake(block)
+
+
+# ---- connections ----
+
+
+class StaleConnectionError(ConnectionError):
+    """A connection that was kept from an earlier call has ended without an answer."""
+
+
+class _Connection(HTTPConnection):
+    _kept = False
+
+    def _new_conn(self) -> socket.socket:
+        """Connect to the first address that answers, with one deadline for all of them."""
+        self._kept = False
+        failure: Exception = OSError("the host has no address")
+        addresses = _addresses(self)
+        for tried, (family, kind, protocol, _, address) in enumerate(addresses):
+            sock = DeadlineSocket(family, kind, protocol)
+            try:
+                # A share of the time each: another address may answer where this one is silent.
+                sock.settimeout(_some_left() / (len(addresses) - tried))
+                sock.connect(address)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError as error:
+                sock.close()
+                failure = error
+            else:
+                return sock
+        raise NewConnectionError(self, str(failure)) from failure
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3
+        try:
+            response = super().getresponse()
+        except ConnectionError as error:
+            if self._kept:
+                raise StaleConnectionError(str(error)) from error
+            raise
+        self._kept = True
+        return response
+
+    def close(self) -> None:
+        if self.sock is not None and _left() == 0:
+            # With a reset, so that the kernel drops what it has not sent yet: another worker may
+            # have the lease soon. A socket that is closed already says so, and may.
+            with suppress(OSError):
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        super().close()
+
+
+def _addresses(connection: HTTPConnection) -> list[Any]:
+    try:
+        return socket.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise NewConnectionError(connection, str(error)) from error
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    def connect(self) -> None:
+        # One for each connection, as urllib3 does by itself: it loads certificates into it.
+        self.ssl_context = create_urllib3_context()
+        self.ssl_context.sslsocket_class = DeadlineTlsSocket
+        super().connect()
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _ReplaceStale(Retry):
+    """Repeats a request on another connection, if the one that was kept is found closed.
+
+    The server may close a kept connection at the very moment at which it is used again. Only for
+    requests that may be repeated, since it is not known whether the server has read it. Each
+    repetition uses up a kept connection, so it ends.
+    """
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: Any = None,  # noqa: ANN401 - passed on as it is
+        error: Exception | None = None,
+        *args: Any,  # noqa: ANN401 - passed on as they are
+        **kwargs: Any,  # noqa: ANN401 - passed on as they are
+    ) -> Self:
+        if isinstance(error, ProtocolError) and isinstance(error.args[-1], StaleConnectionError):
+            return self
+        return super().increment(method, url, response, error, *args, **kwargs)
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """Makes calls of requests for which `deadline` holds; keeps so many connections to a host."""
+
+    def __init__(self, connections: int) -> None:
+        retries = _ReplaceStale(0, read=False)
+        super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=retries)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}

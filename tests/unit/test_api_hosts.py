@@ -1,0 +1,87 @@
+"""API Gateway and the container host give the same answers."""
+
+from __future__ import annotations
+
+import base64
+from decimal import Decimal
+
+import pytest
+
+import app as api
+from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.http.openapi import ADMIN, READ, WRITE
+from tests.fakes import fields
+from tests.http import to_bytes
+from tests.unit.api_support import (
+    ANVIL,
+    SCOPES_OF_THE_DESIGN,
+    UNKNOWN,
+    lambda_event,
+    passed_on,
+    resource_of,
+    stored,
+    stuck,
+)
+from tests.unit.conftest import World
+
+A, B = "a" * 24, "b" * 24
+PARITY: list[tuple[str, str, object]] = [
+    ("GET", f"/products/{A}", None),
+    ("GET", f"/products/{UNKNOWN}", None),
+    ("GET", "/products", None),
+    ("GET", "/products?limit=1", None),
+    ("GET", "/products?limit=1&limit=2", None),
+    ("GET", "/products?limit=0", None),
+    ("GET", "/products?sku=", None),
+    ("PUT", f"/products/{A}", ANVIL),
+    ("PUT", f"/products/{A}", "{"),
+    ("PATCH", f"/products/{A}", {"price": Decimal("0.10"), "name": "日本"}),
+    ("DELETE", f"/products/{A}", None),
+    ("POST", "/products", {"name": ""}),
+    ("POST", "/products", ""),
+    ("POST", "/products/batch", {"items": [{"price": 0}]}),
+    ("GET", f"/products/{B}/sync", None),
+    ("POST", f"/products/{B}/sync", None),
+    ("GET", "/sync", None),
+    ("POST", "/sync/redrive", None),
+    ("POST", "/sync/redrive", {"status": "exhausted"}),
+    ("GET", "/health", None),
+    ("GET", "/ready", None),
+    ("GET", "/openapi.json", None),
+    ("GET", "/docs", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), PARITY)
+def test_both_hosts_give_the_same_answer(
+    world: World, method: str, path: str, body: object
+) -> None:
+    def products() -> None:
+        stored(world, id=A, fields=fields(sku="A", attributes={"a": Decimal("1.10")}))
+        stuck(world, SyncStatus.EXHAUSTED, id=B)
+
+    products()
+    host = world.client.request(method, path, body)
+    products()
+    event = lambda_event(method, path, body, authorizer=passed_on(READ, WRITE, ADMIN))
+    cloud = api.app(event, None)
+    assert cloud["statusCode"] == host.status
+    assert (cloud["body"] or "") == host.text
+    ours = {name: text for name, text in host.headers.items() if name != "Content-Length"}
+    theirs = {**cloud["headers"]}
+    if host.status == 204:
+        theirs.pop("Content-Type", None)
+    assert theirs == ours
+
+
+def test_the_cases_of_the_comparison_cover_every_operation() -> None:
+    seen = {(method, resource_of(method, path.split("?")[0])[0]) for method, path, _ in PARITY}
+    assert seen == SCOPES_OF_THE_DESIGN.keys()
+
+
+def test_a_body_in_base64_is_understood(world: World) -> None:
+    event = lambda_event("POST", "/products", authorizer=passed_on(WRITE))
+    body = base64.b64encode(to_bytes(ANVIL)).decode()
+    answer = api.app({**event, "body": body, "isBase64Encoded": True}, None)
+    assert answer["statusCode"] == 201
+    assert len(world.store.products) == 1

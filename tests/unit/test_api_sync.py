@@ -1,0 +1,240 @@
+"""The HTTP contract: the state of the sync, replays, and the service itself."""
+
+from __future__ import annotations
+
+import threading
+from decimal import Decimal
+
+import pytest
+import simplejson
+
+from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import SyncStatus
+from tests.http import WsgiClient
+from tests.support import Json
+from tests.unit.api_support import (
+    create,
+    stored,
+    stuck,
+)
+from tests.unit.conftest import World
+
+# ---- sync ----
+
+
+def test_the_state_of_a_sync_is_told(world: World) -> None:
+    product = create(world)
+    answer = world.client.get(f"/products/{product['id']}/sync")
+    assert answer.status == 200
+    assert answer.json() == {
+        "id": product["id"],
+        "version": 0,
+        "deleted": False,
+        "status": "pending",
+        "attempts": 0,
+        "deliveredVersion": None,
+        "behindSince": "2026-01-01T00:00:00.000Z",
+        "firstAttemptAt": None,
+        "nextAttemptAt": None,
+        "syncCompletedAt": None,
+        "lastError": None,
+        "history": [],
+    }
+
+
+def test_each_attempt_is_told(world: World) -> None:
+    product = failed_once(world)
+    state = world.client.get(f"/products/{product.id}/sync").json()
+    assert (state["status"], state["attempts"]) == ("retrying", 1)
+    (attempt,) = state["history"]
+    assert attempt["statusCode"] == 503
+    assert attempt["error"] == "HTTP 503"
+    assert attempt["durationSeconds"] == Decimal("0.25")
+    assert attempt["version"] == 0
+
+
+def failed_once(world: World) -> Product:
+    """A product whose first delivery has failed."""
+    product = stored(world)
+    world.supply_chain.answers[product.id] = [503]
+    message_id = world.queue.send(f'{{"productId": "{product.id}", "version": 0}}')
+    world.parts.sync.handle(world.queue.receive())
+    assert world.store.products[product.id].sync.message_id == message_id
+    return product
+
+
+def test_the_sync_of_a_deleted_product_is_told_until_it_is_confirmed(world: World) -> None:
+    product = create(world)
+    world.client.delete(f"/products/{product['id']}")
+    state = world.client.get(f"/products/{product['id']}/sync").json()
+    assert (state["deleted"], state["version"]) == (True, 1)
+
+
+def test_a_replay_gives_a_fresh_budget_and_rings_at_once(world: World) -> None:
+    product = stuck(world, SyncStatus.EXHAUSTED)
+    answer = world.client.post(f"/products/{product.id}/sync")
+    assert (answer.status, answer.json()["status"], answer.json()["attempts"]) == (
+        202,
+        "pending",
+        0,
+    )
+    (message,) = world.queue.messages
+    assert simplejson.loads(message.body) == {"productId": product.id, "version": 0}
+
+
+def test_a_replay_is_taken_while_the_queue_is_away(world: World) -> None:
+    product = stuck(world, SyncStatus.EXHAUSTED)
+    world.queue.away = True
+    assert world.client.post(f"/products/{product.id}/sync").status == 202
+    overdue = world.store.products[product.id].sync.overdue_at
+    assert overdue is not None
+    assert overdue <= world.clock()
+
+
+def test_the_summary_counts_and_tells_how_old_the_oldest_change_is(world: World) -> None:
+    world.stream.away = True
+    create(world)
+    stuck(world, SyncStatus.REJECTED, outbox=())
+    world.clock.advance(90.5)
+    answer = world.client.get("/sync")
+    assert (answer.status, answer.json()) == (
+        200,
+        {
+            "products": {
+                "pending": 1,
+                "retrying": 0,
+                "delivered": 0,
+                "exhausted": 0,
+                "rejected": 1,
+            },
+            "oldestUndeliveredSeconds": Decimal("90.5"),
+            "outboxBacklog": 1,
+        },
+    )
+
+
+def test_the_summary_of_an_empty_catalog_has_no_oldest_change(world: World) -> None:
+    assert world.client.get("/sync").json()["oldestUndeliveredSeconds"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "count"),
+    [
+        (None, 3),
+        ({}, 3),
+        ({"status": None}, 3),
+        ({"status": "exhausted"}, 2),
+        ({"status": "rejected"}, 1),
+    ],
+)
+def test_a_redrive_replays_what_is_stuck(world: World, body: object, count: int) -> None:
+    stuck(world, SyncStatus.EXHAUSTED)
+    stuck(world, SyncStatus.EXHAUSTED)
+    stuck(world, SyncStatus.REJECTED)
+    create(world)
+    answer = world.client.post("/sync/redrive", body)
+    assert (answer.status, answer.json()) == (202, {"count": count})
+    assert len(world.queue.messages) == count
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"status": "pending"}, "status"),
+        ({"status": "delivered"}, "status"),
+        ({"status": "lost"}, "status"),
+        ({"sku": "S"}, "sku"),
+    ],
+)
+def test_a_redrive_of_anything_else_is_refused(world: World, body: Json, field: str) -> None:
+    answer = world.client.post("/sync/redrive", body)
+    assert (answer.status, answer.fields) == (422, [field])
+
+
+def test_a_redrive_can_be_filtered_by_query_too(world: World) -> None:
+    stuck(world, SyncStatus.EXHAUSTED)
+    stuck(world, SyncStatus.REJECTED)
+    answer = world.client.post("/sync/redrive?status=rejected")
+    assert (answer.status, answer.json()) == (202, {"count": 1})
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/sync/redrive?status=pending", None, "status"),
+        ("/sync/redrive?state=rejected", None, "state"),
+        ("/sync/redrive?status=rejected", {"status": "exhausted"}, "status"),
+    ],
+)
+def test_a_redrive_whose_query_cannot_be_followed_is_refused(
+    world: World, path: str, body: object, field: str
+) -> None:
+    answer = world.client.post(path, body)
+    assert (answer.status, answer.fields) == (422, [field])
+
+
+def test_a_redrive_with_a_body_that_is_no_json_is_malformed(world: World) -> None:
+    assert world.client.post("/sync/redrive", "{").status == 400
+
+
+# ---- the service itself ----
+
+
+def test_health_needs_nothing(world: World) -> None:
+    world.store.away = world.stream.away = world.queue.away = True
+    answer = WsgiClient(world.gateway).get("/health")
+    assert (answer.status, answer.json()) == (200, {"status": "ok"})
+
+
+def test_ready_names_every_dependency(world: World) -> None:
+    answer = WsgiClient(world.gateway).get("/ready")
+    assert (answer.status, answer.json()) == (
+        200,
+        {"status": "ok", "dependencies": {"mongodb": "ok", "nats": "ok", "sqs": "ok"}},
+    )
+
+
+def test_it_is_not_ready_without_the_store(world: World) -> None:
+    world.store.away = True
+    answer = world.client.get("/ready")
+    assert (answer.status, answer.json()["status"]) == (503, "away")
+    assert answer.json()["dependencies"]["mongodb"] == "unreachable"
+
+
+@pytest.mark.parametrize("name", ["nats", "sqs"])
+def test_it_is_ready_without_the_stream_or_the_queue(world: World, name: str) -> None:
+    (world.stream if name == "nats" else world.queue).away = True
+    answer = world.client.get("/ready")
+    assert (answer.status, answer.json()["dependencies"][name]) == (200, "unreachable")
+
+
+def test_ready_does_not_wait_for_a_dependency_that_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chalicelib.bootstrap.READY_SECONDS", 0.1)
+    release = threading.Event()
+    monkeypatch.setattr(world.queue, "ping", lambda: release.wait(10))
+    try:
+        answer = world.client.get("/ready")
+    finally:
+        release.set()
+    assert (answer.status, answer.json()["dependencies"]["sqs"]) == (200, "no answer")
+
+
+def test_a_dependency_that_hangs_is_asked_once_however_many_ask_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chalicelib.bootstrap.READY_SECONDS", 0.1)
+    release, asked = threading.Event(), []
+
+    def hang() -> None:
+        asked.append("sqs")
+        release.wait(10)
+
+    monkeypatch.setattr(world.queue, "ping", hang)
+    try:
+        answers = [world.client.get("/ready").json()["dependencies"] for _ in range(5)]
+    finally:
+        release.set()
+    assert answers == [{"mongodb": "ok", "nats": "ok", "sqs": "no answer"}] * 5
+    assert len(asked) == 1
