@@ -81,7 +81,7 @@ class HttpSupplyChain:
         return Outcome(attempt, verdict, retry_after)
 
     def _send(self, product: Product, trace: str | None) -> Answer:
-        key = f"{product.id}:{product.version}"
+        key = product.idempotency_key
         headers = {"Idempotency-Key": key}
         if trace and HEADER_VALUE.fullmatch(trace):
             headers["X-Amzn-Trace-Id"] = trace
@@ -116,7 +116,7 @@ class HttpSupplyChain:
     def _holds(self, product: Product) -> bool:
         """Ask after a conflict: does the supply chain hold this version, or a newer one?"""
         # An id of its own: a receiver may take a repeated one for a message that it has had.
-        headers = self._signature(f"{product.id}:{product.version}:held", "")
+        headers = self._signature(f"{product.idempotency_key}:held", "")
         answer = self._request("GET", f"{self._url}/{product.id}", headers)
         try:
             held = exact_json.loads(answer.body)
