@@ -3,12 +3,12 @@
 # The stage `development`, which is never deployed to production, adds the fake supply chain, the
 # keeper of the queues and the signer of tokens.
 
-FROM python:3.11.14-slim-bookworm AS build
+FROM python:3.13.7-slim-trixie AS build
 WORKDIR /build
-COPY requirements-container.txt /
+COPY requirements/container.txt /
 # Chalice's command line asks for pip, setuptools and wheel; what it runs with does not.
 RUN python3 -m venv /venv \
- && /venv/bin/python -m pip install --no-cache-dir --require-virtualenv -r /requirements-container.txt \
+ && /venv/bin/python -m pip install --no-cache-dir --require-virtualenv -r /container.txt \
  && /venv/bin/python -m pip uninstall --yes setuptools wheel pip
 COPY app.py ./
 COPY chalicelib ./chalicelib
@@ -16,10 +16,10 @@ COPY functions ./functions
 # Compiled here, since the end image's file system is read-only.
 RUN /venv/bin/python -m compileall -q .
 
-FROM python:3.11.14-slim-bookworm AS base
+FROM python:3.13.7-slim-trixie AS base
 # No installer in the end image.
-RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.11/site-packages/* \
-    /usr/local/lib/python3.11/ensurepip
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.*/site-packages/* \
+    /usr/local/lib/python3.*/ensurepip
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH \
     HOME=/tmp \

@@ -256,7 +256,9 @@ def tool(name: str) -> str:
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        raise StackError(f"{name} is not installed: python -m pip install -r requirements-dev.txt")
+        raise StackError(
+            f"{name} is not installed, or there is none for this Python: requirements/embedded.txt"
+        )
     return found
 
 

@@ -45,7 +45,7 @@ from embedded.services import (
     without_settings,
 )
 from embedded.stack import sign_token, write_private
-from tools.package import MACHINES, PackageError, package
+from tools.package import MACHINES, PackageError, package, running_python
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULE = ROOT / "terraform"
@@ -228,7 +228,7 @@ class AwsStack:
             self._say("packaging the functions ...")
             architecture = MACHINES[platform.machine()]
             try:
-                package(architecture, self.run_dir / "dist", measured=False)
+                package(architecture, running_python(), self.run_dir / "dist", measured=False)
             except PackageError as error:
                 raise StackError(str(error)) from error
             terraform = self.terraform(state)
@@ -413,7 +413,7 @@ class AwsStack:
 
 def emulator() -> str:
     """Find the emulator's program, which lives apart. Raises StackError."""
-    program = ROOT / ".venv-emulator" / "bin" / "ministack"
+    program = Path(f"{sys.prefix}-ministack") / "bin" / "ministack"
     if not program.exists():
         raise StackError(f"{program} is missing: make aws-up installs it")
     return str(program)

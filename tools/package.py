@@ -1,11 +1,11 @@
-"""The Lambda artifacts: `python -m tools.package --arch arm64|x86_64`.
+"""The Lambda artifacts: `python -m tools.package --arch arm64|x86_64 --python 3.13`.
 
 Writes into `dist/`:
 
     api.zip         the Chalice app and its authorizer, as `chalice package` zips them
     functions.zip   the handlers of bridge, sync and reconcile
     routes.json     every route of the app, for API Gateway: Terraform lists none itself
-    manifest.json   runtime, architecture, and size and SHA-256 of the zips
+    manifest.json   architecture, runtime (python3.13), and size and SHA-256 of the zips
 
 The same input gives the same bytes: entries sorted, one timestamp, nothing compiled. Dependencies
 are the pins of requirements.txt, as wheels for Lambda's Linux whatever this machine is; those that
@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -34,9 +35,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-# Wheels are for the Python that runs this, which measures their import too.
-PYTHON_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-# Wheels that run on Amazon Linux 2's glibc 2.26, which Lambda's Python 3.11 has.
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+# Wheels that run on the oldest system below these, Amazon Linux 2 with glibc 2.26 (Python 3.11).
 PLATFORMS = {
     "arm64": ("manylinux2014_aarch64", "manylinux_2_17_aarch64"),
     "x86_64": ("manylinux2014_x86_64", "manylinux_2_17_x86_64"),
@@ -94,13 +94,13 @@ class PackageError(Exception):
 
 def read_pins(text: str) -> dict[str, str]:
     """Give name → version from the text of a requirements file with exact pins."""
-    lines = (line.split("#")[0].strip() for line in text.splitlines())
+    lines = (re.split("[#;]", line)[0].strip() for line in text.splitlines())
     pairs = (line.split("==") for line in lines if "==" in line)
     return {canonicalize_name(name): version for name, version in pairs}
 
 
-def wanted(roots: Iterable[str], pins: Mapping[str, str]) -> list[str]:
-    """Give the pinned requirements that these need, those of the runtime left out, sorted.
+def wanted(roots: Iterable[str], pins: Mapping[str, str], python: str) -> list[str]:
+    """Give the pinned requirements that these need there, those of the runtime left out, sorted.
 
     What each package needs is read from the installed ones. Raises PackageError for a package
     that has no pin.
@@ -117,31 +117,37 @@ def wanted(roots: Iterable[str], pins: Mapping[str, str]) -> list[str]:
         if name not in pins:
             raise PackageError(f"{name} has no pin in requirements.txt")
         found.add(name)
-        pending += _needed_by(name, extras)
+        pending += _needed_by(name, extras, python)
     return [f"{name}=={pins[name]}" for name in sorted(found)]
 
 
-def _needed_by(name: str, extras: frozenset[str]) -> Iterator[Requirement]:
+def _needed_by(name: str, extras: frozenset[str], python: str) -> Iterator[Requirement]:
+    # Lambda's Linux and its Python, whatever this machine runs.
+    there = {
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+    }
     for line in metadata.requires(name) or []:
         requirement = Requirement(line)
         marker = requirement.marker
-        # Lambda's Linux, whatever this machine runs.
-        places = [{"extra": extra, "sys_platform": "linux"} for extra in ("", *sorted(extras))]
+        places = [{**there, "extra": extra} for extra in ("", *sorted(extras))]
         if marker is None or any(marker.evaluate(place) for place in places):
             yield requirement
 
 
-def install(requirements: list[str], arch: str, cache: Path) -> Path:
+def install(requirements: list[str], arch: str, python: str, cache: Path) -> Path:
     """Unpack the wheels for Lambda into a folder of the cache; at once if they are there."""
-    key = hashlib.sha256("\n".join([PYTHON_VERSION, arch, *requirements]).encode()).hexdigest()[:16]
-    site = cache / f"site-{arch}-{key}"
+    key = hashlib.sha256("\n".join([arch, python, *requirements]).encode()).hexdigest()[:16]
+    site = cache / f"site-{arch}-{python}-{key}"
     if site.exists():
         return site
     draft = Path(tempfile.mkdtemp(prefix="site-", dir=cache))
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--no-compile", "--only-binary=:all:", "--target", str(draft)]
     command += [f"--no-binary={name}" for name in SOURCE_ONLY]
-    command += ["--python-version", PYTHON_VERSION, "--implementation", "cp"]
+    command += ["--python-version", python, "--implementation", "cp"]
     command += [f"--platform={name}" for name in PLATFORMS[arch]]
     _run([*command, *requirements], ROOT)
     draft.rename(site)
@@ -225,7 +231,21 @@ def _write_json(path: Path, content: object) -> None:
 # ---- measuring ----
 
 
-def cold_import(folder: Path, runtime: Path, module: str, attribute: str) -> float:
+def running_python() -> str:
+    """Give the version that runs this, as "3.13"."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def interpreter(python: str) -> str | None:
+    """Give the program of a Python of this version, None if this machine has none."""
+    if python == running_python():
+        return sys.executable
+    search = [str(ROOT / "tools" / "find-python"), python]
+    found = subprocess.run(search, capture_output=True, text=True, check=False)  # noqa: S603
+    return found.stdout.strip() or None
+
+
+def cold_import(program: str, folder: Path, runtime: Path, module: str, attribute: str) -> float:
     """Import a handler in a fresh interpreter that sees nothing but the zip; seconds, median."""
     code = (
         "import sys, time; sys.path[:0] = [sys.argv[1]]; sys.path.append(sys.argv[2]);"
@@ -234,12 +254,12 @@ def cold_import(folder: Path, runtime: Path, module: str, attribute: str) -> flo
         "print(time.perf_counter() - began)"
     )
     # As on Lambda, whose code folder is read-only: nothing compiled is kept or found.
-    command = [sys.executable, "-I", "-S", "-B", "-c", code]
+    command = [program, "-I", "-S", "-B", "-c", code]
     command += [str(folder), str(runtime), module, attribute]
     return statistics.median(float(_run(command, folder)) for _ in range(IMPORTS))
 
 
-def measure(dist: Path, work: Path) -> dict[str, float]:
+def measure(program: str, dist: Path, work: Path) -> dict[str, float]:
     """Give the cold import time of each handler. Raises PackageError if one cannot be imported."""
     runtime = work / "runtime"
     runtime.mkdir()
@@ -250,7 +270,7 @@ def measure(dist: Path, work: Path) -> dict[str, float]:
         with zipfile.ZipFile(dist / f"{name}.zip") as archive:
             archive.extractall(work / name)
     return {
-        name: cold_import(work / archive, runtime, module, attribute)
+        name: cold_import(program, work / archive, runtime, module, attribute)
         for name, (archive, module, attribute) in HANDLERS.items()
     }
 
@@ -272,33 +292,42 @@ def _run(command: list[str], folder: Path, **environment: str) -> str:
 # ---- the command ----
 
 
-def package(arch: str, dist: Path, *, measured: bool = True) -> None:
+def package(arch: str, python: str, dist: Path, *, measured: bool = True) -> None:
     """Make all artifacts and print what they weigh, and how long they take to import."""
     cache = ROOT / "dist" / "cache"
     for folder in (cache, dist):
         folder.mkdir(parents=True, exist_ok=True)
     pins = read_pins((ROOT / "requirements.txt").read_text())
-    api_site, site = (install(wanted(roots, pins), arch, cache) for roots in (API_ROOTS, ROOTS))
+    needed = (wanted(roots, pins, python) for roots in (API_ROOTS, ROOTS))
+    api_site, site = (install(requirements, arch, python, cache) for requirements in needed)
     with tempfile.TemporaryDirectory(prefix="package-") as name:
         work = Path(name)
         write_zip(dist / "api.zip", chalice_files(api_site, work))
         write_zip(dist / "functions.zip", function_files(site))
         zips = {path.name: _describe(path) for path in sorted(dist.glob("*.zip"))}
         _write_json(dist / "routes.json", routes())
-        runtime = f"python{PYTHON_VERSION}"
-        manifest = {"runtime": runtime, "architecture": arch, "zips": zips}
+        manifest = {"architecture": arch, "runtime": f"python{python}", "zips": zips}
         _write_json(dist / "manifest.json", manifest)
-        for title, facts in zips.items():
-            print(
-                f"{title:16}{facts['bytes'] / 1e6:6.2f} MB, unpacked "
-                f"{facts['unpacked'] / 1e6:6.2f} MB  sha256 {facts['sha256']}"
-            )
-        if not measured:
-            return
-        if MACHINES.get(platform.machine()) != arch or sys.platform != "linux":
-            print(f"cold imports: not measured, this machine cannot run {arch} for Linux")
-            return
-        for handler, seconds in measure(dist, work).items():
+        _print_zips(zips)
+        if measured:
+            _print_cold_imports(arch, python, dist, work)
+
+
+def _print_zips(zips: Mapping[str, Mapping[str, Any]]) -> None:
+    for title, facts in zips.items():
+        print(
+            f"{title:16}{facts['bytes'] / 1e6:6.2f} MB, unpacked "
+            f"{facts['unpacked'] / 1e6:6.2f} MB  sha256 {facts['sha256']}"
+        )
+
+
+def _print_cold_imports(arch: str, python: str, dist: Path, work: Path) -> None:
+    if MACHINES.get(platform.machine()) != arch or sys.platform != "linux":
+        print(f"cold imports: not measured, this machine cannot run {arch} for Linux")
+    elif (program := interpreter(python)) is None:
+        print(f"cold imports: not measured, Python {python} is not on this machine")
+    else:
+        for handler, seconds in measure(program, dist, work).items():
             print(f"{handler:16}{seconds * 1000:6.0f} ms cold import")
 
 
@@ -314,11 +343,22 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; give the exit code."""
     parser = argparse.ArgumentParser(description="Make the Lambda artifacts.")
     parser.add_argument("--arch", choices=sorted(PLATFORMS), default="arm64")
+    parser.add_argument(
+        "--python",
+        choices=PYTHONS,
+        default=running_python(),
+        help="which Python of Lambda's (default: the running one, %(default)s)",
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "dist")
     parser.add_argument("--no-measuring", action="store_true", help="no cold import times")
     arguments = parser.parse_args(argv)
     try:
-        package(arguments.arch, arguments.output.resolve(), measured=not arguments.no_measuring)
+        package(
+            arguments.arch,
+            arguments.python,
+            arguments.output.resolve(),
+            measured=not arguments.no_measuring,
+        )
     except PackageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -129,10 +129,13 @@ class Podman:
 
     # ---- images ----
 
-    def make_base(self, name: str) -> None:
+    def make_base(self) -> None:
         """Import Debian's Python under the name of the official image."""
+        name = f"docker.io/library/{base_image()}"
+        # The same Debian as in the official image, and so a Python near to it.
+        suite = name.rpartition("-")[2]
         system = self.folder / "base"
-        command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm"]
+        command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite]
         answer = subprocess.run([*command, system], capture_output=True, text=True, check=False)
         assert answer.returncode == 0, answer.stdout[-3000:] + answer.stderr
         archive = ["tar", "-C", str(system), "--exclude=./var/cache/apt/archives/*.deb", "-c", "."]
@@ -150,6 +153,11 @@ class Podman:
         # Without an init system there is no isolation of builds but this.
         how = ("--isolation=chroot", "--format=docker", "--network=host", *volumes)
         self("build", *how, f"--target={target}", f"--tag={tag}", str(ROOT))
+
+
+def base_image() -> str:
+    """Give the image that the Dockerfile builds on."""
+    return (ROOT / "Dockerfile").read_text().partition("FROM ")[2].split()[0]
 
 
 def pip_options() -> tuple[dict[str, str], list[str]]:

