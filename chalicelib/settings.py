@@ -82,7 +82,7 @@ class Settings(BaseModel):
         BeforeValidator(_statuses),
         Field(alias="SUPPLY_CHAIN_REJECT_STATUSES"),
     ] = frozenset({413, 422})
-    sync_max_attempts: Annotated[int, Field(alias="SYNC_MAX_ATTEMPTS", ge=1, le=1000)] = 18
+    sync_max_attempts: Annotated[int, Field(alias="SYNC_MAX_ATTEMPTS", ge=1, le=100)] = 18
     sync_horizon: Annotated[
         float, Field(alias="SYNC_HORIZON_SECONDS", gt=0, le=QUEUE_RETENTION_SECONDS)
     ] = 259_200.0

@@ -25,6 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pymongo.errors import PyMongoError
 
 from chalicelib.adapters.sqs import BATCH
+from chalicelib.domain.retry import max_receive_count
 from chalicelib.settings import Settings
 
 if TYPE_CHECKING:
@@ -323,7 +324,7 @@ def create_queues(endpoint: str, settings: Settings) -> None:
     rounds = math.ceil(BATCH / settings.sync_concurrency)
     redrive = {
         "deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:product-sync-dlq",
-        "maxReceiveCount": str(settings.sync_max_attempts),
+        "maxReceiveCount": str(max_receive_count(settings.sync_max_attempts)),
     }
     fortnight: dict[QueueAttributeNameType, str] = {"MessageRetentionPeriod": str(14 * 24 * 3600)}
     sync: dict[QueueAttributeNameType, str] = {

@@ -96,8 +96,8 @@ module "sync" {
   zip         = local.zips.functions
   size        = var.functions.sync
   permissions = {
-    Secrets    = local.read_secrets
-    Enqueue    = local.enqueue
+    Secrets = local.read_secrets
+    # No Enqueue: a function that sends to the queue that feeds it is stopped by Lambda's loop detection.
     DeadLetter = local.dead_letter
     ChangeVisibility = {
       actions   = local.change_visibility
@@ -122,10 +122,11 @@ module "reconcile" {
   zip         = local.zips.functions
   size        = var.functions.reconcile
   permissions = {
-    Secrets = local.read_secrets
-    Enqueue = local.enqueue
+    Secrets    = local.read_secrets
+    Enqueue    = local.enqueue
+    DeadLetter = local.dead_letter
     ConsumeDeadLetters = {
-      actions   = concat(local.change_visibility, local.delete, ["sqs:ReceiveMessage"])
+      actions   = concat(local.change_visibility, local.delete, ["sqs:GetQueueAttributes", "sqs:ReceiveMessage"])
       resources = [aws_sqs_queue.dead_letters.arn]
     }
   }

@@ -15,7 +15,8 @@ resource "aws_sqs_queue" "sync" {
 
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letters.arn
-    maxReceiveCount     = var.sync.max_attempts
+    # A net for messages that crash their worker: far above what leases, duplicates and throttles use up.
+    maxReceiveCount = max(200, 10 * var.sync.max_attempts)
   })
 
   lifecycle {
@@ -24,7 +25,7 @@ resource "aws_sqs_queue" "sync" {
       error_message = "sync.visibility_seconds must be at least 6 times functions.sync.timeout (${6 * var.functions.sync.timeout} s): AWS's advice, so that a throttled batch does not come back while it is worked on."
     }
     precondition {
-      # By its making, the lease outlives the longest call; the function must outlive the lease.
+      # The lease outlives the longest call, and the function must outlive the lease.
       condition     = var.functions.sync.timeout > ceil(var.sync.batch_size / var.sync.concurrency) * local.lease_seconds
       error_message = "functions.sync.timeout must exceed the lease (2 × supply_chain_timeout_seconds + 15) once per ${var.sync.concurrency} messages of a batch: ${ceil(var.sync.batch_size / var.sync.concurrency) * local.lease_seconds} s."
     }

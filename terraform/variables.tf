@@ -254,8 +254,8 @@ variable "sync" {
     error_message = "sync.batch_size must be 1 to 10000, and above 10 needs a batch_window_seconds of 1 or more."
   }
   validation {
-    condition     = var.sync.max_attempts >= 1 && var.sync.max_attempts <= 1000
-    error_message = "sync.max_attempts must be 1 to 1000."
+    condition     = var.sync.max_attempts >= 1 && var.sync.max_attempts <= 100
+    error_message = "sync.max_attempts must be 1 to 100."
   }
   validation {
     condition     = var.sync.horizon_seconds > 0 && var.sync.horizon_seconds < 14 * 24 * 3600

@@ -21,6 +21,10 @@ LONGEST_WAIT_SECONDS = SQS_MAX_VISIBILITY_SECONDS - 900
 """What one visibility timeout can carry, less the call itself. A wait that lateness has made longer
 takes two of them."""
 
+MIN_RECEIVES = 200
+"""The queue's redrive policy is a net for messages that crash their worker. Leases, duplicates,
+throttles and waits of more than 12 h use receives up, too."""
+
 JITTER = 0.2
 """An attempt comes up to this share of its wait early, so that a burst of failures spreads."""
 
@@ -123,6 +127,11 @@ class Schedule:
         if not self.waits:
             return 0.0
         return max(1.0, self.waits[min(max(receives, 1), len(self.waits)) - 1])
+
+
+def max_receive_count(attempts: int) -> int:
+    """Give the `maxReceiveCount` of the queue's redrive policy; SQS allows 1000 at most."""
+    return max(MIN_RECEIVES, 10 * attempts)
 
 
 def visibility_timeout(until: datetime, now: datetime, received: datetime) -> int:

@@ -196,7 +196,7 @@ def test_the_queues_keep_messages_for_14_days_and_let_go_after_18_receives(
     sync, dead = found["sync"]["Attributes"], found["dead"]["Attributes"]
     assert sync["MessageRetentionPeriod"] == dead["MessageRetentionPeriod"] == "1209600"
     policy = json.loads(sync["RedrivePolicy"])
-    assert policy == {"deadLetterTargetArn": dead["QueueArn"], "maxReceiveCount": 18}
+    assert policy == {"deadLetterTargetArn": dead["QueueArn"], "maxReceiveCount": 200}
     allowed = json.loads(dead["RedriveAllowPolicy"])
     assert allowed == {"redrivePermission": "byQueue", "sourceQueueArns": [sync["QueueArn"]]}
 
@@ -219,8 +219,8 @@ def handler(event, context):
 """
 EVERYBODY = {"api", "authorizer", "bridge", "sync", "reconcile"}
 MAY = {
-    "enqueue": {"api", "bridge", "sync", "reconcile"},
-    "dead_letter": {"bridge", "sync"},
+    "enqueue": {"api", "bridge", "reconcile"},
+    "dead_letter": {"bridge", "sync", "reconcile"},
     "take from the queue": {"sync"},
     "take from the dead letters": {"reconcile"},
     "read the secret": EVERYBODY,
