@@ -12,32 +12,36 @@ import time
 
 from chalicelib import telemetry
 from simulation.promises import BrokenPromiseError
-from simulation.run import Run
-from simulation.scenarios import SCENARIOS, random_plan
+from simulation.scenarios import SCENARIOS
+from simulation.world import World, broken, shortest
 
 
 def main() -> int:
     """Run; 1 if a promise was broken."""
-    parser = argparse.ArgumentParser(prog="python -m simulation")
-    parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--scenario", choices=sorted(SCENARIOS))
-    parser.add_argument("--trace", type=int, default=60)
+    parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=200, help="how many runs")
+    parser.add_argument("--first", type=int, default=0, help="the seed of the first run")
+    parser.add_argument("--scenario", choices=sorted(SCENARIOS), default="random")
+    parser.add_argument("--trace", type=int, default=80, help="lines that are printed at most")
     arguments = parser.parse_args()
     telemetry.configure(level="CRITICAL", tracing=False, metrics=False)
-    make = SCENARIOS[arguments.scenario] if arguments.scenario else random_plan
-    began, broken = time.monotonic(), 0
+    began, count = time.monotonic(), 0
     for seed in range(arguments.first, arguments.first + arguments.seeds):
-        run = Run(make(seed))
-        try:
-            run.run()
-        except BrokenPromiseError as error:
-            broken += 1
-            print(f"seed {seed}: {error}")
-            if arguments.trace and broken == 1:
-                print("\n".join(run.trace[-arguments.trace :]))
-    print(f"{arguments.seeds} seeds, {broken} broken, {time.monotonic() - began:.1f} s")
-    return 1 if broken else 0
+        plan = SCENARIOS[arguments.scenario](seed)
+        if found := broken(plan):
+            count += 1
+            print(f"seed {seed}: {found[0]}")
+            if count == 1:
+                _print_trace(*(shortest(plan) or found), arguments.trace)
+    seconds = time.monotonic() - began
+    print(f"{arguments.scenario}: {arguments.seeds} seeds, {count} broken, {seconds:.1f} s")
+    return 1 if count else 0
+
+
+def _print_trace(error: BrokenPromiseError, world: World, lines: int) -> None:
+    print(f"  the shortest run, {world.plan.busy:.0f} s until calm: {error}")
+    for line in world.trace[-lines:] if lines else []:
+        print(f"  {line}")
 
 
 if __name__ == "__main__":

@@ -1,24 +1,31 @@
-"""The promises that a run must keep: some are checked at each step, the rest when all is quiet."""
+"""The promises that a run must keep: some are judged at each step, the rest when all is quiet."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
-from chalicelib.domain.messages import parse_sync_message
+from chalicelib.domain.delivery import Try, decide
+from chalicelib.domain.messages import SyncMessage, parse_sync_message
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import JITTER
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
+from simulation.scheduler import moment
 from simulation.servers import AtLeastOnceQueue, ReplicaSet, WindowedStream
-from simulation.supply_chain import TIMEOUT, Call, SupplyChain
+from simulation.supply_chain import Call, SupplyChain
 
 TOLERANCE = 2.5
-"""Seconds that a visibility timeout's rounding and the clocks of two processes may differ."""
+"""Seconds: what SQS rounds, and what the clocks of two processes differ."""
+WORKER_DIED = "its worker died"
+
+Budget = tuple[str, tuple[int, int]]
+"""A product's id, its version, and which budget of that version."""
 
 
 class BrokenPromiseError(Exception):
-    """What the simulation is there to find; the text says what was promised and what happened."""
+    """What the simulation is there to find: what was promised, and what happened."""
 
 
 @dataclass(frozen=True)
@@ -27,27 +34,27 @@ class Answer:
 
     product_id: str
     version: int
-    price: object
+    price: Decimal
 
 
 @dataclass
 class Promises:
-    """Watches one run. `waits` is the schedule's; `now` the true time in seconds."""
+    """Watches one run. `waits` are the schedule's, `now` is the true time, both in seconds.
+
+    `answers`: what consumers were answered; `gone`: products of which a deletion was answered;
+    `moves`: how often a person moved a product's dead letter back; `wished`: budgets in which the
+    supply chain has sent a Retry-After.
+    """
 
     waits: tuple[float, ...]
     now: Callable[[], float]
-    faultless: bool = False
-    # `wished`: budgets in which the supply chain has sent a Retry-After. `gone`: products of which a deletion was answered 204, or 404.
     answers: list[Answer] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
-    wished: set[tuple[str, object]] = field(default_factory=set)
     moves: Counter[str] = field(default_factory=Counter)
+    wished: set[Budget] = field(default_factory=set)
     _redrives: Counter[str] = field(default_factory=Counter)
     _running: dict[str, Call] = field(default_factory=dict)
-    _newest: dict[str, int] = field(default_factory=dict)
-    _counted: dict[tuple[str, object], dict[int, float]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )
+    _counted: dict[Budget, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
     # ---- at each step ----
 
@@ -55,11 +62,7 @@ class Promises:
         """Judge a call as it begins."""
         product_id, version = call.product.id, call.product.version
         before = self._running.get(product_id)
-        if (
-            before
-            and self.now() < min(before.end, before.start + TIMEOUT)
-            and not before.caller.dead
-        ):
+        if before and before.holds_at(self.now()):
             raise BrokenPromiseError(
                 f"two calls at once for {product_id}: {before.product.version}, {version}"
             )
@@ -69,44 +72,58 @@ class Promises:
                 f"{product_id}: version {version} is sent after {newest} was accepted"
             )
         self._running[product_id] = call
-        self._space(call)
+        self._judge_time(call)
 
-    def _space(self, call: Call) -> None:
-        """No counted attempt comes before its time, and none after the last."""
-        failed = call.product.sync.attempts
-        counted = self._counted[call.product.id, call.budget]
+    def _judge_time(self, call: Call) -> None:
+        """No attempt comes before its time, and none after the last."""
+        budget, failed = (call.product.id, call.product.pair), call.product.sync.attempts
         if failed > len(self.waits):
             raise BrokenPromiseError(
                 f"{call.product.id}: attempt {failed + 1} of {len(self.waits) + 1}"
             )
-        last = counted.get(failed)
-        if failed and last is not None:
+        last = self._counted[budget].get(failed)
+        if last is not None:
             # A Retry-After uses the horizon up: what is left is spread anew, never in a burst.
-            planned = self.waits[0 if (call.product.id, call.budget) in self.wished else failed - 1]
+            planned = self.waits[0 if budget in self.wished else failed - 1]
             if call.start - last < planned * (1 - JITTER) - TOLERANCE:
                 raise BrokenPromiseError(
                     f"{call.product.id}: attempt {failed + 1} came {call.start - last:.1f} s after "
                     f"the one before, planned are {planned:.1f} s less jitter"
                 )
-        counted[failed + 1] = call.start
+        # A call whose result was not written is no attempt: the one that was is the last.
+        self._counted[budget][failed + 1] = call.start
 
     def wrote(
         self, method: str, before: Mapping[str, Product], after: Mapping[str, Product]
     ) -> None:
-        """Judge a change of the store: who may take a failed product out of that state."""
+        """Judge a change of the store."""
         for product_id, old in before.items():
             new = after.get(product_id)
-            if new is None or new is old or old.sync.status not in FAILED_STATUSES:
+            if new is None or new is old or new.version != old.version:
                 continue
-            if new.version != old.version or new.sync.status is old.sync.status:
-                continue
-            if method in {"save_sync", "restart_failed"}:
-                continue
-            self._redrives[product_id] += 1
-            if method != "claim" or self._redrives[product_id] > self.moves[product_id]:
-                raise BrokenPromiseError(
-                    f"{product_id} leaves {old.sync.status} by a {method} that nobody asked for"
-                )
+            if new.sync.status is SyncStatus.EXHAUSTED and old.sync.status is not new.sync.status:
+                self._exhausted(new)
+            if old.sync.status in FAILED_STATUSES and new.sync.status is not old.sync.status:
+                self._left_failure(method, old)
+
+    def _exhausted(self, product: Product) -> None:
+        """A budget without a Retry-After has all its attempts."""
+        if (product.id, product.pair) in self.wished or product.sync.last_error == WORKER_DIED:
+            return
+        if product.sync.attempts != len(self.waits) + 1:
+            raise BrokenPromiseError(
+                f"{product.id} is exhausted after {product.sync.attempts} attempts"
+            )
+
+    def _left_failure(self, method: str, product: Product) -> None:
+        """Only a write, a replay, a redrive or a letter that was moved back ends a failure."""
+        if method in {"save_sync", "restart_failed"}:
+            return
+        self._redrives[product.id] += 1
+        if method != "claim" or self._redrives[product.id] > self.moves[product.id]:
+            raise BrokenPromiseError(
+                f"{product.id} leaves {product.sync.status} by a {method} that nobody asked for"
+            )
 
     # ---- when all is quiet ----
 
@@ -127,53 +144,65 @@ class Promises:
         for product_id in self.gone:
             if not any(product.deleted_at for product in store.lineage.get(product_id, ())):
                 raise BrokenPromiseError(f"a deletion was answered, and {product_id} is there")
-        letters = Counter(_letter(message.body) for message in queue.dead)
+        letters: dict[str, list[SyncMessage]] = defaultdict(list)
+        for message in queue.dead:
+            letter = parse_sync_message(message.body)
+            letters[letter.product_id].append(letter)
+        if lost := letters.keys() - store.products.keys():
+            raise BrokenPromiseError(f"dead letters are left of {lost}, which are gone")
         for product in store.products.values():
             self._settled(product, letters[product.id], supply_chain)
-            self._published(product, stream)
-        for product_id in letters:
-            if product_id not in store.products:
-                raise BrokenPromiseError(f"a dead letter is left of {product_id}, which is gone")
         if queue.messages:
             raise BrokenPromiseError(f"messages stay in the queue: {queue.messages}")
+        _published(store, stream)
 
-    def _settled(self, product: Product, letters: int, supply_chain: SupplyChain) -> None:
+    def _settled(
+        self, product: Product, letters: list[SyncMessage], supply_chain: SupplyChain
+    ) -> None:
         status = product.sync.status
-        if status in FAILED_STATUSES:
-            if letters != 1:
-                raise BrokenPromiseError(f"{product.id} is {status} with {letters} dead letters")
-            return
+        if len(letters) != (status in FAILED_STATUSES):
+            raise BrokenPromiseError(f"{product.id} is {status} with {len(letters)} dead letters")
         if letters:
-            raise BrokenPromiseError(f"{product.id} is {status} with {letters} dead letters")
+            if not isinstance(decide(product, letters[0], "moved", moment(self.now())), Try):
+                raise BrokenPromiseError(
+                    f"{letters[0]}, moved back, would not redrive {product.id}"
+                )
+            return
         if status is not SyncStatus.DELIVERED:
             raise BrokenPromiseError(f"{product.id} is still {status}: {product.sync}")
         if product.version not in supply_chain.accepted[product.id]:
             raise BrokenPromiseError(
-                f"{product.id} is delivered, but the supply chain lacks {product.version}"
+                f"{product.id} is delivered, and the supply chain lacks version {product.version}"
             )
 
-    def _published(self, product: Product, stream: WindowedStream) -> None:
-        if product.outbox:
-            raise BrokenPromiseError(f"{product.id}: events stay in the outbox")
-
-    def nothing_healed(self, relayed: int, enqueued: int, supply_chain: SupplyChain) -> None:
-        """In a run without faults reconcile finds nothing to do, and nothing is called twice."""
-        if relayed or enqueued:
+    def nothing_repaired(self, relayed: int, enqueued: int, letters: int) -> None:
+        """Where nothing was lost, reconcile has nothing to do: what heals hides a broken rule."""
+        if relayed or enqueued or letters:
             raise BrokenPromiseError(
-                f"without a fault, reconcile relays {relayed} and enqueues {enqueued}"
+                f"nothing was lost, and reconcile relays {relayed}, enqueues {enqueued}, "
+                f"sends {letters} dead letters"
             )
+
+    def nothing_twice(self, supply_chain: SupplyChain) -> None:
+        """Without any fault, no attempt is made twice."""
         calls = Counter((call.key, call.product.sync.attempts) for call in supply_chain.calls)
         if twice := [key for key, count in calls.items() if count > 1]:
             raise BrokenPromiseError(f"without a fault, called twice: {twice}")
 
 
 def _survives(answer: Answer, store: ReplicaSet) -> None:
-    lineage = store.lineage.get(answer.product_id, ())
-    for product in lineage:
+    for product in store.lineage.get(answer.product_id, ()):
         if (product.version, product.fields.price) == (answer.version, answer.price):
             return
     raise BrokenPromiseError(f"a consumer was answered 2xx, and it is gone: {answer}")
 
 
-def _letter(body: str) -> str:
-    return parse_sync_message(body).product_id
+def _published(store: ReplicaSet, stream: WindowedStream) -> None:
+    """Every version that has survived was published, and no outbox holds what was."""
+    for lineage in store.lineage.values():
+        for product in lineage:
+            event = product.outbox[-1]
+            if not stream.has(event.id):
+                raise BrokenPromiseError(f"the event {event.id} was never published")
+    if left := [product.id for product in store.products.values() if product.outbox]:
+        raise BrokenPromiseError(f"events stay in the outboxes of {left}")

@@ -1,4 +1,4 @@
-"""Named courses of a run, and the random one. Each named one is the seed of a hole that was found."""
+"""The random course of a run, and named ones: each shows a hole that the code once had."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from random import Random
 
 from chalicelib.domain.retry import Schedule
 from simulation.faults import Faults, draw
-from simulation.run import Plan
+from simulation.plan import Plan
 from simulation.supply_chain import Mood
 
 BUSY = 1800.0
@@ -41,13 +41,13 @@ def faultless(seed: int) -> Plan:
 
 def late_event(seed: int) -> Plan:
     """The stream is away for longer than the grace; meanwhile reconcile delivers, and is refused."""
-    away = {"stream": ((0.0, 900.0),)}
-    faults = Faults(until=BUSY, away=away, window=Random(seed).choice((120, 1200)))
+    window = Random(seed).choice((120, 1200))
+    faults = Faults(until=BUSY, away={"stream": ((0.0, 900.0),)}, window=window)
     return Plan(seed, faults, Mood(REJECT), Mood(REJECT), products=1, changes=0, operations=0)
 
 
 def lost_consumer(seed: int) -> Plan:
-    """The stream's consumer is made anew after products have been refused or have used up a budget."""
+    """The stream's consumer is made anew after products were refused or exhausted."""
     faults = Faults(until=BUSY, consumer_lost=(1500.0,))
     mood = Mood(Random(seed).choice((REJECT, FAIL)))
     return Plan(seed, faults, mood, mood, products=2, changes=0, operations=0)

@@ -1,4 +1,4 @@
-"""The virtual clock, and the processes that run on it: one at a time, in an order that a seed decides.
+"""The virtual clock, and the processes that run on it, one at a time, in the order of their times.
 
 A process crashes as a whole: each of its tasks ends at its next step, and no clean-up of theirs has
 any effect. A task is a greenlet, so that the real, blocking code of the use cases runs unchanged.
@@ -31,6 +31,7 @@ class Process:
     name: str
     skew: float = 0.0
     dead: bool = False
+    when_crashed: Callable[[], None] = lambda: None
     tasks: list[greenlet] = field(default_factory=list)
 
 
@@ -68,6 +69,7 @@ class Scheduler:
     def crash(self, process: Process) -> None:
         """End a process: its tasks get no further than their present step."""
         process.dead = True
+        process.when_crashed()
         for task in process.tasks:
             if task is not getcurrent():
                 self._at(self.now, task)

@@ -1,4 +1,4 @@
-"""The supply chain of the simulation: outages, slow and lost answers, answers by idempotency key."""
+"""The supply chain of the simulation: outages, slow and lost answers, a memory by key."""
 
 from __future__ import annotations
 
@@ -20,19 +20,25 @@ STATUS = {"ok": 200, "fail": 503, "reject": 422}
 
 @dataclass
 class Call:
-    """One call: `end` is when its answer comes, which may be after the catalog has hung up."""
+    """One call. It ends at `end`, which may be after the catalog has given it up."""
 
     product: Product
-    budget: object
-    key: str
     start: float
     end: float
     answer: str
     caller: Process
-    applied: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its idempotency key."""
+        return self.product.idempotency_key
+
+    def holds_at(self, now: float) -> bool:
+        """Say whether the catalog still waits for it."""
+        return now < min(self.end, self.start + TIMEOUT) and not self.caller.dead
 
 
-@dataclass
+@dataclass(frozen=True)
 class Mood:
     """How it answers: weights of ANSWERS, an outage from when to when, and its Retry-After."""
 
@@ -43,35 +49,33 @@ class Mood:
 
 @dataclass
 class SupplyChain:
-    """What it holds, and every call that it saw.
+    """What it has accepted, and every call that it saw.
 
-    `budget_of` says which budget a product as it is delivered belongs to, `key_of` gives the
-    idempotency key of its call. `begun` is told of each call, `wished` of each
-    that was answered with a Retry-After.
+    It remembers each answer by its key, and which budget it was given to: `wrong_memory` holds the
+    keys under which another budget asked. `begun` is told of each call, `wished` of each that was
+    answered with a Retry-After.
     """
 
     scheduler: Scheduler
     random: Random
-    budget_of: Callable[[Product], object]
-    key_of: Callable[[Product], str]
     begun: Callable[[Call], None]
     wished: Callable[[Call], None]
     mood: Mood = field(default_factory=Mood)
     calls: list[Call] = field(default_factory=list)
     accepted: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    remembered: dict[str, tuple[str, object]] = field(default_factory=dict)
-    own: Process = field(default_factory=lambda: Process("supply chain"))
     wrong_memory: list[str] = field(default_factory=list)
+    _remembered: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _own: Process = field(default_factory=lambda: Process("supply chain"))
 
-    def deliver(self, product: Product, trace: str | None, process: Process) -> Outcome:
-        """Answer one call, as `ports.SupplyChain` for this process."""
-        del trace
+    def deliver(self, product: Product, process: Process) -> Outcome:
+        """Answer one call of a process."""
         if process.dead:
             raise Crashed
         call = self._call(product, process)
         self.begun(call)
         self.calls.append(call)
-        self.scheduler.spawn(self.own, lambda: self._apply(call), (call.end - call.start) / 2)
+        # Its effect does not wait for the caller, who may hang up or die.
+        self.scheduler.spawn(self._own, lambda: self._apply(call), (call.end - call.start) / 2)
         self.scheduler.sleep(min(call.end - call.start, TIMEOUT))
         return self._outcome(call)
 
@@ -80,8 +84,7 @@ class SupplyChain:
         seconds = self.random.choice((0.05, 0.3, 1.0))
         if answer == "slow":
             seconds = self.random.choice((2 * TIMEOUT, 4 * TIMEOUT, 30 * TIMEOUT))
-        key = self.key_of(product)
-        return Call(product, self.budget_of(product), key, now, now + seconds, answer, process)
+        return Call(product, now, now + seconds, answer, process)
 
     def _answer(self) -> str:
         now = self.scheduler.now
@@ -93,15 +96,15 @@ class SupplyChain:
         """Do what the call asks; a failure does nothing, and is not remembered."""
         if call.answer == "fail":
             return
-        if call.key in self.remembered:
-            call.answer, budget = self.remembered[call.key]
-            if budget != call.budget:
+        budget = call.product.sync.budget
+        if call.key in self._remembered:
+            call.answer, asked_by = self._remembered[call.key]
+            if asked_by != budget:
                 self.wrong_memory.append(call.key)
             return
         if call.answer != "reject":
             self.accepted[call.product.id].append(call.product.version)
-        call.applied = True
-        self.remembered[call.key] = ("reject" if call.answer == "reject" else "ok", call.budget)
+        self._remembered[call.key] = ("reject" if call.answer == "reject" else "ok", budget)
 
     def _outcome(self, call: Call) -> Outcome:
         heard = self.scheduler.now >= call.end and call.answer != "lost"
@@ -110,13 +113,10 @@ class SupplyChain:
         if status is not None:
             deleting = call.product.deleted_at is not None
             verdict = judge(status, deleting=deleting, reject_statuses={413, 422})
-        error = (
-            None if verdict is Verdict.DELIVERED else f"HTTP {status}" if status else "no answer"
-        )
+        error = None if verdict is Verdict.DELIVERED else f"HTTP {status}" if status else "silent"
         duration = self.scheduler.now - call.start
         attempt = Attempt(moment(call.start), call.product.version, status, duration, error)
-        wish = self.mood.retry_after
-        after = moment(self.scheduler.now + wish) if wish and status == 503 else None
-        if after:
-            self.wished(call)
-        return Outcome(attempt, verdict, after)
+        if self.mood.retry_after is None or status != STATUS["fail"]:
+            return Outcome(attempt, verdict)
+        self.wished(call)
+        return Outcome(attempt, verdict, moment(self.scheduler.now + self.mood.retry_after))

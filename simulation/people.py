@@ -1,0 +1,136 @@
+"""What consumers and operators do: writes, replays, redrives, dead letters moved back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from chalicelib.domain.errors import (
+    CatalogError,
+    ProductNotFoundError,
+    StoreUnavailableError,
+)
+from chalicelib.domain.exact_json import Json
+from chalicelib.domain.messages import parse_sync_message
+from chalicelib.usecases.catalog import Catalog, Origin, Precondition
+from simulation.promises import Answer
+from simulation.roles import Parts
+from simulation.scheduler import Process
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+
+class People:
+    """Consumers and operators of one run. A consumer that got no answer asks the same again."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._ids: list[str] = []
+
+    def plan(self) -> None:
+        """Spread what they do over the busy time."""
+        plan, random = self._world.plan, self._world.random
+        for number in range(plan.products):
+            self._at(number, lambda price=Decimal(number + 1): self._create(price))  # type: ignore[misc]  # bound per turn
+        for _ in range(plan.changes):
+            self._at(random.uniform(5, plan.busy), self._change)
+        for _ in range(plan.operations):
+            self._at(random.uniform(60, plan.busy), self._operate)
+
+    def _at(self, time: float, act: Callable[[], None]) -> None:
+        self._world.scheduler.spawn(Process("somebody"), act, time)
+
+    def _request(self, what: str, work: Callable[[Catalog], object]) -> None:
+        """Let an API process of its own answer a request; it may crash without an answer."""
+        world, process = self._world, self._world.process(f"api {what}")
+
+        def answer() -> None:
+            try:
+                work(Parts(world, process).catalog())
+            except CatalogError as error:
+                world.say(process.name, type(error).__name__)
+            world.scheduler.notify("stream")
+            world.scheduler.notify("queue")
+
+        world.scheduler.spawn(process, answer)
+
+    # ---- consumers ----
+
+    def _create(self, price: Decimal) -> None:
+        def create(catalog: Catalog) -> None:
+            made = catalog.create(_body(price), Origin())
+            self._ids.append(made["id"])
+            self._answered(made)
+
+        self._request("create", create)
+
+    def _change(self) -> None:
+        random = self._world.random
+        if not self._ids:
+            return
+        product_id, price = random.choice(self._ids), Decimal(random.randint(1, 5))
+        if random.random() < 0.25:
+            self._delete(product_id)
+        else:
+            self._replace(product_id, price)
+
+    def _replace(self, product_id: str, price: Decimal) -> None:
+        def change(catalog: Catalog) -> None:
+            try:
+                done = catalog.replace(product_id, _body(price), Precondition(), Origin())
+            except StoreUnavailableError:
+                self._replace(product_id, price)
+                raise
+            self._answered(done)
+
+        self._request("replace", change)
+
+    def _delete(self, product_id: str) -> None:
+        def delete(catalog: Catalog) -> None:
+            try:
+                catalog.delete(product_id, Precondition(), Origin())
+            except StoreUnavailableError:
+                self._delete(product_id)
+                raise
+            except ProductNotFoundError:
+                # Gone before, or by this consumer's own request, which was not answered.
+                self._world.say("api delete", f"404 {product_id}")
+            self._world.promises.gone.append(product_id)
+
+        self._request("delete", delete)
+
+    def _answered(self, product: Json) -> None:
+        answer = Answer(product["id"], product["version"], product["price"])
+        self._world.say("api", f"2xx {answer.product_id} v{answer.version} {answer.price}")
+        self._world.promises.answers.append(answer)
+
+    # ---- operators ----
+
+    def _operate(self) -> None:
+        random = self._world.random
+        kind = random.choice(("replay", "redrive", "move", "move"))
+        if kind == "move":
+            self._move()
+        elif kind == "redrive":
+            self._request("redrive", lambda catalog: catalog.redrive({}))
+        elif self._ids:
+            product_id = random.choice(self._ids)
+            self._request("replay", lambda catalog: catalog.replay(product_id))
+
+    def _move(self) -> None:
+        """Move a dead letter back, as the console of SQS does: a new message, the same body."""
+        world = self._world
+        if not world.queue.dead:
+            return
+        letter = world.random.choice(world.queue.dead)
+        world.queue.dead.remove(letter)
+        world.promises.moves[parse_sync_message(letter.body).product_id] += 1
+        world.say("operator", f"moves {letter.id} {letter.body}")
+        world.queue.send(letter.body)
+        world.scheduler.notify("queue")
+
+
+def _body(price: Decimal) -> Json:
+    return {"name": "Anvil", "price": price, "quantity": 1}

@@ -1,0 +1,167 @@
+"""The roles of a deployment, as their hosts run them: bridge, workers, reconcile, the API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, cast
+
+from chalicelib.domain.delivery import Outcome
+from chalicelib.domain.errors import (
+    QueueUnavailableError,
+    StoreUnavailableError,
+    StreamUnavailableError,
+)
+from chalicelib.domain.product import Product
+from chalicelib.usecases.bridge import Bridge
+from chalicelib.usecases.catalog import Catalog
+from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.reconcile import Reconcile
+from chalicelib.usecases.sync import Sync, SyncPolicy
+from simulation.plan import LEASE
+from simulation.ports import Port, StorePort
+from simulation.scheduler import Process, moment
+from simulation.supply_chain import SupplyChain
+
+if TYPE_CHECKING:
+    from chalicelib.usecases.ports import Consumer, Publisher, Queue, Store
+    from simulation.world import World
+
+AWAY = (StoreUnavailableError, StreamUnavailableError, QueueUnavailableError)
+LONG_POLL = 20.0
+RECONCILE_SECONDS = 40.0
+
+
+class Caller:
+    """Implements `ports.SupplyChain` for one process."""
+
+    def __init__(self, supply_chain: SupplyChain, process: Process) -> None:
+        self._supply_chain = supply_chain
+        self._process = process
+
+    def deliver(self, product: Product, trace: str | None) -> Outcome:
+        del trace
+        return self._supply_chain.deliver(product, self._process)
+
+
+class Parts:
+    """The use cases of one process, with ports that take time and may fail."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        self._world = world
+        self._process = process
+        self._clock = world.scheduler.clock(process)
+        self._grace = timedelta(seconds=world.plan.grace)
+        port = StorePort(
+            world.store,
+            world.step,
+            sleep=world.scheduler.sleep,
+            lag=world.lag,
+            wrote=world.wrote,
+        )
+        self._store = cast("Store", port)
+        self.queue = Port("queue", world.queue, world.step)
+        self.stream = Port("stream", world.stream, world.step)
+        self._outbox = Outbox(self._store, cast("Publisher", self.stream))
+
+    def bridge(self) -> Bridge:
+        return Bridge(cast("Consumer", self.stream), cast("Queue", self.queue))
+
+    def catalog(self) -> Catalog:
+        world = self._world
+        return Catalog(
+            self._store,
+            self._outbox,
+            cast("Queue", self.queue),
+            clock=self._clock,
+            grace=self._grace,
+            new_id=lambda: f"{world.number():024x}",
+            pause=lambda n: world.scheduler.sleep(world.random.uniform(0, 0.01 * n)),
+        )
+
+    def sync(self) -> Sync:
+        world = self._world
+        return Sync(
+            self._store,
+            cast("Queue", self.queue),
+            self._outbox,
+            Caller(world.supply_chain, self._process),
+            SyncPolicy(world.plan.schedule, LEASE, self._grace, 10),
+            clock=self._clock,
+            jitter=world.random.random,
+            new_token=lambda: f"token-{world.number()}",
+            in_parallel=world.scheduler.in_parallel,
+        )
+
+    def reconcile(self) -> Reconcile:
+        queue = cast("Queue", self.queue)
+        clock = self._clock
+        return Reconcile(self._store, queue, self._outbox, clock=clock, grace=self._grace)
+
+
+def run_bridge(world: World, process: Process) -> None:
+    """Forward what comes, for ever."""
+    bridge = Parts(world, process).bridge()
+    while True:
+        try:
+            done = bridge.forward_once(timeout=0)
+        except AWAY:
+            world.scheduler.sleep(1.0)
+            continue
+        if done.forwarded:
+            world.say(process.name, f"forwards {done.forwarded}")
+            world.scheduler.notify("queue")
+        else:
+            world.scheduler.wait("stream", 5.0)
+
+
+def run_worker(world: World, process: Process) -> None:
+    """Receive, deliver, delete what is done, for ever."""
+    parts = Parts(world, process)
+    sync, clock = parts.sync(), world.scheduler.clock(process)
+    while True:
+        try:
+            messages = parts.queue.receive() if _is_visible(world) else []
+            if not messages:
+                world.scheduler.wait("queue", _until_visible(world))
+                continue
+            world.say(process.name, f"receives {[(item.id, item.body) for item in messages]}")
+            # By the worker's own clock, as its host gives it.
+            kept = sync.handle([replace(item, received=clock()) for item in messages])
+            parts.queue.delete([item.receipt for item in messages if item.id not in kept])
+        except AWAY:
+            world.scheduler.sleep(1.0)
+
+
+def _is_visible(world: World) -> bool:
+    due = world.queue.next_visible()
+    return due is not None and due <= moment(world.scheduler.now)
+
+
+def _until_visible(world: World) -> float:
+    due = world.queue.next_visible()
+    if due is None:
+        return LONG_POLL
+    return min(max((due - moment(world.scheduler.now)).total_seconds(), 0.05), LONG_POLL)
+
+
+def run_reconcile(world: World, process: Process) -> None:
+    """Do one run."""
+    end = world.scheduler.now + RECONCILE_SECONDS
+    try:
+        done = Parts(world, process).reconcile().run(lambda: end - world.scheduler.now)
+    except AWAY:
+        return
+    world.repaired(process, done)
+
+
+def keep_running(world: World, name: str, role: Callable[[World, Process], None]) -> None:
+    """Run a role; when its process crashes, another takes its place a little later."""
+
+    def start(after: float) -> None:
+        process = world.process(name)
+        process.when_crashed = lambda: start(world.random.choice((1.0, 5.0, 40.0)))
+        world.scheduler.spawn(process, lambda: role(world, process), after)
+
+    start(0.0)

@@ -1,0 +1,208 @@
+"""One run: the servers, the processes of a deployment and the people around it, to the end."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime
+from random import Random
+
+from chalicelib.domain.errors import (
+    CatalogError,
+    QueueUnavailableError,
+    StoreUnavailableError,
+    StreamUnavailableError,
+)
+from chalicelib.domain.product import Product
+from chalicelib.domain.retry import max_receive_count
+from chalicelib.usecases.reconcile import Reconciled
+from simulation.faults import Faults
+from simulation.people import People
+from simulation.plan import PERIOD, Plan
+from simulation.promises import BrokenPromiseError, Promises
+from simulation.roles import keep_running, run_bridge, run_reconcile, run_worker
+from simulation.scheduler import Crashed, Process, Scheduler, moment
+from simulation.servers import AtLeastOnceQueue, ReplicaSet, WindowedStream
+from simulation.supply_chain import Call, SupplyChain
+
+ERRORS: dict[str, type[CatalogError]] = {
+    "store": StoreUnavailableError,
+    "stream": StreamUnavailableError,
+    "queue": QueueUnavailableError,
+}
+CUTS = 30
+"""In how many steps the shortest run is looked for that still breaks a promise."""
+
+
+class World:
+    """Everything of one run. `trace` holds a line for each event that a reader wants to see."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.random = Random(plan.seed)
+        self.scheduler = Scheduler()
+        self.trace: list[str] = []
+        self.promises = Promises(plan.schedule.waits, lambda: self.scheduler.now)
+        self.store = ReplicaSet(lambda: self.scheduler.now)
+        self.stream = WindowedStream(self._now, plan.faults.window)
+        self.queue = AtLeastOnceQueue(
+            self._now,
+            self.random,
+            duplicate=lambda: plan.faults.duplicate if self._faulty else 0.0,
+            in_flight=plan.faults.in_flight,
+            max_receive_count=max_receive_count(plan.schedule.attempts),
+        )
+        self.supply_chain = SupplyChain(
+            self.scheduler, self.random, self._call_begins, self._wished, plan.mood
+        )
+        self._repairs: list[Reconciled] = []
+        self._numbers = itertools.count(1)
+
+    def run(self) -> None:
+        """Run to the end, and judge. Raises BrokenPromiseError."""
+        plan = self.plan
+        keep_running(self, "bridge", run_bridge)
+        for number in range(plan.workers):
+            keep_running(self, f"worker {number}", run_worker)
+        self._reconcile_every_minute()
+        People(self).plan()
+        self._plan_accidents()
+        self.scheduler.run(plan.busy)
+        self.supply_chain.mood = plan.calm
+        self.say("calm", "the faults have ended")
+        self.scheduler.run(plan.busy + plan.bound)
+        self.promises.check(self.store, self.queue, self.stream, self.supply_chain)
+        self._judge_repairs()
+
+    def _judge_repairs(self) -> None:
+        if self.plan.faults.lossless:
+            relayed = sum(done.relayed for done in self._repairs)
+            enqueued = sum(done.enqueued for done in self._repairs)
+            letters = sum(done.letters for done in self._repairs)
+            self.promises.nothing_repaired(relayed, enqueued, letters)
+        if self.plan.faults == Faults():
+            self.promises.nothing_twice(self.supply_chain)
+
+    # ---- for the processes ----
+
+    def process(self, name: str) -> Process:
+        """Make a process, whose clock is a little off."""
+        skew = self.plan.faults.skew
+        return Process(name, self.random.uniform(-skew, skew))
+
+    def number(self) -> int:
+        """Give a number that nobody has."""
+        return next(self._numbers)
+
+    def say(self, who: str, what: str) -> None:
+        """Note something for the reader of the trace."""
+        self.trace.append(f"{self.scheduler.now:10.2f}  {who:14} {what}")
+
+    def step(self, port: str, *, after: bool) -> None:
+        """Let time pass in a call of a port; the process may end here, and the call may fail."""
+        faults, process, random = self.plan.faults, self.scheduler.process, self.random
+        if process.dead:
+            raise Crashed
+        seconds = random.choice((0.001, 0.003, 0.01, 0.05))
+        if self._faulty and random.random() < faults.crash:
+            self.say(process.name, f"CRASHES {'after' if after else 'before'} a call of the {port}")
+            self.scheduler.crash(process)
+            raise Crashed
+        if self._faulty and random.random() < faults.pause:
+            seconds = random.choice((2.0, 6.0, 25.0, 130.0))
+        self.scheduler.sleep(seconds)
+        if not after and faults.is_away(port, self.scheduler.now):
+            raise ERRORS[port](f"{port}: away")
+        if self._faulty and random.random() < faults.error:
+            raise ERRORS[port](f"{port}: an error {'after' if after else 'before'} its effect")
+
+    def lag(self) -> float:
+        """How long the next write takes to reach the majority."""
+        lags = self.plan.faults.lags if self._faulty else Faults().lags
+        return self.random.choice(lags)
+
+    def wrote(self, method: str, before: dict[str, Product]) -> None:
+        """Note and judge a write of the store."""
+        for product_id, product in self.store.products.items():
+            if before.get(product_id) is not product:
+                self.say(self.scheduler.process.name, f"{method}: {_describe(product)}")
+        self.promises.wrote(method, before, self.store.products)
+
+    def repaired(self, process: Process, done: Reconciled) -> None:
+        """Note what a run of reconcile has done."""
+        self._repairs.append(done)
+        if done != Reconciled(0, 0, 0, 0, 0):
+            self.say(process.name, f"{done}")
+        self.scheduler.notify("stream")
+        self.scheduler.notify("queue")
+
+    # ---- what happens by itself ----
+
+    @property
+    def _faulty(self) -> bool:
+        return self.scheduler.now < self.plan.faults.until
+
+    def _now(self) -> datetime:
+        return moment(self.scheduler.now)
+
+    def _reconcile_every_minute(self) -> None:
+        timer = Process("timer")
+
+        def tick(number: int) -> None:
+            process = self.process(f"reconcile {number}")
+            self.scheduler.spawn(process, lambda: run_reconcile(self, process))
+            self.scheduler.spawn(timer, lambda: tick(number + 1), PERIOD)
+
+        self.scheduler.spawn(timer, lambda: tick(0), self.random.uniform(0, PERIOD))
+
+    def _plan_accidents(self) -> None:
+        faults, fate = self.plan.faults, Process("fate")
+        accidents = {
+            "the store fails over": (faults.failovers, self.store.fail_over),
+            "the consumer is made anew": (faults.consumer_lost, self.stream.lose_consumer),
+            "the queue is purged": (faults.purges, self.queue.purge),
+        }
+        for what, (times, happen) in accidents.items():
+            for time in times:
+
+                def strike(what: str = what, happen: object = happen) -> None:
+                    if self._faulty and callable(happen):
+                        self.say("fate", what)
+                        happen()
+
+                self.scheduler.spawn(fate, strike, time)
+
+    def _call_begins(self, call: Call) -> None:
+        product = call.product
+        self.say(call.caller.name, f"calls for {product.idempotency_key}: {call.answer}")
+        self.promises.begun(call, self.supply_chain)
+
+    def _wished(self, call: Call) -> None:
+        self.promises.wished.add((call.product.id, call.product.pair))
+
+
+def _describe(product: Product) -> str:
+    sync = product.sync
+    gone = " deleted" if product.deleted_at else ""
+    return (
+        f"{product.id} v{product.version}{gone} r{product.revision} {sync.status} "
+        f"budget {sync.budget} attempts {sync.attempts} by {sync.message_id}"
+    )
+
+
+def broken(plan: Plan) -> tuple[BrokenPromiseError, World] | None:
+    """Run a plan; the promise that it breaks, and the world in which it did."""
+    world = World(plan)
+    try:
+        world.run()
+    except BrokenPromiseError as error:
+        return error, world
+    return None
+
+
+def shortest(plan: Plan) -> tuple[BrokenPromiseError, World] | None:
+    """Find the run with the earliest calm that breaks a promise: the shortest prefix that does."""
+    for part in range(1, CUTS + 1):
+        found = broken(plan.cut(plan.busy * part / CUTS))
+        if found is not None:
+            return found
+    return None
