@@ -19,17 +19,19 @@ def random_plan(seed: int) -> Plan:
     random = Random(f"plan {seed}")
     if random.random() < 0.15:
         return faultless(seed)
+    busy = random.choice((300.0, BUSY))
     mixtures = (OK, (3, 4, 1, 1, 1), (1, 6, 1, 1, 1), (1, 1, 1, 0, 0), FAIL)
-    away = ((random.uniform(0, BUSY), BUSY),) if random.random() < 0.2 else ()
+    away = ((random.uniform(0, busy), busy),) if random.random() < 0.2 else ()
     return Plan(
         seed,
-        draw(random, BUSY),
+        draw(random, busy),
         Mood(random.choice(mixtures), away, random.choice((None, None, 30.0, 300.0))),
         Mood(random.choice((OK, FAIL, REJECT))),
         products=random.choice((1, 1, 2, 3)),
-        changes=random.choice((0, 2, 6)),
-        operations=random.choice((0, 2, 5)),
+        changes=random.choice((0, 3, 20)),
+        operations=random.choice((0, 3, 12)),
         workers=random.choice((2, 3, 4)),
+        busy=busy,
     )
 
 
@@ -40,7 +42,7 @@ def faultless(seed: int) -> Plan:
 
 
 def late_event(seed: int) -> Plan:
-    """The stream is away for longer than the grace; meanwhile reconcile delivers, and is refused."""
+    """The stream is away for longer than the grace; reconcile delivers meanwhile, in vain."""
     window = Random(seed).choice((120, 1200))
     faults = Faults(until=BUSY, away={"stream": ((0.0, 900.0),)}, window=window)
     return Plan(seed, faults, Mood(REJECT), Mood(REJECT), products=1, changes=0, operations=0)
@@ -83,6 +85,13 @@ def failovers(seed: int) -> Plan:
     return Plan(seed, faults, Mood(OK), Mood(OK), products=1, changes=20, operations=0)
 
 
+def hot_product(seed: int) -> Plan:
+    """One product is changed and replayed again and again while calls for it are under way."""
+    faults = Faults(until=120.0, duplicate=0.2, pause=0.02)
+    mood = Mood((3, 2, 1, 1, 2))
+    return Plan(seed, faults, mood, Mood(OK), 1, changes=60, operations=40, workers=4, busy=120.0)
+
+
 def three_days(seed: int) -> Plan:
     """The schedule of production: 18 attempts in 72 hours, every one fails."""
     schedule = Schedule()
@@ -113,6 +122,7 @@ SCENARIOS: dict[str, Callable[[int], Plan]] = {
         own_outage,
         replays,
         failovers,
+        hot_product,
         three_days,
     )
 }

@@ -108,7 +108,8 @@ class World:
             self.scheduler.crash(process)
             raise Crashed
         if self._faulty and random.random() < faults.pause:
-            seconds = random.choice((2.0, 6.0, 25.0, 130.0))
+            # Near the ends of a lease and of a visibility timeout, and far beyond.
+            seconds = random.choice((2.0, random.uniform(4, 26), 61.0, 130.0))
         self.scheduler.sleep(seconds)
         if not after and faults.is_away(port, self.scheduler.now):
             raise ERRORS[port](f"{port}: away")
