@@ -11,9 +11,8 @@ import sys
 import time
 
 from chalicelib import telemetry
-from simulation.promises import BrokenPromiseError
 from simulation.scenarios import SCENARIOS
-from simulation.world import World, broken, shortest
+from simulation.world import judged, shortest
 
 
 def main() -> int:
@@ -22,25 +21,29 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200, help="how many runs")
     parser.add_argument("--first", type=int, default=0, help="the seed of the first run")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), default="random")
-    parser.add_argument("--trace", type=int, default=80, help="lines that are printed at most")
+    parser.add_argument("--show", type=int, default=0, help="lines of each run, broken or not")
+    parser.add_argument("--trace", type=int, default=80, help="lines of a broken run, at least 1")
     arguments = parser.parse_args()
     telemetry.configure(level="CRITICAL", tracing=False, metrics=False)
     began, count = time.monotonic(), 0
     for seed in range(arguments.first, arguments.first + arguments.seeds):
         plan = SCENARIOS[arguments.scenario](seed)
-        if found := broken(plan):
+        world = judged(plan)
+        _print(world.trace[: arguments.show])
+        if world.broken:
             count += 1
-            print(f"seed {seed}: {found[0]}")
+            print(f"seed {seed}: {world.broken}")
             if count == 1:
-                _print_trace(*(shortest(plan) or found), arguments.trace)
+                short = shortest(plan)
+                print(f"  the shortest run, {short.plan.busy:.0f} s until calm: {short.broken}")
+                _print(short.trace[-arguments.trace :])
     seconds = time.monotonic() - began
     print(f"{arguments.scenario}: {arguments.seeds} seeds, {count} broken, {seconds:.1f} s")
     return 1 if count else 0
 
 
-def _print_trace(error: BrokenPromiseError, world: World, lines: int) -> None:
-    print(f"  the shortest run, {world.plan.busy:.0f} s until calm: {error}")
-    for line in world.trace[-lines:] if lines else []:
+def _print(trace: list[str]) -> None:
+    for line in trace:
         print(f"  {line}")
 
 

@@ -42,7 +42,7 @@ class People:
     def _at(self, time: float, act: Callable[[], None]) -> None:
         self._world.scheduler.spawn(Process("somebody"), act, time)
 
-    def _request(self, what: str, work: Callable[[Catalog], object]) -> None:
+    def _request(self, what: str, work: Callable[[Catalog], object], after: float = 0.0) -> None:
         """Let an API process of its own answer a request; it may crash without an answer."""
         world, process = self._world, self._world.process(f"api {what}")
 
@@ -54,7 +54,7 @@ class People:
             world.scheduler.notify("stream")
             world.scheduler.notify("queue")
 
-        world.scheduler.spawn(process, answer)
+        world.scheduler.spawn(process, answer, after)
 
     # ---- consumers ----
 
@@ -76,30 +76,30 @@ class People:
         else:
             self._replace(product_id, price)
 
-    def _replace(self, product_id: str, price: Decimal) -> None:
+    def _replace(self, product_id: str, price: Decimal, after: float = 0.0) -> None:
         def change(catalog: Catalog) -> None:
             try:
                 done = catalog.replace(product_id, _body(price), Precondition(), Origin())
             except StoreUnavailableError:
-                self._replace(product_id, price)
+                self._replace(product_id, price, _patience(after))
                 raise
             self._answered(done)
 
-        self._request("replace", change)
+        self._request("replace", change, after)
 
-    def _delete(self, product_id: str) -> None:
+    def _delete(self, product_id: str, after: float = 0.0) -> None:
         def delete(catalog: Catalog) -> None:
             try:
                 catalog.delete(product_id, Precondition(), Origin())
             except StoreUnavailableError:
-                self._delete(product_id)
+                self._delete(product_id, _patience(after))
                 raise
             except ProductNotFoundError:
                 # Gone before, or by this consumer's own request, which was not answered.
                 self._world.say("api delete", f"404 {product_id}")
             self._world.promises.gone.append(product_id)
 
-        self._request("delete", delete)
+        self._request("delete", delete, after)
 
     def _answered(self, product: Json) -> None:
         answer = Answer(product["id"], product["version"], product["price"])
@@ -134,3 +134,8 @@ class People:
 
 def _body(price: Decimal) -> Json:
     return {"name": "Anvil", "price": price, "quantity": 1}
+
+
+def _patience(before: float) -> float:
+    """Seconds until a consumer that got no answer asks again: at once, and then with patience."""
+    return 3.0 if before else 0.1

@@ -34,13 +34,18 @@ CUTS = 30
 
 
 class World:
-    """Everything of one run. `trace` holds a line for each event that a reader wants to see."""
+    """Everything of one run.
+
+    `trace` holds a line for each event that a reader wants to see, `broken` the promise that the
+    run has broken.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.random = Random(plan.seed)
         self.scheduler = Scheduler()
         self.trace: list[str] = []
+        self.broken: BrokenPromiseError | None = None
         self.promises = Promises(plan.schedule.waits, lambda: self.scheduler.now)
         self.store = ReplicaSet(lambda: self.scheduler.now)
         self.stream = WindowedStream(self._now, plan.faults.window)
@@ -190,20 +195,17 @@ def _describe(product: Product) -> str:
     )
 
 
-def broken(plan: Plan) -> tuple[BrokenPromiseError, World] | None:
-    """Run a plan; the promise that it breaks, and the world in which it did."""
+def judged(plan: Plan) -> World:
+    """Run a plan to its end, or to the promise that it breaks: `broken` of the world."""
     world = World(plan)
     try:
         world.run()
     except BrokenPromiseError as error:
-        return error, world
-    return None
+        world.broken = error
+    return world
 
 
-def shortest(plan: Plan) -> tuple[BrokenPromiseError, World] | None:
+def shortest(plan: Plan) -> World:
     """Find the run with the earliest calm that breaks a promise: the shortest prefix that does."""
-    for part in range(1, CUTS + 1):
-        found = broken(plan.cut(plan.busy * part / CUTS))
-        if found is not None:
-            return found
-    return None
+    cuts = (plan.cut(plan.busy * part / CUTS) for part in range(1, CUTS))
+    return next((world for world in map(judged, cuts) if world.broken), judged(plan))

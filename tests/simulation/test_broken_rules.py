@@ -1,0 +1,218 @@
+"""The simulation finds each rule that is broken on purpose: a check that cannot fail is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from chalicelib import telemetry
+from chalicelib.domain.delivery import (
+    Acknowledge,
+    Claim,
+    Decision,
+    Defer,
+    Disposition,
+    Outcome,
+    SyncResult,
+    decide,
+)
+from chalicelib.domain.messages import DeadLetter, SyncMessage, dead_letter_for
+from chalicelib.domain.product import Product
+from chalicelib.domain.retry import NextAttempt, Schedule
+from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState
+from chalicelib.usecases import sync
+from chalicelib.usecases.catalog import Catalog
+from chalicelib.usecases.sync import LOST_RACE, Call, Pair, Sync
+from simulation.scenarios import SCENARIOS
+from simulation.world import judged
+from tests.fakes import store as fake_store
+from tests.fakes.store import FakeStore
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+SEEDS = 200
+"""Runs in which a broken rule must show; each was seen within the first fifty."""
+
+restarted, next_attempt, deliver = SyncState.restarted, Schedule.next_attempt, Sync._deliver
+claim_of, after_call = FakeStore._claim, fake_store._after_call
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule, how it is broken, and the scenario that shows it."""
+
+    name: str
+    breaks: Patch
+    scenario: str = "hot-product"
+
+
+def _claims_whatever_the_revision(patch: pytest.MonkeyPatch) -> None:
+    def claim(store: FakeStore, claim: Claim) -> bool:
+        stored = store.products.get(claim.product.id)
+        return stored is not None and claim_of(store, replace(claim, seen=stored.revision))
+
+    patch.setattr(FakeStore, "_claim", claim)
+
+
+def _results_by_the_owner_of_the_lease(patch: pytest.MonkeyPatch) -> None:
+    def record(store: FakeStore, result: SyncResult) -> bool:
+        stored = store.products.get(result.product.id)
+        lease = stored.sync.lease if stored else None
+        if stored is None or lease is None or lease.owner != result.claim.token:
+            return False
+        store.products[stored.id] = after_call(stored, result, current=True)
+        return True
+
+    patch.setattr(FakeStore, "_record", record)
+
+
+def _letters_name_the_present_budget(patch: pytest.MonkeyPatch) -> None:
+    def letter(product: Product) -> DeadLetter:
+        right = dead_letter_for(product)
+        body = {**json.loads(right.body), "budget": product.sync.budget}
+        return DeadLetter(json.dumps(body), right.attributes)
+
+    for module in ("sync", "reconcile"):
+        patch.setattr(f"chalicelib.usecases.{module}.dead_letter_for", letter)
+
+
+def _a_lost_race_is_acknowledged(patch: pytest.MonkeyPatch) -> None:
+    def acknowledged(worker: Sync, pairs: Sequence[Pair]) -> dict[str, Disposition]:
+        done = deliver(worker, pairs)
+        soon = worker._clock() + LOST_RACE
+        return {
+            name: Acknowledge("duplicate") if isinstance(it, Defer) and it.until <= soon else it
+            for name, it in done.items()
+        }
+
+    patch.setattr(Sync, "_deliver", acknowledged)
+
+
+def _a_late_start_calls(patch: pytest.MonkeyPatch) -> None:
+    def attempt(worker: Sync, call: Call) -> Outcome:
+        return worker._supply_chain.deliver(call.claim.product, None)
+
+    patch.setattr(Sync, "_attempt", attempt)
+
+
+def _a_write_changes(patch: pytest.MonkeyPatch, **kept: Callable[[SyncState], object]) -> None:
+    def fresh(
+        state: SyncState, now: datetime, overdue_at: datetime, *, budget: int = 0
+    ) -> SyncState:
+        right = restarted(state, now, overdue_at, budget=budget)
+        return replace(right, **{name: value(state) for name, value in kept.items()})  # type: ignore[arg-type]  # fields by name
+
+    patch.setattr(SyncState, "restarted", fresh)
+
+
+def _decides(patch: pytest.MonkeyPatch, wrong: Callable[..., Decision]) -> None:
+    patch.setattr(sync, "decide", wrong)
+
+
+def _old_leases_acknowledge(
+    product: Product | None, message: SyncMessage, message_id: str, now: datetime
+) -> Decision:
+    right = decide(product, message, message_id, now)
+    lease = product.sync.lease if product else None
+    if product and lease and isinstance(right, Defer) and lease.until == right.until:
+        return Acknowledge("duplicate") if lease.version < product.version else right
+    return right
+
+
+def _any_message_redrives(
+    product: Product | None, message: SyncMessage, message_id: str, now: datetime
+) -> Decision:
+    if product and product.sync.status in FAILED_STATUSES:
+        message = replace(message, budget=product.sync.budget + 1)
+    return decide(product, message, message_id, now)
+
+
+def _lateness_is_lost(patch: pytest.MonkeyPatch) -> None:
+    def unmoved(schedule: Schedule, **facts: object) -> NextAttempt | None:
+        started, aim = facts["started"], facts["aim"]
+        assert isinstance(started, datetime)
+        end = facts["ends"] or started + timedelta(seconds=schedule.horizon)
+        # As if it had begun on time.
+        return next_attempt(schedule, **{**facts, "started": aim or started, "ends": end})  # type: ignore[arg-type]  # passed on
+
+    patch.setattr(Schedule, "next_attempt", unmoved)
+
+
+RULES = [
+    Rule("a claim holds only for the revision that was seen", _claims_whatever_the_revision),
+    Rule("a result is written only by the claim's token", _results_by_the_owner_of_the_lease),
+    Rule("a dead letter names the next budget", _letters_name_the_present_budget),
+    Rule("a lost race defers the message", _a_lost_race_is_acknowledged, "duplicates"),
+    Rule("no call begins late in its lease", _a_late_start_calls),
+    Rule(
+        "a write keeps the lease of a running call",
+        lambda patch: _a_write_changes(patch, lease=lambda _: None),
+    ),
+    Rule(
+        "a write takes the token of a running call away",
+        lambda patch: _a_write_changes(patch, claim=lambda state: state.claim),
+    ),
+    Rule(
+        "a write forgets the message and the time of the version before",
+        lambda patch: _a_write_changes(
+            patch,
+            message_id=lambda state: state.message_id,
+            next_attempt_at=lambda state: state.next_attempt_at,
+        ),
+        "faultless",
+    ),
+    Rule(
+        "a lease for an older version defers the message",
+        lambda patch: _decides(patch, _old_leases_acknowledge),
+        "faultless",
+    ),
+    Rule(
+        "only a higher budget redrives",
+        lambda patch: _decides(patch, _any_message_redrives),
+        "lost-consumer",
+    ),
+    Rule(
+        "only the event that a message names leaves the outbox",
+        lambda patch: patch.setattr(
+            fake_store, "_without", lambda item, _: replace(item, outbox=())
+        ),
+        "late-event",
+    ),
+    Rule(
+        "each budget has an idempotency key of its own",
+        lambda patch: patch.setattr(
+            Product, "idempotency_key", property(lambda item: f"{item.id}:{item.version}")
+        ),
+        "replays",
+    ),
+    Rule("lateness moves the end of the horizon", _lateness_is_lost, "own-outage"),
+    Rule(
+        "an answer that changes nothing waits for the majority",
+        lambda patch: patch.setattr(Catalog, "_is_committed", lambda *_: True),
+        "failovers",
+    ),
+    Rule(
+        "sync sends the dead letter itself",
+        lambda patch: patch.setattr(Sync, "_send_letters", lambda *_: None),
+        "duplicates",
+    ),
+]
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Neither logs nor metrics: there are thousands."""
+    telemetry.configure(level="CRITICAL", tracing=False, metrics=False)
+    yield
+    telemetry.configure(level="INFO", tracing=False)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_broken_rule_is_found(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule.breaks(monkeypatch)
+    make = SCENARIOS[rule.scenario]
+    found = next((seed for seed in range(SEEDS) if judged(make(seed)).broken), None)
+    assert found is not None, f"{SEEDS} runs without a broken promise"

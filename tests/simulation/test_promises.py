@@ -1,0 +1,50 @@
+"""The promises hold in the simulation: on random courses, and on those that once broke them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulation.scenarios import SCENARIOS
+
+ROOT = Path(__file__).parents[2]
+
+
+def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as `make simulate` does; it starts itself anew with a fixed hash seed."""
+    return subprocess.run(
+        [sys.executable, "-m", "simulation", *arguments],
+        cwd=ROOT,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+    )
+
+
+def test_two_hundred_random_runs_keep_every_promise() -> None:
+    done = simulate("--seeds", "200")
+    assert done.returncode == 0, done.stdout
+    assert "200 seeds, 0 broken" in done.stdout
+
+
+@pytest.mark.parametrize("scenario", sorted(SCENARIOS.keys() - {"random", "three-days"}))
+def test_a_course_that_once_broke_a_promise_keeps_it(scenario: str) -> None:
+    done = simulate("--scenario", scenario, "--seeds", "20")
+    assert done.returncode == 0, done.stdout
+
+
+def test_three_days_of_failures_end_with_the_eighteenth_attempt_after_72_hours() -> None:
+    done = simulate("--scenario", "three-days", "--seeds", "1")
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    first, again = (simulate("--seeds", "1", "--first", "7", "--show", "400") for _ in range(2))
+    assert len(first.stdout.splitlines()) > 20
+    assert first.stdout.splitlines()[:-1] == again.stdout.splitlines()[:-1]
