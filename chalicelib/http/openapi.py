@@ -99,6 +99,7 @@ class SyncRecord(BaseModel):
     version: int
     deleted: bool
     status: SyncStatus
+    budget: int = Field(description="How often this version was replayed or redriven.")
     attempts: int
     deliveredVersion: int | None  # noqa: N815 - JSON's name
     behindSince: str | None  # noqa: N815 - JSON's name
@@ -114,7 +115,10 @@ class SyncSummary(BaseModel):
 
     products: dict[SyncStatus, int]
     oldestUndeliveredSeconds: float | None  # noqa: N815 - JSON's name
-    outboxBacklog: int  # noqa: N815 - JSON's name
+    outboxBacklog: int = Field(  # noqa: N815 - JSON's name
+        description="Products with an event that is older than the grace."
+    )
+    unreadable: int = Field(description="Documents that this version of the service cannot read.")
 
 
 class Redriven(BaseModel):

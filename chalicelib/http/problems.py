@@ -36,6 +36,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.StoreUnavailableError: Problem(503, "unavailable", "Try again later", RETRY_AFTER),
     UnauthorizedError: Problem(401, "unauthorized", "Unauthorized", {"WWW-Authenticate": "Bearer"}),
     ForbiddenError: Problem(403, "forbidden", "Forbidden"),
+    errors.UnreadableDocumentError: Problem(500, "unreadable", "The product cannot be read"),
     Exception: Problem(500, "internal", "Something went wrong here"),
 }
 
