@@ -9,13 +9,11 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
-from embedded.services import without_settings
+from embedded.services import ROOT, aws_client, without_settings
 from embedded.stack import StackInfo
-from localstack.stack import CREDENTIALS, ROOT, AwsInfo, AwsStack
+from localstack.stack import AwsInfo, AwsStack
 from tests.support import Api, RunningStack, SupplyChainControl
 
 if TYPE_CHECKING:
@@ -62,14 +60,7 @@ class DeployedStack(RunningStack):
 
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes them at run time
         """A client of the emulator, as the account's root."""
-        return boto3.client(  # type: ignore[call-overload]  # any service
-            service,
-            endpoint_url=self.info["endpoint"],
-            region_name=CREDENTIALS["AWS_REGION"],
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            config=Config(retries={"total_max_attempts": 1}, proxies={}),
-        )
+        return aws_client(service, self.info["endpoint"], retries={"total_max_attempts": 1})
 
     def logged(self, function: str) -> list[str]:
         """Every line in the log of a function, given by its short name."""

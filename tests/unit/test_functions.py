@@ -21,7 +21,7 @@ from chalicelib.domain.times import now_utc
 from chalicelib.usecases.bridge import Bridged
 from chalicelib.usecases.reconcile import Reconciled
 from embedded.processes import free_port
-from embedded.stack import ROOT
+from embedded.services import ROOT
 from functions import bridge, reconcile, run, sync
 from functions.server import Server
 from tests.http import ScriptedServer, refused_port
