@@ -33,8 +33,12 @@ clean: .venv/.stamp ## stop the embedded stack and remove its data
 bench: .venv/.stamp ## compare ways to work side by side: what costs what, as ratios
 	@$(PYTHON) -m embedded.bench
 
+# ministack or localstack: which emulator of AWS to run.
+EMULATOR ?= ministack
+export EMULATOR
+
 .PHONY: test-aws
-test-aws: .venv/.stamp .venv-emulator/.stamp ## apply terraform/ to an emulator, and test what came of it
+test-aws: .venv/.stamp .venv-$(EMULATOR)/.stamp ## apply terraform/ to an emulator, and test it; EMULATOR=localstack
 	@$(PYTHON) -m pytest tests/aws $(ARGS)
 
 ARCH ?= arm64
@@ -44,7 +48,7 @@ package: .venv/.stamp ## make the Lambda artifacts in dist/; ARCH=arm64 (default
 	@$(PYTHON) -m tools.package --arch $(ARCH)
 
 .PHONY: aws-up
-aws-up: .venv/.stamp .venv-emulator/.stamp ## apply terraform/ to an AWS emulator on this machine, print its URL
+aws-up: .venv/.stamp .venv-$(EMULATOR)/.stamp ## apply terraform/ to an AWS emulator here, print its URL; EMULATOR=localstack
 	@$(PYTHON) -m localstack.stack up
 
 .PHONY: aws-down
@@ -96,8 +100,18 @@ test-kubernetes: .venv/.stamp ## build the image, run the manifests' pods (root,
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+# With the executor that runs its Lambdas without Docker.
+.venv-localstack/.stamp: requirements/localstack.txt $(wildcard localstack/pyproject.toml localstack/lambda_processes/*.py) | .venv/.stamp
+	@echo "installing localstack into .venv-localstack ..."
+	@$(PYTHON) -m venv --clear .venv-localstack
+	@echo '*' >.venv-localstack/.gitignore
+	@.venv-localstack/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/localstack.txt
+	@.venv-localstack/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --no-build-isolation ./localstack
+	@touch $@
+
 # Checkov and the AWS emulator pin other versions than ours, so each lives apart.
-.venv-%/.stamp: requirements-%.txt | .venv/.stamp
+.venv-%/.stamp: requirements/%.txt | .venv/.stamp
 	@echo "installing $* into .venv-$* ..."
 	@$(PYTHON) -m venv --clear .venv-$*
 	@echo '*' >.venv-$*/.gitignore

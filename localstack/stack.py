@@ -1,14 +1,15 @@
 """The deployed system on one machine: `python -m localstack.stack up|down`.
 
-`up` starts an AWS emulator (MiniStack), NATS, a MongoDB-wire server and the fake supply chain,
-packages the Lambdas for this machine, and applies the root module of `terraform/` to the emulator.
-It writes `.run/aws/stack.json` (see `AwsInfo`). Run again, it starts what is not running and
-applies what has changed. `down` destroys, stops everything and removes the folder.
+`up` starts an AWS emulator, NATS, a MongoDB-wire server and the fake supply chain, packages the
+Lambdas for this machine, and applies the root module of `terraform/` to the emulator. It writes
+`.run/aws/stack.json` (see `AwsInfo`). Run again, it starts what is not running and applies what
+has changed. `down` destroys, stops everything and removes the folder.
 
 Besides the settings of the embedded stack (MONGODB_URI, NATS_URL, SUPPLY_CHAIN_URL: addresses as
 the Lambdas see them, in whose place no server is started) there are, in the environment:
 
-    EMULATOR_URL   an emulator that runs already, such as LocalStack of docker-compose.yml
+    EMULATOR       which emulator to start: ministack (default) or localstack
+    EMULATOR_URL   an emulator that runs already, such as that of docker-compose.yml
     TF_PLUGIN_DIR  folder with Terraform's aws provider, for machines without the registry
     AWS_RUN_DIR    folder of all state, default .run/aws, relative to the project
     AWS_VAR_FILE   further variables of the root module (*.tfvars or *.tfvars.json, relative to the
@@ -38,11 +39,16 @@ from embedded.services import (
     StackError,
     embedded_servers,
     endpoints,
-    local_environment,
-    ministack,
     server_service,
 )
 from embedded.stack import sign_token
+from localstack.emulators import (
+    emulator_identity,
+    emulator_name,
+    emulator_service,
+    mark_emulator,
+    unmark_emulator,
+)
 from localstack.terraform import MODULE, Terraform
 from tools.package import MACHINES, PackageError, package
 
@@ -96,10 +102,7 @@ class AwsStack:
                 raise StackError(str(error)) from error
             terraform = self.terraform(servers)
             terraform.init()
-            if servers.notes.get("applied_to") != _emulator(servers):
-                terraform.forget()
-                servers.notes["applied_to"] = _emulator(servers)
-                servers.save()
+            self._recognize(servers, terraform)
             self._say("terraform apply ...")
             began = time.monotonic()
             terraform.apply()
@@ -125,13 +128,28 @@ class AwsStack:
             self._destroy(servers)
 
     def _destroy(self, servers: ServerProcesses) -> None:
-        terraform = self.terraform(servers)
         # What an emulator held that has ended is gone with it.
-        if terraform.resources() and _emulator(servers) == servers.notes["applied_to"]:
+        if "applied_to" not in servers.notes or servers.pids().get("sqs", 0) is None:
+            return
+        endpoint = servers.notes["endpoint"]
+        if emulator_identity(endpoint) != servers.notes["applied_to"]:
+            return
+        terraform = self.terraform(servers)
+        if terraform.resources():
             self._say("terraform destroy ...")
             terraform.destroy()
             if left := terraform.resources():
                 raise StackError(f"not destroyed: {', '.join(left)}")
+        unmark_emulator(endpoint)
+
+    def _recognize(self, servers: ServerProcesses, terraform: Terraform) -> None:
+        """Forget what was applied if the emulator is not the one that holds it."""
+        endpoint = servers.notes["endpoint"]
+        identity = emulator_identity(endpoint)
+        if identity is None or identity != servers.notes.get("applied_to"):
+            terraform.forget()
+            servers.notes["applied_to"] = identity or mark_emulator(endpoint)
+            servers.save()
 
     def secret(self) -> str:
         """Give the secret that tokens are signed with."""
@@ -145,6 +163,7 @@ class AwsStack:
         values = {
             "endpoint": servers.notes["endpoint"],
             "artifacts": os.path.relpath(self.run_dir / "dist", MODULE),
+            "runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
             "architecture": MACHINES[platform.machine()],
             "nats_url": where.nats,
             "supply_chain_url": where.supply_chain,
@@ -165,7 +184,11 @@ class AwsStack:
         )
         servers.save()
         where = self._where(servers)
-        servers.start({name: self._service(name, servers, where) for name in self._names()})
+        services = {name: self._service(name, servers, where) for name in self._names()}
+        if stale := servers.stale(services):
+            self._say(f"stopping, since its settings have changed: {', '.join(stale)}")
+            servers.stop(stale)
+        servers.start(services)
 
     def _names(self) -> list[str]:
         """The servers that are ours to start; `sqs` is the emulator as a whole."""
@@ -176,12 +199,7 @@ class AwsStack:
         port = servers.ports[name]
         if name != "sqs":
             return server_service(name, port, self.run_dir, self.environ, where)
-        # Here the Lambdas' code is unpacked.
-        temporary = self.run_dir / "tmp"
-        temporary.mkdir(parents=True, exist_ok=True)
-        # It asks IAM about each call, as AWS does.
-        environment = local_environment(self.environ) | {"AUTH": "true"}
-        return ministack(emulator(), str(port), str(temporary), environment)
+        return emulator_service(emulator_name(self.environ), port, self.run_dir, self.environ)
 
     def _where(self, servers: ServerProcesses) -> Endpoints:
         ports = {name: servers.ports.get(name, 0) for name in self._names()}
@@ -208,19 +226,6 @@ class AwsStack:
         )
         write_private(self.run_dir / "stack.json", json.dumps(info, indent=2) + "\n")
         return info
-
-
-def _emulator(servers: ServerProcesses) -> str:
-    """What tells this emulator from one that was started anew, and so is empty."""
-    return servers.identity("sqs") or servers.notes["endpoint"]
-
-
-def emulator() -> str:
-    """Find the emulator's program, which lives apart. Raises StackError."""
-    program = ROOT / ".venv-emulator" / "bin" / "ministack"
-    if not program.exists():
-        raise StackError(f"{program} is missing: make aws-up installs it")
-    return str(program)
 
 
 def _print_info(info: AwsInfo, run_dir: Path) -> None:

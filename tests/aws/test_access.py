@@ -151,7 +151,7 @@ def test_a_caller_above_the_throttle_is_told_to_come_later(aws: DeployedStack) -
 
 def test_the_stage_throttles_all_its_methods(aws: DeployedStack) -> None:
     gateway = aws.client("apigateway")
-    rest_api = aws.info["api"].split("/restapis/")[1].split("/")[0]
+    rest_api = aws.info["api"].split("/execute-api/")[1].split("/")[0]
     settings = gateway.get_stage(restApiId=rest_api, stageName="api")["methodSettings"]["*/*"]
     assert settings["throttlingRateLimit"] == THROTTLE["rate"]
     assert settings["throttlingBurstLimit"] == THROTTLE["burst"]
