@@ -12,7 +12,7 @@ supply_chain_timeout_seconds = 2
 sync = {
   horizon_seconds  = 600
   max_wait_seconds = 60
-  # Longer than the bridge may rest, or reconcile would ring for what the bridge is about to.
+  # Longer than the longest pause of the bridge: else reconcile enqueues what the bridge is about to.
   reconcile_grace_seconds = 75
   batch_window_seconds    = 0
   visibility_seconds      = 180

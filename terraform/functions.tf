@@ -1,4 +1,5 @@
-# Who may do what is in this file alone: each function names its actions and their resources.
+# The five functions. Who may do what is in this file alone: each function names the actions that
+# it may call and the resources it may call them on.
 
 locals {
   zips = {
@@ -20,17 +21,18 @@ locals {
     resources = [aws_secretsmanager_secret.catalog.arn]
   }
 
-  # AWS asks for the action of one when a batch comes; an emulator may ask by the name of the call.
-  batch  = var.endpoint == null ? [""] : ["", "Batch"]
-  send   = [for end in local.batch : "sqs:SendMessage${end}"]
-  hide   = [for end in local.batch : "sqs:ChangeMessageVisibility${end}"]
-  delete = [for end in local.batch : "sqs:DeleteMessage${end}"]
+  # AWS authorizes a batch call by the action for one message. An emulator may ask for an action
+  # with the name of the batch call.
+  batch_suffixes    = var.endpoint == null ? [""] : ["", "Batch"]
+  send              = [for suffix in local.batch_suffixes : "sqs:SendMessage${suffix}"]
+  change_visibility = [for suffix in local.batch_suffixes : "sqs:ChangeMessageVisibility${suffix}"]
+  delete            = [for suffix in local.batch_suffixes : "sqs:DeleteMessage${suffix}"]
 
-  ring = {
+  enqueue = {
     actions   = local.send
     resources = [aws_sqs_queue.sync.arn]
   }
-  bury = {
+  dead_letter = {
     actions   = local.send
     resources = [aws_sqs_queue.dead_letters.arn]
   }
@@ -46,8 +48,8 @@ module "api" {
   size        = var.functions.api
   permissions = {
     Secrets = local.read_secrets
-    Ring    = local.ring
-    # Readiness asks whether the queue answers.
+    Enqueue = local.enqueue
+    # GET /ready asks whether the queue answers.
     Ready = { actions = ["sqs:GetQueueAttributes"], resources = [aws_sqs_queue.sync.arn] }
   }
   pinned_version = lookup(var.pinned_versions, "api", null)
@@ -67,27 +69,25 @@ module "authorizer" {
   common         = local.common
 }
 
-resource "aws_scheduler_schedule_group" "catalog" {
-  name = local.name
-}
-
 module "bridge" {
-  source = "./modules/scheduled_function"
+  source = "./modules/function"
 
-  name           = "${local.name}-bridge"
-  description    = "Product catalog: forwards events from NATS to SQS"
-  handler        = "functions.bridge.handler"
-  zip            = local.zips.functions
-  size           = var.functions.bridge
-  permissions    = { Secrets = local.read_secrets, Ring = local.ring, Bury = local.bury }
+  name        = "${local.name}-bridge"
+  description = "Product catalog: forwards events from NATS to SQS"
+  handler     = "functions.bridge.handler"
+  zip         = local.zips.functions
+  size        = var.functions.bridge
+  permissions = {
+    Secrets    = local.read_secrets
+    Enqueue    = local.enqueue
+    DeadLetter = local.dead_letter
+  }
   pinned_version = lookup(var.pinned_versions, "bridge", null)
   common         = local.common
-  schedule_group = aws_scheduler_schedule_group.catalog.name
-  account        = local.account
 }
 
 module "sync" {
-  source = "./modules/queue_worker"
+  source = "./modules/function"
 
   name        = "${local.name}-sync"
   description = "Product catalog: delivers to the supply chain"
@@ -95,23 +95,25 @@ module "sync" {
   zip         = local.zips.functions
   size        = var.functions.sync
   permissions = {
-    Secrets = local.read_secrets
-    Ring    = local.ring
-    Bury    = local.bury
-    Hide    = { actions = local.hide, resources = [aws_sqs_queue.sync.arn] }
+    Secrets    = local.read_secrets
+    Enqueue    = local.enqueue
+    DeadLetter = local.dead_letter
+    ChangeVisibility = {
+      actions   = local.change_visibility
+      resources = [aws_sqs_queue.sync.arn]
+    }
+    # Used by Lambda's event source mapping, which acts with the function's role.
+    Consume = {
+      actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+      resources = [aws_sqs_queue.sync.arn]
+    }
   }
   pinned_version = lookup(var.pinned_versions, "sync", null)
   common         = local.common
-  queue_arn      = aws_sqs_queue.sync.arn
-  batch = {
-    size                = var.sync.batch_size
-    window_seconds      = var.sync.batch_window_seconds
-    maximum_concurrency = var.sync.maximum_concurrency
-  }
 }
 
 module "reconcile" {
-  source = "./modules/scheduled_function"
+  source = "./modules/function"
 
   name        = "${local.name}-reconcile"
   description = "Product catalog: heals what was lost on the way"
@@ -120,14 +122,12 @@ module "reconcile" {
   size        = var.functions.reconcile
   permissions = {
     Secrets = local.read_secrets
-    Ring    = local.ring
-    Settle = {
-      actions   = concat(local.hide, local.delete, ["sqs:ReceiveMessage"])
+    Enqueue = local.enqueue
+    ConsumeDeadLetters = {
+      actions   = concat(local.change_visibility, local.delete, ["sqs:ReceiveMessage"])
       resources = [aws_sqs_queue.dead_letters.arn]
     }
   }
   pinned_version = lookup(var.pinned_versions, "reconcile", null)
   common         = local.common
-  schedule_group = aws_scheduler_schedule_group.catalog.name
-  account        = local.account
 }

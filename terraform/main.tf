@@ -1,4 +1,4 @@
-# What everything shares. The parts are in queues.tf, secrets.tf, functions.tf, api.tf and
+# What all parts share. The parts: queues.tf, secrets.tf, functions.tf, triggers.tf, api.tf,
 # observability.tf.
 
 data "aws_caller_identity" "current" {}

@@ -6,9 +6,9 @@ locals {
   functions = {
     api        = module.api
     authorizer = module.authorizer
-    bridge     = module.bridge.function
-    sync       = module.sync.function
-    reconcile  = module.reconcile.function
+    bridge     = module.bridge
+    sync       = module.sync
+    reconcile  = module.reconcile
   }
   names = { for key, made in local.functions : key => made.function_name }
 

@@ -17,12 +17,12 @@ output "dlq_url" {
 }
 
 output "secret_arn" {
-  description = "ARN of the secret; its value is in neither outputs nor state."
+  description = "ARN of the secret."
   value       = aws_secretsmanager_secret.catalog.arn
 }
 
 output "functions" {
-  description = "Name and version in use of each function."
+  description = "Name, version in use, and ARN of the role of each function."
   value       = { for key, made in local.functions : key => { name = made.function_name, version = made.version, role = made.role_arn } }
 }
 
@@ -32,7 +32,7 @@ output "dashboard" {
 }
 
 output "domain_target" {
-  description = "Where the DNS record of the custom domain must point; null without one."
+  description = "Name and hosted zone that the DNS record of the custom domain must point to; null without a custom domain."
   value = var.domain == null ? null : {
     name    = aws_api_gateway_domain_name.own[0].regional_domain_name
     zone_id = aws_api_gateway_domain_name.own[0].regional_zone_id

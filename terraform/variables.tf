@@ -11,7 +11,7 @@ variable "region" {
 }
 
 variable "endpoint" {
-  description = "Address of an emulator (MiniStack, LocalStack) that stands for all of AWS; null for AWS itself."
+  description = "Address of an AWS emulator (MiniStack, LocalStack) that serves every service; null for AWS itself."
   type        = string
   default     = null
   validation {
@@ -21,7 +21,7 @@ variable "endpoint" {
 }
 
 variable "environment" {
-  description = "Name of this deployment, for tags, for its metrics, and for the dashboard."
+  description = "Name of this deployment, such as production; the value of the tag Environment."
   type        = string
   default     = "production"
   validation {
@@ -31,7 +31,7 @@ variable "environment" {
 }
 
 variable "name_suffix" {
-  description = "Added to every name, so that several deployments fit into one account; such as -staging."
+  description = "Appended to every name, such as -staging, so that several deployments fit into one account."
   type        = string
   default     = ""
   validation {
@@ -41,7 +41,7 @@ variable "name_suffix" {
 }
 
 variable "tags" {
-  description = "Further tags on everything."
+  description = "More tags for every resource."
   type        = map(string)
   default     = {}
 }
@@ -49,13 +49,13 @@ variable "tags" {
 # ---- what runs ----
 
 variable "artifacts" {
-  description = "Folder of what `make package` has made, relative to this module."
+  description = "Folder with the output of `make package`, relative to this module."
   type        = string
   default     = "../dist"
 }
 
 variable "architecture" {
-  description = "Processor of the Lambdas; the artifacts must have been packaged for it."
+  description = "Processor of the functions: arm64 or x86_64. The artifacts must be packaged for the same one."
   type        = string
   default     = "arm64"
   validation {
@@ -65,7 +65,7 @@ variable "architecture" {
 }
 
 variable "functions" {
-  description = "Memory in MB, time-out in seconds and reserved concurrency (-1: none) by function. What is left out has its default."
+  description = "Memory in MB, timeout in seconds and reserved concurrency (-1: none) of each function. What is left out has its default."
   type = object({
     api        = optional(object({ memory = optional(number, 1024), timeout = optional(number, 20), concurrency = optional(number, -1) }), {})
     authorizer = optional(object({ memory = optional(number, 512), timeout = optional(number, 10), concurrency = optional(number, -1) }), {})
@@ -83,19 +83,19 @@ variable "functions" {
     error_message = "functions.api.timeout must be 29 at most: API Gateway waits no longer."
   }
   validation {
-    # functions/bridge.py keeps 8 s for what it has in hand; the next run comes after a minute.
+    # functions/bridge.py reserves 8 s to finish what it has pulled; the next run starts after a minute.
     condition     = var.functions.bridge.timeout >= 15 && var.functions.bridge.timeout <= 60
     error_message = "functions.bridge.timeout must be 15 to 60."
   }
   validation {
-    # functions/reconcile.py keeps 20 s for the page it has in hand: the rest is for relaying.
+    # functions/reconcile.py reserves 20 s to finish the page that is in progress.
     condition     = var.functions.reconcile.timeout >= 40
-    error_message = "functions.reconcile.timeout must be at least 40: 20 s of it are kept for what is in hand."
+    error_message = "functions.reconcile.timeout must be at least 40: its last 20 s are reserved for the page that is in progress."
   }
 }
 
 variable "pinned_versions" {
-  description = "Function name → version that its alias points to instead of the newest: a rollback."
+  description = "For a rollback: the version that a function's alias points to instead of the newest, by function name."
   type        = map(string)
   default     = {}
   validation {
@@ -108,7 +108,7 @@ variable "pinned_versions" {
 }
 
 variable "log_level" {
-  description = "Least level of the log."
+  description = "Lowest level that is logged: DEBUG or INFO."
   type        = string
   default     = "INFO"
   validation {
@@ -118,7 +118,7 @@ variable "log_level" {
 }
 
 variable "log_retention_days" {
-  description = "How long logs are kept."
+  description = "Number of days that logs are kept."
   type        = number
   default     = 365
   validation {
@@ -128,7 +128,7 @@ variable "log_retention_days" {
 }
 
 variable "kms_key_arn" {
-  description = "Own KMS key for the secret, queues, logs and function settings; null for AWS's keys. Its policy must let CloudWatch Logs and the account use it."
+  description = "ARN of your own KMS key for the secret, the queues, the logs and the functions' environment variables; null for keys that AWS manages. The key policy must allow CloudWatch Logs and this account to use it."
   type        = string
   default     = null
   validation {
@@ -138,7 +138,7 @@ variable "kms_key_arn" {
 }
 
 variable "vpc" {
-  description = "Subnets and security groups for the functions, for a private NATS or Atlas PrivateLink; null for none. SQS and Secrets Manager must be reachable from there."
+  description = "Subnets and security groups of the functions, for a private NATS or Atlas PrivateLink; null for no VPC. SQS and Secrets Manager must be reachable from the subnets."
   type = object({
     subnet_ids         = set(string)
     security_group_ids = set(string)
@@ -149,7 +149,7 @@ variable "vpc" {
 # ---- what it talks to ----
 
 variable "nats_url" {
-  description = "NATS servers, such as tls://connect.ngs.global."
+  description = "URL of the NATS servers, such as tls://connect.ngs.global."
   type        = string
   validation {
     condition     = can(regex("^(nats|tls)://", var.nats_url))
@@ -158,7 +158,7 @@ variable "nats_url" {
 }
 
 variable "nats_stream_max_bytes" {
-  description = "Size in bytes of the stream PRODUCTS when it is made; some NATS services refuse a stream without one. A full stream takes no events, which then wait in the outboxes. Null for no limit."
+  description = "Maximum size in bytes of the stream PRODUCTS, set when it is created; some NATS services require one. A full stream refuses events, which then wait in the outboxes. Null for no limit."
   type        = number
   default     = null
   validation {
@@ -177,7 +177,7 @@ variable "supply_chain_url" {
 }
 
 variable "supply_chain_timeout_seconds" {
-  description = "How long one call of the supply chain may take as a whole."
+  description = "Timeout in seconds of one call to the supply chain as a whole."
   type        = number
   default     = 10
   validation {
@@ -193,13 +193,13 @@ variable "mongodb_database" {
 }
 
 variable "jwks_url" {
-  description = "Where the identity provider publishes its keys (RS256, ES256); null if tokens are signed with CATALOG_JWT_SECRET."
+  description = "JWKS URL at which the identity provider publishes its keys (RS256, ES256); null if tokens are signed with CATALOG_JWT_SECRET."
   type        = string
   default     = null
 }
 
 variable "secrets" {
-  description = "The value of the secret: MONGODB_URI, and as needed NATS_CREDENTIALS, CATALOG_JWT_SECRET, SUPPLY_CHAIN_SIGNING_SECRET. Handed to AWS, kept in neither state nor plan. Null: put it there by other means."
+  description = "Value of the secret: MONGODB_URI, and if needed NATS_CREDENTIALS, CATALOG_JWT_SECRET and SUPPLY_CHAIN_SIGNING_SECRET. It is sent to AWS and kept in neither state nor plan. Null if the secret is written by other means."
   type        = map(string)
   default     = null
   sensitive   = true
@@ -208,12 +208,12 @@ variable "secrets" {
     condition = var.secrets == null ? true : contains(keys(var.secrets), "MONGODB_URI") && length(setsubtract(keys(var.secrets), [
       "MONGODB_URI", "NATS_CREDENTIALS", "CATALOG_JWT_SECRET", "SUPPLY_CHAIN_SIGNING_SECRET"
     ])) == 0
-    error_message = "secrets must hold MONGODB_URI, and nothing but NATS_CREDENTIALS, CATALOG_JWT_SECRET and SUPPLY_CHAIN_SIGNING_SECRET besides."
+    error_message = "secrets must contain MONGODB_URI, and may contain NATS_CREDENTIALS, CATALOG_JWT_SECRET and SUPPLY_CHAIN_SIGNING_SECRET."
   }
 }
 
 variable "secrets_version" {
-  description = "Raise it by one to write `secrets` anew; null if Terraform does not write them."
+  description = "Increase it by one to write `secrets` again; null if Terraform does not write the secret."
   type        = number
   default     = null
 }
@@ -221,18 +221,18 @@ variable "secrets_version" {
 # ---- delivery ----
 
 variable "sync" {
-  description = "The retry schedule and the event source mapping. What is left out has its default."
+  description = "Retry schedule, sync queue and event source mapping. What is left out has its default."
   type = object({
-    max_attempts            = optional(number, 18)
-    horizon_seconds         = optional(number, 259200)
-    max_wait_seconds        = optional(number, 39600)
-    reconcile_grace_seconds = optional(number, 300)
-    concurrency             = optional(number, 10) # calls at a time within one function
-    batch_size              = optional(number, 10)
-    batch_window_seconds    = optional(number, 1)
-    maximum_concurrency     = optional(number, 10) # functions at a time
-    visibility_seconds      = optional(number, 360)
-    reject_statuses         = optional(set(number), [413, 422])
+    max_attempts            = optional(number, 18)              # calls for one version of a product
+    horizon_seconds         = optional(number, 259200)          # from the first attempt to the last
+    max_wait_seconds        = optional(number, 39600)           # between two attempts
+    reconcile_grace_seconds = optional(number, 300)             # a product this much overdue is enqueued again
+    concurrency             = optional(number, 10)              # calls at a time within one run of the function
+    batch_size              = optional(number, 10)              # messages per run, at most
+    batch_window_seconds    = optional(number, 1)               # wait for a full batch
+    maximum_concurrency     = optional(number, 10)              # runs of the function at a time
+    visibility_seconds      = optional(number, 360)             # visibility timeout of the queue
+    reject_statuses         = optional(set(number), [413, 422]) # answers that are not retried
   })
   default = {}
   validation {
@@ -251,14 +251,14 @@ variable "sync" {
     condition     = var.sync.horizon_seconds > 0 && var.sync.horizon_seconds < 14 * 24 * 3600
     error_message = "sync.horizon_seconds must be above 0 and below 14 days: SQS keeps no message longer."
   }
-  # What chalicelib/settings.py refuses too: there it would be every function, after the apply.
+  # chalicelib/settings.py refuses this too, but only when the functions start, after the apply.
   validation {
     condition     = var.sync.max_attempts == 1 || (var.sync.max_attempts - 1) * var.sync.max_wait_seconds >= var.sync.horizon_seconds
     error_message = "sync: max_attempts - 1 waits of at most max_wait_seconds cannot span horizon_seconds."
   }
   validation {
     condition     = var.sync.max_wait_seconds > 0 && var.sync.max_wait_seconds <= 42300
-    error_message = "sync.max_wait_seconds must be above 0 and at most 42300: SQS hides a message for 12 hours, of which a quarter of an hour is kept."
+    error_message = "sync.max_wait_seconds must be above 0 and at most 42300: 15 minutes less than the longest visibility timeout of SQS, 12 hours."
   }
   validation {
     condition     = var.sync.concurrency >= 1 && var.sync.concurrency <= 100
@@ -273,7 +273,7 @@ variable "sync" {
     error_message = "sync.visibility_seconds must be 43200 at most, the limit of SQS."
   }
   validation {
-    # An empty setting would count as unset, and so mean the default.
+    # The settings treat an empty value as unset and use the default.
     condition     = length(var.sync.reject_statuses) > 0 && alltrue([for status in var.sync.reject_statuses : status >= 300 && status <= 599])
     error_message = "sync.reject_statuses must hold at least one status, each of 300 to 599."
   }
@@ -282,7 +282,7 @@ variable "sync" {
 # ---- the API ----
 
 variable "throttle" {
-  description = "Requests per second and burst that API Gateway lets through, over all callers."
+  description = "Throttle of API Gateway over all callers: requests per second, and burst."
   type        = object({ rate = number, burst = number })
   default     = { rate = 100, burst = 200 }
   validation {
@@ -292,13 +292,13 @@ variable "throttle" {
 }
 
 variable "api_keys_required" {
-  description = "Whether whoever needs a token needs an API key of the usage plan besides (X-Api-Key), to be counted and throttled alone."
+  description = "Whether requests that need a token also need an API key of the usage plan, in the header X-Api-Key. Each key is counted and throttled separately."
   type        = bool
   default     = false
 }
 
 variable "cors_origin" {
-  description = "Origin whose pages may call the API, or *; null for none."
+  description = "Origin whose web pages may call the API (CORS), or * for any; null for none."
   type        = string
   default     = null
   validation {
@@ -308,19 +308,19 @@ variable "cors_origin" {
 }
 
 variable "domain" {
-  description = "Custom domain of the API and the ARN of its certificate in this region; null for none. The DNS record is yours to make, from the outputs."
+  description = "Custom domain of the API and the ARN of its certificate in this region; null for none. Create its DNS record from the output domain_target."
   type        = object({ name = string, certificate_arn = string })
   default     = null
 }
 
 variable "web_acl_arn" {
-  description = "AWS WAF web ACL to put before the API; null for none."
+  description = "ARN of an AWS WAF web ACL that protects the API; null for none."
   type        = string
   default     = null
 }
 
 variable "manage_account_logging" {
-  description = "Whether to set the role by which API Gateway writes logs. It is one per region and account: false if somebody else sets it."
+  description = "Whether to set the IAM role with which API Gateway writes logs. An account has one such setting per region: false if it is managed elsewhere."
   type        = bool
   default     = true
 }
@@ -328,13 +328,13 @@ variable "manage_account_logging" {
 # ---- operations ----
 
 variable "alarm_topic_arn" {
-  description = "SNS topic that alarms go to; null: they only change colour."
+  description = "ARN of the SNS topic that alarms notify; null if they notify nobody."
   type        = string
   default     = null
 }
 
 variable "undelivered_alarm_seconds" {
-  description = "Age of the oldest undelivered change from which on it is an alarm."
+  description = "Age in seconds of the oldest undelivered change above which an alarm is raised."
   type        = number
   default     = 14400
 }

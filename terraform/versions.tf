@@ -1,5 +1,5 @@
 terraform {
-  # Write-only arguments, by which no secret gets into the state, came with 1.11.
+  # 1.11 brought write-only arguments, which keep the secret out of the state.
   required_version = ">= 1.11"
 
   required_providers {
@@ -17,7 +17,7 @@ provider "aws" {
     tags = merge({ Application = "product-catalog", Environment = var.environment }, var.tags)
   }
 
-  # An emulator knows no accounts to check, and answers every service at one address.
+  # An emulator has no accounts to check, and one address for all services.
   skip_credentials_validation = var.endpoint != null
   skip_metadata_api_check     = var.endpoint != null
   skip_region_validation      = var.endpoint != null
@@ -29,9 +29,9 @@ provider "aws" {
       cloudwatch     = endpoints.value
       cloudwatchlogs = endpoints.value
       ec2            = endpoints.value
+      events         = endpoints.value
       iam            = endpoints.value
       lambda         = endpoints.value
-      scheduler      = endpoints.value
       secretsmanager = endpoints.value
       sqs            = endpoints.value
       sts            = endpoints.value

@@ -57,7 +57,7 @@ def test_a_second_plan_shows_no_drift_but_the_emulators_known_gaps(aws: Deployed
 def test_a_rollback_moves_one_alias_and_nothing_else(aws: DeployedStack) -> None:
     changes = drift(overridden(aws, pinned_versions={"sync": "7"}))
     moved = {address: names for address, names in changes.items() if address not in EMULATOR_GAPS}
-    assert moved == {"module.sync.module.function.aws_lambda_alias.live": {"function_version"}}
+    assert moved == {"module.sync.aws_lambda_alias.live": {"function_version"}}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_rollback_moves_one_alias_and_nothing_else(aws: DeployedStack) -> None
         ({"sync": {"maximum_concurrency": 1, "visibility_seconds": 180}}, "2 to 1000"),
         (
             {"functions": {"sync": {"timeout": 30, "concurrency": 5}}},
-            "must not be below the maximum_concurrency",
+            "must not be below sync.maximum_concurrency",
         ),
     ],
 )
@@ -129,6 +129,29 @@ def test_the_functions_are_as_configured(aws: DeployedStack) -> None:
     (mapping,) = client.list_event_source_mappings()["EventSourceMappings"]
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping["ScalingConfig"] == {"MaximumConcurrency": 10}
+
+
+@pytest.mark.parametrize("function", ["bridge", "reconcile"])
+def test_a_rule_starts_the_function_every_minute_and_nothing_repeats_a_failed_run(
+    aws: DeployedStack, function: str
+) -> None:
+    name = aws.info["functions"][function]["name"]
+    events = aws.client("events")
+    rule = events.describe_rule(Name=name)
+    assert (rule["State"], rule["ScheduleExpression"]) == ("ENABLED", "rate(1 minute)")
+    (target,) = events.list_targets_by_rule(Rule=name)["Targets"]
+    never = {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+    assert target["RetryPolicy"] == never
+    live = aws.client("lambda").get_alias(FunctionName=name, Name="live")
+    assert target["Arn"] == live["AliasArn"]
+    invoked = aws.client("lambda").get_function_event_invoke_config(
+        FunctionName=name, Qualifier="live"
+    )
+    assert {key: invoked[key] for key in never} == never
+    policy = aws.client("lambda").get_policy(FunctionName=name, Qualifier="live")["Policy"]
+    (statement,) = json.loads(policy)["Statement"]
+    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+    assert rule["Arn"] in str(statement["Condition"])
 
 
 def test_the_queues_keep_messages_for_14_days_and_let_go_after_18_receives(

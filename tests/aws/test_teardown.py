@@ -12,10 +12,10 @@ LISTS = [
     ("apigateway", "get_usage_plans", "items"),
     ("cloudwatch", "describe_alarms", "MetricAlarms"),
     ("cloudwatch", "list_dashboards", "DashboardEntries"),
+    ("events", "list_rules", "Rules"),
     ("lambda", "list_event_source_mappings", "EventSourceMappings"),
     ("lambda", "list_functions", "Functions"),
     ("logs", "describe_log_groups", "logGroups"),
-    ("scheduler", "list_schedules", "Schedules"),
     ("secretsmanager", "list_secrets", "SecretList"),
     ("sqs", "list_queues", "QueueUrls"),
 ]

@@ -1,4 +1,4 @@
-# A function with a role, a log and an alias of its own.
+# A Lambda function with its own role, log group and alias.
 
 terraform {
   required_providers {
@@ -18,7 +18,7 @@ data "aws_iam_policy_document" "assume" {
 
 resource "aws_iam_role" "this" {
   name               = var.name
-  description        = "What the function ${var.name} may do"
+  description        = "Permissions of the function ${var.name}"
   assume_role_policy = data.aws_iam_policy_document.assume.json
 }
 
@@ -39,7 +39,7 @@ data "aws_iam_policy_document" "this" {
   }
 
   statement {
-    # X-Ray has no resource level for these.
+    # X-Ray does not support resource-level permissions for these actions.
     sid       = "Trace"
     actions   = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
     resources = ["*"]
@@ -48,7 +48,7 @@ data "aws_iam_policy_document" "this" {
   dynamic "statement" {
     for_each = var.common.kms_key_arn[*]
     content {
-      sid       = "OwnKey"
+      sid       = "UseKey"
       actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
       resources = [statement.value]
     }
@@ -57,7 +57,7 @@ data "aws_iam_policy_document" "this" {
   dynamic "statement" {
     for_each = var.common.vpc[*]
     content {
-      # Lambda makes the interfaces in the function's name before they have an ARN.
+      # Lambda creates the network interfaces with this role, before they have an ARN.
       sid = "Network"
       actions = [
         "ec2:AssignPrivateIpAddresses",
@@ -73,7 +73,7 @@ data "aws_iam_policy_document" "this" {
 }
 
 resource "aws_iam_role_policy" "this" {
-  name   = "own"
+  name   = "permissions"
   role   = aws_iam_role.this.id
   policy = data.aws_iam_policy_document.this.json
 }
@@ -85,8 +85,8 @@ resource "aws_cloudwatch_log_group" "this" {
 }
 
 resource "aws_lambda_function" "this" {
-  #checkov:skip=CKV_AWS_116:API Gateway and SQS invoke without Lambda's own queue; what is scheduled runs again a minute later, and alarms
-  #checkov:skip=CKV_AWS_272:The artifact's hash is in the plan; a signing profile is for who has a pipeline to sign in
+  #checkov:skip=CKV_AWS_116:API Gateway and SQS do not invoke asynchronously; a scheduled function runs again a minute later, and its errors raise an alarm
+  #checkov:skip=CKV_AWS_272:The plan shows the artifact's hash; code signing needs a pipeline that signs
   function_name = var.name
   description   = var.description
   role          = aws_iam_role.this.arn
@@ -126,11 +126,11 @@ resource "aws_lambda_function" "this" {
     }
   }
 
-  # Without its permissions, a function in a VPC cannot be made, and a first run would fail.
+  # Without its permissions a function in a VPC cannot be created, and a first run would fail.
   depends_on = [aws_iam_role_policy.this]
 }
 
-# Everything calls the alias: a rollback is the alias on an older version.
+# Every caller uses the alias, so a rollback is an alias that points to an older version.
 resource "aws_lambda_alias" "live" {
   name             = "live"
   description      = "The version in use"

@@ -4,7 +4,7 @@ output "function_name" {
 }
 
 output "alias_arn" {
-  description = "ARN of the version in use."
+  description = "ARN of the alias, which stands for the version in use."
   value       = aws_lambda_alias.live.arn
 }
 
@@ -14,12 +14,12 @@ output "alias_name" {
 }
 
 output "invoke_arn" {
-  description = "How API Gateway calls the version in use."
+  description = "ARN by which API Gateway invokes the alias."
   value       = aws_lambda_alias.live.invoke_arn
 }
 
 output "version" {
-  description = "The version in use."
+  description = "Number of the version in use."
   value       = aws_lambda_alias.live.function_version
 }
 

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the function, of its role and of its log."
+  description = "Name of the function and of its role; the log group is /aws/lambda/NAME."
   type        = string
 }
 
@@ -9,34 +9,34 @@ variable "description" {
 }
 
 variable "handler" {
-  description = "Module and attribute, such as functions.sync.handler."
+  description = "Python module and attribute that Lambda calls, such as functions.sync.handler."
   type        = string
 }
 
 variable "zip" {
-  description = "Path of the artifact."
+  description = "Path of the zip file with the code."
   type        = string
 }
 
 variable "size" {
-  description = "Memory in MB, time-out in seconds, reserved concurrency (-1: none)."
+  description = "Memory in MB, timeout in seconds, and reserved concurrency (-1: none)."
   type        = object({ memory = number, timeout = number, concurrency = number })
 }
 
 variable "permissions" {
-  description = "What the function may do besides logging and tracing: actions on resources."
+  description = "Permissions besides logging and tracing: IAM actions and the ARNs they apply to, by statement id."
   type        = map(object({ actions = list(string), resources = list(string) }))
   default     = {}
 }
 
 variable "pinned_version" {
-  description = "Version that the alias points to; null: the newest."
+  description = "Version that the alias points to; null for the newest."
   type        = string
   default     = null
 }
 
 variable "common" {
-  description = "What all functions share."
+  description = "Settings that are the same for every function."
   type = object({
     architecture       = string
     environment        = map(string)

@@ -1,0 +1,68 @@
+# What starts the functions that no caller waits for: the queue starts sync, and a rule of EventBridge
+# starts bridge and reconcile every minute.
+
+resource "aws_lambda_event_source_mapping" "sync" {
+  event_source_arn                   = aws_sqs_queue.sync.arn
+  function_name                      = module.sync.alias_arn
+  batch_size                         = var.sync.batch_size
+  maximum_batching_window_in_seconds = var.sync.batch_window_seconds
+  # The function answers which messages of a batch stay in the queue.
+  function_response_types = ["ReportBatchItemFailures"]
+
+  scaling_config {
+    maximum_concurrency = var.sync.maximum_concurrency
+  }
+
+  lifecycle {
+    precondition {
+      condition     = var.functions.sync.concurrency == -1 || var.functions.sync.concurrency >= var.sync.maximum_concurrency
+      error_message = "functions.sync.concurrency must not be below sync.maximum_concurrency: each throttled batch uses up one of the receives of its messages."
+    }
+  }
+}
+
+locals {
+  scheduled = {
+    bridge    = module.bridge
+    reconcile = module.reconcile
+  }
+}
+
+resource "aws_cloudwatch_event_rule" "every_minute" {
+  for_each            = local.scheduled
+  name                = each.value.function_name
+  description         = "Starts ${each.value.function_name} every minute"
+  schedule_expression = "rate(1 minute)"
+}
+
+# EventBridge hands each event over to Lambda's asynchronous queue. Neither of them repeats a run
+# that failed or is late: the next one does the same work a minute later.
+resource "aws_cloudwatch_event_target" "function" {
+  for_each = local.scheduled
+  rule     = aws_cloudwatch_event_rule.every_minute[each.key].name
+  arn      = each.value.alias_arn
+
+  retry_policy {
+    maximum_event_age_in_seconds = 60
+    maximum_retry_attempts       = 0
+  }
+
+  depends_on = [aws_lambda_permission.rule, aws_lambda_function_event_invoke_config.no_retries]
+}
+
+resource "aws_lambda_function_event_invoke_config" "no_retries" {
+  for_each                     = local.scheduled
+  function_name                = each.value.function_name
+  qualifier                    = each.value.alias_name
+  maximum_event_age_in_seconds = 60
+  maximum_retry_attempts       = 0
+}
+
+resource "aws_lambda_permission" "rule" {
+  for_each      = local.scheduled
+  function_name = each.value.function_name
+  qualifier     = each.value.alias_name
+  action        = "lambda:InvokeFunction"
+  principal     = "events.amazonaws.com"
+  source_arn    = aws_cloudwatch_event_rule.every_minute[each.key].arn
+}
