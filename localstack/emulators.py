@@ -61,8 +61,9 @@ def _localstack(port: int, run_dir: Path, environment: Mapping[str, str]) -> Ser
     address = f"{HOST}:{port}"
     settings = {
         "GATEWAY_LISTEN": address,
-        # What it puts into the URLs of queues.
         "LOCALSTACK_HOST": address,
+        # Their URLs begin with that address: the names of the other forms do not resolve.
+        "SQS_ENDPOINT_STRATEGY": "off",
         "LAMBDA_RUNTIME_EXECUTOR": "process",
         # The Lambdas' interpreter is ours, not that of LocalStack's environment.
         "LAMBDA_PROCESS_PYTHON": sys.executable,
