@@ -102,7 +102,7 @@ class AwsStack:
                 raise StackError(str(error)) from error
             terraform = self.terraform(servers)
             terraform.init()
-            self._recognize(servers, terraform)
+            self.recognize(servers, terraform)
             self._say("terraform apply ...")
             began = time.monotonic()
             terraform.apply()
@@ -142,7 +142,7 @@ class AwsStack:
                 raise StackError(f"not destroyed: {', '.join(left)}")
         unmark_emulator(endpoint)
 
-    def _recognize(self, servers: ServerProcesses, terraform: Terraform) -> None:
+    def recognize(self, servers: ServerProcesses, terraform: Terraform) -> None:
         """Forget what was applied if the emulator is not the one that holds it."""
         endpoint = servers.notes["endpoint"]
         identity = emulator_identity(endpoint)
