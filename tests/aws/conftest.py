@@ -13,6 +13,8 @@ import pytest
 
 from embedded.services import ROOT, aws_client, without_settings
 from embedded.stack import StackInfo
+from localstack.capabilities import lacks
+from localstack.emulators import emulator_name
 from localstack.stack import AwsInfo, AwsStack
 from tests.support import Api, RunningStack, SupplyChainControl
 
@@ -41,6 +43,7 @@ class DeployedStack(RunningStack):
 
     def __init__(self, stack: AwsStack, printed: str) -> None:
         self.aws, self.printed = stack, printed
+        self.emulator = emulator_name(stack.environ)
         info: AwsInfo = json.loads((stack.run_dir / "stack.json").read_text())
         self.info = info
         self.settings = StackInfo(
@@ -68,6 +71,18 @@ class DeployedStack(RunningStack):
         pages = self.client("logs").get_paginator("filter_log_events")
         found = pages.paginate(logGroupName=group)
         return [event["message"] for page in found for event in page["events"]]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of what the emulator lacks: `@pytest.mark.needs(capability)`."""
+    emulator = emulator_name(os.environ)
+    left_out = [
+        item
+        for item in items
+        if any(lacks(emulator, mark.args[0]) for mark in item.iter_markers("needs"))
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @dataclass
