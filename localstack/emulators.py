@@ -71,6 +71,8 @@ def _localstack(port: int, run_dir: Path, environment: Mapping[str, str]) -> Ser
         "FILESYSTEM_ROOT": str(data),
         # Its plugins are cached there; each environment has others.
         "XDG_CACHE_HOME": str(data / "cache"),
+        # Seconds, at most, in which it does not look for messages after it has found none.
+        "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "0.5",
         # It needs no network: no usage statistics, no certificate, no name server.
         "DISABLE_EVENTS": "1",
         "SKIP_SSL_CERT_DOWNLOAD": "1",

@@ -128,8 +128,7 @@ class AwsStack:
             self._destroy(servers)
 
     def _destroy(self, servers: ServerProcesses) -> None:
-        # What an emulator held that has ended is gone with it.
-        if "applied_to" not in servers.notes or servers.pids().get("sqs", 0) is None:
+        if "applied_to" not in servers.notes or _emulator_has_ended(servers):
             return
         endpoint = servers.notes["endpoint"]
         if emulator_identity(endpoint) != servers.notes["applied_to"]:
@@ -179,9 +178,7 @@ class AwsStack:
         servers.ports |= servers.choose_ports(self._names(), {})
         servers.notes.setdefault("secret", secrets.token_urlsafe(48))
         # Remembered: `down` may come without the EMULATOR_URL that `up` was given.
-        servers.notes["endpoint"] = (
-            self.environ.get("EMULATOR_URL") or f"http://{HOST}:{servers.ports['sqs']}"
-        )
+        servers.notes["endpoint"] = self.environ.get("EMULATOR_URL") or _own_emulator(servers)
         servers.save()
         where = self._where(servers)
         services = {name: self._service(name, servers, where) for name in self._names()}
@@ -226,6 +223,17 @@ class AwsStack:
         )
         write_private(self.run_dir / "stack.json", json.dumps(info, indent=2) + "\n")
         return info
+
+
+def _own_emulator(servers: ServerProcesses) -> str:
+    """Say where an emulator of ours is."""
+    return f"http://{HOST}:{servers.ports.get('sqs', 0)}"
+
+
+def _emulator_has_ended(servers: ServerProcesses) -> bool:
+    """Tell whether the emulator was ours and has ended: what it held is gone with it."""
+    ours = servers.notes["endpoint"] == _own_emulator(servers)
+    return ours and not servers.pids().get("sqs")
 
 
 def _print_info(info: AwsInfo, run_dir: Path) -> None:

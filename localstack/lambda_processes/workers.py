@@ -90,7 +90,8 @@ class Worker:
         if running is None or running.process.poll() is not None:
             running = self._running = self._start()
             seconds += INIT_SECONDS
-        self._note(f"START RequestId: {invocation.request_id} Version: $LATEST")
+        version = self._function.environment.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+        self._note(f"START RequestId: {invocation.request_id} Version: {version}")
         try:
             answer = self._exchange(running.socket, invocation, began + seconds)
         except TimeoutError:

@@ -29,6 +29,15 @@ def test_down_needs_no_address_of_the_emulator_that_up_was_given(tmp_path: Path)
     assert not folder.exists()
 
 
+def test_down_asks_no_emulator_of_ours_that_has_ended(tmp_path: Path) -> None:
+    servers = ServerProcesses(tmp_path / "run")
+    servers.ports["sqs"] = 9
+    servers.notes |= {"endpoint": "http://127.0.0.1:9", "applied_to": "it", "secret": "s"}
+    servers.save()
+    AwsStack(tmp_path / "run", {}).down()
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_further_file_of_variables_comes_after_those_of_the_emulator(tmp_path: Path) -> None:
     path = tmp_path / "my.tfvars"
     stack = AwsStack(tmp_path, {**GIVEN, "AWS_VAR_FILE": str(path)})
