@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from embedded.services import (
     HOST,
-    ROOT,
     Service,
     StackError,
     aws_client,
@@ -24,7 +24,6 @@ from embedded.services import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 EMULATORS = ("ministack", "localstack")
 # A queue that says by a tag which emulator this is: one that was started anew does not have it.
@@ -85,7 +84,8 @@ def _localstack(port: int, run_dir: Path, environment: Mapping[str, str]) -> Ser
 
 
 def _program(emulator: str, name: str) -> str:
-    program = ROOT / f".venv-{emulator}" / "bin" / name
+    # Beside the environment that runs this.
+    program = Path(f"{sys.prefix}-{emulator}") / "bin" / name
     if not program.exists():
         raise StackError(f"{program} is missing: make aws-up EMULATOR={emulator} installs it")
     return str(program)
