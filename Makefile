@@ -48,8 +48,11 @@ SCENARIO ?= random
 simulate: $(DEV) ## run the use cases on a virtual clock, with faults; SEEDS=2000 SCENARIO=duplicates
 	@$(RUN) -m simulation --seeds $(SEEDS) --scenario $(SCENARIO) $(ARGS)
 
+EMULATOR ?= ministack
+export EMULATOR
+
 .PHONY: test-aws
-test-aws: $(DEV) $(VENV)-ministack/.stamp ## apply terraform/ to an emulator, and test what came of it
+test-aws: $(DEV) $(VENV)-$(EMULATOR)/.stamp ## apply terraform/ to an emulator, and test it; EMULATOR=localstack
 	@$(RUN) -m pytest tests/aws $(ARGS)
 
 ARCH ?= arm64
@@ -59,7 +62,7 @@ package: $(STACK) ## make the Lambda artifacts in dist/; ARCH=arm64 (default) or
 	@$(RUN) -m tools.package --arch $(ARCH) $(addprefix --python ,$(PYTHON))
 
 .PHONY: aws-up
-aws-up: $(STACK) $(VENV)-ministack/.stamp ## apply terraform/ to an AWS emulator on this machine, print its URL
+aws-up: $(STACK) $(VENV)-$(EMULATOR)/.stamp ## apply terraform/ to an AWS emulator here, print its URL; EMULATOR=localstack
 	@$(RUN) -m localstack.stack up
 
 .PHONY: aws-down
@@ -123,7 +126,15 @@ $(STACK): requirements/embedded.txt $(VENV)/pyvenv.cfg
 $(DEV): requirements-dev.txt $(STACK)
 	@$(INSTALL)
 
-# Checkov and the AWS emulator pin other versions than ours, so each lives apart.
+# With the executor that runs its Lambdas without Docker.
+$(VENV)-localstack/.stamp: requirements/localstack.txt $(VENV)/pyvenv.cfg \
+    $(wildcard localstack/pyproject.toml localstack/lambda_processes/*.py)
+	@$(RUN) -m venv --clear $(@D)
+	@$(INSTALL)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --no-build-isolation ./localstack
+
+# Checkov and the AWS emulators pin other versions than ours, so each lives apart.
 $(VENV)-%/.stamp: requirements/%.txt $(VENV)/pyvenv.cfg
 	@$(RUN) -m venv --clear $(@D)
 	@$(INSTALL)

@@ -15,7 +15,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pymongo
@@ -34,20 +34,22 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
+ROOT = Path(__file__).resolve().parent.parent
 SERVERS = ("mongodb", "nats", "sqs", "supplyChain")
 ROLES = ("api", "bridge", "sync", "reconcile")
 HOST = "127.0.0.1"
 
 # What the embedded stack sets when the environment does not: nobody wants to wait here.
 DEFAULTS = {"SUPPLY_CHAIN_TIMEOUT_SECONDS": "2", "RECONCILE_GRACE_SECONDS": "20"}
-# What stands for the embedded SQS: not a real account, whatever the developer is logged in to.
-EMBEDDED_AWS = {
+# What stands for an account: not a real one, whatever the developer is logged in to. Twelve digits
+# would be its number; this key is the emulators' habit, and means 000000000000.
+LOCAL_AWS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_REGION": "us-east-1",
-    "AWS_ACCESS_KEY_ID": "embedded",
-    "AWS_SECRET_ACCESS_KEY": "embedded",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
 }
-NOT_WITH_EMBEDDED_AWS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL")
+NOT_WITH_LOCAL_AWS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL")
 _SETTINGS = {field.alias for field in Settings.model_fields.values()}
 
 
@@ -113,9 +115,9 @@ def role_settings(environ: Mapping[str, str], where: Endpoints, secret: str) -> 
     if secret:
         settings["CATALOG_JWT_SECRET"] = secret
     if "sqs" in embedded_servers(environ):
-        for name in NOT_WITH_EMBEDDED_AWS:
+        for name in NOT_WITH_LOCAL_AWS:
             settings.pop(name, None)
-        settings |= EMBEDDED_AWS | {"AWS_ENDPOINT_URL_SQS": where.sqs}
+        settings |= LOCAL_AWS | {"AWS_ENDPOINT_URL_SQS": where.sqs}
     return settings
 
 
@@ -198,7 +200,7 @@ def server_service(
     data = run_dir / "data" / name
     data.mkdir(parents=True, exist_ok=True)
     make = {"mongodb": _mongodb, "nats": _nats, "sqs": _sqs, "supplyChain": _supply_chain}[name]
-    return make(str(port), str(data), _environment(environ), where)
+    return make(str(port), str(data), local_environment(environ), where)
 
 
 def role_service(
@@ -207,7 +209,7 @@ def role_service(
     """Say how to run one of our roles. Only the API can be asked whether it is ready."""
     command = (sys.executable, "-m", "functions.run", role)
     ready = (lambda: http_missing(f"{where.api}/ready")) if role == "api" else None
-    return Service(command, {**_environment(environ), **settings}, ready)
+    return Service(command, {**local_environment(environ), **settings}, ready)
 
 
 def _mongodb(port: str, data: str, environment: dict[str, str], where: Endpoints) -> Service:
@@ -222,21 +224,23 @@ def _nats(port: str, data: str, environment: dict[str, str], _: Endpoints) -> Se
     return Service(command, environment, lambda: _nats_missing(int(port)))
 
 
-def _sqs(port: str, data: str, environment: dict[str, str], where: Endpoints) -> Service:
+def _sqs(port: str, data: str, environment: dict[str, str], _: Endpoints) -> Service:
+    durable = {"SERVICES": "sqs", "PERSIST_STATE": "1", "STATE_DIR": data, "LOG_LEVEL": "WARNING"}
+    return ministack(tool("ministack"), port, data, environment | durable)
+
+
+def ministack(program: str, port: str, folder: str, environment: Mapping[str, str]) -> Service:
+    """Say how to run MiniStack; in `folder` it puts temporary files."""
     settings = {
         "BIND_HOST": HOST,
         "GATEWAY_PORT": port,
         "MINISTACK_HOST": HOST,
-        "SERVICES": "sqs",
-        "PERSIST_STATE": "1",
-        "STATE_DIR": data,
-        "TMPDIR": data,
+        "TMPDIR": folder,
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
-        "LOG_LEVEL": "WARNING",
     }
-    health = f"{where.sqs}/_ministack/health"
-    return Service((tool("ministack"),), environment | settings, lambda: http_missing(health))
+    health = f"http://{HOST}:{port}/_ministack/health"
+    return Service((program,), {**environment, **settings}, lambda: http_missing(health))
 
 
 def _supply_chain(port: str, data: str, environment: dict[str, str], where: Endpoints) -> Service:
@@ -246,7 +250,8 @@ def _supply_chain(port: str, data: str, environment: dict[str, str], where: Endp
     return Service(command, environment, lambda: http_missing(f"{where.supply_chain}/health"))
 
 
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+def local_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Give the environment of a local process: no settings, no proxy in between, output at once."""
     local = ",".join(filter(None, [environ.get("NO_PROXY"), HOST, "localhost"]))
     proxies = {"NO_PROXY": local, "no_proxy": local}
     return without_settings(environ) | proxies | {"PYTHONUNBUFFERED": "1"}
@@ -304,15 +309,22 @@ def _nats_missing(port: int) -> str | None:
 # ---- what the servers hold from the start ----
 
 
-def sqs_client(endpoint: str) -> SQSClient:
-    """Make a client of the embedded SQS."""
-    return boto3.client(
-        "sqs",
+def sqs_client(endpoint: str, **config: Any) -> SQSClient:  # noqa: ANN401 - Config's own
+    """Make a client of a local SQS."""
+    client: SQSClient = aws_client("sqs", endpoint, **config)
+    return client
+
+
+def aws_client(service: str, endpoint: str, **config: Any) -> Any:  # noqa: ANN401 - made at run time
+    """Make a client of a service at a local endpoint; `config` is botocore's."""
+    defaults = {"connect_timeout": 2, "read_timeout": 10, "proxies": {}}
+    return boto3.client(  # type: ignore[call-overload]  # any service
+        service,
         endpoint_url=endpoint,
-        region_name=EMBEDDED_AWS["AWS_REGION"],
-        aws_access_key_id=EMBEDDED_AWS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=EMBEDDED_AWS["AWS_SECRET_ACCESS_KEY"],
-        config=Config(connect_timeout=2, read_timeout=10, proxies={}),
+        region_name=LOCAL_AWS["AWS_REGION"],
+        aws_access_key_id=LOCAL_AWS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=LOCAL_AWS["AWS_SECRET_ACCESS_KEY"],
+        config=Config(**{**defaults, **config}),
     )
 
 

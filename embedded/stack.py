@@ -29,17 +29,17 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypedDict
 
 import jwt
 
 from chalicelib.settings import SettingsError, read_settings
-from embedded import processes
-from embedded.processes import Process
+from embedded.processes import free_port
+from embedded.servers import ServerProcesses, write_private
 from embedded.services import (
     ROLES,
+    ROOT,
     SERVERS,
     Endpoints,
     Service,
@@ -57,11 +57,7 @@ from embedded.services import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-ROOT = Path(__file__).resolve().parent.parent
 TOKEN_SECONDS = 30 * 24 * 3600
-READY_SECONDS = 60.0
-SETTLE_SECONDS = 1.0
-STOP_SECONDS = 15.0
 
 
 class StackInfo(TypedDict):
@@ -76,15 +72,6 @@ class StackInfo(TypedDict):
     queueUrl: str
     dlqUrl: str
     processes: dict[str, int]
-
-
-@dataclass
-class State:
-    """What is remembered between commands: ports and processes by name, the tokens' secret."""
-
-    ports: dict[str, int] = field(default_factory=dict)
-    processes: dict[str, Process] = field(default_factory=dict)
-    secret: str = ""
 
 
 class Stack:
@@ -108,29 +95,28 @@ class Stack:
         Raises StackError, or SettingsError before anything is started. What has been started by
         then keeps running, for another `up` to use.
         """
-        with processes.locked(self.run_dir / "lock"):
-            state = self._load()
-            self._forget_the_dead(state)
+        with ServerProcesses.locked(self.run_dir) as running:
+            running.forget_the_dead()
             servers, rate = embedded_servers(self.environ), failure_rate(self.environ)
-            ports = self._choose_ports(state, servers)
-            where, secret = endpoints(self.environ, ports), self._secret(state)
+            ports = self._choose_ports(running, servers)
+            where, secret = endpoints(self.environ, ports), self._secret(running)
             settings = role_settings(self.environ, where, secret)
             checked = read_settings(settings)
             services = all_services(self.environ, self.run_dir, ports, where, settings)
-            self._stop_the_stale(state, services)
-            state.ports |= ports
-            self._start(state, services, servers)
+            self._stop_the_stale(running, services)
+            running.ports |= ports
+            running.start({name: services[name] for name in servers})
             if "sqs" in servers:
                 create_queues(where.sqs, checked)
             if "supplyChain" in servers and rate is not None:
                 set_failure_rate(where.supply_chain, rate)
-            self._start(state, services, ROLES)
-            return self._write_info(state, where, secret)
+            running.start({name: services[name] for name in ROLES})
+            return self._write_info(running, where, secret)
 
     def down(self) -> list[str]:
         """Stop everything, keep the data. Return the names of what was running."""
-        with processes.locked(self.run_dir / "lock"):
-            return self._down()
+        with ServerProcesses.locked(self.run_dir) as running:
+            return self._down(running)
 
     def clean(self) -> None:
         """Stop everything and remove the folder."""
@@ -138,76 +124,59 @@ class Stack:
             return
         if ROOT.is_relative_to(self.run_dir) or not (self.run_dir / "state.json").exists():
             raise StackError(f"{self.run_dir} is not a folder of a stack alone: it is not removed")
-        with processes.locked(self.run_dir / "lock"):
-            self._down()
+        with ServerProcesses.locked(self.run_dir) as running:
+            self._down(running)
             shutil.rmtree(self.run_dir)
 
     def status(self) -> dict[str, int | None]:
         """Give the pid of everything that `up` has started, by name; None if it has ended."""
-        return {
-            name: process.pid if processes.alive(process) else None
-            for name, process in self._load().processes.items()
-        }
+        return ServerProcesses(self.run_dir).pids()
 
     def stop(self, name: str) -> None:
         """Stop one process gracefully. `up` starts it again."""
-        processes.stop_all([self._load().processes[name]], STOP_SECONDS)
+        with ServerProcesses.locked(self.run_dir) as running:
+            running.stop([name])
 
     def kill(self, name: str) -> None:
         """SIGKILL one process, as the kernel might: only it, not its children."""
-        process = self._load().processes[name]
-        if processes.alive(process):
-            os.kill(process.pid, signal.SIGKILL)
-        processes.poll(lambda: not processes.alive(process), seconds=5)
+        ServerProcesses(self.run_dir).kill(name)
 
-    def _down(self) -> list[str]:
-        state = self._load()
-        running = [name for name, process in state.processes.items() if processes.alive(process)]
-        self._stop(state, list(state.processes))
+    def _down(self, running: ServerProcesses) -> list[str]:
+        pids = running.pids()
+        _stop(running, pids)
+        # A folder in which nothing ever ran is a stack's too from now on.
+        running.save()
         (self.run_dir / "stack.json").unlink(missing_ok=True)
-        return running
+        return [name for name, pid in pids.items() if pid]
 
-    # ---- what is remembered ----
+    # ---- the parts of up ----
 
-    def _load(self) -> State:
-        path = self.run_dir / "state.json"
-        if not path.exists():
-            return State()
-        content = json.loads(path.read_text())
-        known = {name: Process(**process) for name, process in content["processes"].items()}
-        return State(content["ports"], known, content.get("secret", ""))
-
-    def _save(self, state: State) -> None:
-        write_private(self.run_dir / "state.json", json.dumps(asdict(state), indent=2))
-
-    def _secret(self, state: State) -> str:
+    def _secret(self, running: ServerProcesses) -> str:
         """Give the secret that tokens are signed with; none if a key set is configured instead."""
         given = self.environ.get("CATALOG_JWT_SECRET")
         if given or self.environ.get("CATALOG_JWKS_URL"):
             return given or ""
-        state.secret = state.secret or secrets.token_urlsafe(48)
-        return state.secret
+        return running.notes.setdefault("secret", secrets.token_urlsafe(48))
 
-    def _choose_ports(self, state: State, servers: Collection[str]) -> dict[str, int]:
-        """Keep the ports of what runs and remembered ports that are still free; else take new ones.
+    def _choose_ports(self, running: ServerProcesses, servers: Collection[str]) -> dict[str, int]:
+        """Choose the ports of all servers and of the API.
 
         Raises StackError when the port of the API is taken: that one is for the user to choose.
         """
         port = api_port(self.environ)
-        held = "api" in state.processes and state.ports["api"] == port
-        if not held and not _released(port):
-            other = processes.free_port()
+        if not running.can_have("api", port):
+            other = free_port()
             raise StackError(f"port {port} is taken by another program: PORT={other} is free")
-        ports = {"api": port}
-        for name in servers:
-            port = state.ports.get(name, 0)
-            if not port or not (name in state.processes or _released(port)):
-                port = processes.free_port({*ports.values(), *state.ports.values()})
-            ports[name] = port
-        return ports
+        return running.choose_ports(servers, {"api": port})
 
-    def _write_info(self, state: State, where: Endpoints, secret: str) -> StackInfo:
-        order = [name for name in (*ROLES, *SERVERS) if name in state.processes]
+    def _stop_the_stale(self, running: ServerProcesses, services: Mapping[str, Service]) -> None:
+        """Stop what is not wanted any more, or runs with other settings than wanted."""
+        if stale := running.stale(services):
+            self._say(f"stopping, since its settings have changed: {', '.join(stale)}")
+            _stop(running, stale)
+
+    def _write_info(self, running: ServerProcesses, where: Endpoints, secret: str) -> StackInfo:
+        pids = running.pids()
         info = StackInfo(
             api=where.api,
             token=sign_token(secret) if secret else "",
@@ -217,87 +186,16 @@ class Stack:
             sqs=where.sqs,
             queueUrl=where.queue,
             dlqUrl=where.dlq,
-            processes={name: state.processes[name].pid for name in order},
+            processes={name: pid for name in (*ROLES, *SERVERS) if (pid := pids.get(name))},
         )
         write_private(self.run_dir / "stack.json", json.dumps(info, indent=2) + "\n")
         return info
 
-    # ---- starting and stopping ----
 
-    def _start(self, state: State, services: Mapping[str, Service], names: Collection[str]) -> None:
-        """Start those of these that do not run; return when all are ready.
-
-        Raises StackError, with the end of its log, if one of them ends instead. One that cannot be
-        asked whether it is ready is watched until the others are, and a moment longer.
-        """
-        started = [name for name in names if name not in state.processes]
-        for name in started:
-            self._spawn(state, name, services[name])
-        deadline = time.monotonic() + READY_SECONDS
-        while missing := self._missing(state, services, names):
-            if time.monotonic() > deadline:
-                raise StackError(missing)
-            time.sleep(0.05)
-        if any(services[name].missing is None for name in started):
-            time.sleep(SETTLE_SECONDS)
-            self._missing(state, services, names)
-
-    def _missing(
-        self, state: State, services: Mapping[str, Service], names: Collection[str]
-    ) -> str:
-        """Say what keeps the first that is not ready. Raises StackError if one has ended."""
-        for name in names:
-            if not processes.alive(state.processes[name]):
-                raise StackError(
-                    f"{name} has ended at once; its log ends with:\n{self._tail(name)}"
-                )
-        for name in names:
-            ask = services[name].missing
-            if ask and (answer := ask()):
-                return f"{name} is not ready: {answer}; its log is {self._log(name)}"
-        return ""
-
-    def _spawn(self, state: State, name: str, service: Service) -> None:
-        self._log(name).parent.mkdir(parents=True, exist_ok=True)
-        state.processes[name] = processes.spawn(
-            service.command, service.environment, self._log(name), ROOT, service.fingerprint
-        )
-        # At once, so that a process is never running unknown to `down`.
-        self._save(state)
-
-    def _forget_the_dead(self, state: State) -> None:
-        # Stopped too: workers that outlived their master would hold its port.
-        self._stop(state, [name for name, it in state.processes.items() if not processes.alive(it)])
-
-    def _stop_the_stale(self, state: State, services: Mapping[str, Service]) -> None:
-        """Stop what is not wanted any more, or runs with other settings than wanted."""
-        stale = [
-            name
-            for name, process in state.processes.items()
-            if name not in services or services[name].fingerprint != process.fingerprint
-        ]
-        if stale:
-            self._say(f"stopping, since its settings have changed: {', '.join(stale)}")
-            self._stop(state, stale)
-
-    def _stop(self, state: State, names: Collection[str]) -> None:
-        # The roles first: they finish what they have in hand, and need the servers for that.
-        for group in (ROLES, SERVERS):
-            chosen = [name for name in names if name in group]
-            processes.stop_all([state.processes.pop(name) for name in chosen], STOP_SECONDS)
-        self._save(state)
-
-    def _log(self, name: str) -> Path:
-        return self.run_dir / "logs" / f"{name}.log"
-
-    def _tail(self, name: str) -> str:
-        lines = self._log(name).read_text(errors="replace").splitlines()[-15:]
-        return "\n".join(f"    {line}" for line in lines) or "    (nothing)"
-
-
-def _released(port: int) -> bool:
-    """Tell whether a port is free, waiting a little for a process that is still dying."""
-    return processes.poll(lambda: processes.port_is_free(port), seconds=3)
+def _stop(running: ServerProcesses, names: Collection[str]) -> None:
+    # The roles first: they finish what they have in hand, and need the servers for that.
+    for group in (ROLES, SERVERS):
+        running.stop([name for name in names if name in group])
 
 
 def sign_token(secret: str) -> str:
@@ -308,16 +206,6 @@ def sign_token(secret: str) -> str:
         "exp": int(time.time()) + TOKEN_SECONDS,
     }
     return jwt.encode(claims, secret, algorithm="HS256")
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step, readable by its owner alone."""
-    draft = path.with_name(path.name + ".new")
-    # Its folder may have gone: `clean` can have held the lock before us.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft.touch(mode=0o600)
-    draft.write_text(text)
-    draft.replace(path)
 
 
 # ---- a stack for one purpose ----

@@ -1,7 +1,7 @@
 output "api_url" {
   description = "Base URL of the API."
   value = (
-    var.endpoint != null ? "${var.endpoint}/restapis/${aws_api_gateway_rest_api.catalog.id}/${aws_api_gateway_stage.api.stage_name}/_user_request_" :
+    var.endpoint != null ? "${var.endpoint}/_aws/execute-api/${aws_api_gateway_rest_api.catalog.id}/${aws_api_gateway_stage.api.stage_name}" :
     var.domain != null ? "https://${var.domain.name}/api" : aws_api_gateway_stage.api.invoke_url
   )
 }

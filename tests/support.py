@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import nats
 import requests
@@ -54,9 +54,16 @@ def stack_environment(environ: Mapping[str, str], settings: Mapping[str, str]) -
     return {**without_settings(environ), "PORT": str(free_port()), **settings}
 
 
+class Stoppable(Protocol):
+    """What runs until told to stop."""
+
+    def down(self) -> object:
+        """Stop it."""
+
+
 @contextlib.contextmanager
-def stopped_for_sure(stack: Stack) -> Iterator[None]:
-    """Stop a stack at the end of the block; after SIGTERM too, see tests/conftest.py."""
+def stopped_for_sure(stack: Stoppable) -> Iterator[None]:
+    """Stop it at the end of the block; after SIGTERM too, see tests/conftest.py."""
     try:
         yield
     finally:

@@ -9,13 +9,13 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
-from embedded.services import without_settings
+from embedded.services import ROOT, aws_client, without_settings
 from embedded.stack import StackInfo
-from localstack.stack import CREDENTIALS, ROOT, AwsInfo, AwsStack
+from localstack.capabilities import lacks
+from localstack.emulators import emulator_name
+from localstack.stack import AwsInfo, AwsStack
 from tests.support import Api, RunningStack, SupplyChainControl
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class DeployedStack(RunningStack):
 
     def __init__(self, stack: AwsStack, printed: str) -> None:
         self.aws, self.printed = stack, printed
+        self.emulator = emulator_name(stack.environ)
         info: AwsInfo = json.loads((stack.run_dir / "stack.json").read_text())
         self.info = info
         self.settings = StackInfo(
@@ -62,14 +63,7 @@ class DeployedStack(RunningStack):
 
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes them at run time
         """A client of the emulator, as the account's root."""
-        return boto3.client(  # type: ignore[call-overload]  # any service
-            service,
-            endpoint_url=self.info["endpoint"],
-            region_name=CREDENTIALS["AWS_REGION"],
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            config=Config(retries={"total_max_attempts": 1}, proxies={}),
-        )
+        return aws_client(service, self.info["endpoint"], retries={"total_max_attempts": 1})
 
     def logged(self, function: str) -> list[str]:
         """Every line in the log of a function, given by its short name."""
@@ -77,6 +71,18 @@ class DeployedStack(RunningStack):
         pages = self.client("logs").get_paginator("filter_log_events")
         found = pages.paginate(logGroupName=group)
         return [event["message"] for page in found for event in page["events"]]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of what the emulator lacks: `@pytest.mark.needs(capability)`."""
+    emulator = emulator_name(os.environ)
+    left_out = [
+        item
+        for item in items
+        if any(lacks(emulator, mark.args[0]) for mark in item.iter_markers("needs"))
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @dataclass

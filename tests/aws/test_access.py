@@ -113,6 +113,7 @@ def test_a_token_opens_what_its_scopes_name_and_no_more(
         assert problem(answer) == "forbidden"
 
 
+@pytest.mark.needs("gateway response templates")
 def test_an_unknown_route_is_not_found(aws: DeployedStack) -> None:
     answer = aws.api.get("/no/such/route")
     assert (answer.status_code, problem(answer)) == (404, "no-such-route")
@@ -134,6 +135,7 @@ def test_a_page_of_the_given_origin_may_ask_and_read(aws: DeployedStack, path: s
     assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
 
 
+@pytest.mark.needs("throttling")
 def test_a_caller_above_the_throttle_is_told_to_come_later(aws: DeployedStack) -> None:
     def ask() -> requests.Response:
         with local_session() as session:
@@ -151,7 +153,7 @@ def test_a_caller_above_the_throttle_is_told_to_come_later(aws: DeployedStack) -
 
 def test_the_stage_throttles_all_its_methods(aws: DeployedStack) -> None:
     gateway = aws.client("apigateway")
-    rest_api = aws.info["api"].split("/restapis/")[1].split("/")[0]
+    rest_api = aws.info["api"].split("/execute-api/")[1].split("/")[0]
     settings = gateway.get_stage(restApiId=rest_api, stageName="api")["methodSettings"]["*/*"]
     assert settings["throttlingRateLimit"] == THROTTLE["rate"]
     assert settings["throttlingBurstLimit"] == THROTTLE["burst"]

@@ -10,10 +10,8 @@ import signal
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import nats
 import pytest
-from botocore.config import Config
 from nats.js.errors import NotFoundError
 from pymongo import MongoClient
 
@@ -23,8 +21,8 @@ from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.adapters.sqs import SqsQueue
 from chalicelib.domain.times import now_utc
 from embedded.processes import free_port
-from embedded.services import EMBEDDED_AWS, Endpoints, endpoints, server_service
-from embedded.stack import Stack, State
+from embedded.servers import ServerProcesses
+from embedded.services import Endpoints, endpoints, server_service, sqs_client
 from tests.fakes import FakeQueue, FakeStore, FakeStream
 from tests.support import eventually, stack_environment, stopped_for_sure
 
@@ -50,21 +48,29 @@ class Servers:
         for name in ("mongodb", "nats", "sqs"):
             ports[name] = free_port(ports.values())
         self.where: Endpoints = endpoints(environ, ports)
-        self.stack = Stack(run_dir, environ, say=lambda _: None)
-        self._state = State(ports=ports)
+        self._processes = ServerProcesses(run_dir)
         self._services = {
             name: server_service(name, ports[name], run_dir, environ, self.where) for name in names
         }
 
     def start(self) -> None:
         """Start what does not run; returns when it answers."""
-        self.stack._forget_the_dead(self._state)
-        self.stack._start(self._state, self._services, self._services)
+        self._processes.forget_the_dead()
+        self._processes.start(self._services)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL a server."""
+        self._processes.kill(name)
+
+    def down(self) -> None:
+        """Stop them all."""
+        self._processes.stop(self._services)
 
     @contextlib.contextmanager
     def frozen(self, name: str) -> Iterator[None]:
         """Let a server neither answer nor end for a while."""
-        pid = self._state.processes[name].pid
+        pid = self._processes.pids()[name]
+        assert pid, f"{name} runs"
         os.kill(pid, signal.SIGSTOP)
         try:
             yield
@@ -82,7 +88,7 @@ def servers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def servers(servers_folder: Path) -> Iterator[Endpoints]:
     """Where MongoDB, NATS and SQS are."""
     started = Servers(servers_folder, ("mongodb", "nats", "sqs"))
-    with stopped_for_sure(started.stack):
+    with stopped_for_sure(started):
         started.start()
         yield started.where
 
@@ -91,7 +97,7 @@ def servers(servers_folder: Path) -> Iterator[Endpoints]:
 def own_nats(tmp_path: Path) -> Iterator[Servers]:
     """A NATS server that a test may kill and start again."""
     started = Servers(tmp_path, ("nats",))
-    with stopped_for_sure(started.stack):
+    with stopped_for_sure(started):
         started.start()
         yield started
 
@@ -197,16 +203,9 @@ def kit(request: pytest.FixtureRequest) -> StreamKit:
 # ---- the queue ----
 
 
-def sqs_client(endpoint: str) -> SQSClient:
+def impatient_sqs(endpoint: str) -> SQSClient:
     """A client that gives up quickly."""
-    return boto3.client(
-        "sqs",
-        endpoint_url=endpoint,
-        region_name=EMBEDDED_AWS["AWS_REGION"],
-        aws_access_key_id=EMBEDDED_AWS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=EMBEDDED_AWS["AWS_SECRET_ACCESS_KEY"],
-        config=Config(connect_timeout=1, read_timeout=10, retries={"total_max_attempts": 1}),
-    )
+    return sqs_client(endpoint, connect_timeout=1, retries={"total_max_attempts": 1})
 
 
 class SqsKit:
@@ -231,7 +230,7 @@ class SqsKit:
 @pytest.fixture
 def sqs(servers: Endpoints) -> SqsKit:
     """The adapter on the real server."""
-    return SqsKit(sqs_client(servers.sqs))
+    return SqsKit(impatient_sqs(servers.sqs))
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -251,4 +250,4 @@ def queue_away(request: pytest.FixtureRequest) -> FakeQueue | SqsQueue:
         fake.away = True
         return fake
     url = f"http://{NOWHERE}/000000000000/product-sync"
-    return SqsQueue(lambda: sqs_client(f"http://{NOWHERE}"), url, f"{url}-dlq")
+    return SqsQueue(lambda: impatient_sqs(f"http://{NOWHERE}"), url, f"{url}-dlq")

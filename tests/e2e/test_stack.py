@@ -16,8 +16,8 @@ import pymongo
 import pytest
 
 from embedded import processes
-from embedded.services import ROLES, SERVERS
-from embedded.stack import ROOT, Stack
+from embedded.services import ROLES, ROOT, SERVERS
+from embedded.stack import Stack
 from tests.support import RunningStack, eventually, stack_environment, stopped_for_sure
 
 if TYPE_CHECKING:

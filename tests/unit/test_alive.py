@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from embedded.stack import ROOT
+from embedded.services import ROOT
 from functions import alive, run
 from tests.http import ScriptedServer, refused_port, reply
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from localstack.stack import AwsStack, State
+from embedded.servers import ServerProcesses
+from localstack.stack import AwsStack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,19 +23,28 @@ GIVEN = {
 
 def test_down_needs_no_address_of_the_emulator_that_up_was_given(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    AwsStack(folder, GIVEN)._start(State())
+    AwsStack(folder, GIVEN).start(ServerProcesses(folder))
     later = AwsStack(folder, {})
-    assert later._emulator(later._load()) == EMULATOR
-    assert later.terraform()._environment["TF_VAR_endpoint"] == EMULATOR
+    assert later.terraform().environment["TF_VAR_endpoint"] == EMULATOR
     later.down()
     assert not folder.exists()
 
 
+def test_down_asks_no_emulator_of_ours_that_has_ended(tmp_path: Path) -> None:
+    servers = ServerProcesses(tmp_path / "run")
+    servers.ports["sqs"] = 9
+    servers.notes |= {"endpoint": "http://127.0.0.1:9", "applied_to": "it", "secret": "s"}
+    servers.save()
+    AwsStack(tmp_path / "run", {}).down()
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_further_file_of_variables_comes_after_those_of_the_emulator(tmp_path: Path) -> None:
     path = tmp_path / "my.tfvars"
-    state = State(endpoint=EMULATOR)
-    files = AwsStack(tmp_path, {"AWS_VAR_FILE": str(path)}).terraform(state)._files()
-    variables = [item for item in files if item.startswith("-var-file=")]
+    stack = AwsStack(tmp_path, {**GIVEN, "AWS_VAR_FILE": str(path)})
+    servers = ServerProcesses(tmp_path)
+    stack.start(servers)
+    variables = [it for it in stack.terraform(servers).files() if it.startswith("-var-file=")]
     assert len(variables) == 2
     assert variables[1] == f"-var-file={path}"
 

@@ -13,8 +13,7 @@ import pytest
 
 from chalicelib.settings import Settings, read_settings
 from embedded import queues
-from embedded.services import StackError
-from embedded.stack import ROOT
+from embedded.services import ROOT, StackError
 from tests.support import eventually
 from tests.unit.conftest import ENVIRONMENT, SECRET
 

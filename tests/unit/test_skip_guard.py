@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from embedded.stack import ROOT
+from embedded.services import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

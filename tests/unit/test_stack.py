@@ -14,10 +14,11 @@ import jwt
 import pytest
 
 from chalicelib.settings import read_settings
-from embedded import demo, processes, services, stack
+from embedded import demo, processes, servers, services, stack
 from embedded.processes import Process
+from embedded.servers import ServerProcesses, write_private
 from embedded.services import Service, StackError
-from embedded.stack import Stack, State
+from embedded.stack import Stack
 from tests.support import eventually
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -58,13 +59,12 @@ def fingerprint(environ: dict[str, str]) -> str:
 
 
 def start_sync(folder: Path, program: str) -> None:
-    """Start a stack's sync role with this Python program in its place, and stop it again."""
-    role = Service((sys.executable, "-c", program), os.environ)
-    own = Stack(folder, {})
+    """Start a process with this Python program as the sync role, and stop it again."""
+    running = ServerProcesses(folder)
     try:
-        own._start(State(), {"sync": role}, ["sync"])
+        running.start({"sync": Service((sys.executable, "-c", program), os.environ)})
     finally:
-        own.down()
+        running.stop(["sync"])
 
 
 def test_a_started_process_is_alive(tmp_path: Path) -> None:
@@ -174,6 +174,43 @@ def test_a_role_that_stays_is_started(tmp_path: Path) -> None:
     start_sync(tmp_path, "import time; time.sleep(60)")
 
 
+def test_a_started_process_is_known_to_the_next_command(tmp_path: Path) -> None:
+    running = ServerProcesses(tmp_path)
+    running.notes["secret"] = "kept"
+    try:
+        running.start({"nats": Service(tuple(SLEEPER), os.environ)})
+        later = ServerProcesses(tmp_path)
+        assert later.pids() == running.pids()
+        assert later.notes == {"secret": "kept"}
+    finally:
+        running.stop(["nats"])
+    assert ServerProcesses(tmp_path).pids() == {}
+
+
+def test_a_server_that_is_not_ready_in_time_is_an_error_that_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "READY_SECONDS", 0)
+    running = ServerProcesses(tmp_path)
+    try:
+        with pytest.raises(StackError, match=r"nats is not ready: no answer; its log is .*nats"):
+            running.start({"nats": Service(tuple(SLEEPER), os.environ, lambda: "no answer")})
+    finally:
+        running.stop(["nats"])
+
+
+def test_what_runs_by_another_command_than_wanted_is_stale(tmp_path: Path) -> None:
+    wanted = Service(tuple(SLEEPER), os.environ)
+    running = ServerProcesses(tmp_path)
+    try:
+        running.start({"nats": wanted})
+        assert running.stale({"nats": wanted}) == []
+        assert running.stale({"nats": Service((*SLEEPER, "-v"), os.environ)}) == ["nats"]
+        assert running.stale({}) == ["nats"]
+    finally:
+        running.stop(["nats"])
+
+
 def test_every_server_is_embedded_when_the_environment_is_empty() -> None:
     assert services.embedded_servers({}) == services.SERVERS
 
@@ -256,7 +293,7 @@ def test_a_missing_tool_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_secret_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
-    stack.write_private(tmp_path / "secret", "x")
+    write_private(tmp_path / "secret", "x")
     assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
 
 

@@ -61,7 +61,7 @@ def test_a_killed_server_is_noticed_and_used_again_when_it_is_back(
     stream.publish([before])
     assert event_ids(stream.pull(1, 2.0)) == [before.id]
 
-    own_nats.stack.kill("nats")
+    own_nats.kill("nats")
     assert timed(lambda: stream.publish([an_event()])) < 5
     assert timed(lambda: stream.pull(1, SHORT)) < 5
     own_nats.start()
@@ -91,7 +91,7 @@ def test_a_pull_works_again_after_the_server_was_killed(
     stream = open_stream(own_nats.where.nats)
     event = an_event()
     stream.publish([event])
-    own_nats.stack.kill("nats")
+    own_nats.kill("nats")
     own_nats.start()
 
     again = eventually(lambda: works(lambda: stream.pull(10, 1.0)), timeout=20)
@@ -104,7 +104,7 @@ def test_a_message_of_a_connection_that_is_gone_cannot_be_acknowledged_unnoticed
     stream = open_stream(own_nats.where.nats)
     stream.publish([an_event()])
     messages = stream.pull(1, 2.0)
-    own_nats.stack.kill("nats")
+    own_nats.kill("nats")
 
     with pytest.raises(StreamUnavailableError):
         stream.ack(messages)

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from embedded.processes import free_port
-from embedded.stack import ROOT
+from embedded.services import ROOT
 from functions import run
 from functions.server import Server
 from tests.http import ScriptedServer, refused_port
