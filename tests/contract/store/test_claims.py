@@ -80,7 +80,9 @@ def test_a_claim_is_lost_to_what_happened_since_the_look(store: Store, what: str
 
 
 @pytest.mark.parametrize("what", ["a redrive", "a dead letter that was sent"])
-def test_a_claim_of_a_failed_product_is_lost_to(store: Store, what: str) -> None:
+def test_a_claim_of_a_failed_product_is_lost_to_what_happened_since_the_look(
+    store: Store, what: str
+) -> None:
     product = inserted(store, sync=a_failed_state(SyncStatus.EXHAUSTED))
     if what == "a redrive":
         store.restart_failed(FAILED_STATUSES, LATER)

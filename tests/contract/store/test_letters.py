@@ -65,7 +65,9 @@ SINCE_THE_RESULT: dict[str, Callable[[Store, Product], object]] = {
 
 
 @pytest.mark.parametrize("what", SINCE_THE_RESULT)
-def test_a_dead_letter_is_not_noted_after(store: Store, what: str) -> None:
+def test_a_dead_letter_is_not_noted_where_something_came_since_the_result(
+    store: Store, what: str
+) -> None:
     product = failed(store)
     SINCE_THE_RESULT[what](store, product)
     before = stored(store, product)

@@ -104,7 +104,9 @@ SINCE_THE_LOOK: dict[str, Callable[[Store, Product], object]] = {
 
 
 @pytest.mark.parametrize("what", SINCE_THE_LOOK)
-def test_a_state_is_not_written_after(store: Store, what: str) -> None:
+def test_a_state_is_not_written_where_something_came_since_the_look(
+    store: Store, what: str
+) -> None:
     product = inserted(store)
     SINCE_THE_LOOK[what](store, product)
     before = stored(store, product)

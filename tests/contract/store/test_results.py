@@ -160,7 +160,7 @@ DURING_THE_CALL: dict[str, Callable[[Store, Product], Product]] = {
 
 @pytest.mark.parametrize("what", DURING_THE_CALL)
 @pytest.mark.parametrize(("status", "delivered"), [(200, 0), (500, None), (422, None)])
-def test_a_result_is_not_counted_after(
+def test_a_result_is_not_counted_where_something_came_during_its_call(
     store: Store, what: str, status: int, delivered: int | None
 ) -> None:
     product = inserted(store)
@@ -180,7 +180,9 @@ def test_a_result_is_not_counted_after(
 
 
 @pytest.mark.parametrize("what", DURING_THE_CALL)
-def test_an_event_that_could_not_be_published_is_kept_after(store: Store, what: str) -> None:
+def test_an_event_that_could_not_be_published_is_kept_though_its_result_is_not_counted(
+    store: Store, what: str
+) -> None:
     product = inserted(store, outbox=())
     result = a_result(claimed(store, product))
     event = completion_of(result, LATER, None)
