@@ -91,7 +91,12 @@ class Container:
     def stream(self) -> JetStream:
         settings = self.settings
         stream = JetStream(
-            settings.nats_url, settings.nats_credentials, max_bytes=settings.nats_stream_max_bytes
+            settings.nats_url,
+            settings.nats_credentials,
+            max_bytes=settings.nats_stream_max_bytes,
+            # What reconcile publishes again, it does within two of its runs, a minute apart, after
+            # the grace.
+            duplicate_window=max(1200.0, settings.reconcile_grace + 2 * 60 + 60),
         )
         self._closing.callback(stream.close)
         return stream

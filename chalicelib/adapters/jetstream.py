@@ -8,6 +8,8 @@ before use, replaced when it is broken, and given up quickly, since the outbox h
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -22,6 +24,7 @@ import nats
 import nats.errors
 from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
@@ -31,7 +34,7 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from chalicelib.domain.errors import StreamUnavailableError
 from chalicelib.domain.events import BRIDGED, Event
@@ -40,6 +43,7 @@ from chalicelib.usecases.ports import StreamMessage
 STREAM = "PRODUCTS"
 BRIDGE = "sync-bridge"
 TRACE_HEADER = "X-Amzn-Trace-Id"
+API = "$JS.API"
 RETENTION_SECONDS = 14 * 24 * 3600
 """As long as SQS keeps a message at most: a queue lost whole can be filled again."""
 ACK_WAIT_SECONDS = 60
@@ -51,6 +55,8 @@ PAUSE_SECONDS = 2.0
 """After a failed connect, callers are told so at once for this long: none waits in vain."""
 MORE_SECONDS = 0.05
 """How long a pull that has a message waits for more."""
+NOTHING_MORE = frozenset({"404", "408", "409"})
+"""What ends a pull without a failure: no messages, its time is up, the consumer is changing."""
 
 Result = TypeVar("Result")
 
@@ -91,17 +97,23 @@ class JetStream:
         *,
         durable: str = BRIDGE,
         max_bytes: int | None = None,
+        duplicate_window: float = 1200.0,
     ) -> None:
         """`credentials`: the path of a `.creds` file, or its text.
 
         `max_bytes`: what the stream is made with; some NATS services refuse one without a limit.
+        `duplicate_window`: for how many seconds the stream, made here or not, must know an event
+        again that it has stored.
         """
         self._url = url
         self._max_bytes = max_bytes
+        # The server makes no stream that forgets an event before its id.
+        self._duplicate_window = min(duplicate_window, RETENTION_SECONDS)
         self._credentials = credentials
         self._durable = durable
         self._client: Client | None = None
-        self._pulling: JetStreamContext.PullSubscription | None = None
+        self._inbox: Subscription | None = None
+        self._pulls = itertools.count(1)
         self._used = 0.0
         self._paused_until = 0.0
 
@@ -146,30 +158,49 @@ class JetStream:
         return self._run(self._pull(limit, timeout), timeout + ANSWER_SECONDS)
 
     async def _pull(self, limit: int, patience: float) -> list[StreamMessage]:
-        subscription = await self._subscription()
         messages: list[Msg] = []
-        try:
-            # One first: a pull of many would wait for all of them until its time is up.
-            messages += await subscription.fetch(1, timeout=patience)
-            if limit > 1:
-                messages += await subscription.fetch(limit - 1, timeout=MORE_SECONDS)
-        except TimeoutError:
-            # No (more) messages, which is not a failure. Not nats.errors.TimeoutError, its child:
-            # nats-py raises the plain one where the time is up between two of its requests.
-            pass
+        # One first: a pull of many would wait for all of them until its time is up.
+        await self._pull_into(messages, 1, patience)
+        if messages and limit > 1:
+            # What is here already is given, whatever becomes of the rest.
+            with suppress(nats.errors.Error):
+                await self._pull_into(messages, limit, MORE_SECONDS)
         self._used = time.monotonic()
         return [PulledMessage(message) for message in messages]
 
-    async def _subscription(self) -> JetStreamContext.PullSubscription:
+    async def _pull_into(self, messages: list[Msg], limit: int, seconds: float) -> None:
+        """Ask the consumer once for what is missing. Raises nats.errors.Error, also on silence.
+
+        Not by nats-py's `fetch`: it takes an event that has a header `Status` for a word of the
+        server, and drops it. The server's own words come to the subject that the request names.
+        """
         client = await self._connected()
-        if self._pulling is None:
+        inbox = await self._own_inbox(client)
+        reply = inbox.subject.replace("*", str(next(self._pulls)))
+        request = {"batch": limit - len(messages), "expires": int(seconds * 1e9)}
+        await client.publish(
+            f"{API}.CONSUMER.MSG.NEXT.{STREAM}.{self._durable}", json.dumps(request).encode(), reply
+        )
+        ends = time.monotonic() + seconds + ANSWER_SECONDS / 2
+        while len(messages) < limit:
+            message = await inbox.next_msg(timeout=ends - time.monotonic())
+            if message.reply.startswith("$JS.ACK"):
+                messages.append(message)
+            elif message.subject == reply:
+                if (message.headers or {}).get("Status") not in NOTHING_MORE:
+                    raise APIError.from_msg(message)
+                break
+
+    async def _own_inbox(self, client: Client) -> Subscription:
+        """Give the subscription that all pulls of a connection share: nothing falls in between."""
+        if self._inbox is None:
             stream = client.jetstream(timeout=ANSWER_SECONDS)
             try:
                 await stream.consumer_info(STREAM, self._durable)
             except NotFoundError:
                 await stream.add_consumer(STREAM, _consumer_config(self._durable))
-            self._pulling = await stream.pull_subscribe_bind(self._durable, STREAM)
-        return self._pulling
+            self._inbox = await client.subscribe(f"{client.new_inbox()}.*")
+        return self._inbox
 
     def ack(self, messages: Sequence[StreamMessage]) -> None:
         self._settle(messages, Msg.ack)
@@ -254,7 +285,7 @@ class JetStream:
             await self._disconnect()
             try:
                 self._client = await self._connect()
-                await _ensure_stream(self._client, self._max_bytes)
+                await _ensure_stream(self._client, self._max_bytes, self._duplicate_window)
             except BaseException as error:
                 # Whatever it is, such as credentials that are none: writes go on by the outbox.
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
@@ -290,7 +321,7 @@ class JetStream:
         )
 
     async def _disconnect(self) -> None:
-        client, self._client, self._pulling = self._client, None, None
+        client, self._client, self._inbox = self._client, None, None
         if client is not None:
             # It may be broken; that is why it is closed.
             with suppress(*_BROKEN):
@@ -302,10 +333,10 @@ async def _ignore(_: Exception) -> None:
     return
 
 
-async def _ensure_stream(client: Client, max_bytes: int | None) -> None:
+async def _ensure_stream(client: Client, max_bytes: int | None, duplicate_window: float) -> None:
     stream = client.jetstream(timeout=ANSWER_SECONDS)
     try:
-        await stream.stream_info(STREAM)
+        config = (await stream.stream_info(STREAM)).config
     except NotFoundError:
         await stream.add_stream(
             StreamConfig(
@@ -317,8 +348,21 @@ async def _ensure_stream(client: Client, max_bytes: int | None) -> None:
                 discard=DiscardPolicy.NEW,
                 max_age=RETENTION_SECONDS,
                 max_bytes=max_bytes,
+                duplicate_window=duplicate_window,
             )
         )
+        return
+    if (config.duplicate_window or 0) < duplicate_window:
+        # Where that is refused, an event may be stored twice, which the sync can bear.
+        with suppress(nats.errors.Error):
+            await _widen_duplicate_window(client, duplicate_window)
+
+
+async def _widen_duplicate_window(client: Client, seconds: float) -> None:
+    # As the server gives it: nats-py's own StreamConfig knows only a part of the settings.
+    answer = await client.request(f"{API}.STREAM.INFO.{STREAM}", timeout=1)
+    config = json.loads(answer.data)["config"] | {"duplicate_window": int(seconds * 1e9)}
+    await client.request(f"{API}.STREAM.UPDATE.{STREAM}", json.dumps(config).encode(), timeout=1)
 
 
 def _consumer_config(durable: str) -> ConsumerConfig:

@@ -129,10 +129,13 @@ class SqsQueue:
 
     def receive_dead_letters(self, limit: int) -> list[ReceivedDeadLetter]:
         letters: list[ReceivedDeadLetter] = []
-        while len(letters) < limit:
+        while missing := limit - len(letters):
             # A long poll asks every server of the queue; a short one may miss some.
             messages = self._receive(
-                self._dlq_url, SWEEP_WAIT_SECONDS, VisibilityTimeout=SWEEP_SECONDS
+                self._dlq_url,
+                SWEEP_WAIT_SECONDS,
+                min(missing, BATCH),
+                VisibilityTimeout=SWEEP_SECONDS,
             )
             letters += [_dead_letter(message) for message in messages]
             if not messages:
@@ -159,11 +162,13 @@ class SqsQueue:
         with _unavailable():
             self._client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
 
-    def _receive(self, url: str, wait: int, **options: int) -> list[MessageTypeDef]:
+    def _receive(
+        self, url: str, wait: int, limit: int = BATCH, **options: int
+    ) -> list[MessageTypeDef]:
         with _unavailable():
             answer = self._client.receive_message(
                 QueueUrl=url,
-                MaxNumberOfMessages=BATCH,
+                MaxNumberOfMessages=limit,
                 WaitTimeSeconds=wait,
                 MessageSystemAttributeNames=["All"],
                 MessageAttributeNames=["All"],

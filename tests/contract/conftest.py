@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import nats
@@ -19,6 +20,7 @@ from chalicelib.adapters.jetstream import STREAM, JetStream
 from chalicelib.adapters.mongo.documents import Document
 from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.adapters.sqs import SqsQueue
+from chalicelib.domain.product import Product
 from chalicelib.domain.times import now_utc
 from embedded.processes import free_port
 from embedded.servers import ServerProcesses
@@ -27,7 +29,7 @@ from tests.fakes import FakeQueue, FakeStore, FakeStream
 from tests.support import eventually, stack_environment, stopped_for_sure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mypy_boto3_sqs import SQSClient
@@ -121,6 +123,23 @@ def store(request: pytest.FixtureRequest) -> Store:
         return FakeStore()
     real: Store = request.getfixturevalue("mongo_store")
     return real
+
+
+Spoil = Callable[[Product, Document], None]
+
+
+@pytest.fixture
+def spoil(store: Store) -> Spoil:
+    """Make a stored document unreadable by an update of MongoDB's; of the fake, in one way only."""
+
+    def change(product: Product, update: Document) -> None:
+        if isinstance(store, FakeStore):
+            store.unreadable.add(product.id)
+        else:
+            assert isinstance(store, MongoStore)
+            assert store._products.update_one({"_id": product.id}, update).modified_count == 1
+
+    return change
 
 
 @pytest.fixture(params=["fake", "real"])

@@ -11,6 +11,7 @@ from chalicelib.domain.errors import (
     DuplicateIdempotencyKeyError,
     DuplicateSkuError,
     StoreUnavailableError,
+    UnreadableDocumentError,
 )
 from chalicelib.domain.product import OUTBOX_LIMIT, OUTBOX_PAGE, Product
 from chalicelib.domain.sync_state import (
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
 
 
 class FakeStore(Switchable):
-    """Implements `ports.Store`."""
+    """Implements `ports.Store`.
+
+    `unreadable` holds the ids of documents with a status that this version of the code does not
+    know.
+    """
 
     error = StoreUnavailableError
 
@@ -70,6 +75,8 @@ class FakeStore(Switchable):
     def get(self, product_id: str, *, majority: bool = False) -> Product | None:
         self._reach("get")
         product = (self.committed() if majority else self.products).get(product_id)
+        if product is not None and product_id in self.unreadable:
+            raise UnreadableDocumentError(f"product {product_id} cannot be read")
         return replace(product, outbox=()) if product else None
 
     def committed(self) -> dict[str, Product]:
@@ -130,13 +137,13 @@ class FakeStore(Switchable):
                 and (query.after is None or product.id > query.after)
             )
 
-        found = sorted(filter(wanted, self._all()), key=lambda product: product.id)
+        found = sorted(filter(wanted, self._readable()), key=lambda product: product.id)
         return [_slim(product) for product in found[: query.limit]]
 
     def summary(self, outbox_before: datetime) -> Summary:
         self._reach("summary")
-        products = [item for item in self._all() if item.id not in self.unreadable]
-        statuses = [product.sync.status for product in products]
+        products = self._all()
+        statuses = [item.sync.status for item in products if item.id not in self.unreadable]
         behind = [item.sync.behind_since for item in products if item.sync.behind_since]
         return Summary(
             {status: statuses.count(status) for status in SyncStatus},
@@ -156,7 +163,7 @@ class FakeStore(Switchable):
         def oldest(product: Product) -> datetime:
             return min(event.time for event in product.outbox)
 
-        committed = self.committed().values()
+        committed = self._readable(self.committed())
         found = [item for item in committed if item.outbox and oldest(item) < before]
         return [
             replace(item, outbox=item.outbox[:OUTBOX_PAGE])
@@ -169,7 +176,7 @@ class FakeStore(Switchable):
         def due(product: Product) -> datetime:
             return product.sync.overdue_at or datetime.max.replace(tzinfo=UTC)
 
-        found = sorted((item for item in self._all() if due(item) <= now), key=due)
+        found = sorted((item for item in self._readable() if due(item) <= now), key=due)
         return [_slim(product) for product in found[:limit]]
 
     def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
@@ -237,7 +244,7 @@ class FakeStore(Switchable):
         self._reach("failed")
         found = [
             item
-            for item in sorted(self._all(), key=lambda item: item.id)
+            for item in sorted(self._readable(), key=lambda item: item.id)
             if item.sync.status in FAILED_STATUSES and item.sync.overdue_at is None
         ]
         return [_slim(product) for product in found[:limit]]
@@ -263,6 +270,11 @@ class FakeStore(Switchable):
     def _all(self) -> list[Product]:
         with self._lock:
             return list(self.products.values())
+
+    def _readable(self, products: Mapping[str, Product] | None = None) -> list[Product]:
+        with self._lock:
+            found = self.products if products is None else products
+            return [item for item in found.values() if item.id not in self.unreadable]
 
     def _change(self, product_id: str, change: Callable[[Product], Product]) -> None:
         with self._lock:

@@ -52,7 +52,12 @@ from chalicelib.usecases.ports import Creation, Found, ProductQuery, Summary
 
 _WITHOUT_BULK = {"outbox": False, "sync.history": False, "creation": False}
 _WITHOUT_OUTBOX = {"outbox": False, "creation": False}
-_OWN_RESULT = {"revision": True, "sync.claim": True, "sync.lease.owner": True}
+_OWN_RESULT = {
+    "revision": True,
+    "sync.attempts": True,
+    "sync.claim": True,
+    "sync.lease.owner": True,
+}
 _KEPT_BY_A_REDRIVE = {"sync.budget", "sync.behindSince"}
 
 
@@ -162,8 +167,8 @@ class MongoStore:
     # ---- reading products ----
 
     def get(self, product_id: str, *, majority: bool = False) -> Product | None:
-        products = self._committed if majority else self._products
         with _unavailable():
+            products = self._committed if majority else self._products
             found = products.find_one({"_id": product_id}, _WITHOUT_OUTBOX)
         return to_product(found) if found else None
 
@@ -197,10 +202,19 @@ class MongoStore:
         *,
         majority: bool = False,
     ) -> list[Product]:
-        products = self._committed if majority else self._products
+        found: list[Product] = []
+        seen = 0
         with _unavailable():
-            cursor = products.find(condition, projection).sort(order, ASCENDING).limit(limit)
-            return list(_readable(cursor))
+            products = self._committed if majority else self._products
+            # Once, unless some cannot be read: a page that they made shorter would seem the last.
+            while missing := limit - len(found):
+                cursor = products.find(condition, projection).sort(order, ASCENDING)
+                page = list(cursor.skip(seen).limit(missing))
+                found += _readable(page)
+                seen += len(page)
+                if len(page) < missing:
+                    break
+        return found
 
     def summary(self, outbox_before: datetime) -> Summary:
         with _unavailable():
@@ -279,7 +293,7 @@ class MongoStore:
             return {document["_id"] for document in held}
 
     def record(self, results: Sequence[SyncResult]) -> set[str]:
-        wanted = {result.product.id: result.product.revision for result in results}
+        wanted = {result.product.id: result.product for result in results}
         if self._bulk([result_update(result) for result in results]) == len(results):
             return set(wanted)
         # Some version has moved on, or was replayed, during its call. This matches only there:
@@ -343,10 +357,12 @@ def _duplicate(failure: Document) -> CatalogError:
     return DuplicateSkuError("another product has this sku")
 
 
-def _is_unchanged(document: Document, revision: int) -> bool:
+def _is_unchanged(document: Document, written: Product) -> bool:
     sync = document["sync"]
     idle = sync["claim"] is None and not sync["lease"]["owner"]
-    return bool(idle and document["revision"] == revision)
+    # The attempts tell it from a product that reconcile took for one whose worker died.
+    counted = sync["attempts"] == written.sync.attempts
+    return bool(idle and counted and document["revision"] == written.revision)
 
 
 def _readable(documents: Iterable[Document]) -> Iterator[Product]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.sqs import SqsQueue
-from chalicelib.domain.messages import SyncMessage
-from tests.fakes import FakeQueue
+from chalicelib.domain.messages import DeadLetter, SyncMessage, dead_letter_for
+from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import SyncStatus
+from tests.fakes import FakeQueue, a_failed_state, a_product
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -15,11 +18,27 @@ if TYPE_CHECKING:
 
 AnyQueue = FakeQueue | SqsQueue
 Records = list[dict[str, Any]]
-SYNC_MESSAGE = SyncMessage("product", 3, "Root=1-2-3")
+SYNC_MESSAGE = SyncMessage("product", 3, 1, "Root=1-2-3", "event")
+POISON = DeadLetter("no sync message", {"reason": "not JSON"})
 
 
 def some_sync_messages(number: int) -> list[SyncMessage]:
     return [SyncMessage(f"product-{index}", index) for index in range(number)]
+
+
+def a_failed_product(last_error: str = "HTTP 500") -> Product:
+    sync = replace(a_failed_state(SyncStatus.EXHAUSTED), budget=4, last_error=last_error)
+    return a_product(version=3, sync=sync)
+
+
+def some_letters(number: int) -> list[DeadLetter]:
+    """Dead letters of different products, at the versions 0, 1, 2 and so on."""
+    return [dead_letter_for(replace(a_failed_product(), version=n)) for n in range(number)]
+
+
+def version_of(letter: ReceivedDeadLetter) -> int:
+    assert letter.message is not None
+    return letter.message.version
 
 
 def received(queue: AnyQueue, number: int = 1, within: float = 10) -> Records:

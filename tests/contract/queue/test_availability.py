@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.domain.errors import QueueUnavailableError
 from tests.contract.conftest import SqsKit
-from tests.contract.queue.steps import SYNC_MESSAGE, AnyQueue
+from tests.contract.queue.steps import POISON, SYNC_MESSAGE, AnyQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +21,9 @@ def test_a_queue_that_answers_can_be_pinged(queue: AnyQueue) -> None:
 EVERY_METHOD: dict[str, Callable[[AnyQueue], object]] = {
     "enqueue": lambda queue: queue.enqueue([SYNC_MESSAGE]),
     "change_visibility": lambda queue: queue.change_visibility({"receipt": 1}),
-    "dead_letter": lambda queue: queue.dead_letter([("body", "reason")]),
-    "dead_letters": lambda queue: queue.receive_dead_letters(10),
+    "dead_letter": lambda queue: queue.dead_letter([POISON]),
+    "receive_dead_letters": lambda queue: queue.receive_dead_letters(10),
+    "count_dead_letters": lambda queue: queue.count_dead_letters(),
     "delete_dead_letters": lambda queue: queue.delete_dead_letters(["receipt"]),
     "release_dead_letters": lambda queue: queue.release_dead_letters(["receipt"]),
     "receive_records": lambda queue: queue.receive_records(0),

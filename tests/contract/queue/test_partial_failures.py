@@ -11,7 +11,15 @@ from botocore.exceptions import ClientError
 from chalicelib.adapters.sqs import SqsQueue
 from chalicelib.domain.errors import QueueUnavailableError
 from tests.contract.conftest import SqsKit
-from tests.contract.queue.steps import SYNC_MESSAGE, dead, defer_all, received, some_sync_messages
+from tests.contract.queue.steps import (
+    POISON,
+    SYNC_MESSAGE,
+    dead,
+    defer_all,
+    received,
+    some_letters,
+    some_sync_messages,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,9 +89,10 @@ def test_requests_that_all_fail_are_an_error(meddler: Meddler) -> None:
 
 
 def test_a_body_that_is_refused_is_not_dead_lettered_and_the_others_are(meddler: Meddler) -> None:
-    meddler.refused = {"one"}
+    letters = some_letters(3)
+    meddler.refused = {json.dumps(letters[1].body)}
 
-    assert meddler.queue.dead_letter([("zero", "r"), ("one", "r"), ("two", "r")]) == [0, 2]
+    assert meddler.queue.dead_letter(letters) == [0, 2]
 
 
 def test_a_message_that_could_not_be_deferred_is_an_error(meddler: Meddler) -> None:
@@ -112,7 +121,7 @@ def test_a_message_that_could_not_be_deferred_does_not_keep_the_others_from_it(
 def test_a_dead_letter_that_could_not_be_released_does_not_keep_the_others_hidden(
     meddler: Meddler,
 ) -> None:
-    meddler.queue.dead_letter([("body", "reason")] * 15)
+    meddler.queue.dead_letter([POISON] * 15)
     letters = dead(meddler.queue, 15)
     meddler.refused = {letters[0].receipt}
 

@@ -11,18 +11,35 @@ from moto import mock_aws
 
 from chalicelib.adapters.sqs import SqsQueue
 from chalicelib.domain.errors import QueueUnavailableError
-from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.messages import DeadLetter, SyncMessage, dead_letter_for
 from chalicelib.domain.retry import SQS_MAX_VISIBILITY_SECONDS, visibility_timeout
 from chalicelib.domain.times import now_utc
 from chalicelib.settings import read_settings
 from embedded.services import create_queues, role_settings
 from tests.contract.conftest import NOWHERE, SqsKit, sqs_client
-from tests.contract.queue.steps import SYNC_MESSAGE, defer_all, received
+from tests.contract.queue.steps import SYNC_MESSAGE, a_failed_product, defer_all, received
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from embedded.services import Endpoints
+
+
+def attributes_of_dead_letters(sqs: SqsKit) -> list[dict[str, str]]:
+    answer = sqs.client.receive_message(QueueUrl=sqs.dlq_url, MessageAttributeNames=["All"])
+    return [
+        {name: each["StringValue"] for name, each in message["MessageAttributes"].items()}
+        for message in answer["Messages"]
+    ]
+
+
+def test_all_attributes_of_a_dead_letter_arrive(sqs: SqsKit) -> None:
+    letter = dead_letter_for(a_failed_product())
+    assert len(letter.attributes) == 3
+
+    sqs.queue.dead_letter([letter])
+
+    assert attributes_of_dead_letters(sqs) == [dict(letter.attributes)]
 
 
 @pytest.mark.parametrize(
@@ -32,16 +49,14 @@ if TYPE_CHECKING:
         # SQS refuses control characters; a supply chain's answer may hold some.
         ("HTTP 422: \x1b[31mno\x00\x08 \ufffe", "HTTP 422: ?[31mno?? \\ufffe"),
         ("", "unknown"),
+        ("x" * 100_000, "x" * 500),
+        ("\ud800", "\\ud800"),
     ],
 )
-def test_the_reason_goes_along_as_an_attribute(sqs: SqsKit, given: str, kept: str) -> None:
-    sqs.queue.dead_letter([("body", given)])
+def test_what_an_attribute_cannot_hold_is_made_harmless(sqs: SqsKit, given: str, kept: str) -> None:
+    sqs.queue.dead_letter([DeadLetter("body", {"reason": given, "lastError": given})])
 
-    answer = sqs.client.receive_message(QueueUrl=sqs.dlq_url, MessageAttributeNames=["All"])
-
-    (message,) = answer["Messages"]
-    reason = message["MessageAttributes"]["reason"]
-    assert reason["StringValue"] == kept
+    assert attributes_of_dead_letters(sqs) == [{"reason": kept, "lastError": kept}]
 
 
 def test_no_request_is_made_before_the_first_use() -> None:
@@ -89,7 +104,7 @@ def traces_sent(aws: SqsKit, *traces: str) -> list[str | None]:
 
     aws.client.meta.events.register("before-parameter-build.sqs.SendMessageBatch", look)
     aws.queue.enqueue(
-        [SyncMessage("product", version, trace) for version, trace in enumerate(traces)]
+        [SyncMessage("product", version, trace=trace) for version, trace in enumerate(traces)]
     )
     attributes = [entry.get("MessageSystemAttributes", {}) for entry in sent]
     return [each.get("AWSTraceHeader", {}).get("StringValue") for each in attributes]

@@ -1,11 +1,12 @@
-"""The adapter alone: what it asks of MongoDB, and documents of earlier releases."""
+"""The adapter alone: what it asks of MongoDB."""
 
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from pymongo import MongoClient
 from pymongo.monitoring import (
     CommandFailedEvent,
@@ -16,13 +17,38 @@ from pymongo.monitoring import (
 
 from chalicelib.adapters.mongo.documents import Document
 from chalicelib.adapters.mongo.store import MongoStore
-from tests.contract.store.steps import a_claim, change, inserted, stored
+from chalicelib.domain.messages import ReceivedMessage, SyncMessage
+from chalicelib.domain.product import Product
+from chalicelib.domain.retry import Schedule
+from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
+from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.sync import Sync, SyncPolicy
+from tests.contract.store.steps import (
+    LATER,
+    LATEST,
+    a_claim,
+    a_result,
+    change,
+    claimed,
+    events,
+    inserted,
+    recorded,
+    replay,
+    stored,
+)
+from tests.fakes import (
+    GRACE,
+    FakeClock,
+    FakeQueue,
+    FakeStream,
+    FakeSupplyChain,
+    a_failed_state,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from embedded.services import Endpoints
-
-
-WRITES = {"insert", "update", "delete"}
 
 
 class Commands(CommandListener):
@@ -38,31 +64,125 @@ class Commands(CommandListener):
 
     def failed(self, event: CommandFailedEvent) -> None: ...
 
+    def named(self, *names: str) -> list[dict[str, Any]]:
+        """The commands of these names."""
+        return [dict(event.command) for event in self.sent if event.command_name in names]
 
-def test_each_write_waits_for_the_disks_of_most_nodes(servers: Endpoints) -> None:
-    commands = Commands()
+
+@pytest.fixture
+def commands() -> Commands:
+    return Commands()
+
+
+@pytest.fixture
+def watched(servers: Endpoints, commands: Commands) -> Iterator[MongoStore]:
+    """The adapter, each of whose commands is kept."""
     with MongoClient[Document](servers.mongodb, event_listeners=[commands]) as client:
         store = MongoStore(lambda: client, f"test-{uuid.uuid4().hex}")
-        product = inserted(store)
-        change(store, product)
-        store.remove_events(product.outbox)
+        yield store
         client.drop_database(store._database)
 
-    writes = [event.command for event in commands.sent if event.command_name in WRITES]
-    assert len(writes) == 3
+
+def test_each_write_waits_for_the_disks_of_most_nodes(
+    watched: MongoStore, commands: Commands
+) -> None:
+    every_write(watched)
+
+    writes = commands.named("insert", "update", "delete")
+    assert {name for write in writes for name in write} >= {"insert", "update", "delete"}
     for write in writes:
         assert dict(write["writeConcern"]) == {"w": "majority", "j": True}
 
 
-def test_a_document_of_before_a_field_was_added_can_be_read(servers: Endpoints) -> None:
-    with MongoClient[Document](servers.mongodb) as client:
-        store = MongoStore(lambda: client, f"test-{uuid.uuid4().hex}")
-        product = inserted(store)
-        added = {"sync.restartedAt": "", "sync.failedAt": ""}
-        client[store._database]["products"].update_many({}, {"$unset": added})
+def every_write(store: MongoStore) -> None:
+    """Make each write of the port, and each of the two that a batch may need."""
+    product = inserted(store)
+    change(store, product)
+    replay(store, product)
+    claim = claimed(store, product)
+    assert store.claim([a_claim(product, "another")]) == set()
+    change(store, stored(store, product))
+    assert store.record([a_result(claim)]) == set()
+    failed = recorded(store, product, 422).product
+    assert failed.sync.overdue_at is not None
+    store.postpone({failed.id: (failed.sync.overdue_at, LATEST)})
+    store.letters_sent([failed])
+    assert store.restart_failed(FAILED_STATUSES, LATER) == 1
+    store.remove_events([(product.id, event.id) for event in events(store, product)])
+    store.drop_tombstones()
 
-        found = stored(store, product)
 
-        assert found.sync == replace(product.sync, restarted_at=None, failed_at=None)
-        assert store.claim([a_claim(found)]) == {product.id}
-        client.drop_database(store._database)
+def test_each_update_filters_by_the_id_and_one_more_field_at_most(
+    watched: MongoStore, commands: Commands
+) -> None:
+    every_write(watched)
+
+    updates = [each for command in commands.named("update") for each in command["updates"]]
+    filters = [set(update["q"]) for update in updates]
+    # By the version, by the revision, by the token of a claim, by a lease, and so on.
+    assert {frozenset(names - {"_id"}) for names in filters} == {
+        frozenset(),
+        frozenset({"version"}),
+        frozenset({"revision"}),
+        frozenset({"sync.claim"}),
+        frozenset({"sync.lease.owner"}),
+        frozenset({"sync.overdueAt"}),
+        frozenset({"sync.status"}),
+    }
+
+
+def test_what_no_failover_may_take_back_is_read_from_the_majority(
+    watched: MongoStore, commands: Commands
+) -> None:
+    product = inserted(watched)
+    commands.sent.clear()
+
+    watched.get(product.id, majority=True)
+    watched.unpublished(LATEST, 10)
+    watched.get(product.id)
+
+    concerns = [find.get("readConcern") for find in commands.named("find")]
+    assert concerns == [{"level": "majority"}, {"level": "majority"}, None]
+
+
+def a_worker(store: MongoStore) -> Sync:
+    clock = FakeClock(LATER)
+    return Sync(
+        store,
+        FakeQueue(clock),
+        Outbox(store, FakeStream(clock)),
+        FakeSupplyChain(clock),
+        SyncPolicy(Schedule(), timedelta(seconds=70), GRACE, concurrency=10),
+        clock=clock,
+    )
+
+
+def the_message_of(product: Product) -> ReceivedMessage:
+    """What the bridge makes of a product's event."""
+    body = SyncMessage(product.id, *product.pair, event_id=product.outbox[0].id).to_json()
+    return ReceivedMessage(f"message-{product.id}", "receipt", body, 1, LATER, LATER)
+
+
+def test_a_batch_of_ordinary_deliveries_costs_one_find_and_two_bulk_writes(
+    watched: MongoStore, commands: Commands
+) -> None:
+    products = [inserted(watched) for _ in range(3)]
+    messages = [the_message_of(product) for product in products]
+    commands.sent.clear()
+
+    assert a_worker(watched).handle(messages) == []
+
+    assert [event.command_name for event in commands.sent] == ["find", "update", "update"]
+    for product in products:
+        assert stored(watched, product).sync.status is SyncStatus.DELIVERED
+        assert events(watched, product) == ()
+
+
+def test_a_list_is_one_find(watched: MongoStore, commands: Commands) -> None:
+    for _ in range(3):
+        inserted(watched, sync=a_failed_state(SyncStatus.EXHAUSTED))
+    commands.sent.clear()
+
+    assert len(watched.failed(2)) == 2
+
+    assert [event.command_name for event in commands.sent] == ["find"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncState
-from tests.contract.store.steps import LATER, ids, inserted, stored
+from tests.contract.store.steps import LATER, ids, inserted, recorded, stored, without_outbox
 from tests.fakes import GRACE, START
 
 if TYPE_CHECKING:
@@ -34,12 +35,31 @@ def test_a_product_is_overdue_from_that_very_moment_on(store: Store) -> None:
     assert ids(store.overdue(START, 10)) == [product.id]
 
 
+def test_a_failed_product_whose_dead_letter_is_owed_is_overdue(store: Store) -> None:
+    product = inserted(store)
+    recorded(store, product, 422)
+
+    assert ids(store.overdue(LATER + GRACE, 10)) == [product.id]
+
+
+def test_overdue_products_come_without_their_outboxes_and_histories(store: Store) -> None:
+    product = inserted(store)
+    recorded(store, product, 500)
+
+    (found,) = store.overdue(LATER + timedelta(days=1), 10)
+
+    sync = replace(stored(store, product).sync, history=())
+    assert (found.outbox, found.sync) == ((), sync)
+
+
 def test_a_postponed_product_is_overdue_later(store: Store) -> None:
     product = overdue_at(store, START)
 
     store.postpone({product.id: (START, LATER)})
 
-    assert stored(store, product).sync.overdue_at == LATER
+    assert stored(store, product) == without_outbox(
+        replace(product, sync=replace(product.sync, overdue_at=LATER))
+    )
 
 
 def test_a_product_that_was_moved_meanwhile_is_not_postponed(store: Store) -> None:

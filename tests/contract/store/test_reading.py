@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from chalicelib.domain.sync_state import SyncState, SyncStatus
-from chalicelib.usecases.ports import ProductQuery
-from tests.contract.store.steps import LATER, change, delivered, ids, insert, inserted
+from chalicelib.usecases.ports import Found, ProductQuery
+from tests.contract.store.steps import (
+    LATER,
+    LATEST,
+    change,
+    ids,
+    insert,
+    inserted,
+    recorded,
+    stored,
+    without_outbox,
+)
 from tests.fakes import START, a_failed_state, a_product, fields
 
 if TYPE_CHECKING:
     from chalicelib.usecases.ports import Store
 
 
-def test_an_unknown_product_is_not_found(store: Store) -> None:
-    assert store.get(a_product().id) is None
+@pytest.mark.parametrize("majority", [False, True])
+def test_an_unknown_product_is_not_found(store: Store, *, majority: bool) -> None:
+    assert store.get(a_product().id, majority=majority) is None
+
+
+@pytest.mark.parametrize("majority", [False, True])
+def test_a_product_comes_with_its_history_and_without_its_outbox(
+    store: Store, *, majority: bool
+) -> None:
+    product = inserted(store)
+    result = recorded(store, product)
+
+    found = store.get(product.id, majority=majority)
+
+    sync = replace(result.product.sync, history=(result.attempt,))
+    assert found == without_outbox(replace(result.product, sync=sync))
+
+
+@pytest.mark.parametrize("majority", [False, True])
+def test_a_tombstone_is_found(store: Store, *, majority: bool) -> None:
+    product = change(store, inserted(store), deleted_at=LATER)
+
+    assert store.get(product.id, majority=majority) == without_outbox(product)
 
 
 def test_many_products_are_found_by_id_with_tombstones_and_without_unknown_ones(
@@ -28,29 +60,31 @@ def test_many_products_are_found_by_id_with_tombstones_and_without_unknown_ones(
 
     found = store.get_many({alive.id, dead.id, a_product().id})
 
-    assert set(found) == {alive.id, dead.id}
-    assert found[dead.id].deleted_at == LATER
+    assert set(found.products) == {alive.id, dead.id}
+    assert found.products[dead.id].deleted_at == LATER
+    assert found.unreadable == frozenset()
 
 
 def test_many_products_come_without_their_outboxes_and_histories(store: Store) -> None:
     product = inserted(store)
-    delivered(store, product)
+    recorded(store, product)
 
-    found = store.get_many([product.id])[product.id]
+    found = store.get_many([product.id]).products[product.id]
 
-    assert (found.outbox, found.sync.history) == ((), ())
-    assert found.sync.status is SyncStatus.DELIVERED
+    whole = stored(store, product)
+    assert whole.sync.history
+    assert found == replace(whole, sync=replace(whole.sync, history=()))
 
 
 def test_no_ids_find_no_products(store: Store) -> None:
     inserted(store)
 
-    assert store.get_many([]) == {}
+    assert store.get_many([]) == Found({})
 
 
 @pytest.mark.parametrize("product_id", ["", "\x00", "$where", "x" * 10_000])
 def test_an_id_that_no_product_can_have_finds_nothing(store: Store, product_id: str) -> None:
-    assert store.get_many([product_id]) == {}
+    assert store.get_many([product_id]) == Found({})
     assert store.get(product_id) is None
 
 
@@ -78,7 +112,7 @@ def test_a_list_leaves_tombstones_out(store: Store) -> None:
 def test_a_list_by_status_shows_the_tombstones_too(store: Store) -> None:
     pending, dead, done = inserted(store), inserted(store), inserted(store)
     change(store, dead, deleted_at=LATER)
-    delivered(store, done)
+    recorded(store, done)
 
     found = store.find(ProductQuery(10, status=SyncStatus.PENDING))
 
@@ -87,8 +121,8 @@ def test_a_list_by_status_shows_the_tombstones_too(store: Store) -> None:
 
 def test_a_list_of_what_is_delivered_leaves_tombstones_out(store: Store) -> None:
     alive, dead = inserted(store), inserted(store)
-    delivered(store, change(store, dead, deleted_at=LATER))
-    delivered(store, alive)
+    recorded(store, change(store, dead, deleted_at=LATER))
+    recorded(store, alive)
 
     found = store.find(ProductQuery(10, status=SyncStatus.DELIVERED))
 
@@ -114,7 +148,7 @@ def test_the_summary_counts_the_statuses_and_the_outboxes(store: Store) -> None:
     inserted(store, outbox=(), sync=a_failed_state(SyncStatus.EXHAUSTED))
     change(store, inserted(store), deleted_at=LATER)
 
-    summary = store.summary()
+    summary = store.summary(LATEST)
 
     assert summary.products == {
         SyncStatus.PENDING: 2,
@@ -130,10 +164,10 @@ def test_the_summary_tells_since_when_the_oldest_is_behind(store: Store) -> None
     for hours in (2, 1, 3):
         inserted(store, sync=SyncState(behind_since=START + timedelta(hours=hours)))
 
-    assert store.summary().behind_since == START + timedelta(hours=1)
+    assert store.summary(LATEST).behind_since == START + timedelta(hours=1)
 
 
 def test_nothing_is_behind_when_all_is_delivered(store: Store) -> None:
-    delivered(store, inserted(store))
+    recorded(store, inserted(store))
 
-    assert store.summary().behind_since is None
+    assert store.summary(LATEST).behind_since is None

@@ -1,67 +1,157 @@
-"""Replays and redrives: products that get a fresh budget of attempts."""
+"""Replays, redrives, and products whose worker died: a new state of the sync."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from chalicelib.domain.delivery import worker_died
+from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState, SyncStatus
-from tests.contract.store.steps import LATER, a_result, change, claimed, delivered, inserted, stored
-from tests.fakes import GRACE, START, a_failed_state
+from tests.contract.store.steps import (
+    LATER,
+    LATEST,
+    change,
+    claimed,
+    events,
+    inserted,
+    recorded,
+    replay,
+    replayed,
+    stored,
+    without_outbox,
+)
+from tests.fakes import GRACE, START, a_failed_state, a_product
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chalicelib.usecases.ports import Store
 
 
-def test_a_restarted_product_is_pending_overdue_and_has_a_fresh_budget(store: Store) -> None:
-    product = inserted(store, outbox=(), sync=a_failed_state(SyncStatus.EXHAUSTED))
-
-    assert store.restart(product, LATER)
-
-    expected = SyncState(behind_since=START, overdue_at=LATER, restarted_at=LATER)
-    assert stored(store, product).sync == expected
+# ---- save_sync ----
 
 
-def test_a_restarted_product_that_was_delivered_is_behind_from_now_on(store: Store) -> None:
+def test_a_replayed_product_is_pending_overdue_and_in_its_next_budget(store: Store) -> None:
+    product = inserted(store, sync=replace(a_failed_state(SyncStatus.EXHAUSTED), budget=2))
+
+    replay(store, product)
+
+    after = stored(store, product)
+    assert after.sync == SyncState(budget=3, behind_since=START, overdue_at=LATER + GRACE)
+    assert (after.version, after.revision) == (product.version, product.revision + 1)
+    assert events(store, product) == product.outbox
+
+
+def test_a_replayed_product_that_was_delivered_is_behind_from_now_on(store: Store) -> None:
     product = inserted(store)
-    delivered(store, product)
+    result = recorded(store, product)
 
-    assert store.restart(stored(store, product), LATER)
+    replay(store, product)
 
-    again = stored(store, product)
-    assert (again.sync.behind_since, again.sync.delivered_version) == (LATER, 0)
-    assert again.sync_completed_at is None
-    assert len(again.sync.history) == 1
+    after = stored(store, product)
+    assert (after.sync.behind_since, after.sync_completed_at) == (LATER, None)
+    assert (after.sync.delivered_version, after.sync.history) == (0, (result.attempt,))
 
 
-def test_a_restart_leaves_a_running_call_its_lease(store: Store) -> None:
+def test_a_replay_ends_the_claim_and_keeps_the_lease(store: Store) -> None:
     product = inserted(store)
-    claimed(store, product)
+    claim = claimed(store, product)
 
-    assert store.restart(product, LATER)
+    replay(store, product)
 
-    lease = stored(store, product).sync.lease
-    assert lease is not None
-    assert lease.owner == "worker"
+    sync = stored(store, product).sync
+    assert (sync.claim, sync.message_id) == (None, None)
+    assert sync.lease == claim.product.sync.lease
+    assert sync.lease is not None
 
 
-def test_a_version_that_is_not_the_newest_is_not_restarted(store: Store) -> None:
+def test_a_product_whose_worker_died_is_exhausted_and_its_lease_is_free(store: Store) -> None:
     product = inserted(store)
-    following = change(store, product)
+    claim = claimed(store, product)
 
-    assert not store.restart(product, LATER + GRACE)
-    assert stored(store, product).sync == following.sync
+    dead = worker_died(claim.product, "letter", LATEST)
+    assert store.save_sync(dead, expected_revision=claim.product.revision)
+
+    assert stored(store, product) == without_outbox(dead)
+    assert (dead.sync.status, dead.sync.lease) == (SyncStatus.EXHAUSTED, None)
 
 
-def test_all_failed_products_are_restarted_and_counted(store: Store) -> None:
-    exhausted = inserted(store, sync=a_failed_state(SyncStatus.EXHAUSTED))
-    rejected = inserted(store, sync=a_failed_state(SyncStatus.REJECTED))
+def test_a_state_that_is_written_by_a_look_without_history_keeps_history_and_delivered_version(
+    store: Store,
+) -> None:
+    product = inserted(store)
+    result = recorded(store, product)
+    change(store, stored(store, product))
+    seen = store.get_many([product.id]).products[product.id]
+
+    dead = worker_died(replace(seen, sync=replace(seen.sync, delivered_version=None)), "m", LATER)
+    assert store.save_sync(dead, expected_revision=seen.revision)
+
+    sync = stored(store, product).sync
+    assert (sync.delivered_version, sync.history) == (0, (result.attempt,))
+
+
+SINCE_THE_LOOK: dict[str, Callable[[Store, Product], object]] = {
+    "a write": change,
+    "another replay": replay,
+    "a claim": claimed,
+    "a result": recorded,
+    "a dead letter that was sent": lambda store, product: store.letters_sent([product]),
+}
+
+
+@pytest.mark.parametrize("what", SINCE_THE_LOOK)
+def test_a_state_is_not_written_where_something_came_since_the_look(
+    store: Store, what: str
+) -> None:
+    product = inserted(store)
+    SINCE_THE_LOOK[what](store, product)
+    before = stored(store, product)
+
+    assert not store.save_sync(replayed(product), expected_revision=product.revision)
+
+    assert stored(store, product) == before
+
+
+def test_a_state_is_written_though_reconcile_postponed_or_relayed_since_the_look(
+    store: Store,
+) -> None:
+    product = inserted(store)
+    assert product.sync.overdue_at is not None
+    store.postpone({product.id: (product.sync.overdue_at, LATEST)})
+    store.remove_events([(product.id, product.outbox[0].id)])
+
+    assert store.save_sync(replayed(product), expected_revision=product.revision)
+
+
+def test_the_state_of_a_product_that_is_gone_is_not_written(store: Store) -> None:
+    product = a_product()
+
+    assert not store.save_sync(product, expected_revision=0)
+    assert store.get(product.id) is None
+
+
+# ---- restart_failed ----
+
+
+def test_all_failed_products_are_restarted_each_in_its_next_budget(store: Store) -> None:
+    failed = [a_failed_state(status) for status in sorted(FAILED_STATUSES)]
+    products = [
+        inserted(store, revision=budget, sync=replace(sync, budget=budget, message_id="message"))
+        for budget, sync in enumerate(failed)
+    ]
     inserted(store)
 
     assert store.restart_failed(FAILED_STATUSES, LATER) == 2
-    fresh = SyncState(behind_since=START, overdue_at=LATER, restarted_at=LATER)
-    assert [stored(store, item).sync for item in (exhausted, rejected)] == [fresh, fresh]
+
+    after = [stored(store, product) for product in products]
+    assert [item.sync for item in after] == [
+        SyncState(budget=budget, behind_since=START, overdue_at=LATER) for budget in (1, 2)
+    ]
+    assert [item.revision for item in after] == [1, 2]
 
 
 def test_only_products_of_the_given_failed_status_are_restarted(store: Store) -> None:
@@ -69,7 +159,7 @@ def test_only_products_of_the_given_failed_status_are_restarted(store: Store) ->
     rejected = inserted(store, sync=a_failed_state(SyncStatus.REJECTED))
 
     assert store.restart_failed({SyncStatus.EXHAUSTED}, LATER) == 1
-    assert stored(store, rejected) == rejected
+    assert stored(store, rejected) == without_outbox(rejected)
 
 
 @pytest.mark.parametrize("status", sorted(set(SyncStatus) - FAILED_STATUSES))
@@ -79,17 +169,17 @@ def test_products_that_have_not_failed_are_never_restarted_as_failed(
     product = inserted(store, sync=SyncState(status))
 
     assert store.restart_failed({status}, LATER) == 0
-    assert stored(store, product) == product
+    assert stored(store, product) == without_outbox(product)
 
 
 def test_a_restart_of_failed_products_keeps_what_the_supply_chain_holds(store: Store) -> None:
     product = inserted(store)
-    delivered(store, product)
+    recorded(store, product)
     change(store, stored(store, product))
-    store.record([a_result(claimed(store, product), 422)])
+    recorded(store, product, 422)
 
     store.restart_failed(FAILED_STATUSES, LATER)
 
     sync = stored(store, product).sync
-    assert sync.delivered_version == 0
+    assert (sync.status, sync.delivered_version) == (SyncStatus.PENDING, 0)
     assert [attempt.status for attempt in sync.history] == [200, 422]

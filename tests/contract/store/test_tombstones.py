@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chalicelib.domain.events import Event
 from chalicelib.domain.product import Product
-from tests.contract.store.steps import LATER, a_result, change, claimed, delivered, inserted, stored
+from tests.contract.store.steps import LATER, change, empty_outbox, inserted, recorded
 
 if TYPE_CHECKING:
     from chalicelib.usecases.ports import Store
@@ -16,14 +15,9 @@ def tombstone(store: Store) -> Product:
     return change(store, inserted(store), deleted_at=LATER)
 
 
-def empty_outbox(store: Store, product: Product) -> None:
-    events: list[Event] = list(stored(store, product).outbox)
-    store.remove_events(events)
-
-
 def test_a_tombstone_goes_when_its_deletion_is_confirmed_and_published(store: Store) -> None:
     product = tombstone(store)
-    delivered(store, product)
+    recorded(store, product)
     empty_outbox(store, product)
 
     assert store.drop_tombstones() == 1
@@ -32,21 +26,21 @@ def test_a_tombstone_goes_when_its_deletion_is_confirmed_and_published(store: St
 
 def test_a_tombstone_stays_until_its_deletion_is_confirmed(store: Store) -> None:
     product = tombstone(store)
-    store.record([a_result(claimed(store, product), 500)])
+    recorded(store, product, 500)
     empty_outbox(store, product)
 
     assert store.drop_tombstones() == 0
 
 
 def test_a_tombstone_stays_until_its_events_are_published(store: Store) -> None:
-    delivered(store, tombstone(store))
+    recorded(store, tombstone(store))
 
     assert store.drop_tombstones() == 0
 
 
 def test_a_product_that_is_not_deleted_is_never_dropped(store: Store) -> None:
     product = inserted(store)
-    delivered(store, product)
+    recorded(store, product)
     empty_outbox(store, product)
 
     assert store.drop_tombstones() == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +13,7 @@ from chalicelib.domain.errors import StreamUnavailableError
 from embedded.processes import free_port, port_is_free
 from embedded.services import tool
 from tests.contract.guarded_nats import guarded
-from tests.contract.stream.steps import an_event, event_ids, timed
+from tests.contract.stream.steps import an_event, event_ids, pulled, timed
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -24,19 +26,53 @@ if TYPE_CHECKING:
 NO_JWT = "-----BEGIN NATS USER JWT-----\nx\n------END NATS USER JWT------"
 
 
+@contextmanager
+def running(config: Path, port: int) -> Iterator[None]:
+    """A server of this configuration, which has it listen there."""
+    with (config.parent / "log").open("w") as log:
+        server = subprocess.Popen([tool("nats-server"), "-c", str(config)], stderr=log)
+        try:
+            eventually(lambda: not port_is_free(port), message="the server listens")
+            yield
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
 @pytest.fixture
 def guarded_server(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """The address of a server that asks for credentials, and the text of a `.creds` file."""
     port = free_port()
     config, credentials = guarded(tmp_path, port)
-    with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen([tool("nats-server"), "-c", str(config)], stderr=log)
-        try:
-            eventually(lambda: not port_is_free(port), message="the server listens")
-            yield f"nats://127.0.0.1:{port}", credentials
-        finally:
-            server.terminate()
-            server.wait(10)
+    with running(config, port):
+        yield f"nats://127.0.0.1:{port}", credentials
+
+
+@pytest.fixture
+def frugal_server(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The addresses of a server, by user: `anyone` may do all, `worker` may change no stream."""
+    port, config = free_port(), tmp_path / "nats.conf"
+    config.write_text(
+        f"listen: 127.0.0.1:{port}\n"
+        f"jetstream {{ store_dir: {json.dumps(str(tmp_path / 'data'))} }}\n"
+        "authorization { users: [\n"
+        "  { user: anyone, password: p }\n"
+        "  { user: worker, password: p, permissions: {\n"
+        '    publish: { deny: ["$JS.API.STREAM.UPDATE.>"] }, subscribe: { allow: [">"] } } }\n'
+        "] }\n"
+    )
+    with running(config, port):
+        yield {user: f"nats://{user}:p@127.0.0.1:{port}" for user in ("anyone", "worker")}
+
+
+def test_who_may_not_change_the_stream_uses_it_as_it_is(
+    open_stream: Callable[..., JetStream], frugal_server: dict[str, str]
+) -> None:
+    open_stream(frugal_server["anyone"], duplicate_window=120.0).publish([an_event()])
+    stream, event = open_stream(frugal_server["worker"], duplicate_window=1200.0), an_event()
+
+    assert stream.publish([event]) == [event]
+    assert event.id in event_ids(pulled(stream, 2))
 
 
 @pytest.mark.parametrize("as_file", [False, True])
