@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from embedded.services import StackError
-from localstack.stack import MODULE, AwsStack
+from localstack.stack import AwsStack
+from localstack.terraform import MODULE
 from tests.aws.conftest import OVERRIDES, DeployedStack
 from tests.aws.test_access import OPEN, routes
 from tests.support import eventually
