@@ -16,7 +16,7 @@ from chalicelib.domain.retry import SQS_MAX_VISIBILITY_SECONDS, visibility_timeo
 from chalicelib.domain.times import now_utc
 from chalicelib.settings import read_settings
 from embedded.services import create_queues, role_settings
-from tests.contract.conftest import NOWHERE, SqsKit, sqs_client
+from tests.contract.conftest import NOWHERE, SqsKit, impatient_sqs
 from tests.contract.queue.steps import SYNC_MESSAGE, a_failed_product, defer_all, received
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def test_no_request_is_made_before_the_first_use() -> None:
 def aws() -> Iterator[SqsKit]:
     """The adapter on moto, which enforces the 12 hours."""
     with mock_aws():
-        yield SqsKit(sqs_client("https://sqs.us-east-1.amazonaws.com"))
+        yield SqsKit(impatient_sqs("https://sqs.us-east-1.amazonaws.com"))
 
 
 @pytest.mark.parametrize("hours", [0, 1, 11, 12, 13, 1000])
