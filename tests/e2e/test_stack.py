@@ -129,7 +129,7 @@ def test_the_killed_sqs_has_its_queues_again(whole: RunningStack) -> None:
     whole.kill("sqs")
     whole.up()
     redrive = json.loads(attributes(whole, "product-sync")["RedrivePolicy"])
-    assert str(redrive["maxReceiveCount"]) == "18"
+    assert str(redrive["maxReceiveCount"]) == "200"
 
 
 def test_a_killed_sync_process_gets_its_messages_back_after_30_seconds(stack: RunningStack) -> None:
