@@ -36,7 +36,7 @@ def ids(pipeline: Pipeline) -> list[str]:
 def products_of(pipeline: Pipeline) -> list[str | None]:
     """The products of the letters that a person sees."""
     found = pipeline.queue.receive_dead_letters(10 * DEAD_LETTERS)
-    return [item.message and item.message.product_id for item in found]
+    return [item.message.product_id if item.message else None for item in found]
 
 
 # ---- which letters stay ----
@@ -59,9 +59,12 @@ def test_a_dead_letter_of_a_version_that_was_replaced_is_removed(pipeline: Pipel
 def test_a_dead_letter_of_a_budget_that_was_replaced_is_removed(pipeline: Pipeline) -> None:
     product_id = dead_letter(pipeline, REJECTED)
     pipeline.catalog.replay(product_id)
+    pipeline.supply_chain.answers[product_id] = [500]
+    pipeline.sync_once()
 
     assert pipeline.reconcile_once().settled == 1
     assert pipeline.queue.dead == []
+    assert pipeline.product(product_id).sync.status is SyncStatus.RETRYING
 
 
 def test_a_dead_letter_of_a_product_that_is_gone_is_removed(pipeline: Pipeline) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.fakes import GRACE
 from tests.unit.delivery.steps import EARLIER, LATER, MESSAGE_ID, NOW, OTHER, product
 
 EVENT_ID = "p1:3:product:updated"
-RETRYING = {
+RETRYING: dict[str, Any] = {
     "status": SyncStatus.RETRYING,
     "attempts": 4,
     "first_attempt_at": EARLIER,

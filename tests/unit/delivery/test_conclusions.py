@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from chalicelib.domain.sync_state import Attempt, Lease, SyncStatus
 from tests.fakes import GRACE
 from tests.unit.delivery.steps import EARLIER, LATER, MESSAGE_ID, NOW, SCHEDULE, product
 
-LAST = {"status": SyncStatus.RETRYING, "attempts": 17, "first_attempt_at": EARLIER}
+LAST: dict[str, Any] = {"status": SyncStatus.RETRYING, "attempts": 17, "first_attempt_at": EARLIER}
 
 
 def outcome(verdict: Verdict, *, status: int | None = 500, error: str | None = None) -> Outcome:
