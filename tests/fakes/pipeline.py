@@ -35,7 +35,7 @@ class Pipeline:
         self.stream = FakeStream(self.clock)
         self.schedule = schedule or Schedule()
         self.policy = SyncPolicy(self.schedule, self.LEASE, GRACE, concurrency)
-        self.queue = FakeQueue(self.clock, max_receive_count=self.schedule.attempts)
+        self.queue = FakeQueue(self.clock)
         self.supply_chain = FakeSupplyChain(self.clock)
         self.connect()
 

@@ -22,6 +22,7 @@ class SupplyChainCall:
     version: int
     deleting: bool
     trace: str | None
+    key: str
 
 
 class FakeSupplyChain:
@@ -42,7 +43,8 @@ class FakeSupplyChain:
 
     def deliver(self, product: Product, trace: str | None) -> Outcome:
         time, deleting = self._clock(), product.deleted_at is not None
-        self.calls.append(SupplyChainCall(product.id, product.version, deleting, trace))
+        key = product.idempotency_key
+        self.calls.append(SupplyChainCall(product.id, product.version, deleting, trace, key))
         if self.during is not None:
             self.during(product)
         scripted = self.answers.get(product.id)

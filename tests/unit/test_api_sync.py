@@ -6,10 +6,11 @@ import threading
 from decimal import Decimal
 
 import pytest
-import simplejson
 
+from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncStatus
+from tests.fakes import GRACE
 from tests.http import WsgiClient
 from tests.support import Json
 from tests.unit.api_support import (
@@ -31,6 +32,7 @@ def test_the_state_of_a_sync_is_told(world: World) -> None:
         "version": 0,
         "deleted": False,
         "status": "pending",
+        "budget": 0,
         "attempts": 0,
         "deliveredVersion": None,
         "behindSince": "2026-01-01T00:00:00.000Z",
@@ -57,7 +59,7 @@ def failed_once(world: World) -> Product:
     """A product whose first delivery has failed."""
     product = stored(world)
     world.supply_chain.answers[product.id] = [503]
-    message_id = world.queue.send(f'{{"productId": "{product.id}", "version": 0}}')
+    message_id = world.queue.send(SyncMessage(product.id, 0).to_json())
     world.parts.sync.handle(world.queue.receive())
     assert world.store.products[product.id].sync.message_id == message_id
     return product
@@ -79,23 +81,21 @@ def test_a_replay_gives_a_fresh_budget_and_rings_at_once(world: World) -> None:
         0,
     )
     (message,) = world.queue.messages
-    assert simplejson.loads(message.body) == {"productId": product.id, "version": 0}
+    assert message.body == SyncMessage(product.id, 0, 1).to_json()
 
 
 def test_a_replay_is_taken_while_the_queue_is_away(world: World) -> None:
     product = stuck(world, SyncStatus.EXHAUSTED)
     world.queue.away = True
     assert world.client.post(f"/products/{product.id}/sync").status == 202
-    overdue = world.store.products[product.id].sync.overdue_at
-    assert overdue is not None
-    assert overdue <= world.clock()
+    assert world.store.products[product.id].sync.overdue_at == world.clock() + GRACE
 
 
 def test_the_summary_counts_and_tells_how_old_the_oldest_change_is(world: World) -> None:
     world.stream.away = True
     create(world)
     stuck(world, SyncStatus.REJECTED, outbox=())
-    world.clock.advance(90.5)
+    world.clock.advance(300.5)
     answer = world.client.get("/sync")
     assert (answer.status, answer.json()) == (
         200,
@@ -107,8 +107,9 @@ def test_the_summary_counts_and_tells_how_old_the_oldest_change_is(world: World)
                 "exhausted": 0,
                 "rejected": 1,
             },
-            "oldestUndeliveredSeconds": Decimal("90.5"),
+            "oldestUndeliveredSeconds": Decimal("300.5"),
             "outboxBacklog": 1,
+            "unreadable": 0,
         },
     )
 

@@ -66,7 +66,16 @@ def test_an_event_becomes_a_sync_message_with_its_trace(pipeline: Pipeline) -> N
 
     assert pipeline.bridge_once() == Bridged(forwarded=1)
     (message,) = pipeline.queue.messages
-    assert message.body == SyncMessage("product", 0, "Root=1-2-3").to_json()
+    assert message.body == SyncMessage("product", 0, 0, "Root=1-2-3").to_json()
+
+
+def test_a_sync_message_names_the_event_that_it_proves(pipeline: Pipeline) -> None:
+    product_id = pipeline.create()
+
+    pipeline.bridge_once()
+
+    body = json.loads(pipeline.queue.messages[0].body)
+    assert (body["eventId"], body["budget"]) == (f"{product_id}:0:product:created", 0)
 
 
 def test_a_forwarded_event_is_acknowledged(pipeline: Pipeline) -> None:

@@ -1,10 +1,11 @@
-"""How deep JSON may be nested: the scan of the text against the parser, and who relies on it."""
+"""Exact JSON: numbers digit by digit, and how deep it may be nested."""
 
 from __future__ import annotations
 
 import json
 import time
 from contextlib import suppress
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -148,5 +149,37 @@ def test_what_is_nested_too_deep_is_poison(reader: str, depth: int, start: str) 
 
 def test_what_is_nested_within_a_message_does_no_harm() -> None:
     deep = "[" * 99 + "]" * 99
-    message = parse_sync_message(f'{{"productId": "p", "version": 1, "more": {deep}}}')
+    message = parse_sync_message(f'{{"productId": "p", "version": 1, "budget": 0, "more": {deep}}}')
     assert (message.product_id, message.version) == ("p", 1)
+
+
+# ---- numbers and texts ----
+
+
+@pytest.mark.parametrize("text", ["12.50", "0.0001", "1.10", "123456789012345678.123456789"])
+def test_a_fraction_is_read_and_written_digit_by_digit(text: str) -> None:
+    assert exact_json.dumps(exact_json.loads(text)) == text
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+def test_any_decimal_survives_the_way_through_json(value: Decimal) -> None:
+    assert exact_json.loads(exact_json.dumps([value])) == [value]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "NaN", "[Infinity]", "[-Infinity]", "01", "{'a':1}", "[" * 100_000, b"\xff\xfe\x00"],
+)
+def test_what_is_not_json_is_refused(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        exact_json.loads(text)
+
+
+@pytest.mark.parametrize("text", ["1e999999999999999999999", "1" * 5000])
+def test_a_number_out_of_any_range_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        exact_json.loads(text)
+
+
+def test_text_is_written_as_it_is() -> None:
+    assert exact_json.dumps({"a": "naïve 🚀"}) == '{"a":"naïve 🚀"}'

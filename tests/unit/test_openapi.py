@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # s
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import app as api
+from chalicelib.domain.messages import SyncMessage
 from chalicelib.http import openapi
 from chalicelib.http.openapi import ADMIN, READ, WRITE
 from tests.fakes import a_product
@@ -124,7 +125,7 @@ def test_a_history_fits_its_schema(world: World) -> None:
     product = a_product()
     world.store.products[product.id] = product
     world.supply_chain.answers[product.id] = [None]
-    world.queue.send(f'{{"productId": "{product.id}", "version": 0}}')
+    world.queue.send(SyncMessage(product.id, 0).to_json())
     world.parts.sync.handle(world.queue.receive())
     answer = world.client.get(f"/products/{product.id}/sync")
     assert answer.json()["history"][0]["statusCode"] is None

@@ -112,3 +112,66 @@ def test_a_version_that_the_caller_does_not_know_is_not_touched(
     with pytest.raises(VersionMismatchError):
         pipeline.catalog.delete(product_id, condition, SOMEBODY)
     assert pipeline.product(product_id).version == 0
+
+
+# ---- what a failover could take back ----
+
+
+def roll_back_to(pipeline: Pipeline, products: dict[str, Product]) -> None:
+    """Let the majority hold these, and nothing of what was written since."""
+    pipeline.store.committed = lambda: products  # type: ignore[method-assign]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_change_is_not_called_unchanged_by_a_write_that_may_be_rolled_back(
+    pipeline: Pipeline,
+) -> None:
+    product_id = pipeline.create()
+    held = dict(pipeline.store.products)
+    pipeline.update(product_id, quantity=99)
+    roll_back_to(pipeline, held)
+
+    with pytest.raises(ConcurrentChangeError):
+        pipeline.update(product_id, quantity=99)
+
+
+@pytest.mark.parametrize("use", ["merge", "delete"])
+@pytest.mark.usefixtures("impatient")
+def test_a_deletion_that_may_be_rolled_back_is_no_reason_for_not_found(
+    pipeline: Pipeline, use: str
+) -> None:
+    product_id = pipeline.create()
+    held = dict(pipeline.store.products)
+    pipeline.catalog.delete(product_id, Precondition(), SOMEBODY)
+    roll_back_to(pipeline, held)
+    uses: dict[str, Callable[[], object]] = {
+        "merge": lambda: pipeline.update(product_id, quantity=99),
+        "delete": lambda: pipeline.catalog.delete(product_id, Precondition(), SOMEBODY),
+    }
+
+    with pytest.raises(ConcurrentChangeError):
+        uses[use]()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_product_that_the_majority_still_holds_is_not_called_unknown(
+    pipeline: Pipeline,
+) -> None:
+    product_id = pipeline.create()
+    roll_back_to(pipeline, dict(pipeline.store.products))
+    del pipeline.store.products[product_id]
+
+    with pytest.raises(ConcurrentChangeError):
+        pipeline.update(product_id, quantity=99)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_unchanged_is_answered_once_the_majority_holds_it(pipeline: Pipeline) -> None:
+    product_id = pipeline.create()
+    answers = [{}, {}, pipeline.store.products]
+    pipeline.store.committed = lambda: answers.pop(0)  # type: ignore[method-assign]
+
+    pipeline.update(product_id, quantity=7)
+
+    assert answers == []
+    assert pipeline.product(product_id).version == 0

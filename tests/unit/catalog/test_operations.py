@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from bson import ObjectId
 
-from chalicelib.domain.errors import PayloadTooLargeError, ProductNotFoundError
+from chalicelib.domain.errors import (
+    ConcurrentChangeError,
+    PayloadTooLargeError,
+    ProductNotFoundError,
+)
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncStatus
-from chalicelib.usecases.catalog import Precondition
+from chalicelib.usecases.catalog import TRIES, Precondition
 from tests.fakes import BODY, GRACE, START, Pipeline, a_failed_state
 from tests.unit.catalog.steps import SOMEBODY, bodies_in_queue, faults
 
@@ -56,6 +61,7 @@ def test_the_summary_counts_every_status(pipeline: Pipeline) -> None:
         },
         "oldestUndeliveredSeconds": 90.0,
         "outboxBacklog": 0,
+        "unreadable": 0,
     }
 
 
@@ -73,7 +79,7 @@ def test_a_replay_enqueues_the_newest_version_with_a_fresh_budget(pipeline: Pipe
     state = pipeline.catalog.replay(product.id)
 
     assert (state["status"], state["attempts"]) == ("pending", 0)
-    assert bodies_in_queue(pipeline) == [SyncMessage(product.id, 0).to_json()]
+    assert bodies_in_queue(pipeline) == [SyncMessage(product.id, 0, 1).to_json()]
 
 
 def test_a_replay_that_was_enqueued_is_not_overdue(pipeline: Pipeline) -> None:
@@ -84,14 +90,16 @@ def test_a_replay_that_was_enqueued_is_not_overdue(pipeline: Pipeline) -> None:
     assert pipeline.product(product.id).sync.overdue_at == START + GRACE
 
 
-def test_a_replay_is_taken_while_the_queue_is_away_and_is_overdue_at_once(
+def test_a_replay_is_taken_while_the_queue_is_away_and_reconcile_enqueues_it(
     pipeline: Pipeline,
 ) -> None:
     product = put_failed(pipeline, SyncStatus.REJECTED)
     pipeline.queue.away = True
 
     assert pipeline.catalog.replay(product.id)["status"] == "pending"
-    assert pipeline.product(product.id).sync.overdue_at == START
+    pipeline.queue.away = False
+    pipeline.clock.advance(GRACE.total_seconds())
+    assert pipeline.reconcile_once().enqueued == 1
 
 
 def test_a_delivered_product_can_be_replayed(pipeline: Pipeline) -> None:
@@ -104,22 +112,77 @@ def test_a_delivered_product_can_be_replayed(pipeline: Pipeline) -> None:
     assert pipeline.supply_chain.versions(product_id) == [0, 0]
 
 
+def late_replays(pipeline: Pipeline, times: int) -> list[int]:
+    """Let somebody write between the look and the write of a replay; the revisions it saw."""
+    save_sync, seen = pipeline.store.save_sync, list[int]()
+
+    def late(product: Product, *, expected_revision: int) -> bool:
+        if len(seen) < times:
+            pipeline.update(product.id, name=f"other {len(seen)}")
+        seen.append(expected_revision)
+        return save_sync(product, expected_revision=expected_revision)
+
+    pipeline.store.save_sync = late  # type: ignore[method-assign]
+    return seen
+
+
 def test_a_replay_is_of_the_version_that_is_the_newest_when_it_is_written(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    product_id = pipeline.create()
+    seen = late_replays(pipeline, 1)
+
+    state = pipeline.catalog.replay(product_id)
+
+    assert (state["version"], state["budget"]) == (1, 1)
+    assert seen == [0, 1]
+
+
+def test_a_replay_that_never_comes_first_is_given_up(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    product_id = pipeline.create()
+    late_replays(pipeline, TRIES)
+
+    with pytest.raises(ConcurrentChangeError):
+        pipeline.catalog.replay(product_id)
+    assert bodies_in_queue(pipeline) == []
+
+
+def test_each_replay_is_of_the_next_budget_and_a_write_starts_at_0(pipeline: Pipeline) -> None:
+    product_id = pipeline.create()
+    assert [pipeline.catalog.replay(product_id)["budget"] for _ in range(2)] == [1, 2]
+
+    pipeline.update(product_id, name="Other")
+
+    assert pipeline.catalog.sync_state(product_id)["budget"] == 0
+
+
+def test_a_redrive_enqueues_no_failed_product_whose_letter_is_owed(pipeline: Pipeline) -> None:
+    owed = pipeline.put(
+        sync=replace(a_failed_state(SyncStatus.REJECTED), overdue_at=START), outbox=()
+    )
+    exhausted = put_failed(pipeline, SyncStatus.EXHAUSTED)
+
+    assert pipeline.catalog.redrive({"status": "exhausted"}) == 1
+    # The one that is owed may be in its way; reconcile enqueues the rest.
+    pipeline.reconcile_once()
+    pipeline.sync_once()
+
+    assert pipeline.supply_chain.versions(exhausted.id) == [0]
+    assert pipeline.supply_chain.versions(owed.id) == []
+    assert pipeline.product(owed.id).sync.status is SyncStatus.REJECTED
+
+
+def test_what_a_redrive_has_enqueued_is_not_enqueued_by_reconcile_too(
     pipeline: Pipeline,
 ) -> None:
-    product_id = pipeline.create()
-    restart = pipeline.store.restart
-    calls: list[int] = []
+    put_failed(pipeline, SyncStatus.EXHAUSTED)
+    pipeline.catalog.redrive({})
 
-    def late(product: Product, now: Any) -> bool:  # noqa: ANN401 - passed on
-        if not calls:
-            pipeline.update(product_id, name="Other")
-        calls.append(product.version)
-        return restart(product, now)
-
-    pipeline.store.restart = late  # type: ignore[method-assign]
-    assert pipeline.catalog.replay(product_id)["version"] == 1
-    assert calls == [0, 1]
+    assert pipeline.reconcile_once().enqueued == 0
 
 
 def test_a_product_cannot_grow_beyond_what_a_request_may_have(pipeline: Pipeline) -> None:
@@ -153,7 +216,7 @@ def test_a_redrive_can_be_for_one_status_only(pipeline: Pipeline) -> None:
     rejected = put_failed(pipeline, SyncStatus.REJECTED)
 
     assert pipeline.catalog.redrive({"status": "rejected"}) == 1
-    assert bodies_in_queue(pipeline) == [SyncMessage(rejected.id, 0).to_json()]
+    assert bodies_in_queue(pipeline) == [SyncMessage(rejected.id, 0, 1).to_json()]
 
 
 @pytest.mark.parametrize(

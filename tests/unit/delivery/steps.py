@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 
 from chalicelib.domain.delivery import Decision, decide
-from chalicelib.domain.messages import ReceivedMessage, SyncMessage
+from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.sync_state import SyncState
@@ -33,7 +32,6 @@ def product(version: int = 3, **sync: object) -> Product:
 
 
 def decided(
-    found: Product | None, message_id: str = OTHER, version: int = 3, sent: datetime = NOW
+    found: Product | None, message_id: str = OTHER, version: int = 3, budget: int = 0
 ) -> Decision:
-    message = ReceivedMessage(message_id, "receipt", "", 1, sent, NOW)
-    return decide(found, SyncMessage("p1", version), message, NOW)
+    return decide(found, SyncMessage("p1", version, budget), message_id, NOW)

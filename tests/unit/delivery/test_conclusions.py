@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -10,108 +12,119 @@ from chalicelib.domain import exact_json
 from chalicelib.domain.delivery import (
     Acknowledge,
     Claim,
-    DeadLetter,
     Defer,
-    Disposition,
-    Expire,
     Outcome,
     SyncResult,
     Verdict,
+    completion_of,
     conclude,
+    disposition_of,
     judge,
 )
 from chalicelib.domain.events import EventType
 from chalicelib.domain.product import Product
-from chalicelib.domain.sync_state import Attempt, SyncStatus
+from chalicelib.domain.sync_state import Attempt, Lease, SyncStatus
 from tests.fakes import GRACE
-from tests.unit.delivery.steps import EARLIER, LATER, MESSAGE_ID, NOW, OTHER, SCHEDULE, product
+from tests.unit.delivery.steps import EARLIER, LATER, MESSAGE_ID, NOW, SCHEDULE, product
+
+LAST: dict[str, Any] = {"status": SyncStatus.RETRYING, "attempts": 17, "first_attempt_at": EARLIER}
 
 
-def claim(found: Product | None = None, *, fresh: bool = False) -> Claim:
-    return Claim(found or product(), "me", MESSAGE_ID, NOW, LATER, LATER + GRACE, fresh)
+def outcome(verdict: Verdict, *, status: int | None = 500, error: str | None = None) -> Outcome:
+    return Outcome(Attempt(NOW, 3, status, 0.1, error), verdict)
 
 
-def outcome(
-    verdict: Verdict, *, status: int | None = 500, error: str | None = None, version: int = 3
-) -> Outcome:
-    return Outcome(Attempt(NOW, version, status, 0.1, error), verdict)
+def concluded(what: Outcome, found: Product | None = None) -> SyncResult:
+    """The result of an attempt for a product that is claimed."""
+    found = found or product()
+    lease = Lease("token", LATER, found.version, found.sync.budget)
+    sync = replace(found.sync, lease=lease, claim="token", message_id=MESSAGE_ID)
+    claimed = Claim(replace(found, sync=sync, revision=8), 7, "token", None)
+    return conclude(claimed, what, SCHEDULE, now=NOW, jitter=0, grace=GRACE)
 
 
-def concluded(found: Claim, what: Outcome) -> tuple[SyncResult, Disposition]:
-    return conclude(found, what, SCHEDULE, now=NOW, jitter=0, grace=GRACE, trace="Root=1-2-3")
+@pytest.mark.parametrize("verdict", Verdict)
+def test_whatever_comes_of_an_attempt_gives_lease_and_token_back(verdict: Verdict) -> None:
+    after = concluded(outcome(verdict)).product
+    assert (after.sync.lease, after.sync.claim, after.revision) == (None, None, 9)
+    assert after.sync.attempts == 1
 
 
-def test_a_delivery_is_written_with_its_event() -> None:
-    result, fate = concluded(claim(), outcome(Verdict.DELIVERED, status=200))
-    assert fate == Acknowledge("delivered")
-    assert result.sync.status is SyncStatus.DELIVERED
-    assert (result.sync.delivered_version, result.sync_completed_at) == (3, NOW)
-    assert result.event is not None
-    assert (result.event.type, result.event.trace) == (EventType.SYNC_COMPLETE, "Root=1-2-3")
-    assert exact_json.loads(result.event.data)["syncStatus"] == "delivered"
+def test_a_delivery_completes_the_product() -> None:
+    result = concluded(outcome(Verdict.DELIVERED, status=200))
+    assert result.delivered
+    assert disposition_of(result) == Acknowledge("delivered")
+    assert (result.product.sync.delivered_version, result.product.sync_completed_at) == (3, NOW)
 
 
-def test_a_delivered_product_is_neither_behind_nor_overdue() -> None:
-    result, _ = concluded(claim(), outcome(Verdict.DELIVERED))
-    assert (result.sync.behind_since, result.sync.overdue_at) == (None, None)
+def test_a_delivered_product_is_neither_behind_nor_overdue_nor_in_error() -> None:
+    sync = concluded(outcome(Verdict.DELIVERED), product(last_error="HTTP 500")).product.sync
+    assert (sync.behind_since, sync.overdue_at, sync.last_error) == (None, None, None)
+
+
+def test_the_event_of_a_delivery_holds_the_product_as_it_is_then() -> None:
+    result = concluded(outcome(Verdict.DELIVERED, status=200))
+    event = completion_of(result, NOW, "Root=1-2-3")
+    assert (event.type, event.trace) == (EventType.SYNC_COMPLETE, "Root=1-2-3")
+    data = exact_json.loads(event.data)
+    assert (data["syncStatus"], data["syncCompletedAt"]) == (
+        "delivered",
+        "2026-01-01T00:00:00.000Z",
+    )
 
 
 def test_a_failure_defers_the_message_until_the_next_attempt() -> None:
-    result, fate = concluded(claim(), outcome(Verdict.FAILED))
+    result = concluded(outcome(Verdict.FAILED))
     due = NOW + timedelta(seconds=SCHEDULE.waits[0])
-    assert fate == Defer(due)
-    assert result.sync.status is SyncStatus.RETRYING
-    assert result.sync.next_attempt_at == due
+    assert disposition_of(result) == Defer(due)
+    sync = result.product.sync
+    assert (sync.status, sync.next_attempt_at) == (SyncStatus.RETRYING, due)
+
+
+def test_the_first_failure_sets_where_the_horizon_ends() -> None:
+    sync = concluded(outcome(Verdict.FAILED)).product.sync
+    assert (sync.aim_at, sync.ends_at) == (sync.next_attempt_at, NOW + timedelta(hours=72))
 
 
 def test_a_failure_counts_as_overdue_only_a_grace_after_its_next_attempt() -> None:
-    result, _ = concluded(claim(), outcome(Verdict.FAILED))
-    assert result.sync.next_attempt_at is not None
-    assert result.sync.overdue_at == result.sync.next_attempt_at + GRACE
+    sync = concluded(outcome(Verdict.FAILED)).product.sync
+    assert sync.next_attempt_at is not None
+    assert sync.overdue_at == sync.next_attempt_at + GRACE
 
 
 def test_an_attempt_is_counted_from_the_first_one() -> None:
     before = product(status=SyncStatus.RETRYING, attempts=4, first_attempt_at=EARLIER)
-    result, _ = concluded(claim(before), outcome(Verdict.FAILED))
-    assert (result.sync.attempts, result.sync.first_attempt_at) == (5, EARLIER)
+    sync = concluded(outcome(Verdict.FAILED), before).product.sync
+    assert (sync.attempts, sync.first_attempt_at) == (5, EARLIER)
 
 
-def test_a_redrive_starts_a_fresh_budget() -> None:
-    before = product(status=SyncStatus.EXHAUSTED, attempts=18, first_attempt_at=EARLIER)
-    result, fate = concluded(claim(before, fresh=True), outcome(Verdict.FAILED))
-    assert (result.sync.attempts, result.sync.first_attempt_at) == (1, NOW)
-    assert isinstance(fate, Defer)
+def test_the_last_failure_exhausts_the_product_and_its_message_is_done() -> None:
+    result = concluded(outcome(Verdict.FAILED, error="HTTP 500: no"), product(**LAST))
+    assert disposition_of(result) == Acknowledge("exhausted")
+    assert result.failed
+    sync = result.product.sync
+    assert (sync.status, sync.last_error) == (SyncStatus.EXHAUSTED, "HTTP 500: no")
 
 
-def test_the_last_failure_exhausts_the_product_and_its_message_expires() -> None:
-    before = product(status=SyncStatus.RETRYING, attempts=17, first_attempt_at=EARLIER)
-    result, fate = concluded(claim(before), outcome(Verdict.FAILED, error="HTTP 500: no"))
-    assert fate == Expire()
-    assert (result.sync.status, result.sync.last_error) == (SyncStatus.EXHAUSTED, "HTTP 500: no")
+def test_a_failure_at_the_end_of_the_horizon_exhausts_the_product() -> None:
+    before = product(status=SyncStatus.RETRYING, attempts=5, aim_at=NOW, ends_at=NOW)
+    assert concluded(outcome(Verdict.FAILED), before).product.sync.status is SyncStatus.EXHAUSTED
 
 
-def test_a_failure_after_the_horizon_exhausts_the_product() -> None:
-    long_ago = NOW - timedelta(hours=72)
-    before = product(status=SyncStatus.RETRYING, attempts=5, first_attempt_at=long_ago)
-    result, _ = concluded(claim(before), outcome(Verdict.FAILED))
-    assert result.sync.status is SyncStatus.EXHAUSTED
+def test_a_rejection_fails_the_product_at_once() -> None:
+    result = concluded(outcome(Verdict.REJECTED, status=422, error="HTTP 422: no"))
+    assert disposition_of(result) == Acknowledge("rejected")
+    sync = result.product.sync
+    assert (sync.status, sync.last_error) == (SyncStatus.REJECTED, "HTTP 422: no")
 
 
-def test_an_exhausted_product_stays_behind_but_is_not_overdue() -> None:
-    before = product(status=SyncStatus.RETRYING, attempts=17, first_attempt_at=EARLIER)
-    result, _ = concluded(claim(before), outcome(Verdict.FAILED))
-    assert (result.sync.behind_since, result.sync.overdue_at) == (EARLIER, None)
-
-
-def test_a_rejection_is_dead_lettered_with_the_reason_at_once() -> None:
-    result, fate = concluded(claim(), outcome(Verdict.REJECTED, status=422, error="HTTP 422: no"))
-    assert fate == DeadLetter("the supply chain rejects version 3: HTTP 422: no")
-    assert result.sync.status is SyncStatus.REJECTED
-
-
-def test_the_message_of_an_attempt_becomes_the_scheduled_one() -> None:
-    result, _ = concluded(claim(product(message_id=OTHER)), outcome(Verdict.FAILED))
-    assert result.sync.message_id == MESSAGE_ID
+@pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.REJECTED])
+def test_a_failed_product_stays_behind_and_owes_its_dead_letter_after_a_grace(
+    verdict: Verdict,
+) -> None:
+    sync = concluded(outcome(verdict), product(**LAST)).product.sync
+    assert (sync.behind_since, sync.overdue_at) == (EARLIER, NOW + GRACE)
+    assert sync.next_attempt_at is None
 
 
 @pytest.mark.parametrize(

@@ -134,13 +134,19 @@ def test_reconcile_says_how_much_was_done(monkeypatch: pytest.MonkeyPatch) -> No
 
     def run_reconcile(seconds_left: Callable[[], float]) -> Reconciled:
         left.append(seconds_left())
-        return Reconciled(1, 2, 3, 4)
+        return Reconciled(1, 2, 3, 4, 5)
 
     done = SimpleNamespace(run=run_reconcile)
     monkeypatch.setattr(reconcile, "container", lambda: SimpleNamespace(reconcile=done))
     answer = reconcile.handler({}, Remaining(60_000))
     assert left == [60 - reconcile.RESERVE_SECONDS]
-    assert answer == {"relayed": 1, "enqueued": 2, "settled": 3, "dropped": 4}
+    assert answer == {
+        "relayed": 1,
+        "enqueued": 2,
+        "letters": 3,
+        "settled": 4,
+        "dropped": 5,
+    }
 
 
 def test_a_write_travels_through_the_handlers_to_the_supply_chain(world: World) -> None:

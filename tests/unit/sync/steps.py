@@ -14,10 +14,33 @@ MESSAGE_ID = "message-1"
 """The first message of a fake queue has this id."""
 
 
-def enqueue(pipeline: Pipeline, product: Product | str, version: int = 0) -> str:
+def enqueue(
+    pipeline: Pipeline,
+    product: Product,
+    version: int = 0,
+    budget: int = 0,
+    event_id: str | None = None,
+) -> str:
     """Put a sync message into the queue; the id of the message."""
-    product_id = product if isinstance(product, str) else product.id
-    return pipeline.queue.send(SyncMessage(product_id, version, "Root=1-2-3").to_json())
+    message = SyncMessage(product.id, version, budget, "Root=1-2-3", event_id)
+    return pipeline.queue.send(message.to_json())
+
+
+def move_back(pipeline: Pipeline) -> None:
+    """Move a copy of each dead letter to the queue, as a console does that then deletes them."""
+    for letter in pipeline.queue.dead:
+        pipeline.queue.send(letter.body)
+
+
+def spend(pipeline: Pipeline) -> None:
+    """Let time pass until no message is left: whole budgets, whatever comes of them."""
+    for _ in range(100):
+        if not pipeline.queue.messages:
+            return
+        due = min(message.visible_at for message in pipeline.queue.messages)
+        pipeline.clock.now = max(pipeline.clock.now, due)
+        pipeline.sync_once()
+    raise AssertionError("the messages do not come to an end")
 
 
 def waiting(pipeline: Pipeline) -> list[tuple[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,13 +11,19 @@ import pytest
 from chalicelib.domain.delivery import Claim
 from chalicelib.domain.sync_state import SyncStatus
 from tests.fakes import Pipeline
-from tests.unit.sync.steps import enqueue, status
+from tests.unit.sync.steps import enqueue, status, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@pytest.mark.parametrize("body", ["", "{", "[]", '{"productId":1,"version":0}', '{"version":0}'])
+OLD = '{"productId":"p","version":0}'
+"""A message without a budget."""
+
+
+@pytest.mark.parametrize(
+    "body", ["", "{", "[]", '{"productId":1,"version":0}', '{"version":0}', OLD]
+)
 def test_a_message_that_nobody_can_understand_is_dead_lettered(
     pipeline: Pipeline, body: str
 ) -> None:
@@ -30,6 +37,20 @@ def test_a_message_that_nobody_can_understand_is_dead_lettered(
     assert pipeline.queue.messages == []
 
 
+def test_poison_that_cannot_be_dead_lettered_stays_in_the_queue(pipeline: Pipeline) -> None:
+    pipeline.queue.send("poison")
+    pipeline.queue.broken = {"dead_letter"}
+    pipeline.sync_once()
+    assert len(pipeline.queue.messages) == 1
+    pipeline.queue.broken = set()
+    pipeline.clock.advance(60)
+
+    pipeline.sync_once()
+
+    assert len(pipeline.queue.dead) == 1
+    assert pipeline.queue.messages == []
+
+
 def test_poison_does_not_hold_up_the_batch(pipeline: Pipeline) -> None:
     pipeline.queue.send("poison")
     product = pipeline.put()
@@ -38,6 +59,19 @@ def test_poison_does_not_hold_up_the_batch(pipeline: Pipeline) -> None:
     pipeline.sync_once()
 
     assert status(pipeline, product.id) is SyncStatus.DELIVERED
+
+
+def test_a_document_that_cannot_be_read_defers_its_own_message_alone(pipeline: Pipeline) -> None:
+    broken, good = pipeline.put(), pipeline.put()
+    message_id = enqueue(pipeline, broken)
+    enqueue(pipeline, good)
+    pipeline.store.unreadable = {broken.id}
+
+    pipeline.sync_once()
+
+    assert status(pipeline, good.id) is SyncStatus.DELIVERED
+    assert waiting(pipeline) == [(message_id, 15)]
+    assert pipeline.supply_chain.versions(broken.id) == []
 
 
 def test_each_message_of_a_batch_has_its_own_fate(pipeline: Pipeline) -> None:
@@ -51,15 +85,32 @@ def test_each_message_of_a_batch_has_its_own_fate(pipeline: Pipeline) -> None:
     assert [json.loads(m.body)["productId"] for m in pipeline.queue.messages] == [bad]
 
 
-def test_two_messages_of_one_batch_for_one_product_make_one_call(pipeline: Pipeline) -> None:
+def test_a_second_message_for_a_product_in_a_batch_is_deferred(pipeline: Pipeline) -> None:
     product = pipeline.put()
     enqueue(pipeline, product)
-    enqueue(pipeline, product)
+    second = enqueue(pipeline, product)
 
     pipeline.sync_once()
 
     assert pipeline.supply_chain.versions(product.id) == [0]
+    assert waiting(pipeline) == [(second, 1)]
+    pipeline.clock.advance(1)
+    pipeline.sync_once()
+    assert pipeline.supply_chain.versions(product.id) == [0]
     assert pipeline.queue.messages == []
+
+
+def test_the_same_message_twice_in_a_batch_is_one(pipeline: Pipeline) -> None:
+    product = pipeline.put()
+    enqueue(pipeline, product)
+    pipeline.supply_chain.answers[product.id] = [500]
+    (message,) = pipeline.queue.receive()
+    again = replace(message, receipt="another")
+
+    kept = pipeline.sync.handle([message, again])
+
+    assert set(kept) == {message.id}
+    assert pipeline.supply_chain.versions(product.id) == [0]
 
 
 def test_an_empty_batch_is_fine(pipeline: Pipeline) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 
 import pytest
@@ -73,19 +72,16 @@ def test_a_scheduled_message_that_comes_back_during_its_own_call_waits_until_the
     assert nothing_called(pipeline)
 
 
-def test_a_message_whose_product_is_called_for_an_older_version_is_requeued(
+def test_a_message_whose_product_is_called_for_an_older_version_waits_until_that_lease_ends(
     pipeline: Pipeline,
 ) -> None:
     until = START + timedelta(seconds=50)
     sync = leased("another", until, 0, message_id="another message")
-    old = enqueue(pipeline, pipeline.put(version=1, sync=sync), version=1)
+    enqueue(pipeline, pipeline.put(version=1, sync=sync), version=1)
 
     pipeline.sync_once()
 
-    ((new, seconds),) = waiting(pipeline)
-    assert new != old
-    assert seconds == 50
-    assert json.loads(pipeline.queue.messages[0].body)["trace"] == "Root=1-2-3"
+    assert waiting(pipeline) == [(MESSAGE_ID, 50)]
     assert nothing_called(pipeline)
 
 
@@ -93,7 +89,7 @@ def test_the_scheduled_message_of_an_attempt_that_lies_ahead_is_deferred_until_t
     pipeline: Pipeline,
 ) -> None:
     ahead = START + timedelta(seconds=500)
-    sync = SyncState(SyncStatus.RETRYING, 3, next_attempt_at=ahead, message_id=MESSAGE_ID)
+    sync = SyncState(SyncStatus.RETRYING, attempts=3, next_attempt_at=ahead, message_id=MESSAGE_ID)
     enqueue(pipeline, pipeline.put(sync=sync))
 
     pipeline.sync_once()
@@ -104,7 +100,9 @@ def test_the_scheduled_message_of_an_attempt_that_lies_ahead_is_deferred_until_t
 
 def test_another_message_than_the_scheduled_one_is_acknowledged(pipeline: Pipeline) -> None:
     ahead = START + timedelta(seconds=500)
-    sync = SyncState(SyncStatus.RETRYING, 3, next_attempt_at=ahead, message_id="another message")
+    sync = SyncState(
+        SyncStatus.RETRYING, attempts=3, next_attempt_at=ahead, message_id="another message"
+    )
     enqueue(pipeline, pipeline.put(sync=sync))
 
     pipeline.sync_once()
@@ -113,38 +111,38 @@ def test_another_message_than_the_scheduled_one_is_acknowledged(pipeline: Pipeli
     assert nothing_called(pipeline)
 
 
-@pytest.mark.parametrize("failed", [SyncStatus.EXHAUSTED, SyncStatus.REJECTED])
-def test_a_new_message_for_a_failed_product_starts_a_fresh_budget(
+FAILED = pytest.mark.parametrize("failed", [SyncStatus.EXHAUSTED, SyncStatus.REJECTED])
+
+
+@FAILED
+def test_a_message_of_a_higher_budget_redrives_a_failed_product(
     pipeline: Pipeline, failed: SyncStatus
 ) -> None:
-    sync = SyncState(failed, 18, first_attempt_at=START - GRACE, message_id="another message")
+    sync = SyncState(failed, budget=1, attempts=18, first_attempt_at=START - GRACE)
     product = pipeline.put(sync=sync)
-    enqueue(pipeline, product)
+    enqueue(pipeline, product, budget=4)
     pipeline.supply_chain.answers[product.id] = [500]
 
     pipeline.sync_once()
 
     after = pipeline.product(product.id).sync
-    assert (after.status, after.attempts, after.first_attempt_at) == (
-        SyncStatus.RETRYING,
-        1,
-        START,
-    )
+    assert (after.status, after.budget, after.attempts) == (SyncStatus.RETRYING, 4, 1)
+    assert after.first_attempt_at == START
 
 
-def test_the_scheduled_message_of_an_exhausted_product_is_received_until_it_is_dead_lettered(
-    pipeline: Pipeline,
+@FAILED
+def test_a_late_event_of_a_failed_product_is_acknowledged(
+    pipeline: Pipeline, failed: SyncStatus
 ) -> None:
-    product = pipeline.put(sync=SyncState(SyncStatus.EXHAUSTED, 18, message_id=MESSAGE_ID))
-    enqueue(pipeline, product)
+    product = pipeline.put(sync=SyncState(failed, attempts=18))
+    pipeline.outbox.publish(product.outbox)
+    pipeline.clock.advance(3600)
 
-    pipeline.sync_once()
-    assert waiting(pipeline) == [(MESSAGE_ID, 0)]
-    while pipeline.sync_once():
-        pass
+    pipeline.pass_on()
 
-    assert [(letter.id, letter.reason) for letter in pipeline.queue.dead] == [(MESSAGE_ID, None)]
+    assert pipeline.queue.messages == []
     assert nothing_called(pipeline)
+    assert status(pipeline, product.id) is failed
 
 
 def test_a_pending_product_is_delivered(pipeline: Pipeline) -> None:

@@ -9,6 +9,7 @@ import pytest
 from chalicelib.domain.delivery import Claim
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncState, SyncStatus
+from chalicelib.usecases.ports import Found
 from tests.fakes import START, Pipeline
 from tests.unit.sync.steps import (
     MESSAGE_ID,
@@ -38,7 +39,7 @@ def after_look(pipeline: Pipeline, deed: Callable[[], object]) -> None:
     """Do something between the next look at the documents and the claim, once."""
     get_many = pipeline.store.get_many
 
-    def look(product_ids: Any) -> dict[str, Product]:  # noqa: ANN401 - passed on
+    def look(product_ids: Any) -> Found:  # noqa: ANN401 - passed on
         found = get_many(product_ids)
         pipeline.store.get_many = get_many  # type: ignore[method-assign]
         deed()
@@ -47,31 +48,53 @@ def after_look(pipeline: Pipeline, deed: Callable[[], object]) -> None:
     pipeline.store.get_many = look  # type: ignore[method-assign]
 
 
-def test_a_worker_that_loses_the_race_for_the_lease_requeues_its_message(
+def test_a_worker_that_loses_the_race_for_the_lease_defers_its_message(
     pipeline: Pipeline,
 ) -> None:
     product = pipeline.put()
     enqueue(pipeline, product)
-    rival = enqueue(pipeline, product)
+    enqueue(pipeline, product)
     (first, second) = pipeline.queue.receive()
-    assert second.id == rival
     after_look(pipeline, lambda: pipeline.a_worker().handle([second]))
 
-    assert pipeline.sync.handle([first]) == []
+    assert pipeline.sync.handle([first]) == [first.id]
 
     assert pipeline.supply_chain.versions(product.id) == [0]
-    assert waiting(pipeline)[-1][1] == 1
+    assert waiting(pipeline)[0] == (first.id, 1)
 
 
-def test_a_message_that_lost_the_race_and_cannot_be_requeued_is_kept(pipeline: Pipeline) -> None:
+def test_a_message_whose_product_is_written_before_the_claim_is_decided_again(
+    pipeline: Pipeline,
+) -> None:
     product = pipeline.put()
     enqueue(pipeline, product)
-    (message,) = pipeline.queue.receive()
-    pipeline.queue.broken = {"enqueue"}
     after_look(pipeline, lambda: pipeline.update(product.id, name="Other"))
-
-    assert pipeline.sync.handle([message]) == [MESSAGE_ID]
+    pipeline.sync_once()
     assert nothing_called(pipeline)
+    assert waiting(pipeline) == [(MESSAGE_ID, 1)]
+
+    pipeline.clock.advance(1)
+    pipeline.pass_on()
+
+    assert pipeline.supply_chain.versions(product.id) == [1]
+    assert pipeline.queue.messages == []
+
+
+def test_a_duplicate_receive_never_deletes_the_message_that_carries_the_schedule(
+    pipeline: Pipeline,
+) -> None:
+    product = pipeline.put()
+    enqueue(pipeline, product)
+    pipeline.supply_chain.answers[product.id] = [500]
+    (message,) = pipeline.queue.receive()
+    # SQS may hand out a message twice: the second worker has it while the first one calls.
+    meddle(pipeline, lambda: duplicates.append(pipeline.a_worker().handle([message])))
+    duplicates: list[list[str]] = []
+
+    assert pipeline.sync.handle([message]) == [message.id]
+    assert duplicates == [[message.id]]
+    assert pipeline.a_worker().handle([message]) == [message.id]
+    assert pipeline.supply_chain.versions(product.id) == [0]
 
 
 def test_a_version_that_comes_during_a_call_is_delivered_after_it(pipeline: Pipeline) -> None:
@@ -171,22 +194,27 @@ def test_a_product_that_was_replayed_during_its_call_is_not_called_for_twice_at_
 
 
 @pytest.mark.parametrize("failed_before", [0, 17])
-@pytest.mark.parametrize("answer", [500, 422])
-def test_a_replay_during_a_call_that_fails_has_its_fresh_budget_all_the_same(
+@pytest.mark.parametrize("answer", [200, 500, 422])
+def test_a_replay_during_a_call_keeps_its_fresh_budget_and_the_calls_result_is_not_written(
     pipeline: Pipeline, failed_before: int, answer: int
 ) -> None:
     before = SyncState(attempts=failed_before, first_attempt_at=START, behind_since=START)
     product = pipeline.put(sync=before)
-    enqueue(pipeline, product)
+    message_id = enqueue(pipeline, product)
     pipeline.supply_chain.answers[product.id] = [answer, 500]
     meddle(pipeline, lambda: pipeline.catalog.replay(product.id))
 
     pipeline.sync_once()
-    assert status(pipeline, product.id) is SyncStatus.PENDING
 
-    pipeline.clock.advance(pipeline.LEASE.total_seconds())
+    sync = pipeline.product(product.id).sync
+    assert (sync.status, sync.budget, sync.attempts) == (SyncStatus.PENDING, 1, 0)
+    assert (sync.lease, len(sync.history)) == (None, 1)
+    assert sync.delivered_version == (0 if answer == 200 else None)
+    assert pipeline.queue.dead == []
+    # Its own message looks again in a second; what it finds is for the replay's.
+    assert waiting(pipeline)[0] == (message_id, 1)
+    pipeline.clock.advance(1)
     pipeline.sync_once()
-
-    assert len(pipeline.supply_chain.calls) == 2
-    assert status(pipeline, product.id) is SyncStatus.RETRYING
-    assert pipeline.product(product.id).sync.attempts == 1
+    sync = pipeline.product(product.id).sync
+    assert (sync.status, sync.budget, sync.attempts) == (SyncStatus.RETRYING, 1, 1)
+    assert len(pipeline.queue.messages) == 1

@@ -1,28 +1,22 @@
-"""Products, events and exact JSON."""
+"""Products: what may be written of them, and how they read."""
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from chalicelib.domain import exact_json
-from chalicelib.domain.events import Event, EventType
-from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.events import EventType
 from chalicelib.domain.product import MAX_INT64, OUTBOX_LIMIT, ProductFields
 from chalicelib.domain.sync_state import (
     Attempt,
-    Lease,
     SyncState,
     SyncStatus,
 )
-from chalicelib.domain.times import now_utc, rfc3339
 from tests.fakes import START, a_product, fields
 
 LATER = START + timedelta(hours=1)
@@ -30,38 +24,6 @@ LATER = START + timedelta(hours=1)
 
 def body(**changes: object) -> dict[str, Any]:
     return {"name": "Anvil", "price": 1, "quantity": 0, **changes}
-
-
-# ---- exact JSON ----
-
-
-@pytest.mark.parametrize("text", ["12.50", "0.0001", "1.10", "123456789012345678.123456789"])
-def test_a_fraction_is_read_and_written_digit_by_digit(text: str) -> None:
-    assert exact_json.dumps(exact_json.loads(text)) == text
-
-
-@given(st.decimals(allow_nan=False, allow_infinity=False))
-def test_any_decimal_survives_the_way_through_json(value: Decimal) -> None:
-    assert exact_json.loads(exact_json.dumps([value])) == [value]
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "{", "NaN", "[Infinity]", "[-Infinity]", "01", "{'a':1}", "[" * 100_000, b"\xff\xfe\x00"],
-)
-def test_what_is_not_json_is_refused(text: str | bytes) -> None:
-    with pytest.raises(ValueError, match=r".+"):
-        exact_json.loads(text)
-
-
-@pytest.mark.parametrize("text", ["1e999999999999999999999", "1" * 5000])
-def test_a_number_out_of_any_range_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
-        exact_json.loads(text)
-
-
-def test_text_is_written_as_it_is() -> None:
-    assert exact_json.dumps({"a": "naïve 🚀"}) == '{"a":"naïve 🚀"}'
 
 
 # ---- what may be written ----
@@ -184,44 +146,7 @@ def test_bodies_that_mean_something_else_have_another_fingerprint(
     assert fields(**one).fingerprint() != fields(**other).fingerprint()
 
 
-# ---- events ----
-
-
-def test_an_event_is_a_cloudevent_with_the_product_as_its_data() -> None:
-    product = a_product(fields=fields(price=Decimal("12.500")))
-    event = json.loads(product.outbox[0].to_cloudevent(), parse_float=Decimal)
-
-    assert event == {
-        "specversion": "1.0",
-        "id": f"{product.id}:0:product:created",
-        "source": "/products",
-        "type": "product:created",
-        "subject": product.id,
-        "time": "2026-01-01T00:00:00.000Z",
-        "datacontenttype": "application/json",
-        "data": product.to_json(),
-    }
-
-
-def test_the_data_of_an_event_stay_as_they_were_written() -> None:
-    event = Event(EventType.UPDATED, "id", 1, START, '{"price":12.5000}')
-
-    assert event.to_cloudevent().endswith(',"data":{"price":12.5000}}')
-
-
-@pytest.mark.parametrize(
-    ("event_type", "subject"),
-    [
-        (EventType.CREATED, "product.created"),
-        (EventType.UPDATED, "product.updated"),
-        (EventType.DELETED, "product.deleted"),
-        (EventType.SYNC_COMPLETE, "product.sync-complete"),
-    ],
-)
-def test_the_subject_of_an_event_is_its_type_with_a_dot(
-    event_type: EventType, subject: str
-) -> None:
-    assert event_type.subject == subject
+# ---- products ----
 
 
 def test_an_outbox_drops_its_oldest_events() -> None:
@@ -231,9 +156,6 @@ def test_an_outbox_drops_its_oldest_events() -> None:
 
     assert len(product.outbox) == OUTBOX_LIMIT
     assert product.outbox[0].time == START + timedelta(seconds=5)
-
-
-# ---- the rest ----
 
 
 def test_a_product_reads_as_the_contract_says() -> None:
@@ -258,55 +180,50 @@ def test_a_tombstone_tells_when_it_was_deleted() -> None:
     assert a_product(deleted_at=LATER).to_json()["deletedAt"] == "2026-01-01T01:00:00.000Z"
 
 
-def test_a_sync_message_without_a_trace_does_not_mention_one() -> None:
-    assert json.loads(SyncMessage("id", 3).to_json()) == {"productId": "id", "version": 3}
-    assert json.loads(SyncMessage("id", 3, "t").to_json())["trace"] == "t"
+def test_a_product_compares_by_its_version_then_its_budget() -> None:
+    pairs = [a_product(version=v, sync=SyncState(budget=b)).pair for v, b in ((0, 9), (1, 0))]
+    assert pairs == sorted(pairs)
 
 
-def test_an_attempt_reads_as_operators_see_it() -> None:
-    assert Attempt(START, 3, 500, 0.12345, "HTTP 500").to_json() == {
-        "time": "2026-01-01T00:00:00.000Z",
-        "version": 3,
-        "statusCode": 500,
-        "durationSeconds": 0.123,
-        "error": "HTTP 500",
-    }
+@pytest.mark.parametrize(("budget", "key"), [(0, "p1:3"), (1, "p1:3:1"), (12, "p1:3:12")])
+def test_all_calls_within_one_budget_have_one_key_and_those_of_the_next_another(
+    budget: int, key: str
+) -> None:
+    assert a_product(id="p1", version=3, sync=SyncState(budget=budget)).idempotency_key == key
 
 
-def test_a_restart_forgets_the_budget_and_keeps_the_rest() -> None:
-    lease, attempt = Lease("worker", LATER, 1), Attempt(START, 0, 200, 0.1)
-    before = SyncState(
-        SyncStatus.EXHAUSTED,
-        attempts=18,
-        delivered_version=0,
+def test_operators_see_the_state_of_the_sync_with_each_attempt() -> None:
+    sync = SyncState(
+        SyncStatus.RETRYING,
+        budget=2,
+        attempts=1,
+        delivered_version=1,
+        behind_since=START,
         first_attempt_at=START,
-        next_attempt_at=START,
-        behind_since=START,
-        lease=lease,
-        message_id="message",
-        last_error="HTTP 500",
-        history=(attempt,),
+        next_attempt_at=LATER,
+        last_error="HTTP 503: busy",
+        history=(Attempt(START, 3, 503, 0.25, "HTTP 503: busy"),),
     )
-
-    assert before.restarted(LATER, LATER) == SyncState(
-        delivered_version=0,
-        behind_since=START,
-        overdue_at=LATER,
-        restarted_at=LATER,
-        lease=lease,
-        history=(attempt,),
-    )
-
-
-def test_the_time_is_in_utc_and_whole_milliseconds() -> None:
-    now = now_utc()
-
-    assert now.tzinfo is UTC
-    assert now.microsecond % 1000 == 0
-    assert abs(datetime.now(UTC) - now) < timedelta(seconds=5)
-
-
-def test_a_time_of_another_zone_is_written_in_utc() -> None:
-    moment = datetime(2026, 1, 1, 1, 0, tzinfo=timezone(timedelta(hours=1)))
-
-    assert rfc3339(moment) == "2026-01-01T00:00:00.000Z"
+    assert a_product(id="p1", version=3, sync=sync).sync_to_json() == {
+        "id": "p1",
+        "version": 3,
+        "deleted": False,
+        "status": "retrying",
+        "budget": 2,
+        "attempts": 1,
+        "deliveredVersion": 1,
+        "behindSince": "2026-01-01T00:00:00.000Z",
+        "firstAttemptAt": "2026-01-01T00:00:00.000Z",
+        "nextAttemptAt": "2026-01-01T01:00:00.000Z",
+        "syncCompletedAt": None,
+        "lastError": "HTTP 503: busy",
+        "history": [
+            {
+                "time": "2026-01-01T00:00:00.000Z",
+                "version": 3,
+                "statusCode": 503,
+                "durationSeconds": 0.25,
+                "error": "HTTP 503: busy",
+            }
+        ],
+    }

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import PoisonMessageError
-from chalicelib.domain.events import EventType
 from chalicelib.domain.messages import SyncMessage, parse_sync_message, sync_message_for
-from tests.unit.delivery.steps import NOW, product
+from tests.fakes import a_product
 
 
 def test_a_sync_message_survives_the_queue() -> None:
-    message = SyncMessage("p1", 7, "Root=1-2-3", "p1:7:product:updated")
+    message = SyncMessage("p1", 7, 2, "Root=1-2-3", "p1:7:product:updated")
     assert parse_sync_message(message.to_json()) == message
 
 
@@ -27,16 +27,43 @@ def test_a_sync_message_survives_the_queue() -> None:
         "[]",
         "{}",
         '{"productId":"p"}',
-        '{"productId":1,"version":1}',
-        '{"productId":"p","version":-1}',
-        '{"productId":"p","version":"1"}',
-        '{"productId":"p","version":true}',
-        '{"productId":"\\ud800","version":1}',
+        '{"productId":"p","version":1}',
+        '{"productId":"p","budget":0}',
+        '{"version":1,"budget":0}',
+        '{"productId":1,"version":1,"budget":0}',
+        '{"productId":"","version":1,"budget":0}',
+        '{"productId":"p q","version":1,"budget":0}',
+        '{"productId":"\\ud800","version":1,"budget":0}',
+        '{"productId":"p","version":-1,"budget":0}',
+        '{"productId":"p","version":"1","budget":0}',
+        '{"productId":"p","version":true,"budget":0}',
+        '{"productId":"p","version":9007199254740993,"budget":0}',
+        '{"productId":"p","version":1,"budget":-1}',
+        '{"productId":"p","version":1,"budget":"0"}',
+        '{"productId":"p","version":1,"budget":false}',
+        '{"productId":"p","version":1,"budget":null}',
+        '{"productId":"p","version":1,"budget":1.0}',
+        '{"productId":"p","version":1,"budget":9007199254740993}',
     ],
 )
 def test_a_body_that_is_no_sync_message_is_poison(body: str) -> None:
     with pytest.raises(PoisonMessageError):
         parse_sync_message(body)
+
+
+def test_a_message_names_trace_and_event_only_where_it_has_them() -> None:
+    assert json.loads(SyncMessage("p1", 3).to_json()) == {
+        "productId": "p1",
+        "version": 3,
+        "budget": 0,
+    }
+    full = SyncMessage("p1", 3, 1, "t", "e")
+    assert json.loads(full.to_json()).items() >= {"trace": "t", "eventId": "e"}.items()
+
+
+def test_what_another_tool_adds_to_a_message_does_no_harm() -> None:
+    body = '{"productId":"p1","version":3,"budget":1,"reason":"rejected","eventId":7}'
+    assert parse_sync_message(body) == SyncMessage("p1", 3, 1)
 
 
 @given(st.text())
@@ -46,9 +73,9 @@ def test_any_text_is_a_sync_message_or_poison(body: str) -> None:
 
 
 def test_an_event_becomes_a_sync_message_for_its_product_at_its_version() -> None:
-    event = product(version=7).with_event(EventType.UPDATED, NOW, None).outbox[-1]
+    event = a_product(id="p1", version=7).outbox[-1]
     message = sync_message_for(event.to_cloudevent().encode(), "t")
-    assert message == SyncMessage("p1", 7, "t", "p1:7:product:updated")
+    assert message == SyncMessage("p1", 7, 0, "t", "p1:7:product:updated")
 
 
 @pytest.mark.parametrize(

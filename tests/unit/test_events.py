@@ -1,0 +1,48 @@
+"""Events: CloudEvents that carry the whole product."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from chalicelib.domain.events import Event, EventType
+from tests.fakes import START, a_product, fields
+
+
+def test_an_event_is_a_cloudevent_with_the_product_as_its_data() -> None:
+    product = a_product(fields=fields(price=Decimal("12.500")))
+    event = json.loads(product.outbox[0].to_cloudevent(), parse_float=Decimal)
+
+    assert event == {
+        "specversion": "1.0",
+        "id": f"{product.id}:0:product:created",
+        "source": "/products",
+        "type": "product:created",
+        "subject": product.id,
+        "time": "2026-01-01T00:00:00.000Z",
+        "datacontenttype": "application/json",
+        "data": product.to_json(),
+    }
+
+
+def test_the_data_of_an_event_stay_as_they_were_written() -> None:
+    event = Event(EventType.UPDATED, "id", 1, START, '{"price":12.5000}')
+
+    assert event.to_cloudevent().endswith(',"data":{"price":12.5000}}')
+
+
+@pytest.mark.parametrize(
+    ("event_type", "subject"),
+    [
+        (EventType.CREATED, "product.created"),
+        (EventType.UPDATED, "product.updated"),
+        (EventType.DELETED, "product.deleted"),
+        (EventType.SYNC_COMPLETE, "product.sync-complete"),
+    ],
+)
+def test_the_subject_of_an_event_is_its_type_with_a_dot(
+    event_type: EventType, subject: str
+) -> None:
+    assert event_type.subject == subject
