@@ -108,7 +108,9 @@ class Promises:
 
     def _exhausted(self, product: Product) -> None:
         """A budget without a Retry-After has all its attempts."""
-        if (product.id, product.pair) in self.wished or product.sync.last_error == WORKER_DIED:
+        if product.sync.last_error == WORKER_DIED:
+            raise BrokenPromiseError(f"{product.id}: no message was received that often")
+        if (product.id, product.pair) in self.wished:
             return
         if product.sync.attempts != len(self.waits) + 1:
             raise BrokenPromiseError(

@@ -296,8 +296,10 @@ def judge_letter(
 ) -> LetterMeans:
     """Say what a dead letter means, by the document as it was read after the letter was received.
 
-    A letter of ours names the budget after the document's. One that names the document's own was
-    moved by the queue itself, since it was received too often.
+    A letter of ours names the budget after the document's. A message that names the document's own
+    was moved by the queue itself, since it was received too often. So may be a letter that was
+    moved back: then it carries the schedule. Otherwise it is the letter of the failure that a
+    replay has ended.
     """
     if product is None or letter.version != product.version:
         return LetterMeans.NOTHING
@@ -308,9 +310,8 @@ def judge_letter(
         return LetterMeans.NOTHING
     if sync.leased(now):
         return LetterMeans.WAIT
-    if sync.message_id in (None, message_id):
-        return LetterMeans.CRASH
-    return LetterMeans.NOTHING
+    unclaimed = sync.message_id is None and not letter.is_letter
+    return LetterMeans.CRASH if unclaimed or sync.message_id == message_id else LetterMeans.NOTHING
 
 
 def worker_died(product: Product, message_id: str, now: datetime) -> Product:

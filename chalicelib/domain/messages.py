@@ -20,6 +20,7 @@ class SyncMessage:
     """The queue's message: this product has this version to deliver, in this budget of attempts.
 
     `event_id` is set by the bridge alone: it proves that the stream has that event.
+    `is_letter`: it was written as a dead letter, and has perhaps been moved back since.
     """
 
     product_id: str
@@ -27,6 +28,7 @@ class SyncMessage:
     budget: int = 0
     trace: str | None = None
     event_id: str | None = None
+    is_letter: bool = False
 
     @property
     def log_fields(self) -> Json:
@@ -125,7 +127,7 @@ def parse_sync_message(body: str) -> SyncMessage:
             **rest,
         } if _is_ours(product_id, version) and _is_count(budget):
             trace, event_id = _text(rest.get("trace")), _text(rest.get("eventId"))
-            return SyncMessage(product_id, version, budget, trace, event_id)
+            return SyncMessage(product_id, version, budget, trace, event_id, "reason" in rest)
     raise PoisonMessageError("the message names no productId, version and budget")
 
 

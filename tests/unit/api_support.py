@@ -34,7 +34,7 @@ def stored(world: World, **changes: Any) -> Product:  # noqa: ANN401 - any attri
     return product
 
 
-def stuck(world: World, status: SyncStatus, **changes: Any) -> Product:  # noqa: ANN401 - as above
+def failed_product(world: World, status: SyncStatus, **changes: Any) -> Product:  # noqa: ANN401 - as above
     """A product that waits for an operator."""
     return stored(world, sync=SyncState(status=status, attempts=18, behind_since=START), **changes)
 

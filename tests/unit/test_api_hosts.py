@@ -16,11 +16,11 @@ from tests.unit.api_support import (
     ANVIL,
     SCOPES_OF_THE_DESIGN,
     UNKNOWN,
+    failed_product,
     lambda_event,
     passed_on,
     resource_of,
     stored,
-    stuck,
 )
 from tests.unit.conftest import World
 
@@ -58,7 +58,7 @@ def test_both_hosts_give_the_same_answer(
 ) -> None:
     def products() -> None:
         stored(world, id=A, fields=fields(sku="A", attributes={"a": Decimal("1.10")}))
-        stuck(world, SyncStatus.EXHAUSTED, id=B)
+        failed_product(world, SyncStatus.EXHAUSTED, id=B)
 
     products()
     host = world.client.request(method, path, body)

@@ -10,8 +10,8 @@ from chalicelib.domain.sync_state import SyncStatus
 from tests.unit.api_support import (
     ANVIL,
     create,
+    failed_product,
     stored,
-    stuck,
 )
 from tests.unit.conftest import World
 
@@ -104,7 +104,7 @@ def test_a_list_by_sku_finds_the_one(world: World) -> None:
 
 def test_a_list_by_status_finds_only_those(world: World) -> None:
     create(world)
-    product = stuck(world, SyncStatus.EXHAUSTED)
+    product = failed_product(world, SyncStatus.EXHAUSTED)
     found = world.client.get("/products?syncStatus=exhausted").json()
     assert [item["id"] for item in found["items"]] == [product.id]
 

@@ -15,8 +15,8 @@ from tests.http import WsgiClient
 from tests.support import Json
 from tests.unit.api_support import (
     create,
+    failed_product,
     stored,
-    stuck,
 )
 from tests.unit.conftest import World
 
@@ -73,7 +73,7 @@ def test_the_sync_of_a_deleted_product_is_told_until_it_is_confirmed(world: Worl
 
 
 def test_a_replay_gives_a_fresh_budget_and_rings_at_once(world: World) -> None:
-    product = stuck(world, SyncStatus.EXHAUSTED)
+    product = failed_product(world, SyncStatus.EXHAUSTED)
     answer = world.client.post(f"/products/{product.id}/sync")
     assert (answer.status, answer.json()["status"], answer.json()["attempts"]) == (
         202,
@@ -85,7 +85,7 @@ def test_a_replay_gives_a_fresh_budget_and_rings_at_once(world: World) -> None:
 
 
 def test_a_replay_is_taken_while_the_queue_is_away(world: World) -> None:
-    product = stuck(world, SyncStatus.EXHAUSTED)
+    product = failed_product(world, SyncStatus.EXHAUSTED)
     world.queue.away = True
     assert world.client.post(f"/products/{product.id}/sync").status == 202
     assert world.store.products[product.id].sync.overdue_at == world.clock() + GRACE
@@ -94,7 +94,7 @@ def test_a_replay_is_taken_while_the_queue_is_away(world: World) -> None:
 def test_the_summary_counts_and_tells_how_old_the_oldest_change_is(world: World) -> None:
     world.stream.away = True
     create(world)
-    stuck(world, SyncStatus.REJECTED, outbox=())
+    failed_product(world, SyncStatus.REJECTED, outbox=())
     world.clock.advance(300.5)
     answer = world.client.get("/sync")
     assert (answer.status, answer.json()) == (
@@ -129,9 +129,9 @@ def test_the_summary_of_an_empty_catalog_has_no_oldest_change(world: World) -> N
     ],
 )
 def test_a_redrive_replays_what_is_stuck(world: World, body: object, count: int) -> None:
-    stuck(world, SyncStatus.EXHAUSTED)
-    stuck(world, SyncStatus.EXHAUSTED)
-    stuck(world, SyncStatus.REJECTED)
+    failed_product(world, SyncStatus.EXHAUSTED)
+    failed_product(world, SyncStatus.EXHAUSTED)
+    failed_product(world, SyncStatus.REJECTED)
     create(world)
     answer = world.client.post("/sync/redrive", body)
     assert (answer.status, answer.json()) == (202, {"count": count})
@@ -153,8 +153,8 @@ def test_a_redrive_of_anything_else_is_refused(world: World, body: Json, field: 
 
 
 def test_a_redrive_can_be_filtered_by_query_too(world: World) -> None:
-    stuck(world, SyncStatus.EXHAUSTED)
-    stuck(world, SyncStatus.REJECTED)
+    failed_product(world, SyncStatus.EXHAUSTED)
+    failed_product(world, SyncStatus.REJECTED)
     answer = world.client.post("/sync/redrive?status=rejected")
     assert (answer.status, answer.json()) == (202, {"count": 1})
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from chalicelib.domain.messages import DeadLetter, SyncMessage
+from chalicelib.domain.messages import DeadLetter, SyncMessage, dead_letter_for
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import Lease, SyncState, SyncStatus
 from chalicelib.usecases.reconcile import DEAD_LETTERS
@@ -25,7 +26,7 @@ def letter(pipeline: Pipeline, product_id: str, version: int = 0, budget: int = 
 def dead_letter(pipeline: Pipeline, sync: SyncState, **changes: Any) -> str:  # noqa: ANN401 - of Product
     """A product with a dead letter for its version 0, budget 0; its id."""
     product = pipeline.put(sync=sync, outbox=(), **changes)
-    letter(pipeline, product.id)
+    pipeline.queue.dead_letter([dead_letter_for(replace(product, version=0))])
     return product.id
 
 
@@ -65,6 +66,17 @@ def test_a_dead_letter_of_a_budget_that_was_replaced_is_removed(pipeline: Pipeli
     assert pipeline.reconcile_once().settled == 1
     assert pipeline.queue.dead == []
     assert pipeline.product(product_id).sync.status is SyncStatus.RETRYING
+
+
+def test_a_replay_that_sync_has_not_seen_yet_loses_its_old_letter_and_stays_a_replay(
+    pipeline: Pipeline,
+) -> None:
+    product_id = dead_letter(pipeline, REJECTED)
+    pipeline.catalog.replay(product_id)
+
+    assert pipeline.reconcile_once().settled == 1
+    assert pipeline.queue.dead == []
+    assert pipeline.product(product_id).sync.status is SyncStatus.PENDING
 
 
 def test_a_dead_letter_of_a_product_that_is_gone_is_removed(pipeline: Pipeline) -> None:

@@ -63,7 +63,7 @@ def test_a_message_names_trace_and_event_only_where_it_has_them() -> None:
 
 def test_what_another_tool_adds_to_a_message_does_no_harm() -> None:
     body = '{"productId":"p1","version":3,"budget":1,"reason":"rejected","eventId":7}'
-    assert parse_sync_message(body) == SyncMessage("p1", 3, 1)
+    assert parse_sync_message(body) == SyncMessage("p1", 3, 1, is_letter=True)
 
 
 @given(st.text())

@@ -25,7 +25,8 @@ def judged(found: Product | None, version: int = 3, budget: int = 0) -> LetterMe
 
 def test_a_dead_letter_is_a_message_of_the_next_budget() -> None:
     failed = product(status=SyncStatus.EXHAUSTED, budget=2, attempts=18)
-    assert parse_sync_message(dead_letter_for(failed).body) == SyncMessage("p1", 3, 3)
+    message = parse_sync_message(dead_letter_for(failed).body)
+    assert message == SyncMessage("p1", 3, 3, is_letter=True)
 
 
 def test_a_dead_letter_says_why_after_how_many_attempts_and_the_last_error() -> None:
@@ -84,11 +85,23 @@ def test_a_letter_of_a_product_that_no_longer_is_failed_means_nothing(status: Sy
 
 
 @pytest.mark.parametrize("status", ON_ITS_WAY)
-@pytest.mark.parametrize("carrier", [None, MESSAGE_ID])
+@pytest.mark.parametrize("scheduled_by", [None, MESSAGE_ID])
 def test_a_message_that_the_queue_moved_has_crashed_its_worker(
-    status: SyncStatus, carrier: str | None
+    status: SyncStatus, scheduled_by: str | None
 ) -> None:
-    assert judged(product(status=status, message_id=carrier)) is LetterMeans.CRASH
+    assert judged(product(status=status, message_id=scheduled_by)) is LetterMeans.CRASH
+
+
+def test_the_letter_of_a_failure_that_a_replay_has_ended_means_nothing() -> None:
+    letter = SyncMessage("p1", 3, 1, is_letter=True)
+    replayed = product(budget=1, message_id=None)
+    assert judge_letter(replayed, letter, MESSAGE_ID, NOW) is LetterMeans.NOTHING
+
+
+def test_a_letter_that_was_moved_back_and_crashed_its_worker_has_crashed_it() -> None:
+    letter = SyncMessage("p1", 3, 1, is_letter=True)
+    redriven = product(budget=1, message_id=MESSAGE_ID)
+    assert judge_letter(redriven, letter, MESSAGE_ID, NOW) is LetterMeans.CRASH
 
 
 def test_while_a_lease_holds_a_moved_message_is_left() -> None:
