@@ -24,6 +24,9 @@ from chalicelib.domain.times import rfc3339
 
 ANSWER_LIMIT = 65_536
 """Bytes of an answer that are read; more is no use to anybody."""
+IDLE = timedelta(seconds=30)
+"""Connections that were idle for longer are not used again: a function that was frozen meanwhile
+does not see that they are dead, and would lose an attempt to them."""
 ERROR_LIMIT = 300
 """Characters of an answer that go into the history of a product."""
 
@@ -64,9 +67,11 @@ class HttpSupplyChain:
         self._webhook = Webhook(signing_secret) if signing_secret else None
         self._clock = clock
         self._session = _session(connections)
+        self._used = clock()
 
     def deliver(self, product: Product, trace: str | None) -> Outcome:
         started, clock = self._clock(), time.monotonic()
+        self._drop_idle(started)
         status: int | None = None
         retry_after: datetime | None = None
         try:
@@ -79,6 +84,12 @@ class HttpSupplyChain:
         duration = time.monotonic() - clock
         attempt = Attempt(started, product.version, status, duration, error)
         return Outcome(attempt, verdict, retry_after)
+
+    def _drop_idle(self, now: datetime) -> None:
+        # By the wall clock: while a function is frozen, the monotonic one may stand still.
+        if now - self._used > IDLE:
+            self._session.close()
+        self._used = now
 
     def _send(self, product: Product, trace: str | None) -> Answer:
         key = product.idempotency_key

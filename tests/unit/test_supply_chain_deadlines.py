@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.domain.delivery import Verdict
-from tests.fakes import a_product
+from tests.fakes import FakeClock, a_product
 from tests.http import ScriptedServer, reply
 from tests.unit.chains import TIMEOUT, a_chain, full_backlog, self_signed, timed_out
 
@@ -184,6 +184,18 @@ def test_the_deadline_of_a_call_does_not_reach_the_next_one_on_its_connection(
     server.answers.append(slow)
     assert chain.deliver(a_product(), None).verdict is Verdict.DELIVERED
     assert server.connections == 1
+
+
+@pytest.mark.parametrize(("idle", "connections"), [(30, 1), (31, 2)])
+def test_a_connection_that_was_idle_for_long_is_not_used_again(
+    server: ScriptedServer, idle: int, connections: int
+) -> None:
+    clock = FakeClock()
+    chain = a_chain(server.url, clock=clock)
+    chain.deliver(a_product(), None)
+    clock.advance(idle)
+    assert chain.deliver(a_product(), None).verdict is Verdict.DELIVERED
+    assert server.connections == connections
 
 
 def test_parallel_calls_do_not_cut_each_other_off(server: ScriptedServer) -> None:
