@@ -94,8 +94,7 @@ class Container:
             settings.nats_url,
             settings.nats_credentials,
             max_bytes=settings.nats_stream_max_bytes,
-            # What reconcile publishes again, it does within two of its runs, a minute apart, after
-            # the grace.
+            # Reconcile relays an event within two of its runs, a minute apart, after the grace.
             duplicate_window=max(1200.0, settings.reconcile_grace + 2 * 60 + 60),
         )
         self._closing.callback(stream.close)
@@ -164,7 +163,7 @@ class Container:
     # ---- readiness ----
 
     def readiness(self) -> dict[str, str]:
-        """Check each dependency: its name → `ok` or `unreachable`."""
+        """Check each dependency: its name → `ok`, `unreachable` or `no answer`."""
         pings = {"mongodb": self.store.ping, "nats": self.stream.ping, "sqs": self.queue.ping}
         asked = {name: self._asked(name, ping) for name, ping in pings.items()}
         wait(asked.values(), timeout=READY_SECONDS)

@@ -22,8 +22,8 @@ LONGEST_WAIT_SECONDS = SQS_MAX_VISIBILITY_SECONDS - 900
 because of a delay takes two visibility timeouts."""
 
 MIN_RECEIVES = 200
-"""Lowest `maxReceiveCount`. The queue's redrive policy is only for messages that crash their worker,
-but leases, duplicates, throttles and waits of more than 12 h use up receives too."""
+"""Lowest `maxReceiveCount`. The redrive policy is only for messages that crash their worker, but
+leases, duplicates, throttles and waits of more than 12 h use up receives too."""
 
 JITTER = 0.2
 """An attempt is up to this share of its wait early, so that retries of a burst are spread."""
