@@ -8,8 +8,8 @@ Writes into `dist/`:
     manifest.json   architecture, runtime (python3.13), and size and SHA-256 of the zips
 
 The same input gives the same bytes: entries sorted, one timestamp, nothing compiled. Dependencies
-are the pins of requirements.txt, as wheels for Lambda's Linux, whatever this machine is. Packages of
-Lambda's runtime and Chalice's command line tools are left out.
+are the pins of requirements.txt, as wheels for Lambda's Linux, whatever this machine is. Packages
+of Lambda's runtime and Chalice's command line tools are left out.
 """
 
 from __future__ import annotations
