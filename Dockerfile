@@ -1,23 +1,23 @@
 # One image for every role: docker run … product-catalog api|bridge|sync|reconcile
 #
-# The stage `development`, which is never deployed to production, adds the fake supply chain, the
-# keeper of the queues and the signer of tokens.
+# The stage `development`, which is never deployed to production, adds the fake supply chain and the
+# scripts that create the queues and sign tokens.
 
 FROM python:3.13.7-slim-trixie AS build
 WORKDIR /build
 COPY requirements/container.txt /
-# Chalice's command line asks for pip, setuptools and wheel; what it runs with does not.
+# Only Chalice's command line needs pip, setuptools and wheel; the roles do not.
 RUN python3 -m venv /venv \
  && /venv/bin/python -m pip install --no-cache-dir --require-virtualenv -r /container.txt \
  && /venv/bin/python -m pip uninstall --yes setuptools wheel pip
 COPY app.py ./
 COPY chalicelib ./chalicelib
 COPY functions ./functions
-# Compiled here, since the end image's file system is read-only.
+# Compiled here, since the file system of a running container is read-only.
 RUN /venv/bin/python -m compileall -q .
 
 FROM python:3.13.7-slim-trixie AS base
-# No installer in the end image.
+# No pip in the final image.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.*/site-packages/* \
     /usr/local/lib/python3.*/ensurepip
 COPY --from=build /venv /venv
@@ -29,20 +29,20 @@ ENV PATH=/venv/bin:$PATH \
     PORT=8000
 WORKDIR /srv
 COPY --from=build --chown=0:0 /build/ ./
-# By number, so that Kubernetes can see that it is not root. Nothing of it is writable but /tmp.
+# By number, so that Kubernetes can see that it is not root. It may write to /tmp only.
 USER 10001:10001
 EXPOSE 8000
 
 FROM base AS development
 COPY embedded ./embedded
-# A new volume that is mounted here takes over the owner.
+# A new volume that is mounted here gets the owner of this folder.
 USER 0
 RUN install -d -o 10001 -g 10001 /data
 USER 10001:10001
 ENTRYPOINT []
 CMD ["python", "-m", "embedded.fake_supply_chain", "--host", "0.0.0.0", "--port", "8900"]
 
-# The last stage: what is built when none is named.
+# The last stage is the one that is built by default.
 FROM base AS catalog
 ENTRYPOINT ["python", "-m", "functions.run", "--heartbeat", "/tmp/heartbeat"]
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \

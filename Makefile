@@ -1,11 +1,10 @@
-# Everything a developer does here. Each target installs what it needs into .venv first.
-# Settings of the environment reach the embedded stack: PORT=8080 make up.
-
-# Another Python, in an environment of its own (.venv-3.12): make test PYTHON=3.12.
+# The commands of a developer. Each target first installs what it needs into .venv.
+# The embedded stack uses settings of the environment: PORT=8080 make up.
+# Another Python has a separate environment (.venv-3.12): make test PYTHON=3.12.
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-# (`make package` needs no such environment to make the artifacts of another Python.)
+# (`make package PYTHON=…` uses .venv: it only downloads wheels for the other Python.)
 VENV := .venv$(if $(filter package,$(MAKECMDGOALS)),,$(addprefix -,$(PYTHON)))
 RUN := $(VENV)/bin/python
 # What the embedded stack needs; and what tests and checks need on top of it.
@@ -17,16 +16,16 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 .PHONY: demo
-demo: $(STACK) ## load the sample catalog against a failing supply chain, show that all arrives
+demo: $(STACK) ## deliver the sample catalog to a failing supply chain, check that all arrives
 	@$(RUN) -m embedded.demo
 
-# In two processes, a file each at a time; with ARGS="-n 0" in one, to see what a test prints.
+# In two processes, one test file at a time each. ARGS="-n 0" uses one process and shows the output.
 .PHONY: test
-test: $(DEV) ## run every test that needs no cloud account; ARGS="-k words" for some
+test: $(DEV) ## run every test that needs no cloud account; ARGS="-k words" selects some
 	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: up
-up: $(STACK) ## start the embedded stack in the background, or what is missing of it
+up: $(STACK) ## start the embedded stack in the background, or the parts that do not run
 	@$(RUN) -m embedded.stack up
 
 .PHONY: down
@@ -38,7 +37,7 @@ clean: $(STACK) ## stop the embedded stack and remove its data
 	@$(RUN) -m embedded.stack clean
 
 .PHONY: bench
-bench: $(STACK) ## compare ways to work side by side: what costs what, as ratios
+bench: $(STACK) ## compare the speed of two ways of doing the same work, as ratios
 	@$(RUN) -m embedded.bench
 
 SEEDS ?= 200
@@ -52,7 +51,7 @@ EMULATOR ?= ministack
 export EMULATOR
 
 .PHONY: test-aws
-test-aws: $(DEV) $(VENV)-$(EMULATOR)/.stamp ## apply terraform/ to an emulator, and test it; EMULATOR=localstack
+test-aws: $(DEV) $(VENV)-$(EMULATOR)/.stamp ## apply terraform/ to an AWS emulator, and test it; EMULATOR=localstack
 	@$(RUN) -m pytest tests/aws $(ARGS)
 
 ARCH ?= arm64
@@ -62,14 +61,14 @@ package: $(STACK) ## make the Lambda artifacts in dist/; ARCH=arm64 (default) or
 	@$(RUN) -m tools.package --arch $(ARCH) $(addprefix --python ,$(PYTHON))
 
 .PHONY: aws-up
-aws-up: $(STACK) $(VENV)-$(EMULATOR)/.stamp ## apply terraform/ to an AWS emulator here, print its URL; EMULATOR=localstack
+aws-up: $(STACK) $(VENV)-$(EMULATOR)/.stamp ## apply terraform/ to an AWS emulator, print the API's URL; EMULATOR=localstack
 	@$(RUN) -m localstack.stack up
 
 .PHONY: aws-down
-aws-down: $(STACK) ## destroy what aws-up has made, and stop the emulator
+aws-down: $(STACK) ## destroy what aws-up has created, and stop the emulator
 	@$(RUN) -m localstack.stack down
 
-# Terraform's provider comes from the registry, or from the folder TF_PLUGIN_DIR.
+# Terraform's provider comes from the registry, or from the folder in TF_PLUGIN_DIR.
 .PHONY: check-terraform
 check-terraform: $(VENV)-checkov/.stamp ## Terraform: format, validity, checkov
 	@mkdir -p .run
@@ -78,7 +77,7 @@ check-terraform: $(VENV)-checkov/.stamp ## Terraform: format, validity, checkov
 	  terraform -chdir=terraform init -backend=false -input=false -no-color \
 	    $(if $(TF_PLUGIN_DIR),-plugin-dir=$(TF_PLUGIN_DIR)) >.run/check-terraform.log 2>&1 \
 	    || { cat .run/check-terraform.log >&2; \
-	      echo "no registry? TF_PLUGIN_DIR names a folder with the aws provider" >&2; exit 1; }; \
+	      echo "without a registry, set TF_PLUGIN_DIR to a folder with the aws provider" >&2; exit 1; }; \
 	  terraform -chdir=terraform validate -no-color
 	@$(VENV)-checkov/bin/checkov --directory terraform --framework terraform \
 	  --quiet --compact --skip-download
@@ -106,7 +105,7 @@ lock: ## write the requirements files again from pyproject.toml (uv); ARGS=--upg
 	@for group in checkov ministack; do \
 	  $(LOCK) $(ARGS) --group $$group -o requirements/$$group.txt || exit 1; done
 
-# An environment that does not run, or not with a Python that will do, is made anew.
+# Create the environment again if its Python does not run or is too old.
 ifneq ($(shell $(RUN) -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null),True)
 .PHONY: $(VENV)/pyvenv.cfg
 endif
@@ -115,7 +114,7 @@ $(VENV)/pyvenv.cfg:
 	@python=$$(tools/find-python $(PYTHON)) && echo "$(VENV) has $$($$python --version), $$python" && \
 	  $$python -m venv --clear $(VENV)
 
-# pip's output only matters when it fails.
+# pip's output is shown only when it fails.
 INSTALL = echo "installing $< into $(@D) ..."; \
   $(@D)/bin/python -m pip install --disable-pip-version-check -r $< >$(@D)/pip.log 2>&1 \
     || { cat $(@D)/pip.log >&2; exit 1; }; touch $@
@@ -126,7 +125,7 @@ $(STACK): requirements/embedded.txt $(VENV)/pyvenv.cfg
 $(DEV): requirements-dev.txt $(STACK)
 	@$(INSTALL)
 
-# With the executor that runs its Lambdas without Docker.
+# Includes the executor that runs Lambdas without Docker.
 $(VENV)-localstack/.stamp: requirements/localstack.txt $(VENV)/pyvenv.cfg \
     $(wildcard localstack/pyproject.toml localstack/lambda_processes/*.py)
 	@$(RUN) -m venv --clear $(@D)
@@ -134,7 +133,7 @@ $(VENV)-localstack/.stamp: requirements/localstack.txt $(VENV)/pyvenv.cfg \
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --no-deps --no-build-isolation ./localstack
 
-# Checkov and the AWS emulators pin other versions than ours, so each lives apart.
+# Checkov and the AWS emulators pin other versions than ours, so each has its own environment.
 $(VENV)-%/.stamp: requirements/%.txt $(VENV)/pyvenv.cfg
 	@$(RUN) -m venv --clear $(@D)
 	@$(INSTALL)

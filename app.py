@@ -118,7 +118,7 @@ def health(_: Request) -> Response:
 @route("GET", "/ready")
 def ready(_: Request) -> Response:
     dependencies = container().readiness()
-    # Without the stream or the queue, writes are still taken: the outbox holds the events.
+    # Without the stream or the queue, writes are still accepted: the outbox keeps the events.
     able = dependencies["mongodb"] == "ok"
     content = {"status": "ok" if able else "away", "dependencies": dependencies}
     return respond(200 if able else 503, content)

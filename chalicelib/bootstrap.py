@@ -42,18 +42,18 @@ if TYPE_CHECKING:
     from chalicelib.usecases.ports import Store
 
 MONGODB_SECONDS = 3
-"""How long a request waits for MongoDB before it says that the store is away."""
+"""How long a request waits for MongoDB before it raises StoreUnavailableError."""
 
 
 CONNECTIONS = 64
 """Connections to the supply chain that are kept open for the next call."""
 READY_SECONDS = 4.0
 SECRETS_FRESH_SECONDS = 120.0
-"""How long secrets are trusted before Secrets Manager is asked for newer ones."""
+"""How long secrets are used before Secrets Manager is asked for newer ones."""
 
 
 class Container:
-    """Every part of the catalog, made from settings. Tests replace parts by assigning them."""
+    """Every part of the catalog, created from settings. Tests replace parts by assigning them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -67,7 +67,7 @@ class Container:
         )
 
     def close(self) -> None:
-        """Close what was opened. The container is not to be used any more."""
+        """Close all connections. The container must not be used afterwards."""
         self._closing.close()
 
     # ---- adapters ----
@@ -94,8 +94,7 @@ class Container:
             settings.nats_url,
             settings.nats_credentials,
             max_bytes=settings.nats_stream_max_bytes,
-            # What reconcile publishes again, it does within two of its runs, a minute apart, after
-            # the grace.
+            # Reconcile relays an event within two of its runs, a minute apart, after the grace.
             duplicate_window=max(1200.0, settings.reconcile_grace + 2 * 60 + 60),
         )
         self._closing.callback(stream.close)
@@ -164,15 +163,15 @@ class Container:
     # ---- readiness ----
 
     def readiness(self) -> dict[str, str]:
-        """Ask each dependency for a sign of life: its name → `ok`, or what is wrong."""
+        """Check each dependency: its name → `ok`, `unreachable` or `no answer`."""
         pings = {"mongodb": self.store.ping, "nats": self.stream.ping, "sqs": self.queue.ping}
         asked = {name: self._asked(name, ping) for name, ping in pings.items()}
         wait(asked.values(), timeout=READY_SECONDS)
         return {name: _state(answer) for name, answer in asked.items()}
 
     def _asked(self, name: str, ping: Callable[[], None]) -> Future[None]:
-        # One question at a time to each: those who ask meanwhile share its answer, or a dependency
-        # that hangs would be asked more often than it can answer.
+        # One check at a time for each dependency; concurrent callers share its answer, so that a
+        # dependency that hangs does not collect waiting threads.
         with self._lock:
             under_way = self._asking.get(name)
             if under_way is None or under_way.done():
@@ -195,7 +194,7 @@ def _state(answer: Future[None]) -> str:
 
 
 def _sqs_client() -> SQSClient:
-    # A third of a second to import: only the functions that use the queue pay for it.
+    # The import takes a third of a second: only functions that use the queue pay for it.
     import boto3  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
 
@@ -217,7 +216,7 @@ def _fetch_secrets(name: str) -> str:
     from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
-    # Two tries of two seconds: a function that is still serving must not hang for its secrets.
+    # Two tries of two seconds, so that a request does not hang while secrets are renewed.
     patience = Config(connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 2})
     try:
         client = boto3.client("secretsmanager", config=patience)
@@ -228,7 +227,7 @@ def _fetch_secrets(name: str) -> str:
 
 
 class Containers:
-    """Gives the container of this process; a new one after the secrets have been rotated."""
+    """Keeps the container of this process; creates a new one when the secrets have changed."""
 
     def __init__(
         self,
@@ -243,7 +242,7 @@ class Containers:
         self._look_at = 0.0
 
     def get(self) -> Container:
-        """Give the container; raises SettingsError if there is none yet and none can be made."""
+        """Give the container. Raises SettingsError if the first one cannot be created."""
         with self._lock:
             if self._current is None:
                 self._current = Container(self._read())
@@ -264,7 +263,7 @@ class Containers:
         try:
             settings = self._read()
         except SettingsError as error:
-            # What works goes on working: the old secrets may well be valid.
+            # Keep the old secrets: they may still be valid.
             telemetry.log.error("the secrets could not be renewed", reason=str(error))
             return current
         if settings == current.settings:
@@ -278,13 +277,13 @@ _containers = Containers()
 
 
 def container() -> Container:
-    """Give the container of this process, its secrets a few minutes old at most.
+    """Give the container of this process; its secrets are two minutes old at most.
 
-    Raises SettingsError.
+    Raises SettingsError if the first container cannot be created.
     """
     return _containers.get()
 
 
 def allowed_origin() -> str | None:
-    """Give the origin whose pages may read answers. Needs no container, as /health must not."""
+    """Give the origin whose pages may read answers. Needs no container, as /health needs none."""
     return cors_origin()

@@ -26,16 +26,16 @@ Text = Annotated[str, Field(min_length=1)]
 QUEUE_RETENTION_SECONDS = 14 * 24 * 3600
 """SQS keeps a message no longer."""
 LEASE_SLACK_SECONDS = 15
-"""Looking up the host's name, waiting for a thread, and what two workers' clocks may differ.
+"""Added to a lease for the DNS look-up, for waiting for a thread, and for clocks that differ.
 
-The look-up is the one step of a call that its deadline cannot end, since `getaddrinfo` takes no
-time-out; nothing is sent after one that took too long.
+The look-up is the only step of a call that its deadline cannot end, since `getaddrinfo` takes no
+time-out. Nothing is sent if it ends after the deadline.
 """
 
 SECRET_NAMES = frozenset(
     {"MONGODB_URI", "NATS_CREDENTIALS", "CATALOG_JWT_SECRET", "SUPPLY_CHAIN_SIGNING_SECRET"}
 )
-"""The settings that may come from Secrets Manager, in one secret, instead of the environment."""
+"""The settings that may come from one secret of Secrets Manager instead of the environment."""
 
 
 class SettingsError(Exception):
@@ -123,9 +123,9 @@ class Settings(BaseModel):
 
     @property
     def lease_seconds(self) -> float:
-        """How long a worker may call for one product.
+        """How long a worker may call for one product, in seconds.
 
-        Longer than the longest call: after a 409, the supply chain is asked what it holds.
+        Two time-outs: after a 409, a second call asks which version the supply chain has.
         """
         return 2 * self.supply_chain_timeout + LEASE_SLACK_SECONDS
 
@@ -137,14 +137,14 @@ def secret_id(environment: Mapping[str, str] | None = None) -> str | None:
 
 
 def cors_origin(environment: Mapping[str, str] | None = None) -> str | None:
-    """Give the origin whose pages may read answers, if there is one; no secret is needed for it."""
+    """Give the origin whose pages may read answers, if there is one. Needs no secret."""
     given = os.environ if environment is None else environment
     return given.get("CORS_ORIGIN") or None
 
 
 def parse_secrets(text: str) -> dict[str, str]:
-    """Read the secret's value, a JSON object of settings. Raises SettingsError."""
-    # Neither the text nor a parser's words about it may get into a log.
+    """Parse the secret's value, a JSON object of settings. Raises SettingsError."""
+    # Neither the value nor a parser's message about it may get into a log.
     try:
         content = json.loads(text)
     except ValueError:

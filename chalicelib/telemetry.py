@@ -1,7 +1,7 @@
 """Logs, metrics and traces. Writes to stdout and opens nothing.
 
 Logs are JSON lines (Powertools); metrics are CloudWatch's embedded metric format on the same
-stdout; traces are X-Ray subsegments where X-Ray is there, and nothing elsewhere.
+stdout; traces are X-Ray subsegments, only where there is an X-Ray daemon.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 NAMESPACE = "ProductCatalog"
 _SERVICE = "product-catalog"
 
-# What CloudWatch reads the level of a line from: its own date format would count as none.
+# CloudWatch needs this date format to read the level of a line.
 log = Logger(service=_SERVICE, use_rfc3339=True)
-# Lambda sets the level of all loggers to ours: at DEBUG, botocore logs each answer, secrets too.
+# Lambda sets the level of all loggers to ours. At DEBUG botocore would log answers with secrets.
 for _library in ("boto3", "botocore", "nats", "pymongo", "urllib3"):
     logging.getLogger(_library).setLevel(logging.INFO)
 _tracing = False
@@ -35,8 +35,8 @@ def configure(
 ) -> None:
     """Set the log level; `tracing` says whether there is an X-Ray daemon to send segments to.
 
-    `namespace` is that of the metrics: two deployments in one account need two. `metrics` False
-    writes none: a simulation has nobody to read them.
+    `namespace` is that of the metrics; each deployment in an account needs its own. `metrics` False
+    writes no metrics, as in the simulation.
     """
     global _tracing, _namespace, _metrics  # noqa: PLW0603 - one process, one telemetry
     log.setLevel(level)
@@ -46,12 +46,12 @@ def configure(
 
 
 def count(**metrics: int) -> None:
-    """Emit counters, zeroes left out."""
+    """Emit counters, except those that are zero."""
     _emit(MetricUnit.Count, {name: value for name, value in metrics.items() if value})
 
 
 def gauge(**metrics: float) -> None:
-    """Emit levels, zeroes included: an alarm needs to see that a backlog has gone."""
+    """Emit gauges, also those that are zero: an alarm must see that a backlog has ended."""
     _emit(MetricUnit.Count, metrics)
 
 
@@ -67,14 +67,14 @@ def _emit(unit: MetricUnit, metrics: dict[str, float] | dict[str, int]) -> None:
     line = EphemeralMetrics(namespace=_namespace, service=_SERVICE)
     for name, value in metrics.items():
         line.add_metric(name, unit, value)
-    # In one write, newline included: the lines of parallel threads must not run into each other.
+    # In one write with its newline, so that lines of parallel threads do not mix.
     sys.stdout.write(json.dumps(line.serialize_metric_set()) + "\n")
     sys.stdout.flush()
 
 
 @contextmanager
 def segment(name: str) -> Iterator[None]:
-    """Trace a part of the work as an X-Ray subsegment."""
+    """Trace a step as an X-Ray subsegment."""
     if not _tracing:
         yield
         return
@@ -86,5 +86,5 @@ def segment(name: str) -> Iterator[None]:
 
 
 def new_trace() -> str:
-    """Make an X-Ray trace header for work that arrived without one."""
+    """Create an X-Ray trace header for a request that has none."""
     return f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)}"

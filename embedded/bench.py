@@ -1,9 +1,9 @@
-"""`make bench`: what the ways to work cost, as ratios of two ways side by side in one run.
+"""`make bench`: compares two ways of doing the same work in one run, as ratios of their times.
 
-Runs an embedded stack of its own in a temporary folder, its bridge, sync and reconcile stopped:
-each pair calls what it measures itself, round by round in changing order, so that whatever else
-the machine does meets both. Absolute times depend on the machine and on the embedded MongoDB-wire
-server; the ratios are what to look at.
+Runs a separate embedded stack in a temporary folder, with bridge, sync and reconcile stopped. Each
+pair runs what it measures itself, in rounds with changing order, so that other load of the machine
+affects both. Absolute times depend on the machine and on the embedded MongoDB-wire server; the
+ratios depend less on them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Way = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two ways to do the same `items` things; `prepare` is run before each, and is not measured."""
+    """Two ways to do the same work on `items` items; `prepare` runs before each, not measured."""
 
     name: str
     ours: tuple[str, Way]
@@ -55,7 +55,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How long ours took for each second of the other, over the rounds; times per item, in ms."""
+    """Ratio of our time to the other's, over the rounds; times per item in ms."""
 
     median: float
     low: float
@@ -65,7 +65,7 @@ class Ratio:
 
 
 def compare(pair: Pair, clock: Callable[[], float] = time.perf_counter) -> Ratio:
-    """Run both ways in each round, first the one, then the other, and the next time reversed."""
+    """Run both ways in each round, in alternating order."""
     seconds: dict[Way, list[float]] = {pair.ours[1]: [], pair.other[1]: []}
     # One round to warm up: connections, caches, indexes.
     for turn in range(ROUNDS + 1):
@@ -225,7 +225,7 @@ def run(stack: Stack) -> None:
     parts = Container(read_settings(settings))
     out = sys.stdout
     try:
-        # Logs and metrics are part of the work; only they must not be in the table.
+        # Logs and metrics are part of the work, but must not be printed into the table.
         with contextlib.redirect_stdout(io.StringIO()):
             for line in table(Bench(info, parts).pairs()):
                 print(line, file=out, flush=True)

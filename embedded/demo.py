@@ -1,12 +1,12 @@
 """`make demo`: a catalog of products reaches a supply chain that fails 30 % of its calls.
 
-Runs an embedded stack of its own beside one of `make up`, in a temporary folder. It loads the
-sample catalog through the API, changes every tenth product, waits until the API says that all is
-delivered, and then compares each product with what the supply chain holds. Exit code 0 only if all
-of it is the same. The stack is stopped in any case; unless all went well, its logs stay.
+Runs a separate embedded stack in a temporary folder, beside that of `make up`. It loads the sample
+catalog through the API, changes every tenth product, waits until the API says that all products are
+delivered, and compares each product with what the supply chain has. Exit code 0 only if all are
+equal. The stack is stopped in any case; after a failure its logs are kept.
 
-PORT and what is in `SETTINGS` may be set in the environment. Other settings are ignored: the demo
-never touches servers that are not its own.
+PORT and the names in `SETTINGS` may be set in the environment. Other settings are ignored, so the
+demo uses no other servers than its own.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ COMPARED = ("version", "name", "price", "quantity")
 
 
 class DemoError(Exception):
-    """The demo cannot show what it promises; the message says what is missing."""
+    """The demo has failed; the message says why."""
 
 
 EXPECTED = (
@@ -117,7 +117,7 @@ class Client:
 
 
 def differences(catalog: list[Json], delivered: list[Json]) -> list[str]:
-    """Say, a line for each, which products the supply chain holds otherwise than the catalog."""
+    """Give a line for each product that differs between the supply chain and the catalog."""
     held = {item["id"]: item for item in delivered}
     lines = []
     for product in catalog:
@@ -147,7 +147,7 @@ def lags(catalog: list[Json]) -> list[float]:
 
 @dataclass
 class ProgressLine:
-    """One line that is written over again; where output is no terminal, a line every 5 s."""
+    """One line that is overwritten; if the output is not a terminal, a new line every 5 s."""
 
     shown_at: float = 0.0
 
@@ -191,8 +191,8 @@ def change_some(client: Client) -> int:
 def wait_for_delivery(client: Client, total: int) -> None:
     """Show progress until `total` products are delivered. Raises DemoError after the deadline.
 
-    `delivered` must reach the total. The sum of the other counts may be 0 before: they are no
-    snapshot, and a product on its way from one to another may be in none.
+    `delivered` must reach the total. That the other counts are 0 is not enough: the counts are no
+    snapshot, so a product that changes its status may be in none of them.
     """
     deadline, line = time.monotonic() + DEADLINE_SECONDS, ProgressLine()
     while True:

@@ -4,8 +4,8 @@
 
 `POST /supply-chain` (upsert), `GET` and `DELETE /supply-chain/{id}` behave like the real one,
 except that a share of the calls fails in one of the `FAILURE_KINDS`. Under `/_control` a test
-changes how it fails (`GET`, `PUT /_control`) and asks what it holds (`/_control/products`), what it
-saw (`/_control/calls?id=`, `/_control/summary`), or lets it forget all (`DELETE
+changes how it fails (`GET`, `PUT /_control`), reads its products (`/_control/products`) and its
+calls (`/_control/calls?id=`, `/_control/summary`), or deletes all of them (`DELETE
 /_control/products`).
 
 With `--state` the products and the control settings survive SIGKILL; saved settings win over the
@@ -197,7 +197,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the caller is to see. `status` None: the outcome says how the connection breaks."""
+    """The answer for the caller. `status` None: the outcome says how the connection breaks."""
 
     outcome: str
     status: int | None = None
@@ -206,7 +206,7 @@ class Answer:
 
 
 class SupplyChain:
-    """What the supply chain holds, saw, and how it fails. Every method is thread-safe.
+    """The products, the calls and the settings of the supply chain. Every method is thread-safe.
 
     `state_file` None keeps everything in memory.
     """
@@ -320,7 +320,7 @@ class SupplyChain:
         return _failed(kind) if (answer.status or 0) < 300 else answer
 
     def _failure(self, call: Call) -> str | None:
-        # Always two throws, so that with a seed the n-th call meets the same dice.
+        # Always two random numbers, so that with a seed the n-th call gets the same ones.
         unlucky = self._dice.random() < self.settings.failure_rate
         kind = self._dice.choice(self.settings.kinds)
         return kind if unlucky or call.id in self.settings.fail_ids else None

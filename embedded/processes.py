@@ -1,8 +1,8 @@
-"""The processes of the embedded stack: start them, know them again, stop them.
+"""The processes of the embedded stack: start, identify and stop them.
 
-A process outlives the command that started it, so it is remembered in a file as a `Process`. A
-pid alone would not do: after a crash or a reboot the number belongs to somebody else. Its identity
-(boot and start time) tells ours from a stranger with the same number.
+A process outlives the command that started it, so it is stored in a file as a `Process`. A pid
+alone is not enough: after a crash or a reboot another process may have it. The identity (boot and
+start time) distinguishes our process from another one with the same pid.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def spawn(
             start_new_session=True,
         )
     _children[child.pid] = child
-    # A command that has ended already gets the identity that no process has.
+    # A command that has ended already gets an identity that no process has.
     return Process(child.pid, identify(child.pid) or f"{_boot()}/ended", fingerprint)
 
 
@@ -124,8 +124,8 @@ def stop_all(processes: Collection[Process], seconds: float) -> None:
 def kill_group(process: Process) -> None:
     """SIGKILL whatever is left of the process's group, and wait until the process is gone.
 
-    Workers may outlive their killed master and hold its port. The group is left alone when its
-    number may have passed to a stranger: then none of ours can be left in it.
+    Workers may outlive their killed master and keep its port. The group is not killed if its number
+    may belong to another program: then none of our processes is in it.
     """
     same_boot = process.identity.startswith(f"{_boot()}/")
     if not same_boot or identify(process.pid) not in (None, process.identity):

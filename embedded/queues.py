@@ -1,7 +1,8 @@
-"""Looks after the queues of an SQS server in a container: `python -m embedded.queues ENDPOINT`.
+"""Creates the queues of an SQS server in a container: `python -m embedded.queues ENDPOINT`.
 
-Such a server may come back empty, so the queues are made again whenever they are missing. FILE
-(`--heartbeat`) is there once they exist, for health checks, and goes when they cannot be made.
+Such a server may be empty after a restart, so missing queues are created again. FILE
+(`--heartbeat`), for health checks, exists while the queues do, and is removed when they cannot be
+created.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ stopping = threading.Event()
 
 
 def look_after(endpoint: str, settings: Settings, heartbeat: Path) -> None:
-    """Make the queues again and again, until told to stop."""
+    """Create missing queues periodically, until told to stop."""
     while not stopping.is_set():
         try:
             create_queues(endpoint, settings)

@@ -1,7 +1,7 @@
-"""Local server processes: started, awaited, stopped, and known again by the next command.
+"""Local server processes: start them, wait until they are ready, stop them.
 
-All of it is in one folder: `state.json` (ports, processes, notes), `logs/NAME.log`, and `lock`,
-which a command holds while it changes anything.
+Their state is in one folder, for the next command: `state.json` (ports, processes, notes),
+`logs/NAME.log`, and `lock`, which a command holds while it changes anything.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ STOP_SECONDS = 15.0
 class ServerProcesses:
     """The server processes of a folder, as its state file knows them when this object is made.
 
-    `ports` holds the ports by name, `notes` what else is to be remembered: texts by name. A
-    process stays known after its end, until it is forgotten: what it left behind is cleared then.
+    `ports` has the ports by name, `notes` other texts by name. A process stays in the state after
+    its end, until `stop` or `forget_the_dead` also ends the workers that it may have left.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -131,7 +131,7 @@ class ServerProcesses:
             self.save()
 
     def forget_the_dead(self) -> None:
-        """Forget what has ended, and stop what it left: workers would hold its port."""
+        """Forget ended processes, and stop their workers, which would keep their ports."""
         self.stop([name for name, pid in self.pids().items() if pid is None])
 
     def kill(self, name: str) -> None:
@@ -146,7 +146,7 @@ class ServerProcesses:
         self._known[name] = processes.spawn(
             service.command, service.environment, self.log(name), ROOT, service.fingerprint
         )
-        # At once, so that a process is never running unknown to who stops them.
+        # At once, so that every running process is in the state.
         self.save()
 
     def _missing(self, services: Mapping[str, Service]) -> str:
@@ -171,14 +171,14 @@ class ServerProcesses:
 
 
 def _released(port: int) -> bool:
-    """Tell whether a port is free, waiting a little for a process that is still dying."""
+    """Tell whether a port is free, waiting a little for a process that is ending."""
     return processes.poll(lambda: processes.port_is_free(port), seconds=3)
 
 
 def write_private(path: Path, text: str) -> None:
     """Replace a file in one step, readable by its owner alone."""
     draft = path.with_name(path.name + ".new")
-    # Its folder may have gone: who removes it can have held the lock before us.
+    # The folder may be missing: another command may have removed it while we waited for the lock.
     path.parent.mkdir(parents=True, exist_ok=True)
     draft.touch(mode=0o600)
     draft.write_text(text)

@@ -39,10 +39,10 @@ SERVERS = ("mongodb", "nats", "sqs", "supplyChain")
 ROLES = ("api", "bridge", "sync", "reconcile")
 HOST = "127.0.0.1"
 
-# What the embedded stack sets when the environment does not: nobody wants to wait here.
+# What the embedded stack sets when the environment does not: short waits.
 DEFAULTS = {"SUPPLY_CHAIN_TIMEOUT_SECONDS": "2", "RECONCILE_GRACE_SECONDS": "20"}
-# What stands for an account: not a real one, whatever the developer is logged in to. Twelve digits
-# would be its number; this key is the emulators' habit, and means 000000000000.
+# Never a real account, even if the developer is logged in to one. Emulators use a key of twelve
+# digits as the account number; for this key they use 000000000000.
 LOCAL_AWS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_REGION": "us-east-1",
@@ -54,7 +54,7 @@ _SETTINGS = {field.alias for field in Settings.model_fields.values()}
 
 
 class StackError(Exception):
-    """What keeps the stack from doing as asked, for a person to read."""
+    """The stack cannot do what was asked; the message is for users."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class Endpoints:
 class Service:
     """How to start one process, and how to ask it whether it is ready.
 
-    `missing` gives None, or what is missing; it is None itself where there is nobody to ask.
+    `missing` gives None if the process is ready, else what is missing. It is None if the process
+    cannot be asked.
     """
 
     command: tuple[str, ...]
@@ -83,7 +84,7 @@ class Service:
 
     @property
     def fingerprint(self) -> str:
-        """A hash that changes when the process must be started anew to do as wanted."""
+        """A hash that changes when the process must be restarted for new settings."""
         settings = {name: text for name, text in self.environment.items() if is_setting(name)}
         content = json.dumps([self.command, settings], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
@@ -155,7 +156,7 @@ def embedded_servers(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def endpoints(environ: Mapping[str, str], ports: Mapping[str, int]) -> Endpoints:
-    """Work out every address; `ports` holds those of the embedded servers and of the API."""
+    """Give every address; `ports` has those of the embedded servers and of the API."""
 
     def at(name: str, scheme: str, given: str, path: str = "") -> str:
         return f"{scheme}://{HOST}:{ports[name]}{path}" if name in ports else environ[given]
@@ -164,7 +165,7 @@ def endpoints(environ: Mapping[str, str], ports: Mapping[str, int]) -> Endpoints
     return Endpoints(
         api=f"http://{HOST}:{ports['api']}/api",
         supply_chain=at("supplyChain", "http", "SUPPLY_CHAIN_URL"),
-        # Asked directly: the server calls itself a replica set, and discovery would only add waits.
+        # A direct connection: the server reports a replica set, and discovery would only cost time.
         mongodb=at("mongodb", "mongodb", "MONGODB_URI", "/?directConnection=true"),
         nats=at("nats", "nats", "NATS_URL"),
         sqs="/".join(queue.split("/")[:3]),
@@ -263,7 +264,7 @@ def tool(name: str) -> str:
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
         raise StackError(
-            f"{name} is not installed, or there is none for this Python: requirements/embedded.txt"
+            f"{name} is not installed, or not available for this Python: requirements/embedded.txt"
         )
     return found
 
@@ -279,7 +280,7 @@ def local_session() -> requests.Session:
 
 
 def http_missing(url: str) -> str | None:
-    """Say what is wrong with the answer of an address, None if it is well."""
+    """Say what is wrong with the answer of an address, None if it is as expected."""
     try:
         with local_session() as session:
             answer = session.get(url, timeout=5)
@@ -340,7 +341,7 @@ def create_queues(endpoint: str, settings: Settings) -> None:
     }
     fortnight: dict[QueueAttributeNameType, str] = {"MessageRetentionPeriod": str(14 * 24 * 3600)}
     sync: dict[QueueAttributeNameType, str] = {
-        # Longer than a batch takes; what a killed sync process had in hand is back after it.
+        # Longer than a batch takes; then the messages of a killed sync process are visible again.
         "VisibilityTimeout": str(max(30, math.ceil(rounds * settings.lease_seconds))),
         "RedrivePolicy": json.dumps(redrive),
     }

@@ -3,7 +3,7 @@
 Real servers without Docker (MongoDB wire, NATS JetStream, SQS, the fake supply chain) and our own
 four roles, in the background; `embedded.services` says what each of them is. `up` starts what is
 not running, with the data it had, restarts a role whose settings have changed, and writes
-`.run/stack.json` (see `StackInfo`). It does not notice changed code: `down` first.
+`.run/stack.json` (see `StackInfo`). It does not notice changed code: run `down` first.
 
 Settings in the environment win. With MONGODB_URI, NATS_URL, SUPPLY_CHAIN_URL, or SYNC_QUEUE_URL
 and SYNC_DLQ_URL set, the embedded server for it is not started. Besides the settings of the
@@ -15,7 +15,7 @@ product there are:
     RUN_DIR                    folder of all state, default .run, relative to the project: another
                                folder is another stack, which can run beside the first
 
-Errors that a person can mend are `StackError`s and `SettingsError`s: exit code 1.
+Errors that the user can fix are `StackError`s and `SettingsError`s: exit code 1.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Stack:
     def _down(self, running: ServerProcesses) -> list[str]:
         pids = running.pids()
         _stop(running, pids)
-        # A folder in which nothing ever ran is a stack's too from now on.
+        # The folder now belongs to a stack, also if nothing has run in it.
         running.save()
         (self.run_dir / "stack.json").unlink(missing_ok=True)
         return [name for name, pid in pids.items() if pid]
@@ -193,7 +193,7 @@ class Stack:
 
 
 def _stop(running: ServerProcesses, names: Collection[str]) -> None:
-    # The roles first: they finish what they have in hand, and need the servers for that.
+    # The roles first: they need the servers to finish their current work.
     for group in (ROLES, SERVERS):
         running.stop([name for name in names if name in group])
 
@@ -265,7 +265,7 @@ def _print_info(stack: Stack, info: StackInfo) -> None:
 
 
 def run(command: str, stack: Stack) -> int:
-    """Do one command and print what came of it; the exit code is 1 if `status` misses something."""
+    """Run one command and print its result; exit code 1 if `status` finds something missing."""
     if command == "up":
         _print_info(stack, stack.up())
     elif command == "down":

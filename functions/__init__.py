@@ -1,1 +1,1 @@
-"""The handlers: what AWS Lambda, and the container host, call."""
+"""The handlers that AWS Lambda and the container host call."""

@@ -1,8 +1,8 @@
 """Tells whether the role of this container is alive: `python -m functions.alive FILE`.
 
-FILE is the heartbeat of `functions.run`: touched at each step of a loop, or naming where the API
-listens. Exit code 1 and a reason if the role is not alive. A dependency that is away is no reason:
-to start the role anew would not bring it back. Imports little, since it runs every few seconds.
+FILE is the heartbeat of `functions.run`: touched at each step of a loop, or with the address of the
+API in it. Exit code 1 and a reason if the role is not alive. A dependency that is away is no
+reason, since a restart would not bring it back. Imports little, since it runs every few seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 STALE_SECONDS = 300
-"""Longer than any step: a full batch against a supply chain that answers nobody, a whole drain."""
+"""Seconds. Longer than any step: a batch whose calls all time out, or a run of the bridge."""
 ANSWER_SECONDS = 4
 
 
@@ -41,7 +41,7 @@ def _unanswered(address: str) -> str | None:
 
 
 def main() -> int:
-    """Ask, and say why not."""
+    """Give the reason why the API does not answer, None if it does."""
     reason = fault(Path(sys.argv[1]))
     if reason:
         print(reason, file=sys.stderr)

@@ -8,9 +8,9 @@ from chalicelib.bootstrap import container
 from functions.context import Context, seconds_left
 
 RESERVE_SECONDS = 8.0
-"""For the last round when the draining ends: one pull, one batch to SQS, its acknowledgements."""
+"""Seconds for the last round: one pull, one batch to SQS, its acknowledgements."""
 
 
 def handler(event: object, context: Context) -> dict[str, int]:  # noqa: ARG001 - Lambda's
-    """Drain; how many events were forwarded, refused by the queue, and poison."""
+    """Forward events; give the numbers of those forwarded, refused by the queue, and poison."""
     return asdict(container().bridge.drain(seconds_left(context, RESERVE_SECONDS)))

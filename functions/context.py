@@ -1,4 +1,4 @@
-"""What a Lambda handler knows of its own run; the container host gives the same."""
+"""The context of a run, from Lambda or from the container host."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ class Context(Protocol):
 
 
 def seconds_left(context: Context, reserve: float) -> Callable[[], float]:
-    """Give the seconds that are left for new work; `reserve` seconds are kept to end in order."""
+    """Give the seconds that are left for new work; `reserve` seconds are kept for the last step."""
     return lambda: context.get_remaining_time_in_millis() / 1000 - reserve

@@ -1,4 +1,4 @@
-"""Lambda, every minute: enqueue overdue products, delete settled dead letters, relay outboxes."""
+"""Lambda, every minute: enqueue overdue products, keep the dead letters right, relay outboxes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from chalicelib.bootstrap import container
 from functions.context import Context, seconds_left
 
 RESERVE_SECONDS = 20.0
-"""For the page that is being worked on when the time is up, on a stream that is slow."""
+"""Seconds for the page that is in progress when the time is up, with a slow stream."""
 
 
 def handler(event: object, context: Context) -> dict[str, int]:  # noqa: ARG001 - Lambda's
-    """Do one bounded run; how much was done."""
+    """Do one bounded run; give its counts."""
     return asdict(container().reconcile.run(seconds_left(context, RESERVE_SECONDS)))

@@ -2,10 +2,10 @@
 
     python -m functions.run [--heartbeat FILE] api|bridge|sync|reconcile
 
-It does what AWS does around them: serves the app behind API Gateway's contract, long-polls SQS
-and deletes what a batch response lets go, calls the scheduled functions again and again. SIGTERM
-(and SIGINT) lets each finish what it has in hand, then the process exits with 0.
-FILE shows `functions.alive`, the health check of containers, that the role is alive.
+It does what AWS does around them: serves the app as API Gateway does, long-polls SQS and deletes
+the messages that a batch response does not name, and calls the scheduled functions periodically.
+After SIGTERM or SIGINT each role finishes its current work, and the process exits with 0.
+FILE is the heartbeat for `functions.alive`, the health check of containers.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from chalicelib.settings import SettingsError
 Handler = Callable[[dict[str, Any], "HostContext"], dict[str, Any]]
 
 POLLERS = 4
-"""Batches of messages that one sync process has in hand at a time."""
+"""Batches of messages that one sync process handles in parallel."""
 LONG_POLL_SECONDS = 3
-"""Short for a long poll, since a stopping process waits for it."""
+"""Seconds. Short for a long poll, since a stopping process waits for it."""
 RUN_SECONDS = 60
-"""How long a scheduled function may run, as on Lambda."""
+"""How many seconds a scheduled function may run, as on Lambda."""
 AWAY_SECONDS = 1.0
 
 stopping = threading.Event()
 
 
 class HostContext:
-    """What Lambda tells a handler about its run; no time is left once the host is stopping."""
+    """Lambda's context of a run; no time is left when the host is stopping."""
 
     def __init__(self, seconds: float) -> None:
         self._deadline = time.monotonic() + seconds
@@ -51,18 +51,18 @@ class HostContext:
 
 
 class Heartbeat:
-    """The file that `functions.alive` looks at; none unless the command line names one."""
+    """The file that `functions.alive` checks; none unless the command line names one."""
 
     path: Path | None = None
 
     def beat(self, address: str = "") -> None:
-        """Show that a loop goes round, or where the API listens."""
+        """Touch the file, or write the API's address into it."""
         if self.path is None:
             return
         try:
             self.path.write_text(address)
         except OSError as error:
-            # Whoever looks at it will have the process started anew; until then it does its work.
+            # The health check will restart the process; until then it works on.
             telemetry.log.warning("no heartbeat", reason=str(error))
 
 
@@ -82,21 +82,21 @@ def run_api(parts: Container) -> None:
 
     host, port = parts.settings.api_host, parts.settings.api_port
     if stopping.is_set():
-        # Told to before gunicorn's own handlers were there.
+        # The signal came before gunicorn had installed its handlers.
         return
     heartbeat.beat(f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}")  # noqa: S104 - compared
     serve(host, port)
 
 
 def run_bridge(_: Container) -> None:
-    """Drain without end."""
+    """Forward events until told to stop."""
     handler = load("functions.bridge.handler")
     while not stopping.is_set():
         _survive(lambda: handler({}, HostContext(RUN_SECONDS)))
 
 
 def run_reconcile(parts: Container) -> None:
-    """Reconcile every minute; more often where the grace is shorter than the usual 5 minutes."""
+    """Reconcile every minute; more often if the grace is shorter than 5 minutes."""
     handler = load("functions.reconcile.handler")
     interval = min(60.0, max(1.0, parts.settings.reconcile_grace / 5))
     while not stopping.is_set():
@@ -105,7 +105,7 @@ def run_reconcile(parts: Container) -> None:
 
 
 def run_sync(parts: Container) -> None:
-    """Poll with several threads, each with one batch in hand."""
+    """Poll with several threads, each with one batch at a time."""
     handler = load("functions.sync.handler")
 
     def poll() -> None:
@@ -120,7 +120,7 @@ def run_sync(parts: Container) -> None:
 
 
 def sync_once(parts: Container, handler: Handler) -> None:
-    """Receive, handle, delete what is done: the event source mapping's part."""
+    """Receive, handle and delete messages, as Lambda's event source mapping does."""
     records = parts.queue.receive_records(LONG_POLL_SECONDS)
     if not records:
         return
@@ -132,7 +132,7 @@ def sync_once(parts: Container, handler: Handler) -> None:
 
 
 def _survive(step: Callable[[], object]) -> None:
-    """Do one step; a dependency that is away, or a bug, must not end the process."""
+    """Do one step; neither a dependency that is away nor a bug ends the process."""
     heartbeat.beat()
     try:
         step()
@@ -159,7 +159,7 @@ def main() -> int:
     parser.add_argument("--heartbeat", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     heartbeat.path = arguments.heartbeat
-    # First of all: without a handler, process 1 of a container does not even hear of SIGTERM.
+    # First of all: without a handler, process 1 of a container ignores SIGTERM.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopping.set())
     try:

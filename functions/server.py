@@ -30,7 +30,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             "graceful_timeout": 10,
             "loglevel": "warning",
             "proc_name": "product-catalog-api",
-            # Nobody uses it, and its folder may be read-only.
+            # Not used, and its folder may be read-only.
             "control_socket_disable": True,
         }
         for name, value in options.items():

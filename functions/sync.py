@@ -1,4 +1,4 @@
-"""Lambda: deliver what a batch of messages from the sync queue points to."""
+"""Lambda: deliver the products that a batch of sync messages names."""
 
 from __future__ import annotations
 

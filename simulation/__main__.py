@@ -49,7 +49,7 @@ def _print(trace: list[str]) -> None:
 
 if __name__ == "__main__":
     if os.environ.get("PYTHONHASHSEED") != "0":
-        # The order of a set must not differ from run to run.
+        # The order of sets must be the same in every run.
         os.execve(
             sys.executable,
             [sys.executable, "-m", "simulation", *sys.argv[1:]],

@@ -1,4 +1,4 @@
-"""What goes wrong in one run, and when: drawn from the seed before the run begins."""
+"""The faults of one run, and their times: drawn from the seed before the run begins."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Spans = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong, and how often: rates per call of a port; times in seconds of the run.
+    """The faults and their rates, per call of a port; times in seconds of the run.
 
-    Nothing goes wrong after `until`. `skew`: what a clock may be off, either way. `lags`: how long
-    a write may take to reach the majority, one of them at random. `window`: the stream's duplicate
-    window. `away`: per port, from when to when it cannot be reached.
+    There are no faults after `until`. `skew`: the largest error of a clock, in both directions.
+    `lags`: how long a write takes to reach the majority, one of them at random. `window`: the
+    stream's duplicate window. `away`: per port, from when to when it cannot be reached.
     """
 
     until: float = 0.0
@@ -46,7 +46,7 @@ class Faults:
 
 
 def draw(random: Random, until: float) -> Faults:
-    """Draw a mixture: mostly some kinds of faults, seldom all of them."""
+    """Draw a mixture: mostly some kinds of faults, rarely all of them."""
     choice = random.choice
     return Faults(
         until=until,

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class People:
-    """Consumers and operators of one run. A consumer that got no answer asks the same again."""
+    """Consumers and operators of one run. A consumer repeats a request that was not answered."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._ids: list[str] = []
 
     def plan(self) -> None:
-        """Spread what they do over the busy time."""
+        """Spread their requests over the busy time."""
         plan, random = self._world.plan, self._world.random
         for number in range(plan.products):
             self._at(number, lambda price=Decimal(number + 1): self._create(price))  # type: ignore[misc]  # bound per turn
@@ -43,7 +43,7 @@ class People:
         self._world.scheduler.spawn(Process("somebody"), act, time)
 
     def _request(self, what: str, work: Callable[[Catalog], object], after: float = 0.0) -> None:
-        """Let an API process of its own answer a request; it may crash without an answer."""
+        """Answer a request in a separate API process, which may crash without an answer."""
         world, process = self._world, self._world.process(f"api {what}")
 
         def answer() -> None:
@@ -137,5 +137,5 @@ def _body(price: Decimal) -> Json:
 
 
 def _patience(before: float) -> float:
-    """Seconds until a consumer that got no answer asks again: at once, and then with patience."""
+    """Seconds until a consumer repeats a request: at once, then with growing waits."""
     return 3.0 if before else 0.1

@@ -1,4 +1,4 @@
-"""What one run is made of."""
+"""The plan of one run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PERIOD = 60.0
 
 @dataclass(frozen=True)
 class Plan:
-    """One run; times in seconds. For `busy` seconds things happen and go wrong, then all is calm.
+    """One run; times in seconds. Requests and faults happen for `busy` seconds, then all is calm.
 
     `mood` and `calm`: how the supply chain answers in these two times. `changes`: writes of
     consumers; `operations`: replays, redrives and moved dead letters of operators.
@@ -38,13 +38,13 @@ class Plan:
     def bound(self) -> float:
         """Seconds after the last fault within which everything is delivered, or has failed.
 
-        A budget that begins only now, after the longest wait that may be left of the one before;
-        and what reconcile needs to find a message that was lost, twice.
+        The rest of the longest wait, one whole new budget, and twice the time in which reconcile
+        finds a lost message.
         """
         longest = max(self.schedule.waits)
         return self.schedule.horizon + 2 * longest + 6 * self.grace + 10 * PERIOD
 
     def cut(self, busy: float) -> Plan:
-        """Give the same run, whose calm begins earlier."""
+        """Give the same run with an earlier beginning of the calm."""
         faults = replace(self.faults, until=min(self.faults.until, busy))
         return replace(self, faults=faults, busy=busy)

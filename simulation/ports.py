@@ -1,4 +1,4 @@
-"""The ports as a process of the simulation has them: each call takes time, and may be its last."""
+"""The ports of a simulated process: each call takes time, may fail, and may crash the process."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ class Port:
 class StorePort(Port):
     """The store: a write returns once the majority has it.
 
-    `wrote(method, before)` is told of each write; `lag` says how long it takes to get about.
+    `wrote(method, before)` is called for each write; `lag` gives the seconds until the majority has
+    it.
     """
 
     def __init__(

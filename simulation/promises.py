@@ -1,4 +1,4 @@
-"""The promises that a run must keep: some are judged at each step, the rest when all is quiet."""
+"""The promises that a run must keep: some are checked at each step, the rest at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from simulation.servers import AtLeastOnceQueue, ReplicaSet, WindowedStream
 from simulation.supply_chain import Call, SupplyChain
 
 TOLERANCE = 2.5
-"""Seconds: what SQS rounds, and what the clocks of two processes differ."""
+"""Seconds: rounding by SQS, and the difference of two processes' clocks."""
 WORKER_DIED = "its worker died"
 
 Budget = tuple[str, tuple[int, int]]
@@ -25,12 +25,12 @@ Budget = tuple[str, tuple[int, int]]
 
 
 class BrokenPromiseError(Exception):
-    """What the simulation is there to find: what was promised, and what happened."""
+    """A promise is broken; the message says what was promised and what happened."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a consumer was answered 2xx: it must survive."""
+    """A 2xx answer to a consumer: its version must survive."""
 
     product_id: str
     version: int
@@ -83,14 +83,14 @@ class Promises:
             )
         last = self._counted[budget].get(failed)
         if last is not None:
-            # A Retry-After uses the horizon up: what is left is spread anew, never in a burst.
+            # A Retry-After uses up the horizon: the remaining waits are shorter, but never a burst.
             planned = self.waits[0 if budget in self.wished else failed - 1]
             if call.start - last < planned * (1 - JITTER) - TOLERANCE:
                 raise BrokenPromiseError(
                     f"{call.product.id}: attempt {failed + 1} came {call.start - last:.1f} s after "
                     f"the one before, planned are {planned:.1f} s less jitter"
                 )
-        # A call whose result was not written is no attempt: the one that was is the last.
+        # Only calls whose result was written are attempts.
         self._counted[budget][failed + 1] = call.start
 
     def wrote(
@@ -118,7 +118,7 @@ class Promises:
             )
 
     def _left_failure(self, method: str, product: Product) -> None:
-        """Only a write, a replay, a redrive or a letter that was moved back ends a failure."""
+        """Only a write, a replay, a redrive or a dead letter moved back ends a failure."""
         if method in {"save_sync", "restart_failed"}:
             return
         self._redrives[product.id] += 1
@@ -178,7 +178,7 @@ class Promises:
             )
 
     def nothing_repaired(self, relayed: int, enqueued: int, letters: int) -> None:
-        """Where nothing was lost, reconcile has nothing to do: what heals hides a broken rule."""
+        """If nothing was lost, reconcile has nothing to do: a repair may conceal a broken rule."""
         if relayed or enqueued or letters:
             raise BrokenPromiseError(
                 f"nothing was lost, and reconcile relays {relayed}, enqueues {enqueued}, "

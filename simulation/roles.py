@@ -101,7 +101,7 @@ class Parts:
 
 
 def run_bridge(world: World, process: Process) -> None:
-    """Forward what comes, for ever."""
+    """Forward events for ever."""
     bridge = Parts(world, process).bridge()
     while True:
         try:
@@ -117,7 +117,7 @@ def run_bridge(world: World, process: Process) -> None:
 
 
 def run_worker(world: World, process: Process) -> None:
-    """Receive, deliver, delete what is done, for ever."""
+    """Receive, deliver and delete messages for ever."""
     parts = Parts(world, process)
     sync, clock = parts.sync(), world.scheduler.clock(process)
     while True:
@@ -157,7 +157,7 @@ def run_reconcile(world: World, process: Process) -> None:
 
 
 def keep_running(world: World, name: str, role: Callable[[World, Process], None]) -> None:
-    """Run a role; when its process crashes, another takes its place a little later."""
+    """Run a role; when its process crashes, start a new process a little later."""
 
     def start(after: float) -> None:
         process = world.process(name)

@@ -1,4 +1,4 @@
-"""The random course of a run, and named ones: each shows a hole that the code once had."""
+"""Plans of runs: random ones, and named scenarios that each show a fault the code once had."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def late_event(seed: int) -> Plan:
 
 
 def lost_consumer(seed: int) -> Plan:
-    """The stream's consumer is made anew after products were refused or exhausted."""
+    """The stream's consumer is created again after products were rejected or exhausted."""
     faults = Faults(until=BUSY, consumer_lost=(1500.0,))
     mood = Mood(Random(seed).choice((REJECT, FAIL)))
     return Plan(seed, faults, mood, mood, products=2, changes=0, operations=0)
@@ -74,7 +74,7 @@ def own_outage(seed: int) -> Plan:
 
 
 def replays(seed: int) -> Plan:
-    """Operators replay what was refused; the supply chain remembers answers by idempotency key."""
+    """Operators replay rejected products; the supply chain stores answers by idempotency key."""
     return Plan(seed, Faults(), Mood(REJECT), Mood(OK), changes=0, operations=6, busy=600.0)
 
 

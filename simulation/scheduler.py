@@ -26,7 +26,7 @@ class Crashed(BaseException):
 
 @dataclass
 class Process:
-    """What crashes as one. `skew`: what its clock differs from the true time, in seconds."""
+    """Tasks that crash together. `skew`: error of the process's clock, in seconds."""
 
     name: str
     skew: float = 0.0
@@ -67,7 +67,7 @@ class Scheduler:
         self._at(self.now + after, task)
 
     def crash(self, process: Process) -> None:
-        """End a process: its tasks get no further than their present step."""
+        """End a process: its tasks do not go on after their current step."""
         process.dead = True
         process.when_crashed()
         for task in process.tasks:
@@ -75,7 +75,7 @@ class Scheduler:
                 self._at(self.now, task)
 
     def run(self, until: float) -> None:
-        """Let time pass, to `until` at most, or until nothing is left to happen."""
+        """Run tasks until the time `until`, or until none is left."""
         while self._due and self._due[0][0] <= until:
             time, number, task = heapq.heappop(self._due)
             if self._wake.get(task) != number or task.dead:
@@ -93,7 +93,7 @@ class Scheduler:
         return self._owner[getcurrent()]
 
     def sleep(self, seconds: float) -> None:
-        """Let others run for so long. Raises Crashed if the process ends meanwhile."""
+        """Let other tasks run for `seconds`. Raises Crashed if the process ends meanwhile."""
         process = self.process
         if not process.dead:
             self._at(self.now + seconds, getcurrent())
@@ -102,7 +102,7 @@ class Scheduler:
             raise Crashed
 
     def wait(self, name: str, seconds: float) -> None:
-        """Sleep until somebody notifies `name`, at most so long."""
+        """Sleep until `name` is notified, at most for `seconds`."""
         task = getcurrent()
         self._at(self.now + seconds, task)
         self._waiting.setdefault(name, []).append((task, self._wake[task]))
@@ -112,7 +112,7 @@ class Scheduler:
             raise Crashed
 
     def notify(self, name: str) -> None:
-        """Wake who waits for `name`."""
+        """Wake the tasks that wait for `name`."""
         for task, number in self._waiting.pop(name, []):
             if self._wake.get(task) == number:
                 self._at(self.now, task)
@@ -137,7 +137,7 @@ class Scheduler:
         return lambda: moment(self.now + process.skew)
 
     def _at(self, time: float, task: greenlet) -> None:
-        # The newest call decides when a task runs on: what was asked before is passed over.
+        # Only the newest call decides when a task continues: older entries are skipped.
         number = next(self._numbers)
         self._wake[task] = number
         heapq.heappush(self._due, (time, number, task))

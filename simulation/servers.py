@@ -1,4 +1,4 @@
-"""The servers in memory, with what the real ones do and a unit test's fake need not."""
+"""The servers in memory, with behaviour of the real ones that the unit tests' fakes lack."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ RETENTION = timedelta(days=14)
 
 
 class ReplicaSet(FakeStore):
-    """A write is seen at once, and is lost by a failover until the majority has it.
+    """A write is visible at once; a failover loses it unless the majority has it.
 
-    `products` is what the primary sees, `lineage` every version of each that has survived; `term`
-    grows with each failover.
+    `products`: the primary's documents. `lineage`: every version of each product that has survived.
+    `term` grows with each failover.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -36,7 +36,7 @@ class ReplicaSet(FakeStore):
         self._committed: Snapshot = ({}, {}, {})
 
     def written(self, before: dict[str, Product], lag: float) -> float:
-        """Note a write that has just been made; in how many seconds the majority will have it."""
+        """Note a new write; give the seconds until the majority has it."""
         new = {
             product_id: (*self.lineage.get(product_id, ()), product)
             for product_id, product in self.products.items()
@@ -49,7 +49,7 @@ class ReplicaSet(FakeStore):
         return commit - self._now()
 
     def committed(self) -> dict[str, Product]:
-        """What the majority holds now."""
+        """What the majority has now."""
         self._advance()
         return self._committed[0]
 
@@ -67,9 +67,10 @@ class ReplicaSet(FakeStore):
 
 
 class AtLeastOnceQueue(FakeQueue):
-    """SQS, standard: any order, and now and then a message that another worker has, too.
+    """A standard queue of SQS: any order, and sometimes the same message for two workers.
 
-    `duplicate`: how likely that is at each receive. `in_flight`: how many messages may be.
+    `duplicate`: the probability of that at each receive. `in_flight`: the limit of messages in
+    flight.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class AtLeastOnceQueue(FakeQueue):
         if sum(item.visible_at > now for item in self.messages) >= self._in_flight:
             raise QueueUnavailableError("OverLimit: too many messages are in flight")
         for message in self.messages:
-            # A server of the queue that has not heard of the other's receipt.
+            # One server of the queue does not know yet that another has delivered the message.
             if message.receives and self._random.random() < self._duplicate():
                 message.visible_at = now
         return super().receive(limit)
@@ -130,7 +131,7 @@ class WindowedStream(FakeStream):
         return stored
 
     def lose_consumer(self) -> None:
-        """The durable consumer is made anew, and begins at the first message."""
+        """Create the durable consumer again: it begins at the first message."""
         self._settled.clear()
         self._due.clear()
 

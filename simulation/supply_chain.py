@@ -1,4 +1,4 @@
-"""The supply chain of the simulation: outages, slow and lost answers, a memory by key."""
+"""The simulated supply chain: outages, slow and lost answers, answers stored by key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STATUS = {"ok": 200, "fail": 503, "reject": 422}
 
 @dataclass
 class Call:
-    """One call. It ends at `end`, which may be after the catalog has given it up."""
+    """One call. It ends at `end`, which may be after the catalog's time-out."""
 
     product: Product
     start: float
@@ -74,7 +74,7 @@ class SupplyChain:
         call = self._call(product, process)
         self.begun(call)
         self.calls.append(call)
-        # Its effect does not wait for the caller, who may hang up or die.
+        # The effect does not depend on the caller, which may time out or crash.
         self.scheduler.spawn(self._own, lambda: self._apply(call), (call.end - call.start) / 2)
         self.scheduler.sleep(min(call.end - call.start, TIMEOUT))
         return self._outcome(call)

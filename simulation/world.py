@@ -30,14 +30,13 @@ ERRORS: dict[str, type[CatalogError]] = {
     "queue": QueueUnavailableError,
 }
 CUTS = 30
-"""In how many steps the shortest run is looked for that still breaks a promise."""
+"""Steps of the search for the shortest run that still breaks the promise."""
 
 
 class World:
     """Everything of one run.
 
-    `trace` holds a line for each event that a reader wants to see, `broken` the promise that the
-    run has broken.
+    `trace` has a line for each event, `broken` the promise that the run has broken.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -63,7 +62,7 @@ class World:
         self._numbers = itertools.count(1)
 
     def run(self) -> None:
-        """Run to the end, and judge. Raises BrokenPromiseError."""
+        """Run to the end, and check the promises. Raises BrokenPromiseError."""
         plan = self.plan
         keep_running(self, "bridge", run_bridge)
         for number in range(plan.workers):
@@ -95,11 +94,11 @@ class World:
         return Process(name, self.random.uniform(-skew, skew))
 
     def number(self) -> int:
-        """Give a number that nobody has."""
+        """Give an unused number."""
         return next(self._numbers)
 
     def say(self, who: str, what: str) -> None:
-        """Note something for the reader of the trace."""
+        """Add a line to the trace."""
         self.trace.append(f"{self.scheduler.now:10.2f}  {who:14} {what}")
 
     def step(self, port: str, *, after: bool) -> None:
@@ -113,7 +112,7 @@ class World:
             self.scheduler.crash(process)
             raise Crashed
         if self._faulty and random.random() < faults.pause:
-            # Near the ends of a lease and of a visibility timeout, and far beyond.
+            # Some end near the end of a lease or of a visibility timeout, some much later.
             seconds = random.choice((2.0, random.uniform(4, 26), 61.0, 130.0))
         self.scheduler.sleep(seconds)
         if not after and faults.is_away(port, self.scheduler.now):
@@ -127,21 +126,21 @@ class World:
         return self.random.choice(lags)
 
     def wrote(self, method: str, before: dict[str, Product]) -> None:
-        """Note and judge a write of the store."""
+        """Note and check a write of the store."""
         for product_id, product in self.store.products.items():
             if before.get(product_id) is not product:
                 self.say(self.scheduler.process.name, f"{method}: {_describe(product)}")
         self.promises.wrote(method, before, self.store.products)
 
     def repaired(self, process: Process, done: Reconciled) -> None:
-        """Note what a run of reconcile has done."""
+        """Note the counts of a run of reconcile."""
         self._repairs.append(done)
         if done != Reconciled(0, 0, 0, 0, 0):
             self.say(process.name, f"{done}")
         self.scheduler.notify("stream")
         self.scheduler.notify("queue")
 
-    # ---- what happens by itself ----
+    # ---- events that no process causes ----
 
     @property
     def _faulty(self) -> bool:

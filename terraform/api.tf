@@ -1,5 +1,5 @@
-# API Gateway, made from the routes of the Chalice app (dist/routes.json): none is listed here.
-# Chalice finds its views by the resource's path, so every route must be a resource of its own.
+# API Gateway, created from the routes of the Chalice app (dist/routes.json): none is listed here.
+# Chalice finds its views by the resource's path, so every route must be a separate resource.
 
 locals {
   methods = { for route in local.routes : "${route.method} ${route.path}" => route }
@@ -22,7 +22,7 @@ locals {
     { for part, made in aws_api_gateway_resource.depth3 : "/${part}" => made.id },
   )
 
-  # Answers that API Gateway gives in the app's place: problem+json like the app's own.
+  # Errors that API Gateway answers without the app: problem+json like the app's own.
   gateway_answers = {
     UNAUTHORIZED                   = { status = "401", slug = "unauthorized", title = "Unauthorized", detail = "a valid bearer token is required", headers = { WWW-Authenticate = "Bearer" } }
     ACCESS_DENIED                  = { status = "403", slug = "forbidden", title = "Forbidden", detail = "the token lacks the scope", headers = {} }
@@ -91,7 +91,7 @@ resource "aws_api_gateway_resource" "depth3" {
   path_part   = basename(each.value)
 }
 
-# ---- who may ----
+# ---- authorization ----
 
 resource "aws_api_gateway_authorizer" "bearer" {
   name                             = "bearer"
@@ -180,7 +180,7 @@ resource "aws_api_gateway_integration_response" "preflight" {
   depends_on          = [aws_api_gateway_integration.preflight]
 }
 
-# ---- answers in the app's place ----
+# ---- errors that API Gateway answers without the app ----
 
 resource "aws_api_gateway_gateway_response" "problem" {
   for_each      = local.gateway_answers
@@ -209,10 +209,10 @@ resource "aws_api_gateway_gateway_response" "problem" {
 resource "aws_api_gateway_deployment" "catalog" {
   rest_api_id = aws_api_gateway_rest_api.catalog.id
 
-  # A deployment is a copy of all of these, and so must be made anew when one of them changes.
+  # A deployment is a copy of all of these, so it must be created again when one of them changes.
   triggers = {
     content = sha1(jsonencode([
-      # How the answers, methods and integrations are made of what follows.
+      # Includes how this file creates answers, methods and integrations from the values below.
       filesha1("${path.module}/api.tf"),
       local.routes,
       local.gateway_answers,
@@ -241,7 +241,7 @@ resource "aws_cloudwatch_log_group" "access" {
   kms_key_id        = var.kms_key_arn
 }
 
-# API Gateway would make it at the first error, without our key and kept for ever.
+# API Gateway would create it at the first error, without our key and without a retention time.
 resource "aws_cloudwatch_log_group" "execution" {
   name              = "API-Gateway-Execution-Logs_${aws_api_gateway_rest_api.catalog.id}/api"
   retention_in_days = var.log_retention_days
@@ -296,8 +296,8 @@ resource "aws_api_gateway_method_settings" "all" {
   }
 }
 
-# Counts and throttles each API key alone, beside the throttle of all. API Gateway looks at keys
-# only where a method requires one: api_keys_required.
+# Counts and throttles each API key separately, in addition to the throttle of all callers. API Gateway
+# checks keys only where a method requires one: api_keys_required.
 resource "aws_api_gateway_usage_plan" "callers" {
   name        = local.name
   description = "Throttle of each caller that has an API key"

@@ -1,5 +1,5 @@
-# The five functions. Who may do what is in this file alone: each function names the actions that
-# it may call and the resources it may call them on.
+# The five functions. Only this file has their permissions: each function lists the actions that it
+# may call and the resources it may call them on.
 
 locals {
   zips = {
@@ -61,7 +61,7 @@ module "authorizer" {
   source = "./modules/function"
 
   name           = "${local.name}-authorizer"
-  description    = "Product catalog: bearer tokens to allowed operations"
+  description    = "Product catalog: maps bearer tokens to allowed operations"
   handler        = "app.authorize"
   zip            = local.zips.api
   size           = var.functions.authorizer
@@ -117,7 +117,7 @@ module "reconcile" {
   source = "./modules/function"
 
   name        = "${local.name}-reconcile"
-  description = "Product catalog: heals what was lost on the way"
+  description = "Product catalog: repairs what was lost"
   handler     = "functions.reconcile.handler"
   zip         = local.zips.functions
   size        = var.functions.reconcile

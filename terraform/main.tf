@@ -15,7 +15,7 @@ locals {
   # Null if the manifest is of a tools/package.py that did not write it.
   packaged_runtime = try(local.manifest.runtime, null)
 
-  # Settings.lease_seconds: how long a worker holds a product while it calls.
+  # The same as Settings.lease_seconds: how long a worker may call for one product.
   lease_seconds = 2 * var.supply_chain_timeout_seconds + 15
 
   environment = { for name, value in {

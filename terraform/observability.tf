@@ -1,5 +1,5 @@
-# What operators look at, and what wakes them. The catalog's own metrics come from the functions'
-# logs (chalicelib/telemetry.py, embedded metric format).
+# Dashboard and alarms. The catalog's own metrics come from the functions' logs
+# (chalicelib/telemetry.py, embedded metric format).
 
 locals {
   own = { service = "product-catalog" }

@@ -9,13 +9,13 @@ resource "aws_sqs_queue" "sync" {
   message_retention_seconds  = local.fourteen_days
   receive_wait_time_seconds  = 20
 
-  # Exclusive of each other: SQS's own encryption, or the key that is given.
+  # SQS's own encryption or the given key; both together are not allowed.
   sqs_managed_sse_enabled = var.kms_key_arn == null ? true : null
   kms_master_key_id       = var.kms_key_arn
 
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letters.arn
-    # A net for messages that crash their worker: far above what leases, duplicates and throttles use up.
+    # Only for messages that crash their worker: far above the receives that leases, duplicates and throttles use up.
     maxReceiveCount = max(200, 10 * var.sync.max_attempts)
   })
 
@@ -69,7 +69,7 @@ data "aws_iam_policy_document" "queue" {
   }
 }
 
-# Not on an emulator, which is spoken to without TLS and may enforce this.
+# Not on an emulator: it is used without TLS and may enforce this.
 resource "aws_sqs_queue_policy" "tls_only" {
   for_each = var.endpoint != null ? {} : {
     sync         = aws_sqs_queue.sync.url

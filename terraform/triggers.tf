@@ -1,12 +1,12 @@
-# What starts the functions that no caller waits for: the queue starts sync, and an EventBridge rule
-# starts each of bridge and reconcile every minute.
+# What starts the asynchronous functions: the queue starts sync; two EventBridge rules start bridge and
+# reconcile every minute.
 
 resource "aws_lambda_event_source_mapping" "sync" {
   event_source_arn                   = aws_sqs_queue.sync.arn
   function_name                      = module.sync.alias_arn
   batch_size                         = var.sync.batch_size
   maximum_batching_window_in_seconds = var.sync.batch_window_seconds
-  # The function answers which messages of a batch stay in the queue.
+  # The function's response lists the messages of the batch that stay in the queue.
   function_response_types = ["ReportBatchItemFailures"]
 
   scaling_config {
@@ -35,8 +35,8 @@ resource "aws_cloudwatch_event_rule" "every_minute" {
   schedule_expression = "rate(1 minute)"
 }
 
-# EventBridge hands each event over to Lambda's asynchronous queue. Neither of them repeats a run
-# that failed or is late: the next one does the same work a minute later.
+# EventBridge passes each event to Lambda's asynchronous queue. Neither of them repeats a run that
+# failed or is late: the next run does the same work a minute later.
 resource "aws_cloudwatch_event_target" "function" {
   for_each = local.scheduled
   rule     = aws_cloudwatch_event_rule.every_minute[each.key].name

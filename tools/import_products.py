@@ -45,13 +45,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 MAX_ITEMS = 100
-MAX_BYTES = 180_000  # the API takes 200 KB; the rest is room for whoever counts differently
+MAX_BYTES = 180_000  # the API accepts 200 KB; the difference is a margin
 FORMATS = ("ndjson", "csv")
 STACK_FILE = Path(".run/stack.json")
 _COLUMNS = ("name", "price", "quantity", "sku", "description")
 _NUMBERS = {"price": re.compile(r"-?[0-9]+(\.[0-9]+)?"), "quantity": re.compile(r"-?[0-9]+")}
 _TIMEOUTS = (5, 35)  # connect, read: API Gateway gives up after 29 s
-# 409 for a whole request: our own earlier try, whose answer was lost, may still be at work.
+# 409 for a whole request: an earlier try, whose answer was lost, may still be running.
 _PASSING_STATUSES = {408, 409, 425, 429}
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 10.0
@@ -66,7 +66,7 @@ class FileError(Exception):
 
 
 class ImportStoppedError(Exception):
-    """The API could not be used; `report` holds what was settled before."""
+    """The API could not be used; `report` counts the products that were loaded before."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -83,7 +83,7 @@ class Refusal:
 
 @dataclass(slots=True)
 class Report:
-    """How many products were settled how, in how many seconds."""
+    """How many products were loaded, already there and refused, in how many seconds."""
 
     loaded: int = 0
     already_there: int = 0
@@ -110,15 +110,15 @@ class Record:
 
 
 def read_records(path: Path, fmt: str) -> Iterator[Record | Refusal]:
-    """Yield each product of the file in order, and a Refusal for each line that is none.
+    """Yield each product of the file in order, and a Refusal for each line that is not a product.
 
     Raises FileError when the file cannot be read or its CSV header is wrong.
     """
     reader = _read_csv if fmt == "csv" else _read_ndjson
-    # Only CSV may have a carriage return inside a record, and only NDJSON ends on nothing but \n.
+    # A CSV record may contain line breaks; an NDJSON line ends with \n only.
     newline = "" if fmt == "csv" else "\n"
     try:
-        # A wrong byte must cost its own line, not the rest of the file: see _encode.
+        # Invalid bytes must refuse only their own line, not the rest of the file: see _encode.
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline) as lines:
             yield from reader(lines)
     except OSError as error:
@@ -231,7 +231,7 @@ class Batch:
 
 
 def batches(records: Iterable[Record | Refusal]) -> Iterator[Batch]:
-    """Cut the records into requests that the API takes, each with its key.
+    """Cut the records into requests that the API accepts, each with its idempotency key.
 
     A batch ends after every 100th record, a bad one included: so correcting a bad line changes the
     content, and with it the key, of its own batch only.
@@ -273,7 +273,7 @@ def _encode(record: Record | Refusal) -> bytes | Refusal:
     try:
         item = text.encode()
     except UnicodeEncodeError:
-        return Refusal(record.line, "not UTF-8: holds bytes or escapes that are no character")
+        return Refusal(record.line, "not UTF-8: contains invalid bytes or escapes")
     if _ENVELOPE_BYTES + len(item) + 1 > MAX_BYTES:
         return Refusal(
             record.line, f"too large: {len(item)} bytes, at most {MAX_BYTES} can be sent"
@@ -311,7 +311,7 @@ class Client:
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """Make every thread that waits for its next try give up."""
+        """End the waits of all threads: they do not try again."""
         self._stopping.set()
 
     def send(self, batch: Batch) -> list[Product]:

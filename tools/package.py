@@ -8,8 +8,8 @@ Writes into `dist/`:
     manifest.json   architecture, runtime (python3.13), and size and SHA-256 of the zips
 
 The same input gives the same bytes: entries sorted, one timestamp, nothing compiled. Dependencies
-are the pins of requirements.txt, as wheels for Lambda's Linux whatever this machine is; those that
-Lambda's runtime has, and Chalice's own command line tools, stay out.
+are the pins of requirements.txt, as wheels for Lambda's Linux, whatever this machine is. Packages
+of Lambda's runtime and Chalice's command line tools are left out.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ API_ROOTS = (*ROOTS, "pyjwt[crypto]")
 SOURCE_ONLY = ("nkeys",)
 """Pure Python that PyPI has no wheel of."""
 RUNTIME = frozenset({"boto3", "botocore", "s3transfer", "python-dateutil", "six"})
-"""What Lambda's Python runtime brings, and so weighs nothing."""
+"""Packages of Lambda's Python runtime, which are left out."""
 RUNTIME_MODULES = ("boto3", "botocore", "s3transfer", "dateutil", "six.py")
 
 HANDLERS = {
@@ -86,7 +86,7 @@ IMPORTS = 3
 
 
 class PackageError(Exception):
-    """The artifacts cannot be made; the text says why."""
+    """The artifacts cannot be built; the text says why."""
 
 
 # ---- dependencies ----
@@ -158,7 +158,7 @@ def install(requirements: list[str], arch: str, python: str, cache: Path) -> Pat
 
 
 def belongs(name: str) -> bool:
-    """Tell whether a file, by its path inside a zip, is of use on Lambda."""
+    """Tell whether a file, by its path inside a zip, is needed on Lambda."""
     *folders, file = name.split("/")
     if name in HOST_ONLY or UNWANTED_FOLDERS & set(folders) or file.endswith(UNWANTED_ENDINGS):
         return False
@@ -194,7 +194,7 @@ def chalice_files(site: Path, work: Path) -> dict[str, bytes]:
     for folder in ("chalicelib", ".chalice"):
         ignored = shutil.ignore_patterns("__pycache__", "deployments", "deployed")
         shutil.copytree(ROOT / folder, project / folder, ignore=ignored)
-    # As `vendor`, since Chalice's own downloads know neither our pins nor the runtime's share.
+    # As `vendor`, since Chalice's downloads know neither our pins nor the runtime's packages.
     (project / "vendor").symlink_to(site)
     (project / "requirements.txt").touch()
     start = "import sys; from chalice.cli import main; sys.exit(main())"
@@ -293,7 +293,7 @@ def _run(command: list[str], folder: Path, **environment: str) -> str:
 
 
 def package(arch: str, python: str, dist: Path, *, measured: bool = True) -> None:
-    """Make all artifacts and print what they weigh, and how long they take to import."""
+    """Build all artifacts, and print their sizes and import times."""
     cache = ROOT / "dist" / "cache"
     for folder in (cache, dist):
         folder.mkdir(parents=True, exist_ok=True)

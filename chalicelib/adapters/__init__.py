@@ -1,1 +1,1 @@
-"""How the ports are fulfilled: MongoDB, NATS JetStream, SQS, HTTP, JWT."""
+"""Implementations of the ports: MongoDB, NATS JetStream, SQS, HTTP, JWT."""

@@ -1,9 +1,9 @@
 """One deadline for a whole HTTP call, from the first connect to the last byte.
 
-The time-out of requests starts anew with each address of the host and with each byte, so a server
-that trickles keeps a call alive for ever. Here the deadline belongs to the calling thread, and no
-operation of a socket waits for longer than what is left of it. Only the look-up of the host's name
-cannot be bounded: `getaddrinfo` takes no time-out. After one that took too long, nothing is sent.
+The time-out of requests restarts for each address of the host and for each byte, so a server that
+sends its answer slowly can keep a call open for ever. Here the calling thread has one deadline, and
+no socket operation waits beyond it. Only the DNS look-up cannot be bounded, since `getaddrinfo`
+takes no time-out. If it ends after the deadline, nothing is sent.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _call = _Call()
 def deadline(seconds: float) -> Iterator[None]:
     """Bound the calls that this thread makes through a `DeadlineAdapter`.
 
-    Raises requests.Timeout for whatever goes wrong once the time is up.
+    `seconds` is the time for each call as a whole. Any failure after the deadline is raised as
+    requests.Timeout.
     """
     _call.ends = time.monotonic() + seconds
     try:
@@ -57,7 +58,7 @@ def _left() -> float:
 
 
 def _some_left() -> float:
-    """Give the seconds that are left, never 0: to a socket, that would mean not to block."""
+    """Give the seconds that are left, never 0: a socket with time-out 0 is non-blocking."""
     if seconds := _left():
         return seconds
     raise TimeoutError("no time left for the call")
@@ -69,8 +70,8 @@ def _some_left() -> float:
 class DeadlineSocket(socket.socket):
     """Waits until the deadline at most; sends and receives nothing after it.
 
-    These are the operations that http.client uses. The socket's time-out bounds each of them as a
-    whole, with TLS too, however often it goes on in between.
+    http.client uses only these operations. The socket's time-out bounds each operation as a whole,
+    also with TLS.
     """
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - passed on as it is
@@ -94,7 +95,7 @@ class DeadlineTlsSocket(DeadlineSocket, ssl.SSLSocket):
 
 
 class StaleConnectionError(ConnectionError):
-    """A connection that was kept from an earlier call has ended without an answer."""
+    """The server closed a kept-alive connection without an answer."""
 
 
 class _Connection(HTTPConnection):
@@ -108,7 +109,7 @@ class _Connection(HTTPConnection):
         for tried, (family, kind, protocol, _, address) in enumerate(addresses):
             sock = DeadlineSocket(family, kind, protocol)
             try:
-                # A share of the time each: another address may answer where this one is silent.
+                # Each address gets a share of the time: the next may answer if this one does not.
                 sock.settimeout(_some_left() / (len(addresses) - tried))
                 sock.connect(address)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -131,8 +132,8 @@ class _Connection(HTTPConnection):
 
     def close(self) -> None:
         if self.sock is not None and _left() == 0:
-            # With a reset, so that the kernel drops what it has not sent yet: another worker may
-            # have the lease soon. A socket that is closed already says so, and may.
+            # With a reset, so that the kernel drops unsent data: another worker may soon have the
+            # lease. setsockopt fails if the socket is closed already.
             with suppress(OSError):
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         super().close()
@@ -147,7 +148,7 @@ def _addresses(connection: HTTPConnection) -> list[Any]:
 
 class _TlsConnection(_Connection, HTTPSConnection):
     def connect(self) -> None:
-        # One for each connection, as urllib3 does by itself: it loads certificates into it.
+        # One context per connection, as in urllib3, which loads certificates into it.
         self.ssl_context = create_urllib3_context()
         self.ssl_context.sslsocket_class = DeadlineTlsSocket
         super().connect()
@@ -162,11 +163,11 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class _ReplaceStale(Retry):
-    """Repeats a request on another connection, if the one that was kept is found closed.
+    """Repeats a request on another connection if a kept-alive connection turns out to be closed.
 
-    The server may close a kept connection at the very moment at which it is used again. Only for
-    requests that may be repeated, since it is not known whether the server has read it. Each
-    repetition uses up a kept connection, so it ends.
+    The server may close a kept-alive connection just as it is used again. Only for idempotent
+    requests, since the server may have read the request. Each repetition removes a connection from
+    the pool, so the repetitions end.
     """
 
     def increment(
@@ -184,7 +185,7 @@ class _ReplaceStale(Retry):
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """Makes calls of requests for which `deadline` holds; keeps so many connections to a host."""
+    """Applies `deadline` to calls of requests; keeps `connections` to the host at most."""
 
     def __init__(self, connections: int) -> None:
         retries = _ReplaceStale(0, read=False)

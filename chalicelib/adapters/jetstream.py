@@ -1,8 +1,8 @@
 """The event stream on NATS JetStream: publish and pull. The only asyncio code.
 
-nats-py lives in an event loop on a thread of its own; everything here is called from ordinary
-threads and waits for a bounded time. A connection does not survive a frozen Lambda: it is checked
-before use, replaced when it is broken, and given up quickly, since the outbox holds the events.
+nats-py runs in an event loop on a separate thread; ordinary threads call the methods here, which
+wait for a bounded time. A connection does not survive a frozen Lambda: it is checked before use,
+replaced when it is broken, and given up quickly, since the outbox keeps the events.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ BRIDGE = "sync-bridge"
 TRACE_HEADER = "X-Amzn-Trace-Id"
 API = "$JS.API"
 RETENTION_SECONDS = 14 * 24 * 3600
-"""As long as SQS keeps a message at most: a queue lost whole can be filled again."""
+"""The longest retention of SQS: the stream can fill a lost queue again."""
 ACK_WAIT_SECONDS = 60
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
 TRUST_SECONDS = 5.0
-"""A connection that was idle for longer is asked for a sign of life before it is used."""
+"""A connection that was idle for longer is checked with a round trip before it is used."""
 PAUSE_SECONDS = 2.0
-"""After a failed connect, callers are told so at once for this long: none waits in vain."""
+"""After a failed connect, calls fail at once for this long instead of trying again."""
 MORE_SECONDS = 0.05
 """How long a pull that has a message waits for more."""
 NOTHING_MORE = frozenset({"404", "408", "409"})
-"""What ends a pull without a failure: no messages, its time is up, the consumer is changing."""
+"""Statuses that end a pull without an error: no messages, time-out, consumer changed."""
 
 Result = TypeVar("Result")
 
@@ -101,13 +101,13 @@ class JetStream:
     ) -> None:
         """`credentials`: the path of a `.creds` file, or its text.
 
-        `max_bytes`: what the stream is made with; some NATS services refuse one without a limit.
-        `duplicate_window`: for how many seconds the stream, made here or not, must know an event
-        again that it has stored.
+        `max_bytes`: size limit of a new stream; some NATS services require one.
+        `duplicate_window`: seconds for which the stream must detect duplicates; an existing stream
+        with a shorter window is updated.
         """
         self._url = url
         self._max_bytes = max_bytes
-        # The server makes no stream that forgets an event before its id.
+        # The server refuses a duplicate window that is longer than the retention.
         self._duplicate_window = min(duplicate_window, RETENTION_SECONDS)
         self._credentials = credentials
         self._durable = durable
@@ -192,7 +192,7 @@ class JetStream:
                 break
 
     async def _own_inbox(self, client: Client) -> Subscription:
-        """Give the subscription that all pulls of a connection share: nothing falls in between."""
+        """Give the one subscription for all pulls, so that no message is lost between two pulls."""
         if self._inbox is None:
             stream = client.jetstream(timeout=ANSWER_SECONDS)
             try:
@@ -229,14 +229,14 @@ class JetStream:
     # ---- the connection ----
 
     def close(self) -> None:
-        """Close the connection and stop the loop's thread, if they were ever made."""
+        """Close the connection and stop the loop's thread, if they exist."""
         if "_loop" in self.__dict__:
             self._run(self._finish(), ANSWER_SECONDS)
             self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _finish(self) -> None:
         await self._disconnect()
-        # nats-py leaves what waited for messages behind, if the connection was broken.
+        # nats-py does not end the tasks that wait for messages if the connection was broken.
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()
@@ -278,7 +278,7 @@ class JetStream:
     async def _connected(self) -> Client:
         async with self._connecting:
             if await self._alive():
-                assert self._client is not None  # noqa: S101 - what _alive has just said
+                assert self._client is not None  # noqa: S101 - checked by _alive
                 return self._client
             if time.monotonic() < self._paused_until:
                 raise StreamUnavailableError("NATS: could not be reached a moment ago")
@@ -287,7 +287,7 @@ class JetStream:
                 self._client = await self._connect()
                 await _ensure_stream(self._client, self._max_bytes, self._duplicate_window)
             except BaseException as error:
-                # Whatever it is, such as credentials that are none: writes go on by the outbox.
+                # Any error, also unusable credentials: writes continue, the outbox keeps events.
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
                 if not isinstance(error, Exception):
                     raise
@@ -310,9 +310,9 @@ class JetStream:
         return await nats.connect(
             self._url,
             name="product-catalog",
-            # Reconnecting is decided here, where the caller's patience is known.
+            # _connected reconnects, within the caller's time.
             allow_reconnect=False,
-            # nats-py tries the first connect again all the same, by default for two minutes.
+            # Without these, nats-py repeats the first connect for two minutes.
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
             connect_timeout=int(CONNECT_SECONDS),
@@ -323,13 +323,13 @@ class JetStream:
     async def _disconnect(self) -> None:
         client, self._client, self._inbox = self._client, None, None
         if client is not None:
-            # It may be broken; that is why it is closed.
+            # Closing a broken connection may fail.
             with suppress(*_BROKEN):
                 await asyncio.wait_for(client.close(), timeout=1)
 
 
 async def _ignore(_: Exception) -> None:
-    # Errors reach the caller who waits; nats-py would log them a second time.
+    # Errors are raised to the caller; nats-py would log them a second time.
     return
 
 
@@ -344,7 +344,7 @@ async def _ensure_stream(client: Client, max_bytes: int | None, duplicate_window
                 subjects=["product.*"],
                 storage=StorageType.FILE,
                 retention=RetentionPolicy.LIMITS,
-                # Full means refused, and then the outbox keeps the event: none is dropped.
+                # A full stream refuses events, and the outbox keeps them: none is dropped.
                 discard=DiscardPolicy.NEW,
                 max_age=RETENTION_SECONDS,
                 max_bytes=max_bytes,
@@ -353,13 +353,13 @@ async def _ensure_stream(client: Client, max_bytes: int | None, duplicate_window
         )
         return
     if (config.duplicate_window or 0) < duplicate_window:
-        # Where that is refused, an event may be stored twice, which the sync can bear.
+        # If the server refuses that, an event may be stored twice. Sync acknowledges duplicates.
         with suppress(nats.errors.Error):
             await _widen_duplicate_window(client, duplicate_window)
 
 
 async def _widen_duplicate_window(client: Client, seconds: float) -> None:
-    # As the server gives it: nats-py's own StreamConfig knows only a part of the settings.
+    # As raw JSON: nats-py's StreamConfig does not know all settings, and would reset the others.
     answer = await client.request(f"{API}.STREAM.INFO.{STREAM}", timeout=1)
     config = json.loads(answer.data)["config"] | {"duplicate_window": int(seconds * 1e9)}
     await client.request(f"{API}.STREAM.UPDATE.{STREAM}", json.dumps(config).encode(), timeout=1)
@@ -380,6 +380,6 @@ def _credentials(given: str | None) -> RawCredentials | None:
     text = given if "-----BEGIN" in given else Path(given).read_text()
     for part in ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED"):
         if part not in text:
-            # nats-py would look for it without end.
+            # nats-py would search for it in an endless loop.
             raise ValueError(f"the credentials have no {part}")
     return RawCredentials(text)

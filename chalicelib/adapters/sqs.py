@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BATCH = 10
 """SQS: entries per batch request, and messages per receive."""
 SWEEP_SECONDS = 30
-"""Visibility timeout of a dead letter that is being looked at, in case the one who looks dies."""
+"""Visibility timeout of a received dead letter: when it is visible again after a crash."""
 SWEEP_WAIT_SECONDS = 1
 PARALLEL = 8
 COUNTS: tuple[QueueAttributeNameType, ...] = (
@@ -41,7 +41,7 @@ TRACE = re.compile(
     r"Root=1-[0-9a-f]{8}-[0-9a-f]{24}"
     r"(;Parent=[0-9a-f]{16}|;Sampled=[01?]|;Lineage=[0-9a-f:|]{1,100})*"
 )
-"""X-Ray's header. Callers send anything, and SQS refuses a whole batch for what is none."""
+"""X-Ray's header. Callers may send anything; SQS refuses a whole batch for one malformed header."""
 
 Item = TypeVar("Item")
 
@@ -109,7 +109,7 @@ class SqsQueue:
                 answer = self._client.send_message_batch(QueueUrl=url, Entries=entries)
         except QueueUnavailableError as error:
             return error
-        # A batch is accepted entry by entry: HTTP 200 says nothing about any one of them.
+        # SQS accepts a batch entry by entry: HTTP 200 does not mean that all were accepted.
         return [int(entry["Id"]) for entry in answer.get("Successful", [])]
 
     # ---- receiving (the container host's part; on AWS, Lambda does it) ----
@@ -130,7 +130,7 @@ class SqsQueue:
     def receive_dead_letters(self, limit: int) -> list[ReceivedDeadLetter]:
         letters: list[ReceivedDeadLetter] = []
         while missing := limit - len(letters):
-            # A long poll asks every server of the queue; a short one may miss some.
+            # A long poll asks every server of the queue; a short poll may miss messages.
             messages = self._receive(
                 self._dlq_url,
                 SWEEP_WAIT_SECONDS,
@@ -182,7 +182,7 @@ class SqsQueue:
                 {"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(part)
             ]
             with _unavailable():
-                # What is not deleted comes back, and is a duplicate then.
+                # A message that is not deleted is received again, and acknowledged as a duplicate.
                 self._client.delete_message_batch(QueueUrl=url, Entries=entries)
 
     def _set_visibility(self, url: str, messages: Mapping[str, int]) -> None:
@@ -210,7 +210,7 @@ def _entry(index: int, message: SyncMessage) -> SendMessageBatchRequestEntryType
         "Id": str(index),
         "MessageBody": message.to_json(),
     }
-    # For X-Ray, which links the function to it; what we go by ourselves is in the body.
+    # For X-Ray, which links traces by this attribute. We use the trace in the body.
     if message.trace and TRACE.fullmatch(message.trace):
         entry["MessageSystemAttributes"] = {
             "AWSTraceHeader": {"DataType": "String", "StringValue": message.trace}
@@ -230,7 +230,7 @@ def _letter_entry(index: int, letter: DeadLetter) -> SendMessageBatchRequestEntr
 
 
 def _attribute(text: str) -> str:
-    # SQS refuses what XML 1.0 has no place for, and an empty value.
+    # SQS refuses characters that XML 1.0 does not allow, and an empty value.
     plain = text.encode("ascii", "backslashreplace").decode()
     return re.sub(r"[^ -~]", "?", plain)[:500] or "unknown"
 

@@ -23,14 +23,14 @@ from chalicelib.domain.sync_state import Attempt
 from chalicelib.domain.times import rfc3339
 
 ANSWER_LIMIT = 65_536
-"""Bytes of an answer that are read; more is no use to anybody."""
+"""Bytes of an answer that are read."""
 IDLE = timedelta(seconds=30)
-"""Connections that were idle for longer are not used again: a function that was frozen meanwhile
+"""Connections that were idle for longer are not used again. A function that was frozen meanwhile
 does not see that they are dead, and would lose an attempt to them."""
 ERROR_LIMIT = 300
-"""Characters of an answer that go into the history of a product."""
+"""Characters of an answer that are stored in a product's history."""
 
-# requests lets some of what urllib3 and http.client raise through as it is.
+# requests does not wrap every error of urllib3 and http.client.
 _FAILURES = (requests.RequestException, HTTPError, OSError, ValueError)
 
 
@@ -46,9 +46,9 @@ class Answer:
 class HttpSupplyChain:
     """Implements `ports.SupplyChain`.
 
-    `timeout` is the whole of a call in seconds, from the connection to the last byte; a call that
-    takes longer is cut off, so that it cannot still be running when its lease has ended. Where a
-    kept connection turns out to be closed, the call is sent again within it.
+    `timeout` is the time-out in seconds of a whole call, from connecting to the last byte. A longer
+    call is cut off, so that it has ended before its lease does. If a kept-alive connection turns
+    out to be closed, the call is repeated within the same time-out.
     """
 
     def __init__(
@@ -125,8 +125,8 @@ class HttpSupplyChain:
         return verdict, f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}"
 
     def _holds(self, product: Product) -> bool:
-        """Ask after a conflict: does the supply chain hold this version, or a newer one?"""
-        # An id of its own: a receiver may take a repeated one for a message that it has had.
+        """After a 409, ask whether the supply chain has this version, or a newer one."""
+        # A separate id: a receiver may ignore a message whose id it has seen.
         headers = self._signature(f"{product.idempotency_key}:held", "")
         answer = self._request("GET", f"{self._url}/{product.id}", headers)
         try:
@@ -156,7 +156,7 @@ class HttpSupplyChain:
 
 def _read(response: requests.Response) -> bytes:
     body = b""
-    # To the end if it is near: only then can the connection serve the next call.
+    # A connection can be reused only if the answer was read to its end.
     for part in response.iter_content(ANSWER_LIMIT):
         body += part
         if len(body) >= ANSWER_LIMIT:
@@ -180,12 +180,12 @@ def _describe(failure: Exception) -> str:
 
 
 def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
-    """Read a Retry-After header (RFC 9110: seconds or a date); None where it says nothing."""
+    """Parse a Retry-After header (RFC 9110: seconds or a date); None if absent or malformed."""
     if value is None:
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
-        # Cut, since int() refuses thousands of digits: months are as good as for ever.
+        # Truncated, since int() refuses thousands of digits; the cap is about four months.
         return now + timedelta(seconds=min(int(text.lstrip("0")[:8] or 0), 10**7))
     try:
         date = parsedate_to_datetime(value)
@@ -196,7 +196,7 @@ def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
 
 def _session(connections: int) -> requests.Session:
     session = requests.Session()
-    # No surprises from the environment (proxies, .netrc), and no cookies from call to call.
+    # Ignore proxies and .netrc of the environment, and keep no cookies between calls.
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers["User-Agent"] = "product-catalog"

@@ -9,8 +9,8 @@ from chalicelib.domain.errors import InvalidTokenError
 from chalicelib.usecases.ports import Caller
 
 LEEWAY_SECONDS = 5
-"""What our clock and the identity provider's may differ."""
-# Which API a token is for, its scopes say; an `aud` claim is the provider's own affair.
+"""Allowed difference between our clock and the identity provider's."""
+# The scopes say which API a token is for, so `aud` is not checked.
 _OPTIONS: Options = {"require": ["exp"], "verify_aud": False}
 
 
@@ -19,14 +19,14 @@ class JwtVerifier:
 
     def __init__(self, secret: str | None, jwks_url: str | None) -> None:
         self._secret = secret
-        # The client fetches at the first token, and keeps the set of keys for five minutes; a
-        # cache of single keys would keep one that was withdrawn for ever.
+        # The client fetches the keys at the first token, and caches the whole set for five minutes.
+        # A cache of single keys would keep a withdrawn key for ever.
         self._jwks = jwt.PyJWKClient(jwks_url, cache_keys=False, timeout=5) if jwks_url else None
 
     def verify(self, authorization: str) -> Caller:
-        """Read an Authorization header's value. Raises InvalidTokenError.
+        """Verify an Authorization header's value. Raises InvalidTokenError.
 
-        Raises jwt.PyJWKClientConnectionError if the identity provider cannot be asked for keys.
+        Raises jwt.PyJWKClientConnectionError if the identity provider's keys cannot be fetched.
         """
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
@@ -34,9 +34,9 @@ class JwtVerifier:
         try:
             claims = self._decode(token.strip())
         except jwt.PyJWKClientConnectionError:
-            # That says nothing about the token: not the caller's fault.
+            # The token may be valid: not the caller's fault.
             raise
-        # A RecursionError: its JSON is nested deeper than the library's parser goes.
+        # RecursionError: the token's JSON is nested too deeply for the library's parser.
         except (jwt.PyJWTError, RecursionError) as error:
             raise InvalidTokenError(str(error)) from error
         scope = claims.get("scope", "")
@@ -45,8 +45,8 @@ class JwtVerifier:
         return Caller(str(claims.get("sub", "")), frozenset(scope.split()))
 
     def _decode(self, token: str) -> dict[str, object]:
-        # The algorithm follows from the kind of key, never from the token alone: a token signed
-        # HS256 with a public key as its secret must not pass.
+        # The kind of key decides the algorithm, not the token: otherwise a token signed HS256 with
+        # a public key as its secret would be accepted.
         algorithm = jwt.get_unverified_header(token).get("alg")
         if algorithm == "HS256" and self._secret is not None:
             return _checked(token, self._secret, ["HS256"])
@@ -63,6 +63,6 @@ def _signing_key(keys: jwt.PyJWKClient, token: str) -> jwt.PyJWK:
     try:
         keys.get_jwk_set()
     except (jwt.PyJWTError, OSError, ValueError) as error:
-        # No keys, whatever the reason: that is the provider's fault, not the token's.
+        # Without keys the token cannot be judged: the provider's fault, not the token's.
         raise jwt.PyJWKClientConnectionError(f"no keys from the provider: {error}") from error
     return keys.get_signing_key_from_jwt(token)

@@ -1,8 +1,9 @@
-"""Decisions: what a message, an attempt, an overdue product and a dead letter mean. No I/O.
+"""Decisions about messages, attempts, overdue products and dead letters. No I/O.
 
-A message only names a product, its version and its budget; the document decides, by these numbers
-and never by time stamps. A late event, a duplicate and a message that a person moved back look the
-same in time. Several workers can take the same decision, in any order.
+A message contains only a product id, a version and a budget. Version and budget are compared with
+those of the document. Time stamps are not used: a late event, a duplicate and a message that a
+person moved back cannot be told apart by them. Several workers can take the same decision, in any
+order.
 """
 
 from __future__ import annotations
@@ -25,31 +26,31 @@ from chalicelib.domain.sync_state import (
 )
 
 EARLY = timedelta(seconds=1)
-"""SQS counts in whole seconds: a message that comes back this early has come back on time."""
+"""SQS counts in whole seconds: a message that becomes visible this early is on time."""
 ENQUEUE_AT_LEAST_EVERY = timedelta(hours=1)
-"""However long a product has waited: a queue that was emptied is filled again within this time."""
+"""Longest time between two messages for an overdue product: so long a purged queue stays empty."""
 
 
-# ---- what happens to a message next (the queue failures are typed by it) ----
+# ---- what happens to a message ----
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    """Done with it. `reason` is also the name of the metric."""
+    """Delete the message. `reason` is also the name of the metric."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Defer:
-    """It stays in the queue, and becomes visible again at `until`."""
+    """Keep the message in the queue; it becomes visible again at `until`."""
 
     until: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """It can never be understood: it goes to the dead-letter queue as it is, with the reason."""
+    """The message is poison: move it to the dead-letter queue unchanged, with the reason."""
 
     reason: str
 
@@ -68,12 +69,13 @@ Decision = Acknowledge | Defer | Try
 def decide(
     product: Product | None, message: SyncMessage, message_id: str, now: datetime
 ) -> Decision:
-    """Say what a message means, by the document it points to (docs/architecture.md has the table).
+    """Decide what to do with a message (the table is in docs/architecture.md).
 
-    A message that is newer than the document (a restored store) is judged by the document.
+    `product` is None if there is none with this id. If the message has a higher version than the
+    document (a restored store), the document's version is delivered.
     """
     if product is None or product.pair > (message.version, message.budget):
-        # What came later has a message of its own.
+        # The newer version or budget has its own message.
         return Acknowledge("superseded")
     sync = product.sync
     if sync.status in FAILED_STATUSES:
@@ -84,7 +86,7 @@ def decide(
     carries_schedule = sync.message_id == message_id
     if sync.lease is not None and sync.lease.until > now:
         own = (sync.lease.version, sync.lease.budget) == product.pair
-        # The message that carries the schedule comes back when its worker died in mid-call.
+        # If its worker died during the call, the message that carries the schedule comes again.
         if own and not carries_schedule:
             return Acknowledge("duplicate")
         return Defer(sync.lease.until)
@@ -95,10 +97,10 @@ def decide(
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The wish to be the one who calls the supply chain for a product.
+    """A request for the lease of a product.
 
-    `product` is the product with the lease taken; it holds if its revision still is `seen`.
-    `event_id`: of the event in its outbox that the stream is known to have.
+    `product` is the product with the lease taken. The claim succeeds if the stored revision still
+    is `seen`. `event_id`: the event in the outbox that the stream is known to have, or None.
     """
 
     product: Product
@@ -109,7 +111,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When a claim is made, when its lease ends, and from when on its message counts as lost."""
+    """When a claim is made, when its lease ends, and when its message counts as lost."""
 
     now: datetime
     until: datetime
@@ -119,7 +121,7 @@ class Times:
 def claim(
     product: Product, message: SyncMessage, message_id: str, budget: int, token: str, times: Times
 ) -> Claim:
-    """Take the lease for one call within this budget; one that is not the present one is new."""
+    """Take the lease for one call; a budget that differs from the product's starts anew."""
     sync = product.sync
     if budget != sync.budget:
         sync = sync.restarted(times.now, times.overdue_at, budget=budget)
@@ -147,7 +149,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One attempt and what it means; `retry_after` is the supply chain's own wish."""
+    """One attempt and its verdict; `retry_after` is the time that the supply chain asked for."""
 
     attempt: Attempt
     verdict: Verdict
@@ -156,10 +158,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What to write after an attempt; it holds only while the claim does.
+    """What to write after an attempt; it is written only if the claim's token is still stored.
 
-    `product` is the product afterwards. `event` is to be kept in the outbox: it could not be
-    published.
+    `product` is the product afterwards. `event` is kept in the outbox, since publishing it failed;
+    None otherwise.
     """
 
     product: Product
@@ -179,7 +181,7 @@ class SyncResult:
 
 
 def judge(status: int, *, deleting: bool, reject_statuses: Collection[int]) -> Verdict:
-    """Say what an HTTP status means. A product that is gone already needs no deletion."""
+    """Say what an HTTP status means. A deletion of an unknown product (404, 410) is delivered."""
     if 200 <= status < 300 or (deleting and status in {404, 410}):
         return Verdict.DELIVERED
     return Verdict.REJECTED if status in reject_statuses else Verdict.FAILED
@@ -194,7 +196,10 @@ def conclude(
     jitter: float,
     grace: timedelta,
 ) -> SyncResult:
-    """Say what to write after an attempt: it is counted here, so a crash before is no attempt."""
+    """Give the result to write. It counts the attempt, so a crash before is not an attempt.
+
+    `jitter` is 0 to 1. The product is overdue `grace` after its next attempt.
+    """
     product, attempt = claim.product, outcome.attempt
     sync = replace(
         product.sync,
@@ -230,7 +235,7 @@ def _delivered(sync: SyncState, version: int) -> SyncState:
 
 
 def _failed(sync: SyncState, status: SyncStatus, overdue_at: datetime) -> SyncState:
-    # Overdue until its dead letter is known to be sent: it is owed from now on.
+    # Overdue until its dead letter is known to be sent.
     return replace(sync, status=status, overdue_at=overdue_at)
 
 
@@ -258,13 +263,13 @@ def _retry(
 
 
 def disposition_of(result: SyncResult) -> Disposition:
-    """Say what happens to the message of an attempt whose result was written."""
+    """Give the disposition of the message whose result was written."""
     due = result.product.sync.next_attempt_at
     return Defer(due) if due is not None else Acknowledge(result.product.sync.status.value)
 
 
 def completion_of(result: SyncResult, now: datetime, trace: str | None) -> Event:
-    """Write the event that says: the supply chain has accepted this version at least once."""
+    """Build the event `product:sync-complete`: the supply chain has accepted this version."""
     bare = replace(result.product, outbox=())
     return bare.with_event(EventType.SYNC_COMPLETE, now, trace).outbox[-1]
 
@@ -273,33 +278,32 @@ def completion_of(result: SyncResult, now: datetime, trace: str | None) -> Event
 
 
 def next_enqueue(product: Product, now: datetime, grace: timedelta) -> datetime:
-    """Say when to enqueue an overdue product again if this message, too, leads to nothing.
+    """Say when to enqueue an overdue product again if the message that is sent now is lost too.
 
     The time between two messages doubles, up to an hour, so that a queue with a long backlog is
-    not flooded with messages for what it already holds.
+    not flooded with duplicates.
     """
     due = product.sync.next_attempt_at or product.sync.behind_since or product.updated_at
     return now + max(grace, min(now - due, ENQUEUE_AT_LEAST_EVERY))
 
 
 class LetterMeans(StrEnum):
-    """What becomes of a dead letter."""
+    """What a dead letter means for its product."""
 
     WORK = "work for a person: it stays"
     NOTHING = "nothing (any more): it is deleted"
-    CRASH = "its message crashed its worker: the product is exhausted"
-    WAIT = "not known while a lease holds"
+    CRASH = "its message crashed its worker: the product becomes exhausted"
+    WAIT = "unknown while a lease is held"
 
 
 def judge_letter(
     product: Product | None, letter: SyncMessage, message_id: str, now: datetime
 ) -> LetterMeans:
-    """Say what a dead letter means, by the document as it was read after the letter was received.
+    """Say what a dead letter means. `product` must be read after the letter was received.
 
-    A letter of ours names the budget after the document's. A message that names the document's own
-    was moved by the queue itself, since it was received too often. So may be a letter that was
-    moved back: then it carries the schedule. Otherwise it is the letter of the failure that a
-    replay has ended.
+    A dead letter that we sent has the budget after the document's. One with the document's own
+    budget was moved by the queue's redrive policy. That can be a dead letter that was moved back:
+    then it carries the schedule. Otherwise it belongs to a failure that a replay has ended.
     """
     if product is None or letter.version != product.version:
         return LetterMeans.NOTHING
@@ -315,7 +319,7 @@ def judge_letter(
 
 
 def worker_died(product: Product, message_id: str, now: datetime) -> Product:
-    """Make a product exhausted whose message has crashed its workers; its dead letter is owed."""
+    """Make a product exhausted whose message crashes its workers; it is overdue for its letter."""
     sync = replace(
         product.sync,
         status=SyncStatus.EXHAUSTED,

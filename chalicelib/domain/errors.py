@@ -18,11 +18,11 @@ class CatalogError(Exception):
 
 
 class MalformedRequestError(CatalogError):
-    """The request is not what the endpoint can read at all (not JSON, wrong encoding)."""
+    """The request cannot be parsed (not JSON, wrong encoding)."""
 
 
 class InvalidRequestError(CatalogError):
-    """The request can be read but breaks a rule; `errors` names the fields at fault."""
+    """The request can be parsed but breaks a rule; `errors` names the fields at fault."""
 
     def __init__(self, errors: list[FieldError]) -> None:
         super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
@@ -54,7 +54,7 @@ class IdempotencyKeyReusedError(CatalogError):
 
 
 class ConcurrentChangeError(CatalogError):
-    """Other writers changed the product again and again while this write was tried."""
+    """Other writers changed the product during every try of this write."""
 
 
 class StoreUnavailableError(CatalogError):
@@ -74,8 +74,8 @@ class StreamUnavailableError(CatalogError):
 
 
 class PoisonMessageError(CatalogError):
-    """A message that no retry will ever make understandable; the text says why."""
+    """A message that cannot be parsed, however often it is received; the text says why."""
 
 
 class InvalidTokenError(Exception):
-    """The token proves nothing; the text says why, for the log only."""
+    """The token is not valid; the text says why, for the log only."""

@@ -12,7 +12,7 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.times import rfc3339
 
 HEADER_VALUE = re.compile(r"[!-~]{1,500}")
-"""What an event may bring along as its trace or id: whoever published it wrote these."""
+"""Allowed trace and id of an event; other publishers may have written them."""
 
 
 class EventType(StrEnum):
@@ -41,8 +41,8 @@ def log_fields_of(product_id: str, version: int, event_id: str | None, trace: st
 class Event:
     """One change of one product. `data` is the JSON text of the whole product at that version.
 
-    Text rather than a structure, so that it leaves the outbox as exactly as it went in. `trace`
-    is the X-Ray trace header of the request that caused it.
+    Text rather than a structure, so that it is published exactly as it was stored. `trace` is the
+    X-Ray trace header of the request that caused it.
     """
 
     type: EventType
@@ -59,11 +59,11 @@ class Event:
 
     @property
     def log_fields(self) -> Json:
-        """What finds this event again in the logs of every part that it passes."""
+        """Fields that identify this event in the logs of all roles."""
         return log_fields_of(self.product_id, self.version, self.id, self.trace)
 
     def to_cloudevent(self) -> str:
-        """Write structured-mode CloudEvents 1.0 JSON."""
+        """Give the event as structured-mode CloudEvents 1.0 JSON."""
         envelope: Json = {
             "specversion": "1.0",
             "id": self.id,

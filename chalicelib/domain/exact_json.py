@@ -12,10 +12,10 @@ import simplejson
 Json = dict[str, Any]
 """A JSON object."""
 DEPTH_LIMIT = 100
-"""Arrays and objects within each other. Python's own limit differs from version to version, and
-what recurses over parsed JSON must stay far from it."""
+"""Levels of nested arrays and objects. Python's recursion limit differs between versions, and code
+that recurses over parsed JSON must stay far below it."""
 
-# Matches to the end of an unclosed string too, and gives nothing back: the scan stays linear.
+# Also matches an unclosed string to its end, without backtracking: the scan stays linear.
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 
@@ -27,8 +27,8 @@ def _refuse(constant: str) -> NoReturn:
 def loads(text: str | bytes) -> Any:  # noqa: ANN401 - JSON has no narrower type
     """Parse JSON; numbers with a fraction or an exponent become `Decimal`.
 
-    Raises ValueError for anything that RFC 8259 does not allow (bytes must be UTF-8), and for what
-    is nested deeper than DEPTH_LIMIT.
+    Raises ValueError for anything that RFC 8259 does not allow (bytes must be UTF-8), and for text
+    that is nested deeper than DEPTH_LIMIT.
     """
     decoded = text if isinstance(text, str) else text.decode("utf-8-sig")
     _check_depth(decoded)
@@ -39,7 +39,7 @@ def loads(text: str | bytes) -> Any:  # noqa: ANN401 - JSON has no narrower type
 
 
 def _check_depth(text: str) -> None:
-    """Count the brackets outside of strings, before anything recurses into them."""
+    """Count the brackets outside of strings before parsing, which recurses."""
     depth = 0
     for bracket in _BRACKET.findall(_STRING.sub("", text)):
         depth += 1 if bracket in "[{" else -1

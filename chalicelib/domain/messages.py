@@ -17,10 +17,10 @@ from chalicelib.domain.product import Product
 
 @dataclass(frozen=True, slots=True)
 class SyncMessage:
-    """The queue's message: this product has this version to deliver, in this budget of attempts.
+    """A sync message: deliver this version of this product, in this budget of attempts.
 
-    `event_id` is set by the bridge alone: it proves that the stream has that event.
-    `is_letter`: it was written as a dead letter, and has perhaps been moved back since.
+    Only the bridge sets `event_id`: it proves that the stream has that event. `is_letter`: it was
+    written as a dead letter, and was perhaps moved back since.
     """
 
     product_id: str
@@ -32,11 +32,11 @@ class SyncMessage:
 
     @property
     def log_fields(self) -> Json:
-        """What finds the event behind it again in the logs of every part that it passes."""
+        """Fields that identify the product and its event in the logs of all roles."""
         return log_fields_of(self.product_id, self.version, self.event_id, self.trace)
 
     def to_json(self) -> str:
-        """Write the message body; `trace` is there to be found in the logs."""
+        """Give the message body as JSON; `trace` is included for the logs."""
         body: Json = {
             "productId": self.product_id,
             "version": self.version,
@@ -61,17 +61,17 @@ class ReceivedMessage:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What goes to the dead-letter queue: a body, and attributes that its console shows."""
+    """A message for the dead-letter queue: a body, and attributes that the SQS console shows."""
 
     body: str
     attributes: Mapping[str, str]
 
 
 def dead_letter_for(product: Product) -> DeadLetter:
-    """Write the dead letter of a failed product.
+    """Build the dead letter of a failed product.
 
-    It is a sync message of the *next* budget: moved back to the queue, by whatever tool, it is a
-    redrive, and moved back twice it is a duplicate.
+    It is a sync message of the *next* budget: moved back to the sync queue, by any tool, it is a
+    redrive. Moved back twice, it is a duplicate.
     """
     sync = product.sync
     error = sync.last_error or "unknown"
@@ -88,17 +88,17 @@ def dead_letter_for(product: Product) -> DeadLetter:
         "attempts": str(sync.attempts),
         "lastError": error,
     }
-    # ASCII: SQS refuses what XML 1.0 has no place for, and a supply chain may answer anything.
+    # ASCII: SQS refuses characters that XML 1.0 does not allow, and the answer may contain any.
     return DeadLetter(json.dumps(body), attributes)
 
 
 PRODUCT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_COUNT = 2**53
-"""Versions and budgets are counted in ones: a larger number is no count."""
+"""The largest version or budget that a message may have."""
 
 
 def _is_count(value: object) -> bool:
-    # A bool is an int to Python.
+    # A bool is an int in Python.
     return type(value) is int and 0 <= value <= MAX_COUNT
 
 
@@ -109,12 +109,12 @@ def _is_ours(product_id: object, version: object) -> bool:
 
 
 def _text(value: object) -> str | None:
-    """Give what is only passed on; what could break a header or a message is left out."""
+    """Give a value that is only passed on; None if it could break a header or a message."""
     return value if isinstance(value, str) and HEADER_VALUE.fullmatch(value) else None
 
 
 def parse_sync_message(body: str) -> SyncMessage:
-    """Read a queue message's body; raises PoisonMessageError if it is none of ours."""
+    """Parse the body of a sync message. Raises PoisonMessageError if it is not one."""
     try:
         content = exact_json.loads(body)
     except ValueError as error:
@@ -132,7 +132,7 @@ def parse_sync_message(body: str) -> SyncMessage:
 
 
 def sync_message_for(data: bytes, trace: str | None) -> SyncMessage:
-    """Turn an event from the stream into the queue's message.
+    """Build the sync message for an event from the stream.
 
     Raises PoisonMessageError if it is not a CloudEvent about a change of a product.
     """

@@ -31,8 +31,8 @@ MAX_INT64 = 2**63 - 1
 SIZE_LIMIT = 200 * 1024
 """Bytes of a request's body, and of a product as JSON."""
 OUTBOX_LIMIT = 50
-"""Unpublished events a product keeps. Only an event stream that is away for long fills it; the
-oldest are then dropped: 50 times SIZE_LIMIT is well below the 16 MB of a document in MongoDB."""
+"""Events in a product's outbox. It is full only when the stream has been away for long; then the
+oldest are dropped. 50 times SIZE_LIMIT is well below the 16 MB of a document in MongoDB."""
 OUTBOX_PAGE = 5
 """Events of one product that are relayed at a time."""
 
@@ -47,8 +47,7 @@ def _number(value: object) -> object:
 
 
 def _plain(value: Decimal) -> Decimal:
-    # 1E+3 and 1000 are one price; written out, it reads as one too. A zero may have an exponent
-    # of any size.
+    # 1E+3 and 1000 are the same price and get the same text. A zero may have any exponent.
     return Decimal(f"{value:f}") if value else Decimal(0)
 
 
@@ -75,7 +74,7 @@ Price = Annotated[
     BeforeValidator(_number),
     Field(gt=0, decimal_places=4, max_digits=34),
     AfterValidator(_plain),
-    # No multipleOf: validators that count in binary fractions refuse 19.99 by it.
+    # No multipleOf: validators that use binary floats refuse 19.99 with it.
     WithJsonSchema({"type": "number", "exclusiveMinimum": 0}),
 ]
 AttributeKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -87,7 +86,7 @@ AttributeValue = Annotated[
 
 
 class ProductFields(BaseModel):
-    """What an API consumer writes of a product. Unknown fields are refused."""
+    """The fields of a product that API consumers write. Unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="ProductFields")
 
@@ -107,7 +106,7 @@ class ProductFields(BaseModel):
         return self.model_dump(exclude_none=True)
 
     def fingerprint(self) -> str:
-        """Give a digest that two bodies share exactly if they mean the same (12.5 is 12.50)."""
+        """Give a digest that is equal for bodies with equal values (12.5 is 12.50)."""
         return hashlib.sha256(exact_json.dumps(_canonical(self.to_json())).encode()).hexdigest()
 
 
@@ -124,8 +123,8 @@ def _canonical(value: object) -> object:
 class Product:
     """A product as the store holds it, with its own outbox and the state of its sync.
 
-    `revision` grows by one with every change of state, not only with a new version. Who finds it
-    changed reads again and decides again.
+    `revision` grows by one with every change of state, not only with a new version. A writer that
+    finds it changed reads and decides again.
     """
 
     id: str
@@ -155,15 +154,15 @@ class Product:
 
     @property
     def pair(self) -> tuple[int, int]:
-        """What a message is compared with: the version, and which budget of attempts it is in."""
+        """(version, budget), which is compared with that of a message."""
         return self.version, self.sync.budget
 
     @property
     def idempotency_key(self) -> str:
-        """The key of every call within one budget.
+        """The idempotency key of every call within one budget: `<id>:<version>[:<budget>]`.
 
-        A later budget has another: a supply chain that keeps answers by key must not repeat an old
-        refusal for ever.
+        Each budget has its own key, so that a supply chain that stores answers by key does not
+        answer a replay with an old refusal.
         """
         budget = f":{self.sync.budget}" if self.sync.budget else ""
         return f"{self.id}:{self.version}{budget}"
@@ -188,7 +187,7 @@ class Product:
         }
 
     def with_event(self, event_type: EventType, now: datetime, trace: str | None) -> Product:
-        """Put an event about this very version into the outbox."""
+        """Add an event about this version to the outbox."""
         data = exact_json.dumps(self.to_json())
         event = Event(event_type, self.id, self.version, now, data, trace)
         return replace(self, outbox=(*self.outbox, event)[-OUTBOX_LIMIT:])

@@ -15,18 +15,18 @@ SQS_MAX_VISIBILITY_SECONDS = 43_200
 """SQS: the visibility timeout of a message ends at most 12 h after its receipt."""
 
 VISIBILITY_MARGIN_SECONDS = 60
-"""A receipt is older than we know: Lambda gathers a batch before it calls us."""
+"""Allowance for the age of a receipt: Lambda collects a batch before it invokes the function."""
 
 LONGEST_WAIT_SECONDS = SQS_MAX_VISIBILITY_SECONDS - 900
-"""What one visibility timeout can carry, less the call itself. A wait that lateness has made longer
-takes two of them."""
+"""The longest wait in one visibility timeout, less the time of the call. A wait that became longer
+because of a delay takes two visibility timeouts."""
 
 MIN_RECEIVES = 200
-"""The queue's redrive policy is a net for messages that crash their worker. Leases, duplicates,
-throttles and waits of more than 12 h use receives up, too."""
+"""Lowest `maxReceiveCount`. The redrive policy is only for messages that crash their worker, but
+leases, duplicates, throttles and waits of more than 12 h use up receives too."""
 
 JITTER = 0.2
-"""An attempt comes up to this share of its wait early, so that a burst of failures spreads."""
+"""An attempt is up to this share of its wait early, so that retries of a burst are spread."""
 
 
 def waits(attempts: int, horizon: float, max_wait: float) -> tuple[float, ...]:
@@ -62,7 +62,7 @@ def _first_wait(count: int, total: float, max_wait: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class NextAttempt:
-    """`due`: when to try again, brought forward from `aim` by jitter. `ends`: the horizon's end."""
+    """`due`: when to try again: `aim` less jitter. `ends`: the end of the horizon."""
 
     due: datetime
     aim: datetime
@@ -94,18 +94,18 @@ class Schedule:
     ) -> NextAttempt | None:
         """When to try again after `failed` attempts, or None when the budget is spent.
 
-        The last attempt began at `started` and was aimed at `aim` (None: it was the first); `ends`
-        is the end of the horizon (None likewise). Whatever made it late moves the end by as much,
-        so no delay shortens a later wait: without `retry_after` there are always `attempts` calls.
-        The remaining waits are solved anew over what is left. `jitter` in [0, 1] moves the attempt
-        earlier. `retry_after`, the supply chain's wish, moves it later, by the longest wait and to
-        the end at most, and so uses the horizon up.
+        The last attempt began at `started` and was planned for `aim` (None: it was the first);
+        `ends` is the end of the horizon (None: likewise). If the attempt was late, the end moves by
+        as much, so a delay does not shorten later waits: without `retry_after` there are always
+        `attempts` calls. The remaining waits are computed again from the time that is left.
+        `jitter` in [0, 1] moves the attempt earlier. `retry_after`, from the supply chain, moves it
+        later, at most by the longest wait and to the end, and so uses up the horizon.
         """
         if failed >= self.attempts:
             return None
         aim = aim or started
         ends = (ends or started + timedelta(seconds=self.horizon)) + max(started - aim, timedelta())
-        # An attempt that jitter brought forward was no gift: its wait counts in full.
+        # If jitter made the attempt early, the next wait still counts from `aim`.
         base = max(started, aim)
         left = (ends - base).total_seconds()
         if left < self.waits[0] / 2:
@@ -122,7 +122,7 @@ class Schedule:
     def stateless_wait(self, receives: int) -> float:
         """Visibility timeout of a message whose product could not be read, in seconds.
 
-        Used while the store is away: only the queue's own receive count (from 1) is known.
+        Used while the store is away: only the queue's receive count (from 1) is known.
         """
         if not self.waits:
             return 0.0
@@ -137,8 +137,8 @@ def max_receive_count(attempts: int) -> int:
 def visibility_timeout(until: datetime, now: datetime, received: datetime) -> int:
     """The VisibilityTimeout (whole seconds, counted by SQS from now) that ends at `until`.
 
-    Rounded up, so that a message does not come back before its time and cost a receive, and
-    kept within what SQS still allows for a message received at `received`.
+    Rounded up, so that a message does not become visible too early and use up a receive. At most
+    what SQS allows for a message received at `received`.
     """
     allowed = SQS_MAX_VISIBILITY_SECONDS - math.ceil((now - received).total_seconds())
     allowed -= VISIBILITY_MARGIN_SECONDS

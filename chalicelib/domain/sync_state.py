@@ -1,4 +1,4 @@
-"""How far the supply chain is with a product: status, budget, attempts, lease, schedule."""
+"""The delivery state of a product: status, budget, attempts, lease, schedule."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.times import rfc3339
 
 HISTORY_LIMIT = 18
-"""Attempts that the history of a product keeps: those of one full budget."""
+"""Attempts in the history of a product: those of one full budget."""
 
 
 class SyncStatus(StrEnum):
-    """Where the newest version of a product stands on its way to the supply chain."""
+    """The delivery status of a product's newest version."""
 
     PENDING = "pending"
     RETRYING = "retrying"
@@ -24,7 +24,7 @@ class SyncStatus(StrEnum):
 
 
 FAILED_STATUSES = frozenset({SyncStatus.EXHAUSTED, SyncStatus.REJECTED})
-"""Nothing more happens by itself: a person decides, then redrives."""
+"""The catalog does not retry these: a person must decide, and replay or redrive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Until `until`, only `owner` may call the supply chain; it does so for `version`, `budget`."""
+    """Until `until`, only `owner` may call the supply chain, for `version` and `budget`."""
 
     owner: str
     until: datetime
@@ -60,16 +60,16 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class SyncState:
-    """How far the supply chain is with this product.
+    """The delivery state of this product.
 
     `budget`: how often this version was replayed or redriven; a write starts at 0.
     `behind_since`: since when the supply chain lacks the newest version (None when it has it).
-    `overdue_at`: from when on reconcile must look at this product: its message counts as lost,
-    or its dead letter is owed.
-    `aim_at`, `ends_at`: what the next attempt is aimed at before jitter, and the horizon's end.
-    `message_id`: of the queue message that carries the schedule; None until one is claimed for.
-    `claim`: the token of the call that is under way. A write or a replay clears it, and keeps the
-    lease: the result of that call is then not written, and no second call begins meanwhile.
+    `overdue_at`: when reconcile must look at this product: its message then counts as lost, or its
+    dead letter is owed.
+    `aim_at`, `ends_at`: the planned time of the next attempt before jitter, and the horizon's end.
+    `message_id`: of the message that carries the schedule; None before the first claim.
+    `claim`: the token of the current call. A write or a replay clears it, and keeps the lease: the
+    result of that call is then not written, and no second call begins meanwhile.
     """
 
     status: SyncStatus = SyncStatus.PENDING
@@ -89,7 +89,7 @@ class SyncState:
     history: tuple[Attempt, ...] = ()
 
     def restarted(self, now: datetime, overdue_at: datetime, *, budget: int = 0) -> SyncState:
-        """Start a fresh budget; what the supply chain holds, and a running call, stay known."""
+        """Start a new budget; keep the lease, the history and what the supply chain has."""
         return SyncState(
             budget=budget,
             delivered_version=self.delivered_version,

@@ -1,4 +1,4 @@
-"""Times as the catalog keeps and writes them: UTC, to the millisecond."""
+"""Times as the catalog stores and writes them: UTC, in milliseconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 
 def now_utc() -> datetime:
-    """Give the time to the millisecond, which is what BSON keeps."""
+    """Give the current time in UTC, truncated to milliseconds, the precision of BSON."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 

@@ -1,1 +1,1 @@
-"""Everything of HTTP but the routes: requests, answers, problems, the contract."""
+"""All of HTTP except the routes: requests, responses, problems, the contract, access."""

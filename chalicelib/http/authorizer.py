@@ -1,8 +1,8 @@
-"""Who may do what: a bearer token becomes the operations that it allows.
+"""Authorization: which operations a bearer token allows.
 
-API Gateway's Lambda authorizer asks before the app is invoked, and passes on what it found. The app
-checks every request once more, and reads the token itself where nothing was passed on: behind
-another gateway, in the container host, or invoked directly.
+API Gateway calls the Lambda authorizer before it invokes the app, and passes the authorizer's
+context to the app. The app checks every request again. Without such a context (behind another
+gateway, in the container host, or invoked directly) it verifies the token itself.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from chalicelib.usecases.ports import Caller, TokenVerifier
 
 
 class UnauthorizedError(CatalogError):
-    """No token, or one that proves nothing."""
+    """The token is missing or not valid."""
 
 
 class ForbiddenError(CatalogError):
-    """The token is good, but not for this operation."""
+    """The token is valid, but lacks the scope of this operation."""
 
 
 def policy(tokens: TokenVerifier, authorization: str) -> AuthResponse:
@@ -33,19 +33,19 @@ def policy(tokens: TokenVerifier, authorization: str) -> AuthResponse:
     try:
         caller = _verified(tokens, authorization)
     except UnauthorizedError as error:
-        # API Gateway's contract: this very text makes it answer 401.
+        # API Gateway answers 401 only for exactly this text.
         raise Exception("Unauthorized") from error  # noqa: TRY002
     allowed: list[str | AuthRoute] = [
         AuthRoute(re.sub(r"{\w+}", "*", operation.path), [operation.method])
         for operation in OPERATIONS
-        # The open ones are always in: a policy must name at least one resource.
+        # Always with the open operations: a policy must have at least one resource.
         if _may(caller, operation)
     ]
     return AuthResponse(allowed, caller.principal or "anonymous", _context(caller))
 
 
 def admit(tokens: TokenVerifier, operation: Operation, request: Request) -> None:
-    """Let a request pass, and note its caller in its context; see `principal`.
+    """Return if the request is allowed, and store its caller in its context; see `principal`.
 
     Raises UnauthorizedError, ForbiddenError.
     """
@@ -58,7 +58,7 @@ def admit(tokens: TokenVerifier, operation: Operation, request: Request) -> None
 
 
 def principal(request: Request) -> str:
-    """Say who asks; empty if the token does not name its owner."""
+    """Give the token's `sub`; empty if it has none."""
     caller = _passed_on(request)
     return caller.principal if caller else ""
 
@@ -76,12 +76,12 @@ def _may(caller: Caller, operation: Operation) -> bool:
 
 
 def _context(caller: Caller) -> dict[str, str]:
-    """Write what the app needs to know; API Gateway passes on text only."""
+    """Build the context for the app; API Gateway passes on text only."""
     return {"scope": " ".join(sorted(caller.scopes)), "sub": caller.principal}
 
 
 def _passed_on(request: Request) -> Caller | None:
-    """Read what `_context` wrote. Any other authorizer's context counts as none at all."""
+    """Parse what `_context` built. A context of another authorizer is ignored."""
     match request.context.get("authorizer"):
         case {"scope": str(scope), "sub": str(sub)}:
             return Caller(sub, frozenset(scope.split()))

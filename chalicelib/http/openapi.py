@@ -1,5 +1,5 @@
-"""The HTTP contract: every operation, once. The document, the docs page and the authorizer's
-policy are made from it, and a test holds it against the routes."""
+"""The HTTP contract: every operation, once. The OpenAPI document, the docs page and the
+authorizer's policy are built from it, and a test compares it with the routes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READ, WRITE, ADMIN = "products:read", "products:write", "sync:admin"
 
 
 class Product(ProductFields):
-    """A product as the API answers it."""
+    """A product in an answer of the API."""
 
     model_config = ConfigDict(title="Product", extra="allow")
 
@@ -69,7 +69,7 @@ class ProductPage(BaseModel):
 
 
 class BatchResult(BaseModel):
-    """What became of one item of a batch: its product, or its problem."""
+    """The result of one item of a batch: its product, or its problem."""
 
     status: int
     product: Product | None = None
@@ -93,7 +93,7 @@ class AttemptRecord(BaseModel):
 
 
 class SyncRecord(BaseModel):
-    """How far the supply chain is with a product."""
+    """The delivery state of a product."""
 
     id: str
     version: int
@@ -111,7 +111,7 @@ class SyncRecord(BaseModel):
 
 
 class SyncSummary(BaseModel):
-    """The whole catalog at a glance."""
+    """The delivery state of the whole catalog."""
 
     products: dict[SyncStatus, int]
     oldestUndeliveredSeconds: float | None  # noqa: N815 - JSON's name
@@ -122,7 +122,7 @@ class SyncSummary(BaseModel):
 
 
 class Redriven(BaseModel):
-    """How many products are replayed."""
+    """The number of products that are replayed."""
 
     count: int
 
@@ -136,7 +136,7 @@ class Health(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path. `scopes`: any one of them suffices; none means open to all."""
+    """One method of one path. `scopes`: the token needs one of them; none: no token needed."""
 
     method: str
     path: str
@@ -304,7 +304,7 @@ def document() -> str:
 @cache
 def docs_page() -> str:
     """Give the docs page: one HTML file with all it needs, so that it works offline."""
-    # Powertools ships Swagger UI; imported here, since only this route needs it.
+    # Powertools contains Swagger UI; imported here, since only this route needs it.
     from aws_lambda_powertools.event_handler.openapi import swagger_ui  # noqa: PLC0415
 
     folder = Path(swagger_ui.__file__).parent

@@ -42,12 +42,12 @@ PROBLEMS: dict[type[Exception], Problem] = {
 
 
 def problem_of(error: Exception) -> Problem:
-    """Find the row of an error, or of the nearest class that it is derived from."""
+    """Find the row of an error's class, or of its nearest base class in the table."""
     return next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
 
 
 def details(slug: str, title: str, status: int, detail: str) -> Json:
-    """Write problem details."""
+    """Build problem details."""
     return {
         "type": f"urn:product-catalog:problem:{slug}",
         "title": title,
@@ -57,7 +57,7 @@ def details(slug: str, title: str, status: int, detail: str) -> Json:
 
 
 def problem_body(error: Exception) -> Json:
-    """Give the problem details of an error; nothing of an unexpected one gets out."""
+    """Give the problem details of an error; those of an unexpected error reveal nothing."""
     problem = problem_of(error)
     detail = str(error) if problem.status < 500 else problem.title
     body = details(problem.slug, problem.title, problem.status, detail)

@@ -44,9 +44,9 @@ def query(request: Request) -> Json:
 
 
 def query_or_body(request: Request) -> Any:  # noqa: ANN401 - JSON has no narrower type
-    """Give what is asked by query, by an optional body, or by both.
+    """Give the parameters of the query and of an optional JSON body together.
 
-    Raises as `body`, and InvalidRequestError for a name that stands in both.
+    Raises as `body`, and InvalidRequestError for a name that is in both.
     """
     asked, given = query(request), body(request, required=False)
     if not isinstance(given, dict):
@@ -57,18 +57,18 @@ def query_or_body(request: Request) -> Any:  # noqa: ANN401 - JSON has no narrow
 
 
 def origin(request: Request) -> Origin:
-    """Say who asks, under which idempotency key, as part of which trace.
+    """Give the caller, the idempotency key and the trace of a request.
 
-    Raises InvalidRequestError for a key that is empty or longer than 255 characters, and for one
-    from a caller without a name.
+    Raises InvalidRequestError for a key that is empty or longer than 255 characters, or whose token
+    has no `sub`.
     """
     principal, key = authorizer.principal(request), _header(request, "Idempotency-Key")
     if key is not None and not 0 < len(key) <= 255:
         raise InvalidRequestError([FieldError("Idempotency-Key", "must have 1 to 255 characters")])
     if key is not None and not principal:
-        # Keys are scoped to the token's owner. Callers without a name would share theirs; and a
-        # scope made of the token itself would end with it, so that a repetition under the next
-        # token would make a second product.
+        # Keys are scoped to the token's `sub`. Callers without one would share their keys. Keys
+        # scoped to the token itself would end with it, and a repetition with the next token would
+        # create a second product.
         fault = FieldError("Idempotency-Key", "needs a token with a sub claim")
         raise InvalidRequestError([fault])
     trace = _header(request, "X-Amzn-Trace-Id") or telemetry.new_trace()
@@ -76,7 +76,7 @@ def origin(request: Request) -> Origin:
 
 
 def precondition(request: Request) -> Precondition:
-    """Read If-Match: the versions that may be changed. Raises InvalidRequestError."""
+    """Parse If-Match: the versions that may be changed. Raises InvalidRequestError."""
     return Precondition(_entity_tags(request, "If-Match", strong=True))
 
 
@@ -92,7 +92,7 @@ _ENTITY_TAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
 
 
 def _entity_tags(request: Request, name: str, *, strong: bool) -> list[str] | None:
-    """Read If-Match or If-None-Match (RFC 9110); None means that any version will do."""
+    """Parse If-Match or If-None-Match (RFC 9110); None means any version."""
     value = _header(request, name)
     if value is None or value.strip() == "*":
         return None

@@ -23,12 +23,12 @@ def respond_product(status: int, product: Json, **headers: str) -> Response:
 
 
 def not_modified(product: Json) -> Response:
-    """Answer that the caller has this version already."""
+    """Answer 304: the caller has this version."""
     return Response("", {"ETag": entity_tag(product)}, 304)
 
 
 def no_content() -> Response:
-    """Answer that it is done, and that there is nothing to say about it."""
+    """Answer 204, without a body."""
     return Response("", {}, 204)
 
 
@@ -38,7 +38,7 @@ def entity_tag(product: Json) -> str:
 
 
 def batch_item(outcome: Json | CatalogError) -> Json:
-    """Give one item's result: what it would have been answered on its own."""
+    """Give the result of one item: the status and body that a single request would have got."""
     if isinstance(outcome, CatalogError):
         problem = problem_body(outcome)
         return {"status": problem["status"], "error": problem}

@@ -1,4 +1,4 @@
-"""How an operation of the contract becomes a route: its scopes, its errors, its headers."""
+"""Turns operations of the contract into routes: their scopes, errors and headers."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class CatalogApi(Chalice):
     ) -> Callable[[View], View]:
         """Register a view, called as `view(request, **path_parameters)`, for an operation.
 
-        For an operation with scopes, API Gateway asks the authorizer `gateway`, and the app checks
-        what that passed on, or the token itself. Raises StopIteration at import if the contract has
-        no such operation.
+        For an operation with scopes, API Gateway calls the authorizer `gateway`, and the app checks
+        its context, or the token itself. Raises StopIteration if the contract has no such
+        operation.
         """
         operation = next(o for o in OPERATIONS if (o.method, o.path) == (method, path))
 
@@ -61,7 +61,7 @@ class CatalogApi(Chalice):
                 methods=[method],
                 name=view.__name__,
                 authorizer=gateway if operation.scopes else None,
-                # Whatever the body is called: requests.body sees whether it is JSON.
+                # Any content type: requests.body checks that the body is JSON.
                 content_types=[],
             )(answer)
             return registered
@@ -81,7 +81,7 @@ def _answered(view: View, request: Request, parameters: dict[str, str]) -> Respo
 
 
 def _readable(response: Response) -> Response:
-    """Let the pages of the one origin that may, read an answer; the gateway answers preflights."""
+    """Add CORS headers for the allowed origin; the gateway answers preflight requests."""
     if allowed := allowed_origin():
         response.headers |= {
             "Access-Control-Allow-Origin": allowed,

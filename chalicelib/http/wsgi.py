@@ -1,8 +1,8 @@
 """API Gateway for the container host: the same Chalice app as a WSGI application.
 
-Builds the event that API Gateway would send without an authorizer, so that the app checks the token
-itself, and answers in the app's place what has no route (404) or is too large (413). Never used on
-Lambda.
+Builds the event that API Gateway would send without an authorizer, so that the app checks the
+token. Answers requests without a route (404) and requests that are too large (413) itself. Not used
+on Lambda.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Gateway:
         headers = {**answer["headers"], "Content-Length": str(len(body))}
         status = HTTPStatus(answer["statusCode"])
         if status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
-            # These have no body, and so nothing to describe.
+            # These answers have no body, and so none of its headers.
             del headers["Content-Length"]
             headers.pop("Content-Type", None)
         start_response(f"{status.value} {status.phrase}", list(headers.items()))
@@ -74,7 +74,7 @@ class Gateway:
 
 
 def _read_body(environ: Environ) -> bytes | None:
-    """Read the body; None if it is larger than API Gateway would take."""
+    """Read the body; None if it is larger than API Gateway's limit."""
     body: bytes = environ["wsgi.input"].read(REQUEST_LIMIT + 1)
     return body if len(body) <= REQUEST_LIMIT else None
 

@@ -1,1 +1,1 @@
-"""What the catalog does: one module per use case, and the ports they need."""
+"""One module per use case, and the ports that they need."""

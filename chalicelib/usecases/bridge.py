@@ -1,4 +1,4 @@
-"""From the event stream to the queue: a message leaves the one only once it is in the other."""
+"""From the event stream to the queue: an event is acknowledged after its message is enqueued."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from chalicelib.usecases.ports import Consumer, Queue, StreamMessage
 
 PULL_LIMIT = 200
 NAK_DELAY_SECONDS = 5.0
-"""How long an event stays with the stream after the queue refused it."""
+"""Seconds until the stream delivers an event again that the queue refused."""
 AWAY_SECONDS = 1.0
-"""How long to wait before a stream that is away is tried again."""
+"""Seconds between two tries while the stream is away."""
 PAYLOAD_LIMIT = 100_000
-"""Bytes of a poison payload that go along; base64 and JSON stay below SQS's 256 KiB."""
+"""Bytes of a poison payload in its dead letter; with base64 and JSON below SQS's 256 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bridged:
-    """How many events went where."""
+    """How many events were forwarded, refused by the queue, and poison."""
 
     forwarded: int = 0
     refused: int = 0
@@ -53,9 +53,9 @@ class Bridge:
     def drain(self, seconds_left: Callable[[], float], *, poll: float = 5.0) -> Bridged:
         """Forward until the time is nearly up.
 
-        `seconds_left` says how long the host lets it run; `poll` is how long one pull waits for
-        events. A stream that is away is tried again until then; raises StreamUnavailableError
-        if it still is.
+        `seconds_left` gives the seconds until the host stops the run; `poll` is how many seconds
+        one pull waits for events. While the stream is away, it is tried again until the time is
+        nearly up. Raises StreamUnavailableError if it is still away then.
         """
         total = Bridged()
         failure: StreamUnavailableError | None = None
@@ -93,7 +93,7 @@ class Bridge:
         except QueueUnavailableError as error:
             telemetry.log.warning("the queue takes nothing", reason=str(error))
             accepted = []
-        # By identity: two events may lead to equal messages.
+        # By identity: two events may have equal messages.
         taken = {id(sync_message) for sync_message in accepted}
         forwarded = [message for message, sync_message in pairs if id(sync_message) in taken]
         refused = [message for message, sync_message in pairs if id(sync_message) not in taken]
@@ -104,7 +104,7 @@ class Bridge:
         return Bridged(forwarded=len(forwarded), refused=len(refused))
 
     def _dead_letter(self, poison: Sequence[tuple[StreamMessage, str]]) -> Bridged:
-        """Dead-letter what cannot be understood; it is never dropped and never blocks."""
+        """Dead-letter poison events, so that none is dropped and none blocks others."""
         letters = [_letter(message, reason) for message, reason in poison]
         try:
             accepted = set(self._queue.dead_letter(letters)) if letters else set()
@@ -121,7 +121,7 @@ class Bridge:
 
 
 def _letter(message: StreamMessage, reason: str) -> DeadLetter:
-    """Describe a poison event; `streamSequence` finds the original if it had to be cut."""
+    """Describe a poison event; `streamSequence` identifies the original if it was truncated."""
     body = exact_json.dumps(
         {
             "reason": reason,

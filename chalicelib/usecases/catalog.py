@@ -46,7 +46,7 @@ PAGE_LIMIT = 100
 ENQUEUE_AT_ONCE = 500
 """Messages that a redrive enqueues itself; reconcile enqueues the rest within the minute."""
 TRIES = 20
-"""How often a change is tried anew when other writers come first."""
+"""How often a change is tried when other writers come first."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -87,7 +87,7 @@ class ListRequest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a write comes from: who asked, under which key, as part of which trace."""
+    """Where a write comes from: caller, idempotency key and trace."""
 
     principal: str = ""
     idempotency_key: str | None = None
@@ -107,7 +107,7 @@ class Precondition:
 
 
 def validated(model: type[Model], body: object) -> Model:
-    """Check a body against a model; raises InvalidRequestError that names the fields at fault."""
+    """Validate a body. Raises InvalidRequestError, which names the fields at fault."""
     try:
         return model.model_validate(body)
     except ValidationError as error:
@@ -121,12 +121,12 @@ def _field_error(item: Json) -> FieldError:
         message = "is read-only" if path in READ_ONLY else "is not a known field"
     if item["type"] in {"model_type", "dict_type"} and not path:
         message = "must be a JSON object"
-    # A lone surrogate in a field's own name could not be written into the answer.
+    # A field's name may contain a lone surrogate, which the answer cannot.
     return FieldError(path.encode("utf-8", "replace").decode() or "body", message)
 
 
 def sleep_a_little(attempt: int) -> None:
-    """Spread the writers that collide, so that one of them gets through."""
+    """Wait up to `attempt` times 10 ms, so that colliding writers are spread."""
     time.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311 - not a secret
 
 
@@ -166,7 +166,7 @@ class Catalog:
         return outcome
 
     def create_batch(self, body: object, origin: Origin) -> list[Json | CatalogError]:
-        """Create up to 100 products; per item, in order, the product or what was wrong with it.
+        """Create up to 100 products; give per item, in order, the product or its error.
 
         With an idempotency key, item n uses `<key>/<n>`. Raises InvalidRequestError for a body
         that is no batch, StoreUnavailableError.
@@ -211,7 +211,7 @@ class Catalog:
         return product, Creation(scoped, fields.fingerprint(), product.outbox[-1].data)
 
     def _repeated(self, creation: Creation | None, failure: CatalogError) -> Json | CatalogError:
-        """Give the first answer again if this creation was made before under its key."""
+        """Give the first answer again if this key has been used for the same creation."""
         earlier = self._store.created_under(creation.key) if creation else None
         if creation is None or earlier is None:
             return failure
@@ -261,7 +261,7 @@ class Catalog:
         return self._write(product_id, build, condition).to_json()
 
     def delete(self, product_id: str, condition: Precondition, origin: Origin) -> None:
-        """Make the product a tombstone, which goes once the supply chain has confirmed.
+        """Make the product a tombstone, which is removed when the supply chain has confirmed.
 
         Raises ProductNotFoundError, VersionMismatchError, StoreUnavailableError.
         """
@@ -290,7 +290,7 @@ class Catalog:
         build: Callable[[Product], Product | None],
         condition: Precondition,
     ) -> Product:
-        """Read, build the next version, write it if nobody came first; else again."""
+        """Read, build the next version, and write it if the version is unchanged; else repeat."""
         for attempt in range(TRIES):
             product = self._store.get(product_id)
             changed = None
@@ -298,7 +298,7 @@ class Catalog:
                 condition.check(product)
                 changed = build(product)
             if changed is None or product is None:
-                # Nothing is written, so nothing will have waited for the majority.
+                # Nothing is written, so no write concern has waited for the majority.
                 if self._is_committed(product_id, product):
                     return _existing(product_id, product)
             elif self._store.save_change(changed, expected_version=product.version):
@@ -308,17 +308,17 @@ class Catalog:
         raise ConcurrentChangeError("other writers changed the product each time")
 
     def _accepted(self, events: Sequence[Event]) -> None:
-        """Publish what is stored now, and with it promised."""
+        """Publish the events of what is stored."""
         telemetry.count(accepted=len(events))
         for event in events:
             telemetry.log.info("accepted", **event.log_fields)
         self._outbox.publish(events)
 
     def _is_committed(self, product_id: str, seen: Product | None) -> bool:
-        """Say whether no failover can take back what was seen.
+        """Say whether the majority has what was read, so that no failover rolls it back.
 
-        An answer that changes nothing is a promise, too: the write that it goes by may be this
-        consumer's own, which was not answered.
+        An answer "unchanged" is a promise too: the write that it relies on may be an earlier try of
+        this consumer that was not answered.
         """
         held = self._store.get(product_id, majority=True)
         if held is None or seen is None:
@@ -379,7 +379,7 @@ class Catalog:
         raise ConcurrentChangeError("other writers changed the product each time")
 
     def redrive(self, body: object) -> int:
-        """Replay all products that are exhausted or rejected; how many there are."""
+        """Replay all products that are exhausted or rejected; give their number."""
         status = validated(RedriveRequest, body).status
         if status is not None and status not in FAILED_STATUSES:
             allowed = ", ".join(sorted(FAILED_STATUSES))
@@ -388,7 +388,7 @@ class Catalog:
         count = self._store.restart_failed({status} if status else FAILED_STATUSES, now)
         if count:
             overdue = self._store.overdue(now, min(count, ENQUEUE_AT_ONCE))
-            # Beside them there may be failed ones whose dead letter is owed.
+            # Failed products whose dead letter is owed are overdue too.
             accepted = self._enqueue([it for it in overdue if it.sync.status is SyncStatus.PENDING])
             self._postpone(accepted)
         return count
@@ -441,7 +441,7 @@ def merge_patch(target: Json, patch: Json) -> Json:
 
 
 _PRODUCT_ID = re.compile("[0-9a-f]{24}")
-"""What the ids look like that the catalog makes."""
+"""The form of the ids that the catalog creates."""
 
 
 def _encode_cursor(product_id: str) -> str:

@@ -1,4 +1,4 @@
-"""The relay of the transactional outbox: publish what the documents hold for the stream."""
+"""The transactional outbox: publishes the events in the products' documents."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from chalicelib.usecases.ports import Publisher, Store
 
 CHUNK_EVENTS = 100
 CHUNK_CHARACTERS = 1_000_000
-"""What is published at a time: a slow stream stores this much within its time-out, so that each
-chunk is progress, however much has piled up."""
+"""Events that are published at a time. A slow stream stores so many within its time-out, so each
+chunk makes progress, however long the backlog."""
 
 
 class Outbox:
-    """Publishes events, and takes those out of the documents' outboxes that nobody else will."""
+    """Publishes events; the relay also removes them from the outboxes."""
 
     def __init__(self, store: Store, publisher: Publisher) -> None:
         self._store = store
         self._publisher = publisher
 
     def publish(self, events: Sequence[Event]) -> list[Event]:
-        """Publish; those that the stream has taken. Never raises.
+        """Publish; give the events that the stream has stored. Never raises.
 
-        What it has not taken stays in its outbox, where reconcile finds it. What it has taken
-        leaves the outbox with the claim that its message leads to: no write of its own.
+        The others stay in their outbox for reconcile. A stored event is removed from its outbox by
+        the claim for its message, which saves a write.
         """
         published: list[Event] = []
         for chunk in _chunks(events):
@@ -42,9 +42,9 @@ class Outbox:
         return published
 
     def relay(self, events: Sequence[Event]) -> int:
-        """Publish events that stayed in an outbox, and take them out; how many. Never raises.
+        """Publish unpublished events, remove them, and give their number. Never raises.
 
-        What is published twice has the same message id, within the stream's duplicate window.
+        If an event is published twice, the stream drops the second by its message id.
         """
         published = self.publish(events)
         try:

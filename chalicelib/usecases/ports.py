@@ -1,6 +1,6 @@
-"""What the use cases need of the outside, as Protocols; the adapters fulfil them.
+"""The interfaces that the use cases need, as Protocols; the adapters implement them.
 
-Contract suites (tests/contract) run on the real adapters and on the fakes of the unit tests.
+The contract suites (tests/contract) run on the real adapters and on the fakes of the unit tests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from chalicelib.domain.sync_state import SyncStatus
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """What makes a creation repeatable: the key, what was asked, and the answer as JSON text."""
+    """An idempotent creation: the key, a digest of the request, and the answer as JSON text."""
 
     key: str
     fingerprint: str
@@ -39,7 +39,7 @@ class ProductQuery:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Products per status, since when the oldest is behind, products with an event in the outbox.
+    """Products per status, since when the oldest is behind, products with an unpublished event.
 
     `unreadable`: documents with a status that this version of the code does not know.
     """
@@ -52,7 +52,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Products by id; `unreadable` names documents that are there and cannot be read."""
+    """Products by id; `unreadable`: ids of documents that exist and cannot be read."""
 
     products: Mapping[str, Product]
     unreadable: frozenset[str] = frozenset()
@@ -61,13 +61,13 @@ class Found:
 class Store(Protocol):
     """The product store. Every method raises StoreUnavailableError when it cannot be reached.
 
-    What finds several products passes over documents that cannot be read; their neighbours go on.
+    Methods that find several products skip documents that cannot be read.
     """
 
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
     ) -> list[CatalogError | None]:
-        """Insert each on its own; per product None, or the duplicate it would have been."""
+        """Insert each product; give per product None, or the error of a duplicate sku or key."""
 
     def created_under(self, key: str) -> Creation | None:
         """Find the creation that used this idempotency key."""
@@ -75,67 +75,67 @@ class Store(Protocol):
     def get(self, product_id: str, *, majority: bool = False) -> Product | None:
         """Find one product, tombstones too, without its outbox. Raises UnreadableDocumentError.
 
-        `majority`: as no failover can take it back any more, which may be an older version.
+        `majority`: what the majority has, which no failover rolls back; it may be an older version.
         """
 
     def get_many(self, product_ids: Collection[str]) -> Found:
         """Find products by id, tombstones included, without their outboxes and histories."""
 
     def save_change(self, product: Product, *, expected_version: int) -> bool:
-        """Write a new version and its newest event, if the stored one is still the expected.
+        """Write a new version and its newest event, if the stored version is the expected one.
 
-        Leaves the lease, the delivered version and the history alone. Raises DuplicateSkuError.
+        Does not change lease, delivered version and history. Raises DuplicateSkuError.
         """
 
     def save_sync(self, product: Product, *, expected_revision: int) -> bool:
-        """Write the state of the sync, if the stored revision is still the expected.
+        """Write the state of the sync, if the stored revision is the expected one.
 
-        Leaves the delivered version, the history, and a lease that `product` has, too, alone.
+        Does not change delivered version and history. Changes the lease only to remove it.
         """
 
     def find(self, query: ProductQuery) -> list[Product]:
         """List products; tombstones only where a status other than delivered is asked for."""
 
     def summary(self, outbox_before: datetime) -> Summary:
-        """Count; of the outboxes those with an event that is older than this."""
+        """Count; of the outboxes only those with an event from before `outbox_before`."""
 
     def remove_events(self, events: Collection[tuple[str, str]]) -> None:
-        """Take events, as (product id, event id), out of their outboxes: the stream has them."""
+        """Remove events, as (product id, event id), from their outboxes: the stream has them."""
 
     def unpublished(self, before: datetime, limit: int) -> list[Product]:
         """Products with an event in the outbox that is older than `before`, oldest first.
 
-        As the majority holds them: an event that a failover may take back is not to be published.
-        Each with the first OUTBOX_PAGE of its events: whole outboxes could exceed the memory.
+        As the majority has them: an event that a failover may roll back must not be published.
+        Each with its first OUTBOX_PAGE events: whole outboxes could exceed the memory.
         """
 
     def overdue(self, now: datetime, limit: int) -> list[Product]:
         """Products whose `sync.overdue_at` has passed, longest overdue first."""
 
     def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
-        """Move `overdue_at` from the first time to the second, where it still is the first."""
+        """Change `overdue_at` from the first time to the second, if it is still the first."""
 
     def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
-        """Give all products of these (failed) statuses the next budget; how many there were."""
+        """Start the next budget of all products with these (failed) statuses; give their number."""
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
-        """Take leases, and published events out of outboxes; the ids of the products claimed."""
+        """Take leases, and remove the claims' events; give the ids of the claimed products."""
 
     def record(self, results: Sequence[SyncResult]) -> set[str]:
-        """Write what attempts came to, and give the leases back; the ids of those written.
+        """Write results of attempts, and release the leases; give the ids of those written.
 
-        Where a newer version or a replay has come meanwhile, only the lease, the history and the
-        delivered version are touched.
+        For a product that was changed or replayed during its call, only the lease, the history and
+        the delivered version are written, and its id is not in the answer.
         """
 
     def letters_sent(self, products: Collection[Product]) -> None:
-        """Note that the dead letters of these products are sent, where they are failed as seen."""
+        """Note that the dead letters of these products are sent, if their revision is unchanged."""
 
     def failed(self, limit: int) -> list[Product]:
         """Failed products whose dead letter is sent, in the order of their ids."""
 
     def drop_tombstones(self) -> int:
-        """Remove deleted products whose deletion is confirmed and published; how many."""
+        """Remove deleted products whose deletion is confirmed and published; give their number."""
 
     def ping(self) -> None:
         """Return if the store answers."""
@@ -145,9 +145,9 @@ class Publisher(Protocol):
     """The event stream, as its producers see it."""
 
     def publish(self, events: Sequence[Event]) -> list[Event]:
-        """Publish; give back those that the stream has stored. Takes a few seconds at most.
+        """Publish; give the events that the stream has stored. Takes a few seconds at most.
 
-        Raises StreamUnavailableError when there is no stream to speak to.
+        Raises StreamUnavailableError if the stream cannot be reached.
         """
 
     def ping(self) -> None:
@@ -167,7 +167,7 @@ class StreamMessage(Protocol):
 
     @property
     def sequence(self) -> int:
-        """Its number in the stream."""
+        """Its sequence number in the stream."""
 
     @property
     def trace(self) -> str | None:
@@ -181,7 +181,7 @@ class Consumer(Protocol):
         """Wait up to `timeout` seconds for up to `limit` messages."""
 
     def ack(self, messages: Sequence[StreamMessage]) -> None:
-        """Done with these."""
+        """Acknowledge these."""
 
     def nak(self, messages: Sequence[StreamMessage], delay: float) -> None:
         """Deliver these again in `delay` seconds."""
@@ -192,7 +192,7 @@ class Consumer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedDeadLetter:
-    """A message in the dead-letter queue. `message` is None where it never was a product's."""
+    """A message in the dead-letter queue. `message` is None if the body is not a sync message."""
 
     id: str
     receipt: str
@@ -203,25 +203,25 @@ class Queue(Protocol):
     """The sync queue and its dead-letter queue. All raise QueueUnavailableError."""
 
     def enqueue(self, messages: Sequence[SyncMessage]) -> list[SyncMessage]:
-        """Send; give back those that the queue accepted."""
+        """Send; give the messages that the queue accepted."""
 
     def change_visibility(self, messages: Mapping[str, int]) -> None:
         """Set the visibility timeout of each message: receipt handle → seconds from now."""
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> list[int]:
-        """Put letters into the dead-letter queue; the positions of those that it accepted."""
+        """Send to the dead-letter queue; give the positions of the letters that it accepted."""
 
     def receive_dead_letters(self, limit: int) -> list[ReceivedDeadLetter]:
-        """Receive from the dead-letter queue; invisible to others until deleted or released."""
+        """Receive up to `limit` dead letters; invisible to others until deleted or released."""
 
     def count_dead_letters(self) -> int:
-        """Count the dead letters, those included that somebody is looking at; approximate."""
+        """Count the dead letters, also those that are received; approximate."""
 
     def delete_dead_letters(self, receipts: Sequence[str]) -> None:
         """Remove from the dead-letter queue."""
 
     def release_dead_letters(self, receipts: Sequence[str]) -> None:
-        """Show these again at once, to whoever looks at the dead-letter queue."""
+        """Make these visible again at once."""
 
 
 class SupplyChain(Protocol):
@@ -230,20 +230,20 @@ class SupplyChain(Protocol):
     def deliver(self, product: Product, trace: str | None) -> Outcome:
         """Make one attempt: upsert, or delete a tombstone.
 
-        Never raises, and returns within its deadline: what went wrong is the outcome.
+        Never raises, and returns within its deadline: a failure is an outcome.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, and what the token allows."""
+    """The caller's `sub`, and the scopes of the token."""
 
     principal: str
     scopes: frozenset[str]
 
 
 class TokenVerifier(Protocol):
-    """Who vouches for a bearer token."""
+    """Verifies bearer tokens."""
 
     def verify(self, authorization: str) -> Caller:
-        """Read an Authorization header's value. Raises InvalidTokenError."""
+        """Verify an Authorization header's value. Raises InvalidTokenError."""

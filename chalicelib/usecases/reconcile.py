@@ -1,4 +1,4 @@
-"""Repairs what was lost on the way. Each run does bounded work; runs may overlap."""
+"""Repairs lost messages, events and dead letters. Each run is bounded; runs may overlap."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from chalicelib.usecases.ports import Queue, ReceivedDeadLetter, Store
 
 PAGE = 200
 RELAY_PAGE = 50
-"""Products whose events are relayed at a time: the time that is left is looked at in between."""
+"""Products whose events are relayed at a time; the time left is checked after each page."""
 ROUNDS = 25
-"""Pages per step and run; the rest waits for the next run, a minute later."""
+"""Pages per step and run; the next run, a minute later, does the rest."""
 RELAY_ROUNDS = ROUNDS * PAGE // RELAY_PAGE
 DEAD_LETTERS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """How much one run has done.
+    """Counts of one run.
 
-    Events relayed, messages enqueued, dead letters sent that were owed, dead letters deleted,
-    tombstones dropped.
+    Events relayed, messages enqueued, owed dead letters sent (`letters`), dead letters deleted
+    (`settled`), tombstones removed (`dropped`).
     """
 
     relayed: int
@@ -58,15 +58,15 @@ class Reconcile:
         self._grace = grace
 
     def run(self, seconds_left: Callable[[], float]) -> Reconciled:
-        """Do one bounded run. Raises StoreUnavailableError; the other parts may be away.
+        """Do one bounded run. Raises StoreUnavailableError; queue and stream may be away.
 
-        `seconds_left` says how long the host lets it run.
+        `seconds_left` gives the seconds until the host stops the run.
         """
         settled = self._with_queue(self._sweep)
         enqueued, letters = self._overdue()
         dropped = self._store.drop_tombstones()
         self._gauge()
-        # Last, since a slow stream makes it long: the queue must not wait for it.
+        # Last, since a slow stream makes it slow, and must not delay the queue.
         relayed = self._relay(seconds_left)
         telemetry.count(
             relayed=relayed, enqueued=enqueued, letters_sent=letters, dead_letters_settled=settled
@@ -83,7 +83,7 @@ class Reconcile:
     # ---- the outboxes ----
 
     def _relay(self, seconds_left: Callable[[], float]) -> int:
-        """Publish events whose writer did not: it crashed, or the stream was away."""
+        """Publish unpublished events: their writer crashed, or the stream was away."""
         relayed = 0
         before = self._unpublished_since()
         for _ in range(RELAY_ROUNDS):
@@ -103,7 +103,7 @@ class Reconcile:
     # ---- overdue products ----
 
     def _overdue(self) -> tuple[int, int]:
-        """Enqueue what is overdue, and send the dead letters that are owed; how many of each."""
+        """Enqueue overdue products, and send owed dead letters; give both numbers."""
         enqueued = letters = 0
         for _ in range(ROUNDS):
             products = self._store.overdue(self._clock(), PAGE)
@@ -117,9 +117,9 @@ class Reconcile:
         return enqueued, letters
 
     def _enqueue(self, products: Sequence[Product]) -> int:
-        """Enqueue a message for each product whose message was lost, whatever the cause.
+        """Enqueue a message for each product whose message counts as lost.
 
-        Straight to the queue: the listeners of the stream have had their event already.
+        Not through the stream, whose listeners have received the event already.
         """
         if not products:
             return 0
@@ -144,7 +144,7 @@ class Reconcile:
         return len(accepted)
 
     def _sweep(self) -> int:
-        """Look at every dead letter, so that each failed product has one, and no other has any."""
+        """Check every dead letter, so that each failed product has one, and no other has any."""
         held: dict[str, ReceivedDeadLetter] = {}
         try:
             for _ in range(ROUNDS):
@@ -158,7 +158,7 @@ class Reconcile:
             for letter in done:
                 del held[letter.id]
         finally:
-            # Not before: those that stay would come again in the next round, before the rest.
+            # Not earlier: the next round would receive them again, before the others.
             self._queue.release_dead_letters([letter.receipt for letter in held.values()])
         if complete:
             self._replace_missing(kept)
@@ -167,13 +167,13 @@ class Reconcile:
     def _judge(
         self, letters: Sequence[ReceivedDeadLetter]
     ) -> tuple[list[ReceivedDeadLetter], set[str]]:
-        """Say which letters are to be deleted, and which products keep one."""
-        # Read after the letters were received: a letter is judged by what came of it.
+        """Give the letters to delete, and the ids of the products that keep one."""
+        # Read after the letters were received, so that a product is not older than its letter.
         ids = {letter.message.product_id for letter in letters if letter.message is not None}
         found = self._store.get_many(ids)
         done: list[ReceivedDeadLetter] = []
         kept: set[str] = set()
-        # Of several letters of a product the one with the smallest id stays, whoever looks.
+        # Of several letters of a product, the one with the smallest id stays in every run.
         for letter in sorted(letters, key=lambda letter: letter.id):
             message = letter.message
             if message is None or message.product_id in found.unreadable:
@@ -197,11 +197,11 @@ class Reconcile:
         telemetry.count(exhausted=1)
         if self._store.save_sync(exhausted, expected_revision=product.revision):
             return LetterMeans.NOTHING
-        # It has changed since it was read: the next run looks again.
+        # The product has changed since it was read: the next run decides again.
         return LetterMeans.WAIT
 
     def _replace_missing(self, kept: set[str]) -> None:
-        """Send the letters again that somebody has deleted, of products that still are failed."""
+        """Send the missing letters of products that are still failed: somebody deleted them."""
         missing = {
             product.id: product
             for product in self._store.failed(ROUNDS * DEAD_LETTERS)
@@ -217,7 +217,7 @@ class Reconcile:
     # ---- what operators watch ----
 
     def _gauge(self) -> None:
-        # What is on its way this very moment is no backlog: an alarm watches this.
+        # Only events older than the grace are a backlog: an alarm watches this gauge.
         summary = self._store.summary(self._unpublished_since())
         behind = summary.behind_since
         telemetry.gauge(

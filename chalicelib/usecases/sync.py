@@ -1,4 +1,4 @@
-"""From the queue to the supply chain: a batch of messages becomes calls, results and a schedule."""
+"""From the queue to the supply chain: calls for a batch of messages, results and schedule."""
 
 from __future__ import annotations
 
@@ -49,18 +49,19 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 LOST_RACE = timedelta(seconds=1)
-"""When to look again after something changed between our look and our claim, or our result.
+"""How long a message is deferred if its product changed before the claim or during the call.
 
-The message is deferred, never replaced: it may be in two workers' hands, and deleting it could
-delete what carries the schedule."""
+The message is deferred and not replaced by a new one: two workers may have received it, and
+deleting it could delete the message that carries the schedule."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyncPolicy:
-    """How attempts are spread and guarded.
+    """Schedule and time limits of attempts.
 
-    `lease` must outlive the longest call that begins `start_within` of the claim, plus what the
-    clocks of two workers may differ. `publish_within`: how long publishing may take.
+    `lease` must be longer than `start_within` (the latest start of a call after its claim), the
+    longest call, and the difference of two workers' clocks together. `publish_within`: how long
+    publishing may take. `concurrency`: calls at a time.
     """
 
     schedule: Schedule
@@ -72,7 +73,7 @@ class SyncPolicy:
 
 
 REPORTED = frozenset(SyncStatus)
-"""Counted where the attempt is reported."""
+"""Reasons that _report counts, so that _settle does not."""
 
 Pair = tuple[ReceivedMessage, SyncMessage]
 """A message of the queue, and what its body says."""
@@ -80,7 +81,7 @@ Pair = tuple[ReceivedMessage, SyncMessage]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A message whose product is to be delivered, and the claim under which it is."""
+    """A message whose product is to be delivered, and its claim."""
 
     message: ReceivedMessage
     sync_message: SyncMessage
@@ -89,14 +90,14 @@ class Call:
 
 
 class Parallel(Protocol):
-    """Does work for several items at a time; the results in order."""
+    """Does work for several items in parallel."""
 
     def __call__(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Return when all are done."""
+        """Give the results in order when all are done."""
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Use a thread for each, made for it: a call that waited for one would outlive its lease."""
+    """Use one new thread for each item: a call must not wait for a thread while its lease runs."""
     with ThreadPoolExecutor(len(items)) as pool:
         return list(pool.map(work, items))
 
@@ -128,21 +129,21 @@ class Sync:
         self._in_parallel = in_parallel
 
     def handle(self, messages: Sequence[ReceivedMessage]) -> list[str]:
-        """Deliver; the ids of the messages that must stay in the queue.
+        """Deliver; give the ids of the messages that must stay in the queue.
 
-        Each message is decided on its own. What goes wrong with one, or with the store, loses no
-        other.
+        Each message is decided separately. An error of one message, or of the store, does not lose
+        another message.
         """
         dispositions: dict[str, Disposition] = {}
         pairs: dict[str, Pair] = {}
         for message in messages:
             try:
-                # The same message twice in a batch is one.
+                # A batch may contain a message twice: it is handled once.
                 pairs[message.id] = (message, parse_sync_message(message.body))
             except PoisonMessageError as error:
                 dispositions[message.id] = Reject(str(error))
         readable = list(pairs.values())
-        # A lease covers one call: no more are claimed at a time than are called at a time.
+        # A lease covers one call, so no more products are claimed than are called in parallel.
         for start in range(0, len(readable), self._policy.concurrency):
             part = readable[start : start + self._policy.concurrency]
             dispositions |= self._deliver_or_back_off(part)
@@ -156,7 +157,7 @@ class Sync:
             return {message.id: self._back_off(message) for message, _ in pairs}
 
     def _back_off(self, message: ReceivedMessage) -> Defer:
-        """Without the document, only the queue's receive count is left to go by."""
+        """Without the document, only the receive count can decide how long to wait."""
         wait = self._policy.schedule.stateless_wait(message.receives)
         return Defer(self._clock() + timedelta(seconds=wait))
 
@@ -189,7 +190,7 @@ class Sync:
             elif not isinstance(decision, Try):
                 dispositions[message.id] = decision
             else:
-                # What is neither claimed nor called after all is looked at again.
+                # Applies if the claim is lost, or another message of the batch is for this product.
                 dispositions[message.id] = Defer(now + LOST_RACE)
                 if product is not None and product_id not in tries:
                     tries[product_id] = self._try(product, message, sync_message, decision, token)
@@ -212,7 +213,7 @@ class Sync:
     def _forget_superseded(
         self, pairs: Sequence[Pair], dispositions: Mapping[str, Disposition]
     ) -> None:
-        """Take events out of the outboxes that no claim will: their version was overtaken."""
+        """Remove the events of superseded messages, which no claim removes."""
         events = [
             (sync_message.product_id, sync_message.event_id)
             for message, sync_message in pairs
@@ -240,7 +241,7 @@ class Sync:
             return dispositions | self._record(done)
 
     def _attempt(self, call: Call) -> Outcome | None:
-        """Call, unless this worker was held up so long that its lease could end in mid-call."""
+        """Call, unless this worker is so late that its lease could end during the call."""
         if self._clock() > call.times.now + self._policy.start_within:
             telemetry.log.warning("too late for the lease", product_id=call.claim.product.id)
             return None
@@ -258,7 +259,7 @@ class Sync:
         for (call, outcome), result in zip(done, results, strict=True):
             counted = result.product.id in recorded
             _report(call, outcome, result, now, counted=counted)
-            # Changed during the call: to be decided again, by what the document says now.
+            # The product was changed during the call: its message is decided again.
             dispositions[call.message.id] = (
                 disposition_of(result) if counted else Defer(now + LOST_RACE)
             )
@@ -277,7 +278,7 @@ class Sync:
     def _announced(
         self, done: Sequence[tuple[Call, SyncResult]], now: datetime
     ) -> list[SyncResult]:
-        """Publish what was delivered; the results, with the events that the outbox must keep."""
+        """Publish `sync-complete` events; give the results, with events that were not published."""
         events = {
             call.message.id: completion_of(result, now, call.sync_message.trace)
             for call, result in done
@@ -293,7 +294,7 @@ class Sync:
         return [replace(result, event=kept.get(call.message.id)) for call, result in done]
 
     def _send_letters(self, failed: Sequence[Product]) -> None:
-        """Send dead letters; the document owes one that is not sent, and reconcile sends it."""
+        """Send dead letters. If one is not sent, it stays owed, and reconcile sends it."""
         if not failed:
             return
         try:
@@ -305,7 +306,7 @@ class Sync:
     # ---- the messages ----
 
     def _settle(self, dispositions: Sequence[tuple[ReceivedMessage, Disposition]]) -> list[str]:
-        """Do what each message's disposition asks of the queue: the one place that decides."""
+        """Carry out the dispositions; give the ids of the messages that stay in the queue."""
         kept: list[str] = []
         timeouts: dict[str, int] = {}
         now = self._clock()
@@ -335,7 +336,7 @@ class Sync:
             if timeouts:
                 self._queue.change_visibility(timeouts)
         except QueueUnavailableError as error:
-            # They come back after the queue's own visibility timeout, and are deferred then.
+            # They become visible after the queue's own visibility timeout, and are deferred then.
             telemetry.log.warning("messages could not be deferred", reason=str(error))
 
 

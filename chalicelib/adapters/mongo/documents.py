@@ -21,7 +21,7 @@ NO_LEASE: Document = {"owner": "", "until": EPOCH, "version": -1, "budget": -1}
 
 
 def new_product_id() -> str:
-    """Make an id: 24 hexadecimal digits that grow with time, so that new ones lie together."""
+    """Create an id: 24 hexadecimal digits that grow with time, so that new ids are adjacent."""
     return str(ObjectId())
 
 
@@ -29,13 +29,13 @@ def fields_to_document(product: Product) -> Document:
     document = product.fields.to_json()
     document["price"] = Decimal128(product.fields.price)
     if product.fields.attributes is not None:
-        # Pairs, since a field name of BSON must not hold every character that ours may.
+        # Pairs, since an attribute's name may contain characters that a BSON field name must not.
         document["attributes"] = [
             [key, Decimal128(value) if isinstance(value, Decimal) else value]
             for key, value in product.fields.attributes.items()
         ]
     if product.deleted_at is not None:
-        # A deleted product holds its sku no longer.
+        # A deleted product frees its sku.
         document.pop("sku", None)
     return document
 
@@ -117,7 +117,7 @@ def attempt_to_document(attempt: Attempt) -> Document:
 
 
 def to_product(document: Document) -> Product:
-    """Read a document. Raises UnreadableDocumentError."""
+    """Convert a document to a product. Raises UnreadableDocumentError."""
     try:
         return _to_product(document)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -142,7 +142,7 @@ def _to_product(document: Document) -> Product:
 
 def _to_fields(document: Document) -> ProductFields:
     attributes = document.get("attributes")
-    # Checked when it was written: a rule made stricter later must not make a product unreadable.
+    # Not validated again: a stricter rule of a later version must not make a product unreadable.
     return ProductFields.model_construct(
         name=document["name"],
         price=document["price"].to_decimal(),

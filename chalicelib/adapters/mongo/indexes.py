@@ -9,7 +9,7 @@ from pymongo import ASCENDING, IndexModel
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# "$gt EPOCH" in a partial filter means "is there": a query that repeats it may use the index.
+# "$gt EPOCH" in a partial filter means "has a time". A query must repeat it to use the index.
 PRESENT: dict[str, Any] = {"$gt": EPOCH}
 INDEXES = [
     IndexModel("sku", name="sku", unique=True, partialFilterExpression={"sku": {"$exists": True}}),

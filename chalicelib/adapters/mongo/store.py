@@ -1,7 +1,7 @@
 """The product store on MongoDB: one document per product, every state change one atomic write.
 
-Only what Atlas has: conditional `update_one`s, bulk writes and partial indexes; no transaction,
-no `findAndModify`. Filters avoid `$or`, so each starts from `_id` or an index.
+Uses only conditional `update_one`s, bulk writes and partial indexes; no transaction, no
+`findAndModify`. Filters avoid `$or`, so each uses `_id` or an index.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _KEPT_BY_A_REDRIVE = {"sync.budget", "sync.behindSince"}
 
 @contextmanager
 def _unavailable() -> Iterator[None]:
-    # Whatever MongoDB fails at, the write may or may not have happened: the caller tries again.
+    # After any error of MongoDB the write may or may not have happened: the caller tries again.
     try:
         yield
     except PyMongoError as error:
@@ -71,7 +71,7 @@ def _unavailable() -> Iterator[None]:
 
 
 class MongoStore:
-    """Implements `ports.Store`. Connects, and makes the indexes, at the first use."""
+    """Implements `ports.Store`. Connects, and creates the indexes, at the first use."""
 
     def __init__(self, connect: Callable[[], MongoClient[Document]], database: str) -> None:
         self._connect = connect
@@ -84,8 +84,8 @@ class MongoStore:
 
     @property
     def _products(self) -> MongoCollection[Document]:
-        # Not under the lock of a cached property: while MongoDB is away, each request must fail
-        # by its own patience, not one after the other. Making indexes twice makes them once.
+        # Not a cached property, whose lock would make requests wait for one another's time-out
+        # while MongoDB is away. Creating an index twice has no effect.
         if not self._indexed:
             self._collection.create_indexes(INDEXES)
             self._indexed = True
@@ -102,7 +102,7 @@ class MongoStore:
 
     @property
     def _committed(self) -> MongoCollection[Document]:
-        """The same, as no failover can take it back."""
+        """The collection with majority read concern: a failover cannot roll back what is read."""
         return self._products.with_options(read_concern=ReadConcern("majority"))
 
     # ---- writing products ----
@@ -146,7 +146,7 @@ class MongoStore:
             update["$unset"] = absent
         with _unavailable():
             try:
-                # A tombstone has the version that follows the one that was seen: never this one.
+                # A deletion raises the version, so this never changes a tombstone.
                 return self._update({"_id": product.id, "version": expected_version}, update)
             except DuplicateKeyError as error:
                 raise DuplicateSkuError("another product has this sku") from error
@@ -187,7 +187,7 @@ class MongoStore:
         if query.status is not None:
             condition["sync.status"] = query.status.value
         if query.status in (None, SyncStatus.DELIVERED):
-            # An operator who asks for another status must also see deletions on their way.
+            # With another status, operators also see deletions that are not delivered yet.
             condition["deletedAt"] = None
         if query.after is not None:
             condition["_id"] = {"$gt": query.after}
@@ -206,7 +206,7 @@ class MongoStore:
         seen = 0
         with _unavailable():
             products = self._committed if majority else self._products
-            # Once, unless some cannot be read: a page that they made shorter would seem the last.
+            # Reads on if some documents cannot be read: a short page would look like the last one.
             while missing := limit - len(found):
                 cursor = products.find(condition, projection).sort(order, ASCENDING)
                 page = list(cursor.skip(seen).limit(missing))
@@ -218,8 +218,8 @@ class MongoStore:
 
     def summary(self, outbox_before: datetime) -> Summary:
         with _unavailable():
-            # One look, so that no product is counted twice on its way from status to status; the
-            # sort lets it run on the index alone.
+            # One query, so that a product that changes its status is not counted twice. The sort
+            # makes it a covered query.
             groups = self._products.aggregate(
                 [
                     {"$sort": {"sync.status": ASCENDING}},
@@ -272,7 +272,7 @@ class MongoStore:
     def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
         wanted = [status.value for status in statuses if status in FAILED_STATUSES]
         fresh = budget_fields(SyncState(overdue_at=now))
-        # Each has its own budget and has been behind all along: these are not set anew.
+        # These two differ per product: budget is incremented, behindSince stays.
         fields = {name: fresh[name] for name in fresh if name not in _KEPT_BY_A_REDRIVE}
         update = {"$set": fields, "$inc": {**NEXT_REVISION, "sync.budget": 1}}
         with _unavailable():
@@ -284,7 +284,7 @@ class MongoStore:
         wanted = {claim.product.id for claim in claims}
         if self._bulk([claim_update(claim) for claim in claims]) == len(claims):
             return wanted
-        # Some have changed meanwhile: look whose the claims are.
+        # Some products have changed: find those with a token of ours.
         tokens = [claim.token for claim in claims]
         with _unavailable():
             held = self._products.find(
@@ -296,12 +296,12 @@ class MongoStore:
         wanted = {result.product.id: result.product for result in results}
         if self._bulk([result_update(result) for result in results]) == len(results):
             return set(wanted)
-        # Some version has moved on, or was replayed, during its call. This matches only there:
-        # where a result was written, its lease was given back with it.
+        # Some products were changed or replayed during the call. This matches only those: a
+        # written result has released its lease.
         self._bulk([superseded_update(result) for result in results])
         with _unavailable():
-            # Where nothing has come since, this is what we have written. Where something has, to
-            # look again does no harm.
+            # A product that is as we have written it counts as recorded. If it has changed since,
+            # its message is deferred and decided again, which does no harm.
             found = self._products.find({"_id": {"$in": list(wanted)}}, _OWN_RESULT)
             return {d["_id"] for d in found if _is_unchanged(d, wanted[d["_id"]])}
 
@@ -360,7 +360,7 @@ def _duplicate(failure: Document) -> CatalogError:
 def _is_unchanged(document: Document, written: Product) -> bool:
     sync = document["sync"]
     idle = sync["claim"] is None and not sync["lease"]["owner"]
-    # The attempts tell it from a product that reconcile took for one whose worker died.
+    # Reconcile may have made the product exhausted ("its worker died"): then attempts differ.
     counted = sync["attempts"] == written.sync.attempts
     return bool(idle and counted and document["revision"] == written.revision)
 

@@ -34,11 +34,11 @@ _BUDGET = (
     "messageId",
     "lastError",
 )
-"""What belongs to one budget; the lease, the delivered version and the history outlive it."""
+"""The fields of one budget; the lease, the delivered version and the history are kept."""
 
 
 def budget_fields(sync: SyncState) -> Document:
-    """Give what a fresh budget, a claim and a result set."""
+    """Give the fields that a new budget, a claim and a result set."""
     document = sync_to_document(sync)
     return {f"sync.{name}": document[name] for name in _BUDGET}
 
@@ -49,12 +49,12 @@ def into_outbox(event: Event) -> Document:
 
 
 def out_of_outbox(event_id: str) -> Document:
-    """Give the `$pull` of an event that the stream has."""
+    """Give the `$pull` of an event that the stream has stored."""
     return {"outbox": {"id": event_id}}
 
 
 def claim_update(claim: Claim) -> UpdateOne:
-    """Take the lease, if nothing has changed since the product was seen."""
+    """Take the lease, if the product still has the revision that was read."""
     sync = claim.product.sync
     fields = {**budget_fields(sync), "sync.lease": sync_to_document(sync)["lease"]}
     update: Document = {"$set": fields, "$inc": NEXT_REVISION}
@@ -64,7 +64,7 @@ def claim_update(claim: Claim) -> UpdateOne:
 
 
 def result_update(result: SyncResult) -> UpdateOne:
-    """Write what an attempt came to, if no write and no replay has taken its token away."""
+    """Write the result of an attempt, if no write and no replay has cleared its token."""
     product = result.product
     update = _after_call(result)
     update["$set"] |= {"syncCompletedAt": product.sync_completed_at, **budget_fields(product.sync)}
@@ -72,7 +72,7 @@ def result_update(result: SyncResult) -> UpdateOne:
 
 
 def superseded_update(result: SyncResult) -> UpdateOne:
-    """Give the lease back where the result does not count any more; the call is remembered."""
+    """Release the lease of a call whose result is ignored; keep the call in the history."""
     owner = {"_id": result.product.id, "sync.lease.owner": result.claim.token}
     return UpdateOne(owner, _after_call(result))
 
