@@ -22,7 +22,7 @@ demo: $(STACK) ## deliver the sample catalog to a failing supply chain, check th
 # In two processes, one test file at a time each. ARGS="-n 0" uses one process and shows the output.
 .PHONY: test
 test: $(DEV) ## run every test that needs no cloud account; ARGS="-k words" selects some
-	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: up
 up: $(STACK) ## start the embedded stack in the background, or the parts that do not run

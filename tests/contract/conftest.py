@@ -247,8 +247,9 @@ class SqsKit:
 
 
 @pytest.fixture
-def sqs(servers: Endpoints) -> SqsKit:
-    """The adapter on the real server."""
+def sqs(servers: Endpoints, monkeypatch: pytest.MonkeyPatch) -> SqsKit:
+    """The adapter on the real server; it does not wait for dead letters, which are all there."""
+    monkeypatch.setattr("chalicelib.adapters.sqs.SWEEP_WAIT_SECONDS", 0)
     return SqsKit(impatient_sqs(servers.sqs))
 
 

@@ -32,3 +32,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     own = Stack(run_dir, stack_environment(os.environ, SETTINGS))
     with stopped_for_sure(own):
         yield RunningStack(own)
+
+
+@pytest.fixture
+def whole(stack: RunningStack) -> Iterator[RunningStack]:
+    """The shared stack, complete again after a test that broke a part of it."""
+    yield stack
+    stack.up()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pytest
 
-from chalicelib import telemetry
 from chalicelib.domain.delivery import (
     Acknowledge,
     Claim,
@@ -202,15 +201,8 @@ RULES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Neither logs nor metrics: there are thousands."""
-    telemetry.configure(level="CRITICAL", tracing=False, metrics=False)
-    yield
-    telemetry.configure(level="INFO", tracing=False)
-
-
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.usefixtures("quiet")
 def test_a_broken_rule_is_found(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
     rule.breaks(monkeypatch)
     make = SCENARIOS[rule.scenario]

@@ -54,7 +54,8 @@ def test_the_dead_letter_of_a_failed_product_names_its_version_and_its_next_budg
     assert queue.dead_letter([dead_letter_for(product)]) == [0]
 
     (letter,) = dead(queue)
-    assert letter.message == SyncMessage(product.id, product.version, product.sync.budget + 1)
+    budget = product.sync.budget + 1
+    assert letter.message == SyncMessage(product.id, product.version, budget, is_letter=True)
 
 
 def test_a_dead_lettered_poison_message_belongs_to_no_product(queue: AnyQueue) -> None:
@@ -83,7 +84,8 @@ def test_a_dead_letter_that_is_moved_back_is_a_sync_message_of_the_next_budget(
 
     (record,) = received(queue)
     moved = parse_sync_message(record["body"])
-    assert moved == SyncMessage(product.id, product.version, product.sync.budget + 1)
+    budget = product.sync.budget + 1
+    assert moved == SyncMessage(product.id, product.version, budget, is_letter=True)
     assert queue.count_dead_letters() == 0
 
 
