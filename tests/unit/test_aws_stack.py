@@ -50,5 +50,7 @@ def test_a_further_file_of_variables_comes_after_those_of_the_emulator(tmp_path:
 
 
 def test_the_functions_run_on_the_python_that_packages_them(tmp_path: Path) -> None:
-    environment = AwsStack(tmp_path, GIVEN).terraform(State(endpoint=EMULATOR))._environment
+    stack = AwsStack(tmp_path, GIVEN)
+    stack.start(ServerProcesses(tmp_path))
+    environment = stack.terraform().environment
     assert environment["TF_VAR_runtime"] == f"python{sys.version_info[0]}.{sys.version_info[1]}"
