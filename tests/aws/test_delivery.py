@@ -97,7 +97,7 @@ def test_eighteen_failed_attempts_with_growing_waits_end_in_the_dead_letter_queu
         "productId": doomed.id,
         "version": 0,
         # The one after: moved back to the queue by whatever tool, it is a redrive.
-        "budget": 1,
+        "budget": last["budget"] + 1,
         "reason": "exhausted",
         "attempts": 18,
         "lastError": last["lastError"],
