@@ -104,7 +104,7 @@ class Terraform:
         return done.stdout
 
     def files(self) -> list[str]:
-        """Name the files of state and variables, as arguments."""
+        """Name the files of state and variables, as arguments, and how many calls run at a time."""
         files = [f"-var-file={path}" for path in self._variables]
         return [f"-state={self._state}", *files, "-parallelism=6"]
 
