@@ -343,7 +343,6 @@ def create_queues(endpoint: str, settings: Settings) -> None:
 
 
 def _queue_attributes(settings: Settings) -> dict[str, dict[QueueAttributeNameType, str]]:
-    # The dead-letter queue first: the other one names it.
     fortnight: dict[QueueAttributeNameType, str] = {"MessageRetentionPeriod": str(14 * 24 * 3600)}
     rounds = math.ceil(BATCH / settings.sync_concurrency)
     redrive = {
@@ -355,6 +354,7 @@ def _queue_attributes(settings: Settings) -> dict[str, dict[QueueAttributeNameTy
         "VisibilityTimeout": str(max(30, math.ceil(rounds * settings.lease_seconds))),
         "RedrivePolicy": json.dumps(redrive),
     }
+    # In this order: the redrive policy names a queue that must be there.
     return {"product-sync-dlq": fortnight, "product-sync": fortnight | sync}
 
 
