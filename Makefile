@@ -102,7 +102,7 @@ lock: ## write the requirements files again from pyproject.toml (uv); ARGS=--upg
 	@$(LOCK) $(ARGS) pyproject.toml --group dev -o requirements-dev.txt
 	@for group in container embedded; do \
 	  $(LOCK) $(ARGS) pyproject.toml --group $$group -o requirements/$$group.txt || exit 1; done
-	@for group in checkov ministack; do \
+	@for group in checkov localstack ministack; do \
 	  $(LOCK) $(ARGS) --group $$group -o requirements/$$group.txt || exit 1; done
 
 # Create the environment again if its Python does not run or is too old.

@@ -334,27 +334,29 @@ def create_queues(endpoint: str, settings: Settings) -> None:
 
     `settings` are those that the sync role runs with.
     """
+    client = sqs_client(endpoint)
+    try:
+        for name, attributes in _queue_attributes(settings).items():
+            url = client.create_queue(QueueName=name)["QueueUrl"]
+            client.set_queue_attributes(QueueUrl=url, Attributes=attributes)
+    except (BotoCoreError, ClientError) as error:
+        raise StackError(f"sqs: cannot make the queues: {error}") from error
+
+
+def _queue_attributes(settings: Settings) -> dict[str, dict[QueueAttributeNameType, str]]:
+    fortnight: dict[QueueAttributeNameType, str] = {"MessageRetentionPeriod": str(14 * 24 * 3600)}
     rounds = math.ceil(BATCH / settings.sync_concurrency)
     redrive = {
         "deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:product-sync-dlq",
         "maxReceiveCount": str(max_receive_count(settings.sync_max_attempts)),
     }
-    fortnight: dict[QueueAttributeNameType, str] = {"MessageRetentionPeriod": str(14 * 24 * 3600)}
     sync: dict[QueueAttributeNameType, str] = {
         # Longer than a batch takes; then the messages of a killed sync process are visible again.
         "VisibilityTimeout": str(max(30, math.ceil(rounds * settings.lease_seconds))),
         "RedrivePolicy": json.dumps(redrive),
     }
-    client = sqs_client(endpoint)
-    try:
-        for name, attributes in (
-            ("product-sync-dlq", fortnight),
-            ("product-sync", fortnight | sync),
-        ):
-            url = client.create_queue(QueueName=name)["QueueUrl"]
-            client.set_queue_attributes(QueueUrl=url, Attributes=attributes)
-    except (BotoCoreError, ClientError) as error:
-        raise StackError(f"sqs: cannot make the queues: {error}") from error
+    # In this order: the redrive policy names a queue that must be there.
+    return {"product-sync-dlq": fortnight, "product-sync": fortnight | sync}
 
 
 def set_failure_rate(supply_chain: str, rate: float) -> None:

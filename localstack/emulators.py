@@ -29,6 +29,17 @@ EMULATORS = ("ministack", "localstack")
 # A queue that says by a tag which emulator this is: one that was started anew does not have it.
 MARKER = "emulator-of-product-catalog"
 TAG = "identity"
+LOCALSTACK = {
+    "LAMBDA_RUNTIME_EXECUTOR": "process",
+    # URLs of queues begin with LOCALSTACK_HOST: the host names of the other forms do not resolve.
+    "SQS_ENDPOINT_STRATEGY": "off",
+    # Seconds, at most, in which it does not look for messages after it has found none.
+    "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "0.5",
+    # It needs no network: no usage statistics, no certificate, no name server.
+    "DISABLE_EVENTS": "1",
+    "SKIP_SSL_CERT_DOWNLOAD": "1",
+    "DNS_ADDRESS": "0",
+}
 
 
 def emulator_name(environ: Mapping[str, str]) -> str:
@@ -59,23 +70,15 @@ def _localstack(port: int, run_dir: Path, environment: Mapping[str, str]) -> Ser
     data = run_dir / "data" / "localstack"
     address = f"{HOST}:{port}"
     settings = {
+        **LOCALSTACK,
         "GATEWAY_LISTEN": address,
         "LOCALSTACK_HOST": address,
-        # Their URLs begin with that address: the names of the other forms do not resolve.
-        "SQS_ENDPOINT_STRATEGY": "off",
-        "LAMBDA_RUNTIME_EXECUTOR": "process",
         # The Lambdas' interpreter is ours, not that of LocalStack's environment.
         "LAMBDA_PROCESS_PYTHON": sys.executable,
         "LOCALSTACK_VOLUME_DIR": str(data),
         "FILESYSTEM_ROOT": str(data),
         # Its plugins are cached there; each environment has others.
         "XDG_CACHE_HOME": str(data / "cache"),
-        # Seconds, at most, in which it does not look for messages after it has found none.
-        "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "0.5",
-        # It needs no network: no usage statistics, no certificate, no name server.
-        "DISABLE_EVENTS": "1",
-        "SKIP_SSL_CERT_DOWNLOAD": "1",
-        "DNS_ADDRESS": "0",
     }
     # -P: the folder named localstack in the project's is not LocalStack.
     command = (_program("localstack", "python"), "-P", "-m", "localstack.runtime.main")

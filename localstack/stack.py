@@ -94,12 +94,7 @@ class AwsStack:
             raise StackError("terraform/backend.tf leads to a real account's state: move it away")
         with ServerProcesses.locked(self.run_dir) as servers:
             self.start(servers)
-            self._say("packaging the functions ...")
-            architecture = MACHINES[platform.machine()]
-            try:
-                package(architecture, running_python(), self.run_dir / "dist", measured=False)
-            except PackageError as error:
-                raise StackError(str(error)) from error
+            self._package()
             terraform = self.terraform(servers)
             terraform.init()
             self.recognize(servers, terraform)
@@ -107,6 +102,14 @@ class AwsStack:
             began = time.monotonic()
             terraform.apply()
             return self._write_info(servers, terraform, time.monotonic() - began)
+
+    def _package(self) -> None:
+        self._say("packaging the functions ...")
+        architecture = MACHINES[platform.machine()]
+        try:
+            package(architecture, running_python(), self.run_dir / "dist", measured=False)
+        except PackageError as error:
+            raise StackError(str(error)) from error
 
     def down(self) -> None:
         """Destroy, stop, remove the folder. Raises StackError if something could not be destroyed.
@@ -162,7 +165,7 @@ class AwsStack:
         values = {
             "endpoint": servers.notes["endpoint"],
             "artifacts": os.path.relpath(self.run_dir / "dist", MODULE),
-            "runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
+            "runtime": f"python{running_python()}",
             "architecture": MACHINES[platform.machine()],
             "nats_url": where.nats,
             "supply_chain_url": where.supply_chain,

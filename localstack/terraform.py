@@ -73,6 +73,9 @@ class Terraform:
 
     def destroy(self) -> None:
         """Remove everything."""
+        # A module may be new since `init`. That would ask for the provider too, which may be out of
+        # reach now; what is installed will do to destroy.
+        self.run("get")
         self.run("apply", "-destroy", "-auto-approve", *self.files())
 
     def outputs(self) -> dict[str, Any]:
@@ -101,7 +104,7 @@ class Terraform:
         return done.stdout
 
     def files(self) -> list[str]:
-        """Name the files of state and variables, as arguments."""
+        """Name the files of state and variables, as arguments, and how many calls run at a time."""
         files = [f"-var-file={path}" for path in self._variables]
         return [f"-state={self._state}", *files, "-parallelism=6"]
 
@@ -110,7 +113,7 @@ class Terraform:
         if program is None:
             raise StackError("terraform (1.11 or newer) is not installed")
         command = [program, f"-chdir={MODULE}", *arguments]
-        if arguments[0] in ("init", "plan", "apply"):
+        if arguments[0] in ("init", "get", "plan", "apply"):
             command.append("-no-color")
         return subprocess.run(  # noqa: S603 - no shell, our own arguments
             command, env=self.environment, capture_output=True, text=True, check=False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import jwt
 import pytest
 import requests
+from chalice.local import LambdaEventConverter, RouteMatcher
 
 from app import app
 from embedded.services import local_session
@@ -86,6 +88,21 @@ def test_without_a_token_nobody_gets_in(aws: DeployedStack) -> None:
         answer = session.get(f"{aws.info['api']}/products", timeout=30)
     assert (answer.status_code, problem(answer)) == (401, "unauthorized")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(("with_token", "status"), [(False, 401), (True, 200)])
+def test_invoked_past_the_gateway_the_function_itself_asks_for_a_token(
+    aws: DeployedStack,
+    with_token: bool,
+    status: int,
+) -> None:
+    headers = {"Authorization": f"Bearer {aws.info['token']}"} if with_token else {}
+    converter = LambdaEventConverter(RouteMatcher(list(app.routes)))
+    event = converter.create_lambda_event("GET", "/products", headers)
+    assert "authorizer" not in event["requestContext"]
+    name = aws.info["functions"]["api"]["name"]
+    answer = aws.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
+    assert json.loads(answer["Payload"].read())["statusCode"] == status
 
 
 @pytest.mark.parametrize(

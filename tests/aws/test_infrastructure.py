@@ -196,7 +196,7 @@ def test_a_rule_starts_the_function_every_minute_and_nothing_repeats_a_failed_ru
     assert rule["Arn"] in str(statement["Condition"])
 
 
-def test_the_queues_keep_messages_for_14_days_and_let_go_after_18_receives(
+def test_the_queues_keep_messages_for_14_days_and_let_go_after_200_receives(
     aws: DeployedStack,
 ) -> None:
     found = {

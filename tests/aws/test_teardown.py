@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from tests.aws.conftest import DeployedStack, make
@@ -34,6 +35,8 @@ def remains(aws: DeployedStack) -> dict[str, object]:
 
 def test_destroy_leaves_nothing_and_down_no_process_and_no_folder(aws: DeployedStack) -> None:
     assert {"sqs.list_queues", "lambda.list_functions", "roles"} <= set(remains(aws))
+    # As if the modules had changed since.
+    shutil.rmtree(aws.aws.run_dir / "terraform" / "modules")
     aws.aws.destroy()
     assert remains(aws) == {}
     make(aws.aws, "aws-down")

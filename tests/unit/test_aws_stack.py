@@ -50,7 +50,7 @@ def test_a_further_file_of_variables_comes_after_those_of_the_emulator(tmp_path:
 
 
 def test_the_functions_run_on_the_python_that_packages_them(tmp_path: Path) -> None:
-    stack, servers = AwsStack(tmp_path, GIVEN), ServerProcesses(tmp_path)
-    stack.start(servers)
-    environment = stack.terraform(servers).environment
+    stack = AwsStack(tmp_path, GIVEN)
+    stack.start(ServerProcesses(tmp_path))
+    environment = stack.terraform().environment
     assert environment["TF_VAR_runtime"] == f"python{sys.version_info[0]}.{sys.version_info[1]}"
