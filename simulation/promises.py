@@ -25,8 +25,11 @@ Budget = tuple[str, tuple[int, int]]
 """A product's id, its version, and which budget of that version."""
 
 
-class BrokenPromiseError(Exception):
-    """What the simulation is there to find: what was promised, and what happened."""
+class BrokenPromiseError(BaseException):
+    """What the simulation is there to find: what was promised, and what happened.
+
+    Not an Exception, so that no code can handle it.
+    """
 
 
 @dataclass(frozen=True)
