@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from chalicelib.domain.delivery import Try, decide
+from chalicelib.domain.events import EventType
 from chalicelib.domain.messages import SyncMessage, parse_sync_message
 from chalicelib.domain.product import OUTBOX_LIMIT, Product
 from chalicelib.domain.retry import JITTER
@@ -24,8 +25,11 @@ Budget = tuple[str, tuple[int, int]]
 """A product's id, its version, and which budget of that version."""
 
 
-class BrokenPromiseError(Exception):
-    """A promise is broken; the message says what was promised and what happened."""
+class BrokenPromiseError(BaseException):
+    """A promise is broken; the message says what was promised and what happened.
+
+    Not an Exception, so that the code under test cannot handle it.
+    """
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,7 @@ class Promises:
             raise BrokenPromiseError(f"dead letters are left of {lost}, which are gone")
         for product in store.products.values():
             self._settled(product, letters[product.id], supply_chain)
+            _completed(product, stream)
         if queue.messages:
             raise BrokenPromiseError(f"messages stay in the queue: {queue.messages}")
         _published(store, stream)
@@ -197,6 +202,13 @@ def _survives(answer: Answer, store: ReplicaSet) -> None:
         if (product.version, product.fields.price) == (answer.version, answer.price):
             return
     raise BrokenPromiseError(f"a consumer was answered 2xx, and it is gone: {answer}")
+
+
+def _completed(product: Product, stream: WindowedStream) -> None:
+    """Whoever listens to the stream was told of each delivery, at least once."""
+    event_id = f"{product.id}:{product.version}:{EventType.SYNC_COMPLETE}"
+    if product.sync.status is SyncStatus.DELIVERED and not stream.has(event_id):
+        raise BrokenPromiseError(f"{product.id} is delivered, and nobody was told: {event_id}")
 
 
 def _published(store: ReplicaSet, stream: WindowedStream) -> None:

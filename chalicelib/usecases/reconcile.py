@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from chalicelib import telemetry
 from chalicelib.domain.delivery import LetterMeans, judge_letter, next_enqueue, worker_died
@@ -23,13 +24,15 @@ ROUNDS = 25
 RELAY_ROUNDS = ROUNDS * PAGE // RELAY_PAGE
 DEAD_LETTERS = 100
 
+Done = TypeVar("Done")
+
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
     """Counts of one run.
 
-    Events relayed, messages enqueued, owed dead letters sent (`letters`), dead letters deleted
-    (`settled`), tombstones removed (`dropped`).
+    Events relayed, messages enqueued, dead letters sent that were owed or missing (`letters`), dead
+    letters deleted (`settled`), tombstones removed (`dropped`).
     """
 
     relayed: int
@@ -62,23 +65,24 @@ class Reconcile:
 
         `seconds_left` gives the seconds until the host stops the run.
         """
-        settled = self._with_queue(self._sweep)
-        enqueued, letters = self._overdue()
+        settled, missing = self._with_queue(self._sweep, (0, 0))
+        enqueued, owed = self._overdue()
         dropped = self._store.drop_tombstones()
         self._gauge()
         # Last, since a slow stream makes it slow, and must not delay the queue.
         relayed = self._relay(seconds_left)
+        letters = owed + missing
         telemetry.count(
             relayed=relayed, enqueued=enqueued, letters_sent=letters, dead_letters_settled=settled
         )
         return Reconciled(relayed, enqueued, letters, settled, dropped)
 
-    def _with_queue(self, step: Callable[[], int]) -> int:
+    def _with_queue(self, step: Callable[[], Done], nothing: Done) -> Done:
         try:
             return step()
         except QueueUnavailableError as error:
             telemetry.log.warning("the queue is away", reason=str(error))
-            return 0
+            return nothing
 
     # ---- the outboxes ----
 
@@ -109,8 +113,8 @@ class Reconcile:
             products = self._store.overdue(self._clock(), PAGE)
             failed = [item for item in products if item.sync.status in FAILED_STATUSES]
             waiting = [item for item in products if item.sync.status not in FAILED_STATUSES]
-            sent = self._with_queue(lambda failed=failed: self._send_letters(failed))  # type: ignore[misc]  # bound per turn
-            put = self._with_queue(lambda waiting=waiting: self._enqueue(waiting))  # type: ignore[misc]  # bound per turn
+            sent = self._with_queue(lambda failed=failed: self._send_letters(failed), 0)  # type: ignore[misc]  # bound per turn
+            put = self._with_queue(lambda waiting=waiting: self._enqueue(waiting), 0)  # type: ignore[misc]  # bound per turn
             enqueued, letters = enqueued + put, letters + sent
             if len(products) < PAGE or not put + sent:
                 break
@@ -143,8 +147,13 @@ class Reconcile:
         self._store.letters_sent([products[position] for position in accepted])
         return len(accepted)
 
-    def _sweep(self) -> int:
-        """Check every dead letter, so that each failed product has one, and no other has any."""
+    def _sweep(self) -> tuple[int, int]:
+        """Check every dead letter, so that each failed product has one, and no other has any.
+
+        Returns how many were deleted, and how many were missing and sent again.
+        """
+        # Read before the letters: a product that fails during the sweep sends its own letter.
+        failed = self._store.failed(ROUNDS * DEAD_LETTERS)
         held: dict[str, ReceivedDeadLetter] = {}
         try:
             for _ in range(ROUNDS):
@@ -160,9 +169,7 @@ class Reconcile:
         finally:
             # Not earlier: the next round would receive them again, before the others.
             self._queue.release_dead_letters([letter.receipt for letter in held.values()])
-        if complete:
-            self._replace_missing(kept)
-        return len(done)
+        return len(done), self._replace_missing(failed, kept) if complete else 0
 
     def _judge(
         self, letters: Sequence[ReceivedDeadLetter]
@@ -200,18 +207,12 @@ class Reconcile:
         # The product has changed since it was read: the next run decides again.
         return LetterMeans.WAIT
 
-    def _replace_missing(self, kept: set[str]) -> None:
-        """Send the missing letters of products that are still failed: somebody deleted them."""
-        missing = {
-            product.id: product
-            for product in self._store.failed(ROUNDS * DEAD_LETTERS)
-            if product.id not in kept
-        }
-        if not missing:
-            return
-        still = self._store.get_many(missing).products
-        self._send_letters(
-            [product for name, product in missing.items() if product == still.get(name)]
+    def _replace_missing(self, failed: Sequence[Product], kept: set[str]) -> int:
+        """Send the letters again that somebody has deleted, of products that still are failed."""
+        missing = [product for product in failed if product.id not in kept]
+        still = self._store.get_many({product.id for product in missing}).products
+        return self._send_letters(
+            [product for product in missing if product == still.get(product.id)]
         )
 
     # ---- what operators watch ----

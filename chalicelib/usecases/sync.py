@@ -241,11 +241,18 @@ class Sync:
             return dispositions | self._record(done)
 
     def _attempt(self, call: Call) -> Outcome | None:
-        """Call, unless this worker is so late that its lease could end during the call."""
+        """Call, unless this worker is so late that its lease could end during the call.
+
+        None: nothing is known of the call, and it does not count as an attempt.
+        """
         if self._clock() > call.times.now + self._policy.start_within:
             telemetry.log.warning("too late for the lease", product_id=call.claim.product.id)
             return None
-        return self._supply_chain.deliver(call.claim.product, call.sync_message.trace)
+        try:
+            return self._supply_chain.deliver(call.claim.product, call.sync_message.trace)
+        except Exception:  # noqa: BLE001 - logged; a bug that one product meets, and its neighbours' results count
+            telemetry.log.exception("the call failed", **call.sync_message.log_fields)
+            return None
 
     def _record(self, done: Sequence[tuple[Call, Outcome]]) -> dict[str, Disposition]:
         now = self._clock()

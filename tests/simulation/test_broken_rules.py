@@ -36,6 +36,7 @@ SEEDS = 200
 """Runs in which a broken rule must show; each was seen within the first fifty."""
 
 restarted, next_attempt, deliver = SyncState.restarted, Schedule.next_attempt, Sync._deliver
+announce = Sync._announced
 claim_of, after_call = FakeStore._claim, fake_store._after_call
 
 
@@ -140,6 +141,15 @@ def _lateness_is_lost(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Schedule, "next_attempt", unmoved)
 
 
+def _an_announcement_is_lost(patch: pytest.MonkeyPatch) -> None:
+    def announced(
+        worker: Sync, done: Sequence[tuple[Call, SyncResult]], now: datetime
+    ) -> list[SyncResult]:
+        return [replace(result, event=None) for result in announce(worker, done, now)]
+
+    patch.setattr(Sync, "_announced", announced)
+
+
 RULES = [
     Rule("a claim holds only for the revision that was seen", _claims_whatever_the_revision),
     Rule("a result is written only by the claim's token", _results_by_the_owner_of_the_lease),
@@ -192,6 +202,11 @@ RULES = [
         "an answer that changes nothing waits for the majority",
         lambda patch: patch.setattr(Catalog, "_is_committed", lambda *_: True),
         "failovers",
+    ),
+    Rule(
+        "a delivery that could not be announced stays in the outbox",
+        _an_announcement_is_lost,
+        "random",
     ),
     Rule(
         "sync sends the dead letter itself",

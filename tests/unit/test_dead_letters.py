@@ -198,6 +198,31 @@ def test_the_letter_of_a_product_that_was_redriven_meanwhile_does_not_come_back(
     assert pipeline.queue.dead == []
 
 
+def test_a_letter_that_comes_during_the_sweep_is_not_sent_again(pipeline: Pipeline) -> None:
+    product = pipeline.put(sync=SyncState(), outbox=())
+    count = pipeline.queue.count_dead_letters
+
+    def late() -> int:
+        # Received and counted are the letters; only now this one comes.
+        found = count()
+        pipeline.store.products[product.id] = replace(product, sync=REJECTED, revision=1)
+        pipeline.queue.dead_letter([dead_letter_for(pipeline.product(product.id))])
+        return found
+
+    pipeline.queue.count_dead_letters = late  # type: ignore[method-assign]
+    done = pipeline.reconcile_once()
+
+    assert done.letters == 0
+    assert len(pipeline.queue.dead) == 1
+
+
+def test_a_letter_that_was_missing_counts_as_sent(pipeline: Pipeline) -> None:
+    dead_letter(pipeline, REJECTED)
+    pipeline.queue.dead.clear()
+
+    assert pipeline.reconcile_once().letters == 1
+
+
 def test_a_letter_that_is_owed_is_not_sent_before_its_time(pipeline: Pipeline) -> None:
     pipeline.put(sync=SyncState(SyncStatus.REJECTED, overdue_at=START + GRACE), outbox=())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +17,7 @@ from chalicelib.usecases.ports import Creation
 
 Document = dict[str, Any]
 
+_TIMES = ("firstAttemptAt", "nextAttemptAt", "aimAt", "endsAt", "behindSince", "overdueAt")
 NO_LEASE: Document = {"owner": "", "until": EPOCH, "version": -1, "budget": -1}
 """Always there, so that "no lease holds" is one comparison."""
 
@@ -125,7 +127,21 @@ def to_product(document: Document) -> Product:
         raise UnreadableDocumentError(f"product {name} cannot be read: {error!r}") from error
 
 
+def _check_types(document: Document) -> None:
+    """Raise TypeError for a number or a time of another type: a decision could not compare it."""
+    sync = document["sync"]
+    counts = (document["version"], document["revision"], sync["budget"], sync["attempts"])
+    times = [sync[name] for name in _TIMES]
+    if not all(isinstance(count, int) for count in counts):
+        raise TypeError(f"no counts: {counts}")
+    if not all(time is None or isinstance(time, datetime) for time in times):
+        raise TypeError(f"no times: {times}")
+    if not isinstance(sync["lease"]["until"], datetime):
+        raise TypeError("the lease has no end")
+
+
 def _to_product(document: Document) -> Product:
+    _check_types(document)
     return Product(
         id=document["_id"],
         fields=_to_fields(document),

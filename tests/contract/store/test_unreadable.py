@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 UNKNOWN_STATUS: dict[str, Any] = {"$set": {"sync.status": "of a later release"}}
 MISSING_FIELD: dict[str, Any] = {"$unset": {"quantity": ""}}
-WAYS = {"an unknown status": UNKNOWN_STATUS, "a missing field": MISSING_FIELD}
+WAYS = {
+    "an unknown status": UNKNOWN_STATUS,
+    "a missing field": MISSING_FIELD,
+    "a time of another type": {"$set": {"sync.nextAttemptAt": "soon"}},
+    "a count of another type": {"$set": {"sync.budget": "none"}},
+    "a lease of another type": {"$set": {"sync.lease.until": 0}},
+}
 
 
 @pytest.mark.parametrize("way", WAYS)

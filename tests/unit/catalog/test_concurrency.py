@@ -166,6 +166,21 @@ def test_a_product_that_the_majority_still_holds_is_not_called_unknown(
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_change_is_not_called_unchanged_by_another_write_of_the_same_version(
+    pipeline: Pipeline,
+) -> None:
+    product_id = pipeline.create()
+    held = pipeline.product(product_id)
+    pipeline.update(product_id, quantity=99)
+    # Rolled back, between the two looks, and another consumer's write came first.
+    other = held.fields.model_copy(update={"quantity": 5})
+    roll_back_to(pipeline, {product_id: replace(pipeline.product(product_id), fields=other)})
+
+    with pytest.raises(ConcurrentChangeError):
+        pipeline.update(product_id, quantity=99)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_unchanged_is_answered_once_the_majority_holds_it(pipeline: Pipeline) -> None:
     product_id = pipeline.create()
     answers = [{}, {}, pipeline.store.products]

@@ -16,6 +16,8 @@ from tests.unit.sync.steps import enqueue, status, waiting
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from chalicelib.domain.product import Product
+
 
 OLD = '{"productId":"p","version":0}'
 """A message without a budget."""
@@ -72,6 +74,26 @@ def test_a_document_that_cannot_be_read_defers_its_own_message_alone(pipeline: P
     assert status(pipeline, good.id) is SyncStatus.DELIVERED
     assert waiting(pipeline) == [(message_id, 15)]
     assert pipeline.supply_chain.versions(broken.id) == []
+
+
+def test_a_bug_that_the_call_of_one_product_meets_costs_no_other_its_result(
+    pipeline: Pipeline,
+) -> None:
+    broken, good = pipeline.put(), pipeline.put()
+    message_id = enqueue(pipeline, broken)
+    enqueue(pipeline, good)
+
+    def fail(product: Product) -> None:
+        if product.id == broken.id:
+            raise KeyError("a bug")
+
+    pipeline.supply_chain.during = fail
+    pipeline.sync_once()
+
+    assert status(pipeline, good.id) is SyncStatus.DELIVERED
+    # As after a crash: when the lease has ended, and not counted.
+    assert waiting(pipeline) == [(message_id, pipeline.LEASE.total_seconds())]
+    assert pipeline.product(broken.id).sync.attempts == 0
 
 
 def test_each_message_of_a_batch_has_its_own_fate(pipeline: Pipeline) -> None:
