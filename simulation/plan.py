@@ -20,6 +20,8 @@ class Plan:
 
     `mood` and `calm`: how the supply chain answers in these two times. `changes`: writes of
     consumers; `operations`: replays, redrives and moved dead letters of operators.
+    `receives`: of the queue's redrive policy, None for the usual one. `deadly`: each call for the
+    first product crashes its worker.
     """
 
     seed: int
@@ -33,6 +35,8 @@ class Plan:
     busy: float = 1800.0
     schedule: Schedule = field(default_factory=lambda: Schedule(5, 900, 400))
     grace: float = 120.0
+    receives: int | None = None
+    deadly: bool = False
 
     @property
     def bound(self) -> float:

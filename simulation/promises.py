@@ -13,7 +13,7 @@ from chalicelib.domain.messages import SyncMessage, parse_sync_message
 from chalicelib.domain.product import OUTBOX_LIMIT, Product
 from chalicelib.domain.retry import JITTER
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
-from simulation.scheduler import moment
+from simulation.scheduler import moment, seconds
 from simulation.servers import AtLeastOnceQueue, ReplicaSet, WindowedStream
 from simulation.supply_chain import Call, SupplyChain
 
@@ -48,14 +48,18 @@ class Promises:
     `answers`: what consumers were answered; `gone`: products of which a deletion was answered;
     `moves`: how often a person moved a product's dead letter back; `wished`: budgets in which the
     supply chain has sent a Retry-After.
+    `moved`: products of which the queue itself has moved a message.
     """
 
     waits: tuple[float, ...]
+    max_wait: float
     now: Callable[[], float]
     answers: list[Answer] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     moves: Counter[str] = field(default_factory=Counter)
     wished: set[Budget] = field(default_factory=set)
+    moved: set[str] = field(default_factory=set)
+    _wishes: dict[tuple[Budget, int], float] = field(default_factory=dict)
     _redrives: Counter[str] = field(default_factory=Counter)
     _running: dict[str, Call] = field(default_factory=dict)
     _counted: dict[Budget, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
@@ -85,7 +89,9 @@ class Promises:
             raise BrokenPromiseError(
                 f"{call.product.id}: attempt {failed + 1} of {len(self.waits) + 1}"
             )
-        last = self._counted[budget].get(failed)
+        last, wish = self._counted[budget].get(failed), self._wishes.get((budget, failed))
+        if last is not None and wish is not None:
+            self._judge_wish(call, last, wish)
         if last is not None:
             # A Retry-After uses up the horizon: the remaining waits are shorter, but never a burst.
             planned = self.waits[0 if budget in self.wished else failed - 1]
@@ -94,8 +100,24 @@ class Promises:
                     f"{call.product.id}: attempt {failed + 1} came {call.start - last:.1f} s after "
                     f"the one before, planned are {planned:.1f} s less jitter"
                 )
-        # Only calls whose result was written are attempts.
+        # Only calls whose result was written are attempts: the last of several is.
         self._counted[budget][failed + 1] = call.start
+        self._wishes.pop((budget, failed + 1), None)
+
+    def _judge_wish(self, call: Call, last: float, wish: float) -> None:
+        """A Retry-After is honoured, up to the longest wait and to the end of the horizon."""
+        ends_at = call.product.sync.ends_at
+        ends = seconds(ends_at) if ends_at else wish
+        if call.start < min(wish, last + self.max_wait, ends) - TOLERANCE:
+            raise BrokenPromiseError(
+                f"{call.product.id} is called {wish - call.start:.1f} s before its Retry-After"
+            )
+
+    def wish(self, call: Call, until: float) -> None:
+        """Note that a call was answered with a Retry-After."""
+        budget = (call.product.id, call.product.pair)
+        self.wished.add(budget)
+        self._wishes[budget, call.product.sync.attempts + 1] = until
 
     def wrote(
         self, method: str, before: Mapping[str, Product], after: Mapping[str, Product]
@@ -113,6 +135,8 @@ class Promises:
     def _exhausted(self, product: Product) -> None:
         """A budget without a Retry-After has all its attempts."""
         if product.sync.last_error == WORKER_DIED:
+            if product.id in self.moved:
+                return
             raise BrokenPromiseError(f"{product.id}: no message was received that often")
         if (product.id, product.pair) in self.wished:
             return

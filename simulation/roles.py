@@ -21,8 +21,7 @@ from chalicelib.usecases.reconcile import Reconcile
 from chalicelib.usecases.sync import Sync, SyncPolicy
 from simulation.plan import LEASE
 from simulation.ports import Port, StorePort
-from simulation.scheduler import Process, moment
-from simulation.supply_chain import SupplyChain
+from simulation.scheduler import Crashed, Process, moment
 
 if TYPE_CHECKING:
     from chalicelib.usecases.ports import Consumer, Publisher, Queue, Store
@@ -36,13 +35,17 @@ RECONCILE_SECONDS = 40.0
 class Caller:
     """Implements `ports.SupplyChain` for one process."""
 
-    def __init__(self, supply_chain: SupplyChain, process: Process) -> None:
-        self._supply_chain = supply_chain
+    def __init__(self, world: World, process: Process) -> None:
+        self._world = world
         self._process = process
 
     def deliver(self, product: Product, trace: str | None) -> Outcome:
         del trace
-        return self._supply_chain.deliver(product, self._process)
+        if self._world.is_deadly(product):
+            self._world.say(self._process.name, f"DIES of {product.id}")
+            self._world.scheduler.crash(self._process)
+            raise Crashed
+        return self._world.supply_chain.deliver(product, self._process)
 
 
 class Parts:
@@ -86,7 +89,7 @@ class Parts:
             self._store,
             cast("Queue", self.queue),
             self._outbox,
-            Caller(world.supply_chain, self._process),
+            Caller(world, self._process),
             SyncPolicy(world.plan.schedule, LEASE, self._grace, 10),
             clock=self._clock,
             jitter=world.random.random,

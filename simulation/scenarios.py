@@ -95,6 +95,12 @@ def hot_product(seed: int) -> Plan:
     return Plan(seed, faults, mood, Mood(OK), 1, changes=60, operations=40, workers=4, busy=120.0)
 
 
+def deadly_message(seed: int) -> Plan:
+    """Each call for one product crashes its worker, until the queue gives its message up."""
+    faults = Faults(until=BUSY, duplicate=0.1)
+    return Plan(seed, faults, products=2, changes=0, receives=8, deadly=True)
+
+
 def three_days(seed: int) -> Plan:
     """The schedule of production: 18 attempts in 72 hours, every one fails."""
     schedule = Schedule()
@@ -126,6 +132,7 @@ SCENARIOS: dict[str, Callable[[int], Plan]] = {
         replays,
         failovers,
         hot_product,
+        deadly_message,
         three_days,
     )
 }

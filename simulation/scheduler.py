@@ -143,6 +143,11 @@ class Scheduler:
         heapq.heappush(self._due, (time, number, task))
 
 
+def seconds(time: datetime) -> float:
+    """Give the true time of a datetime, in seconds."""
+    return (time - START).total_seconds()
+
+
 def moment(seconds: float) -> datetime:
     """The true time as a datetime, to the millisecond."""
     return START + timedelta(milliseconds=round(seconds * 1000))

@@ -8,7 +8,7 @@ from random import Random
 
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.events import Event
-from chalicelib.domain.messages import ReceivedMessage
+from chalicelib.domain.messages import ReceivedMessage, parse_sync_message
 from chalicelib.domain.product import Product
 from chalicelib.usecases.ports import Creation, ReceivedDeadLetter
 from tests.fakes import FakeQueue, FakeStore, FakeStream
@@ -86,6 +86,7 @@ class AtLeastOnceQueue(FakeQueue):
         self._random = random
         self._duplicate = duplicate
         self._in_flight = in_flight
+        self.moved: set[str] = set()
 
     def next_visible(self) -> datetime | None:
         """When the next message becomes visible; None if there is none."""
@@ -104,6 +105,11 @@ class AtLeastOnceQueue(FakeQueue):
             # One server of the queue does not know yet that another has delivered the message.
             if message.receives and self._random.random() < self._duplicate():
                 message.visible_at = now
+        self.moved |= {
+            parse_sync_message(item.body).product_id
+            for item in self.messages
+            if item.visible_at <= now and item.receives >= self._max_receive_count
+        }
         return super().receive(limit)
 
     def receive_dead_letters(self, limit: int) -> list[ReceivedDeadLetter]:

@@ -59,7 +59,7 @@ class SupplyChain:
     scheduler: Scheduler
     random: Random
     begun: Callable[[Call], None]
-    wished: Callable[[Call], None]
+    wished: Callable[[Call, float], None]
     mood: Mood = field(default_factory=Mood)
     calls: list[Call] = field(default_factory=list)
     accepted: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -118,5 +118,6 @@ class SupplyChain:
         attempt = Attempt(moment(call.start), call.product.version, status, duration, error)
         if self.mood.retry_after is None or status != STATUS["fail"]:
             return Outcome(attempt, verdict)
-        self.wished(call)
-        return Outcome(attempt, verdict, moment(self.scheduler.now + self.mood.retry_after))
+        until = self.scheduler.now + self.mood.retry_after
+        self.wished(call, until)
+        return Outcome(attempt, verdict, moment(until))

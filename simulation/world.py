@@ -45,7 +45,9 @@ class World:
         self.scheduler = Scheduler()
         self.trace: list[str] = []
         self.broken: BrokenPromiseError | None = None
-        self.promises = Promises(plan.schedule.waits, lambda: self.scheduler.now)
+        self.promises = Promises(
+            plan.schedule.waits, plan.schedule.max_wait, lambda: self.scheduler.now
+        )
         self.store = ReplicaSet(lambda: self.scheduler.now)
         self.stream = WindowedStream(self._now, plan.faults.window)
         self.queue = AtLeastOnceQueue(
@@ -53,10 +55,11 @@ class World:
             self.random,
             duplicate=lambda: plan.faults.duplicate if self._faulty else 0.0,
             in_flight=plan.faults.in_flight,
-            max_receive_count=max_receive_count(plan.schedule.attempts),
+            max_receive_count=plan.receives or max_receive_count(plan.schedule.attempts),
         )
+        self.promises.moved = self.queue.moved
         self.supply_chain = SupplyChain(
-            self.scheduler, self.random, self._call_begins, self._wished, plan.mood
+            self.scheduler, self.random, self._call_begins, self.promises.wish, plan.mood
         )
         self._repairs: list[Reconciled] = []
         self._numbers = itertools.count(1)
@@ -78,7 +81,7 @@ class World:
         self._judge_repairs()
 
     def _judge_repairs(self) -> None:
-        if self.plan.faults.lossless:
+        if self.plan.faults.lossless and not self.plan.deadly:
             relayed = sum(done.relayed for done in self._repairs)
             enqueued = sum(done.enqueued for done in self._repairs)
             letters = sum(done.letters for done in self._repairs)
@@ -119,6 +122,10 @@ class World:
             raise ERRORS[port](f"{port}: away")
         if self._faulty and random.random() < faults.error:
             raise ERRORS[port](f"{port}: an error {'after' if after else 'before'} its effect")
+
+    def is_deadly(self, product: Product) -> bool:
+        """Say whether a call for this product crashes its worker."""
+        return self.plan.deadly and product.fields.price == 1
 
     def lag(self) -> float:
         """How long the next write takes to reach the majority."""
@@ -180,9 +187,6 @@ class World:
         product = call.product
         self.say(call.caller.name, f"calls for {product.idempotency_key}: {call.answer}")
         self.promises.begun(call, self.supply_chain)
-
-    def _wished(self, call: Call) -> None:
-        self.promises.wished.add((call.product.id, call.product.pair))
 
 
 def _describe(product: Product) -> str:

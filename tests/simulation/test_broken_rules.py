@@ -15,6 +15,7 @@ from chalicelib.domain.delivery import (
     Decision,
     Defer,
     Disposition,
+    LetterMeans,
     Outcome,
     SyncResult,
     decide,
@@ -150,7 +151,22 @@ def _an_announcement_is_lost(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Sync, "_announced", announced)
 
 
+def _retry_after_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    def impatient(schedule: Schedule, **facts: object) -> NextAttempt | None:
+        return next_attempt(schedule, **{**facts, "retry_after": None})  # type: ignore[arg-type]  # passed on
+
+    patch.setattr(Schedule, "next_attempt", impatient)
+
+
 RULES = [
+    Rule("a Retry-After is honoured", _retry_after_is_ignored, "retry-after"),
+    Rule(
+        "a message that crashes its workers makes its product exhausted",
+        lambda patch: patch.setattr(
+            "chalicelib.usecases.reconcile.judge_letter", lambda *_: LetterMeans.NOTHING
+        ),
+        "deadly-message",
+    ),
     Rule("a claim holds only for the revision that was seen", _claims_whatever_the_revision),
     Rule("a result is written only by the claim's token", _results_by_the_owner_of_the_lease),
     Rule("a dead letter names the next budget", _letters_name_the_present_budget),

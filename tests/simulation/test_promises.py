@@ -50,6 +50,14 @@ def test_three_days_of_failures_end_with_the_eighteenth_attempt_after_72_hours()
     assert 0.93 * 72 < (last.start - first.start) / 3600 <= 72.1
 
 
+@pytest.mark.usefixtures("quiet")
+def test_a_message_that_crashes_each_worker_exhausts_its_product_and_no_other() -> None:
+    world = judged(SCENARIOS["deadly-message"](0))
+    states = {int(item.fields.price): item.sync for item in world.store.products.values()}
+    assert (states[1].status, states[1].last_error) == ("exhausted", "its worker died")
+    assert states[2].status == "delivered"
+
+
 def test_the_same_seed_gives_the_same_run() -> None:
     first, again = (simulate("--seeds", "1", "--first", "7", "--show", "400") for _ in range(2))
     assert len(first.stdout.splitlines()) > 20
