@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.domain.errors import (
     CatalogError,
+    DuplicateIdempotencyKeyError,
     ProductNotFoundError,
     StoreUnavailableError,
 )
@@ -58,13 +59,17 @@ class People:
 
     # ---- consumers ----
 
-    def _create(self, price: Decimal) -> None:
+    def _create(self, price: Decimal, after: float = 0.0) -> None:
         def create(catalog: Catalog) -> None:
-            made = catalog.create(_body(price), Origin())
+            try:
+                made = catalog.create(_body(price), Origin("consumer", f"key {price}"))
+            except (StoreUnavailableError, DuplicateIdempotencyKeyError):
+                self._create(price, _patience(after))
+                raise
             self._ids.append(made["id"])
             self._answered(made)
 
-        self._request("create", create)
+        self._request("create", create, after)
 
     def _change(self) -> None:
         random = self._world.random

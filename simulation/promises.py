@@ -174,6 +174,9 @@ class Promises:
         for product_id in self.gone:
             if not any(product.deleted_at for product in store.lineage.get(product_id, ())):
                 raise BrokenPromiseError(f"a deletion was answered, and {product_id} is there")
+        keys = Counter(creation.key for creation in store.creations().values())
+        if twice := [key for key, count in keys.items() if count > 1]:
+            raise BrokenPromiseError(f"several products were created under one key: {twice}")
         letters: dict[str, list[SyncMessage]] = defaultdict(list)
         for message in queue.dead:
             letter = parse_sync_message(message.body)

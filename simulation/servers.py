@@ -53,6 +53,14 @@ class ReplicaSet(FakeStore):
         self._advance()
         return self._committed[0]
 
+    def creations(self) -> dict[str, Creation]:
+        """The creations under an idempotency key that have survived, by product."""
+        return self._creations
+
+    def created_under(self, key: str) -> Creation | None:
+        self._advance()
+        return next((made for made in self._committed[1].values() if made.key == key), None)
+
     def fail_over(self) -> None:
         """Another node becomes primary: what the majority did not have is gone."""
         self._advance()

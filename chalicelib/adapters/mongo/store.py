@@ -124,7 +124,8 @@ class MongoStore:
 
     def created_under(self, key: str) -> Creation | None:
         with _unavailable():
-            found = self._products.find_one({"creation.key": key}, {"creation": True})
+            # Its answer is a promise: not from a creation that may be rolled back.
+            found = self._committed.find_one({"creation.key": key}, {"creation": True})
         return Creation(**found["creation"]) if found else None
 
     def save_change(self, product: Product, *, expected_version: int) -> bool:
