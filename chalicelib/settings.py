@@ -18,13 +18,11 @@ from pydantic import (
     model_validator,
 )
 
-from chalicelib.domain.retry import LONGEST_WAIT_SECONDS, waits
+from chalicelib.domain.retry import LONGEST_WAIT_SECONDS, QUEUE_RETENTION_SECONDS, waits
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 Text = Annotated[str, Field(min_length=1)]
 
-QUEUE_RETENTION_SECONDS = 14 * 24 * 3600
-"""SQS keeps a message no longer."""
 LEASE_SLACK_SECONDS = 15
 """Added to a lease for the DNS look-up, for waiting for a thread, and for clocks that differ.
 

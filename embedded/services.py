@@ -25,7 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pymongo.errors import PyMongoError
 
 from chalicelib.adapters.sqs import BATCH
-from chalicelib.domain.retry import max_receive_count
+from chalicelib.domain.retry import QUEUE_RETENTION_SECONDS, max_receive_count
 from chalicelib.settings import Settings
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def role_settings(environ: Mapping[str, str], where: Endpoints, secret: str) -> 
 
 def api_port(environ: Mapping[str, str]) -> int:
     """Read PORT. Raises StackError when it is not a port."""
-    text = environ.get("PORT") or "8000"
+    text = environ.get("PORT") or str(Settings.model_fields["api_port"].default)
     if not text.isdecimal() or not 1 <= int(text) <= 65_535:
         raise StackError(f"PORT must be a number from 1 to 65535, not {text!r}")
     return int(text)
@@ -344,7 +344,9 @@ def create_queues(endpoint: str, settings: Settings) -> None:
 
 
 def _queue_attributes(settings: Settings) -> dict[str, dict[QueueAttributeNameType, str]]:
-    fortnight: dict[QueueAttributeNameType, str] = {"MessageRetentionPeriod": str(14 * 24 * 3600)}
+    fortnight: dict[QueueAttributeNameType, str] = {
+        "MessageRetentionPeriod": str(QUEUE_RETENTION_SECONDS)
+    }
     rounds = math.ceil(BATCH / settings.sync_concurrency)
     redrive = {
         "deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:product-sync-dlq",

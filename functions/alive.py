@@ -29,6 +29,7 @@ def fault(heartbeat: Path) -> str | None:
 
 
 def _unanswered(address: str) -> str | None:
+    """Give the reason why the API does not answer, None if it does."""
     connection = http.client.HTTPConnection(address, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/api/health")
@@ -41,7 +42,7 @@ def _unanswered(address: str) -> str | None:
 
 
 def main() -> int:
-    """Give the reason why the API does not answer, None if it does."""
+    """Give exit code 1, with the reason on stderr, if the role is not alive."""
     reason = fault(Path(sys.argv[1]))
     if reason:
         print(reason, file=sys.stderr)

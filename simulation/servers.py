@@ -126,11 +126,11 @@ class AtLeastOnceQueue(FakeQueue):
         return super().receive_dead_letters(min(limit, seen))
 
     def _take(
-        self, messages: Sequence[FakeQueueMessage], limit: int, hidden: timedelta
+        self, messages: Sequence[FakeQueueMessage], limit: int, visibility: timedelta
     ) -> list[tuple[FakeQueueMessage, str]]:
         shuffled = list(messages)
         self._random.shuffle(shuffled)
-        return super()._take(shuffled, limit, hidden)
+        return super()._take(shuffled, limit, visibility)
 
 
 class WindowedStream(FakeStream):

@@ -235,13 +235,13 @@ class RunningStack:
         return int(answer["Attributes"]["ApproximateNumberOfMessages"])
 
     def purge_queue(self) -> None:
-        """Remove every message from the sync queue, hidden ones too."""
+        """Remove every message from the sync queue, those in flight too."""
         self.sqs.purge_queue(QueueUrl=self.settings["queueUrl"])
 
     def dead_letters(self) -> list[Json]:
         """What is in the dead-letter queue, left there: `{"body": JSON, "reason": text}` each."""
         url, found = self.settings["dlqUrl"], []
-        # Hidden while looking, or the same would come again.
+        # Invisible while looking, or the same would come again.
         while messages := self.sqs.receive_message(
             QueueUrl=url,
             MaxNumberOfMessages=10,

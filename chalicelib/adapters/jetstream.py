@@ -38,14 +38,13 @@ from nats.js.errors import APIError, NotFoundError
 
 from chalicelib.domain.errors import StreamUnavailableError
 from chalicelib.domain.events import BRIDGED, Event
+from chalicelib.domain.retry import QUEUE_RETENTION_SECONDS
 from chalicelib.usecases.ports import StreamMessage
 
 STREAM = "PRODUCTS"
 BRIDGE = "sync-bridge"
 TRACE_HEADER = "X-Amzn-Trace-Id"
 API = "$JS.API"
-RETENTION_SECONDS = 14 * 24 * 3600
-"""The longest retention of SQS: the stream can fill a lost queue again."""
 ACK_WAIT_SECONDS = 60
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
@@ -108,7 +107,7 @@ class JetStream:
         self._url = url
         self._max_bytes = max_bytes
         # The server refuses a duplicate window that is longer than the retention.
-        self._duplicate_window = min(duplicate_window, RETENTION_SECONDS)
+        self._duplicate_window = min(duplicate_window, QUEUE_RETENTION_SECONDS)
         self._credentials = credentials
         self._durable = durable
         self._client: Client | None = None
@@ -346,7 +345,7 @@ async def _ensure_stream(client: Client, max_bytes: int | None, duplicate_window
                 retention=RetentionPolicy.LIMITS,
                 # A full stream refuses events, and the outbox keeps them: none is dropped.
                 discard=DiscardPolicy.NEW,
-                max_age=RETENTION_SECONDS,
+                max_age=QUEUE_RETENTION_SECONDS,
                 max_bytes=max_bytes,
                 duplicate_window=duplicate_window,
             )

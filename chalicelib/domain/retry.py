@@ -14,6 +14,9 @@ from datetime import datetime, timedelta
 SQS_MAX_VISIBILITY_SECONDS = 43_200
 """SQS: the visibility timeout of a message ends at most 12 h after its receipt."""
 
+QUEUE_RETENTION_SECONDS = 14 * 24 * 3600
+"""SQS keeps a message no longer. The stream keeps its events as long, to refill a lost queue."""
+
 VISIBILITY_MARGIN_SECONDS = 60
 """Allowance for the age of a receipt: Lambda collects a batch before it invokes the function."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from embedded.services import StackError
+from localstack.capabilities import KNOWN_DRIFT
 from localstack.stack import AwsStack
 from localstack.terraform import MODULE
 from tests.aws.conftest import OVERRIDES, DeployedStack
@@ -24,27 +25,6 @@ if TYPE_CHECKING:
 
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 Calls = dict[str, tuple[str, str, dict[str, Any]]]
-
-# What an emulator gives back otherwise than it was given. A drift that is not here is one of
-# ours; one that is here and has gone is to be taken out.
-MINISTACK_DRIFT = {
-    # Of a mock it says that it would be called by POST; AWS says nothing there.
-    "aws_api_gateway_integration.preflight": {"integration_http_method"},
-    # It gives a quota of 0 to a plan that was made without one.
-    "aws_api_gateway_usage_plan.callers": {"quota_settings"},
-    "aws_cloudwatch_metric_alarm.catalog": {
-        # It stores an alarm, and describes it with these left out.
-        "actions_enabled",
-        "alarm_description",
-        "dimensions",
-        "period",
-        "statistic",
-        "treat_missing_data",
-    },
-}
-# It lists an alarm without its tags.
-LOCALSTACK_DRIFT = {"aws_cloudwatch_metric_alarm.catalog": {"tags_all"}}
-KNOWN_DRIFT = {"ministack": MINISTACK_DRIFT, "localstack": LOCALSTACK_DRIFT}
 
 
 def drift(stack: AwsStack) -> dict[str, set[str]]:

@@ -292,15 +292,15 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
         lambda c: catalog(c, "api")["resources"]["limits"].pop("memory"),
     ),
     "roles: another role": ("production", lambda c: put(catalog(c, "bridge"), "args", ["sync"])),
-    "roles: killed with calls in hand": (
+    "roles: killed with calls in progress": (
         "production",
         lambda c: put(pod(c, "sync"), "terminationGracePeriodSeconds", 30),
     ),
-    "roles: killed with requests in hand": (
+    "roles: killed with requests in progress": (
         "production",
         lambda c: put(pod(c, "api"), "terminationGracePeriodSeconds", 10),
     ),
-    "roles: killed with calls of a second round in hand": (
+    "roles: killed with calls of a second round in progress": (
         "production",
         lambda c: put(settings_of(c), "SYNC_CONCURRENCY", "5"),
     ),

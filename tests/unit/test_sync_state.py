@@ -20,7 +20,7 @@ def test_an_attempt_reads_as_operators_see_it() -> None:
     }
 
 
-def test_a_restart_forgets_claim_carrier_and_schedule_and_keeps_the_rest() -> None:
+def test_a_restart_forgets_claim_message_and_schedule_and_keeps_the_rest() -> None:
     lease, attempt = Lease("worker", LATER, 1), Attempt(START, 0, 200, 0.1)
     before = SyncState(
         SyncStatus.EXHAUSTED,

@@ -105,7 +105,7 @@ def test_stream_and_consumer_are_made_where_they_are_missing_and_used_where_not(
     assert len(first.pull(1, 2.0)) == 1
 
     assert second.publish([event]) == [event]
-    # The consumer is the same one, which has that event in hand already.
+    # The consumer is the same one, which has received that event already.
     assert not second.pull(1, SHORT)
 
 

@@ -90,7 +90,7 @@ def budgets(cluster: Cluster) -> Iterator[str]:
     for item in cluster.kind("PodDisruptionBudget"):
         name, spec = item["metadata"]["name"], item["spec"]
         if not spec.get("maxUnavailable"):
-            yield f"PodDisruptionBudget {name} lets no pod go"
+            yield f"PodDisruptionBudget {name} allows no eviction"
         if spec.get("unhealthyPodEvictionPolicy") != "AlwaysAllow":
             yield f"PodDisruptionBudget {name} keeps pods that are not ready"
 

@@ -86,7 +86,7 @@ def resources(cluster: Cluster) -> Iterator[str]:
 
 
 def roles(cluster: Cluster) -> Iterator[str]:
-    """Each Deployment runs the role of its name, and gets the time to end what it has in hand."""
+    """Each Deployment runs the role of its name, and has time to finish its work in progress."""
     for role in ROLES:
         container = cluster.role(role)
         if container.spec.get("args") != [role] or "command" in container.spec:
@@ -101,7 +101,7 @@ def roles(cluster: Cluster) -> Iterator[str]:
 
 
 def _grace(container: Container, cluster: Cluster) -> float:
-    """How long a role may take to end what it has in hand."""
+    """How long a role may take to finish what is in progress."""
     role = container.workload["metadata"]["name"]
     if role == "api":
         # gunicorn's patience, and what comes before it.
