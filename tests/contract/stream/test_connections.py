@@ -79,8 +79,9 @@ def test_a_server_that_freezes_does_not_hang_its_callers_and_is_used_again(
     stream.publish([an_event()])
 
     with own_nats.frozen("nats"):
-        assert timed(lambda: stream.publish([an_event()])) < 7
-        assert timed(lambda: stream.pull(1, SHORT)) < 7
+        # Each gives up after 6 s; the rest is for a machine that runs other tests, too.
+        assert timed(lambda: stream.publish([an_event()])) < 10
+        assert timed(lambda: stream.pull(1, SHORT)) < 10
 
     eventually(lambda: works(lambda: stream.publish([an_event()])), timeout=20)
 
