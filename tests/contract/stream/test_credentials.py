@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,10 @@ import pytest
 
 from chalicelib.domain.errors import StreamUnavailableError
 from embedded.processes import free_port, port_is_free
-from embedded.services import tool
+from embedded.servers import ServerProcesses
+from embedded.services import Service, tool
 from tests.contract.guarded_nats import guarded
 from tests.contract.stream.steps import an_event, event_ids, pulled, timed
-from tests.support import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,14 +29,18 @@ NO_JWT = "-----BEGIN NATS USER JWT-----\nx\n------END NATS USER JWT------"
 @contextmanager
 def running(config: Path, port: int) -> Iterator[None]:
     """A server of this configuration, which has it listen there."""
-    with (config.parent / "log").open("w") as log:
-        server = subprocess.Popen([tool("nats-server"), "-c", str(config)], stderr=log)
-        try:
-            eventually(lambda: not port_is_free(port), message="the server listens")
-            yield
-        finally:
-            server.terminate()
-            server.wait(10)
+
+    def missing() -> str | None:
+        return "it does not listen" if port_is_free(port) else None
+
+    command = (tool("nats-server"), "-c", str(config))
+    services = {"nats": Service(command, dict(os.environ), missing)}
+    servers = ServerProcesses(config.parent / "server")
+    try:
+        servers.start(services)
+        yield
+    finally:
+        servers.stop(services)
 
 
 @pytest.fixture
