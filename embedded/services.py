@@ -166,7 +166,9 @@ def endpoints(environ: Mapping[str, str], ports: Mapping[str, int]) -> Endpoints
         api=f"http://{HOST}:{ports['api']}/api",
         supply_chain=at("supplyChain", "http", "SUPPLY_CHAIN_URL"),
         # A direct connection: the server reports a replica set, and discovery would only cost time.
-        mongodb=at("mongodb", "mongodb", "MONGODB_URI", "/?directConnection=true&retryWrites=false"),
+        mongodb=at(
+            "mongodb", "mongodb", "MONGODB_URI", "/?directConnection=true&retryWrites=false"
+        ),
         nats=at("nats", "nats", "NATS_URL"),
         sqs="/".join(queue.split("/")[:3]),
         queue=queue,

@@ -100,18 +100,19 @@ class Claim:
     """A request for the lease of a product.
 
     `product` is the product with the lease taken. The claim succeeds if the stored revision still
-    is `seen`. `event_id`: the event in the outbox that the stream is known to have, or None.
+    is that of `before`, the product as it was read. `event_id`: the event in the outbox that the
+    stream is known to have, or None.
     """
 
     product: Product
-    seen: int
+    before: Product
     token: str
     event_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When a claim is made, when its lease ends, and when its message counts as lost."""
+    """When a claim is made, when its lease ends, and when its message counts as lost at most."""
 
     now: datetime
     until: datetime
@@ -125,15 +126,19 @@ def claim(
     sync = product.sync
     if budget != sync.budget:
         sync = sync.restarted(times.now, times.overdue_at, budget=budget)
+    overdue_at = sync.overdue_at
+    if overdue_at is None or overdue_at <= times.until:
+        overdue_at = times.overdue_at
+    # A later time is kept, which saves a change of its index.
     leased = replace(
         sync,
         lease=Lease(token, times.until, product.version, budget),
         claim=token,
         message_id=message_id,
-        overdue_at=times.overdue_at,
+        overdue_at=overdue_at,
     )
     claimed = replace(product, sync=leased, revision=product.revision + 1)
-    return Claim(claimed, product.revision, token, message.event_id)
+    return Claim(claimed, product, token, message.event_id)
 
 
 # ---- what an attempt leads to ----
@@ -212,7 +217,9 @@ def conclude(
     )
     completed: datetime | None = None
     if outcome.verdict is Verdict.DELIVERED:
-        sync, completed = _delivered(sync, product.version), now
+        # A tombstone is overdue at once: reconcile drops it.
+        overdue_at = now if product.deleted_at is not None else None
+        sync, completed = _delivered(sync, product.version, overdue_at), now
     elif outcome.verdict is Verdict.REJECTED:
         sync = _failed(sync, SyncStatus.REJECTED, now + grace)
     else:
@@ -223,13 +230,13 @@ def conclude(
     return SyncResult(done, claim, attempt)
 
 
-def _delivered(sync: SyncState, version: int) -> SyncState:
+def _delivered(sync: SyncState, version: int, overdue_at: datetime | None) -> SyncState:
     return replace(
         sync,
         status=SyncStatus.DELIVERED,
         delivered_version=version,
         behind_since=None,
-        overdue_at=None,
+        overdue_at=overdue_at,
         last_error=None,
     )
 
@@ -275,6 +282,21 @@ def completion_of(result: SyncResult, now: datetime, trace: str | None) -> Event
 
 
 # ---- what an overdue product and a dead letter mean ----
+
+
+class Duty(StrEnum):
+    """What reconcile owes an overdue product."""
+
+    MESSAGE = "its message counts as lost: another one"
+    LETTER = "it failed, and its dead letter is not known to be sent"
+    DELETION = "its deletion is confirmed: it is dropped"
+
+
+def duty_of(product: Product) -> Duty:
+    """Say what an overdue product needs."""
+    if product.sync.status in FAILED_STATUSES:
+        return Duty.LETTER
+    return Duty.DELETION if product.sync.status is SyncStatus.DELIVERED else Duty.MESSAGE
 
 
 def next_enqueue(product: Product, now: datetime, grace: timedelta) -> datetime:

@@ -64,8 +64,8 @@ class SyncState:
 
     `budget`: how often this version was replayed or redriven; a write starts at 0.
     `behind_since`: since when the supply chain lacks the newest version (None when it has it).
-    `overdue_at`: when reconcile must look at this product: its message then counts as lost, or its
-    dead letter is owed.
+    `overdue_at`: when reconcile must look at this product: its message then counts as lost, its
+    dead letter is owed, or it is a confirmed deletion to be dropped.
     `aim_at`, `ends_at`: the planned time of the next attempt before jitter, and the horizon's end.
     `message_id`: of the message that carries the schedule; None before the first claim.
     `claim`: the token of the current call. A write or a replay clears it, and keeps the lease: the

@@ -33,9 +33,11 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import SIZE_LIMIT, Product, ProductFields
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState, SyncStatus
+from chalicelib.domain.times import rfc3339
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import (
     Creation,
+    Position,
     ProductQuery,
     Queue,
     Store,
@@ -335,14 +337,15 @@ class Catalog:
     def list_products(self, parameters: object) -> Json:
         """Give one page: `{items, nextCursor}`. Raises InvalidRequestError."""
         request = validated(ListRequest, parameters)
-        after = _decode_cursor(request.cursor) if request.cursor is not None else None
-        query = ProductQuery(request.limit + 1, after, request.sync_status, request.sku)
+        query = ProductQuery(request.limit + 1, None, request.sync_status, request.sku)
+        if request.cursor is not None:
+            query = replace(query, after=_decode_cursor(request.cursor, query))
         found = self._store.find(query)
         page = found[: request.limit]
         more = len(found) > request.limit
         return {
             "items": [product.to_json() for product in page],
-            "nextCursor": _encode_cursor(page[-1].id) if more else None,
+            "nextCursor": _encode_cursor(page[-1], query) if more else None,
         }
 
     # ---- sync, as operators see it ----
@@ -446,20 +449,29 @@ def merge_patch(target: Json, patch: Json) -> Json:
     return merged
 
 
-_PRODUCT_ID = re.compile("[0-9a-f]{24}")
-"""The form of the ids that the catalog creates."""
+_CURSOR = re.compile("([0-9a-f]{24})(?: ([0-9]{4}-[0-9T:.]{1,25}Z))?")
+"""The id of the last product, and in a list of undelivered products its `behindSince`."""
 
 
-def _encode_cursor(product_id: str) -> str:
-    return base64.urlsafe_b64encode(product_id.encode()).decode().rstrip("=")
+def _encode_cursor(last: Product, query: ProductQuery) -> str:
+    since = last.sync.behind_since
+    text = f"{last.id} {rfc3339(since)}" if query.undelivered and since else last.id
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _decode_cursor(cursor: str) -> str:
+def _decode_cursor(cursor: str, query: ProductQuery) -> Position:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        product_id = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
-    except (binascii.Error, ValueError):
-        product_id = ""
-    if not _PRODUCT_ID.fullmatch(product_id):
-        raise InvalidRequestError([FieldError("cursor", "is not one that the list gave out")])
-    return product_id
+        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
+        product_id, since = _CURSOR.fullmatch(text).groups()  # type: ignore[union-attr]  # caught
+        behind_since = datetime.fromisoformat(since) if since else None
+    except (binascii.Error, ValueError, AttributeError):
+        raise _foreign_cursor() from None
+    # A cursor belongs to one order of the list.
+    if (behind_since is not None) != query.undelivered:
+        raise _foreign_cursor()
+    return Position(product_id, behind_since)
+
+
+def _foreign_cursor() -> InvalidRequestError:
+    return InvalidRequestError([FieldError("cursor", "is not one that the list gave out")])

@@ -28,13 +28,30 @@ class Creation:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """The place of a product in a list; see `ProductQuery`."""
+
+    id: str
+    behind_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProductQuery:
-    """Products after `after` (exclusive) in the order of their ids, at most `limit`."""
+    """Products after `after` (exclusive), at most `limit`.
+
+    In the order of their ids; with a status other than delivered, oldest undelivered change first,
+    and then `after` needs its `behind_since`.
+    """
 
     limit: int
-    after: str | None = None
+    after: Position | None = None
     status: SyncStatus | None = None
     sku: str | None = None
+
+    @property
+    def undelivered(self) -> bool:
+        """Say whether only products that are not delivered are asked for."""
+        return self.status not in {None, SyncStatus.DELIVERED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +149,13 @@ class Store(Protocol):
         """Note that the dead letters of these products are sent, if their revision is unchanged."""
 
     def failed(self, limit: int) -> list[Product]:
-        """Failed products whose dead letter is sent, in the order of their ids."""
+        """Failed products whose dead letter is sent, oldest change first."""
 
-    def drop_tombstones(self) -> int:
-        """Remove deleted products whose deletion is confirmed and published; give their number."""
+    def drop_tombstones(self, products: Collection[Product]) -> int:
+        """Remove those products whose revision is unchanged and whose events are all published.
+
+        Gives their number.
+        """
 
     def ping(self) -> None:
         """Return if the store answers."""

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from chalicelib import telemetry
-from chalicelib.domain.delivery import LetterMeans, judge_letter, next_enqueue, worker_died
+from chalicelib.domain.delivery import (
+    Duty,
+    LetterMeans,
+    duty_of,
+    judge_letter,
+    next_enqueue,
+    worker_died,
+)
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.messages import SyncMessage, dead_letter_for
 from chalicelib.domain.product import Product
-from chalicelib.domain.sync_state import FAILED_STATUSES
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import Queue, ReceivedDeadLetter, Store
 
@@ -66,8 +73,7 @@ class Reconcile:
         `seconds_left` gives the seconds until the host stops the run.
         """
         settled, missing = self._with_queue(self._sweep, (0, 0))
-        enqueued, owed = self._overdue()
-        dropped = self._store.drop_tombstones()
+        enqueued, owed, dropped = self._overdue()
         self._gauge()
         # Last, since a slow stream makes it slow, and must not delay the queue.
         relayed = self._relay(seconds_left)
@@ -106,19 +112,36 @@ class Reconcile:
 
     # ---- overdue products ----
 
-    def _overdue(self) -> tuple[int, int]:
-        """Enqueue overdue products, and send owed dead letters; give both numbers."""
-        enqueued = letters = 0
+    def _overdue(self) -> tuple[int, int, int]:
+        """Look at what is overdue; give the numbers of messages, dead letters and deletions."""
+        enqueued = letters = dropped = 0
         for _ in range(ROUNDS):
             products = self._store.overdue(self._clock(), PAGE)
-            failed = [item for item in products if item.sync.status in FAILED_STATUSES]
-            waiting = [item for item in products if item.sync.status not in FAILED_STATUSES]
-            sent = self._with_queue(lambda failed=failed: self._send_letters(failed), 0)  # type: ignore[misc]  # bound per turn
-            put = self._with_queue(lambda waiting=waiting: self._enqueue(waiting), 0)  # type: ignore[misc]  # bound per turn
-            enqueued, letters = enqueued + put, letters + sent
-            if len(products) < PAGE or not put + sent:
+            due: dict[Duty, list[Product]] = {duty: [] for duty in Duty}
+            for product in products:
+                due[duty_of(product)].append(product)
+            sent = self._with_queue(partial(self._send_letters, due[Duty.LETTER]), 0)
+            put = self._with_queue(partial(self._enqueue, due[Duty.MESSAGE]), 0)
+            gone = self._drop(due[Duty.DELETION])
+            enqueued, letters, dropped = enqueued + put, letters + sent, dropped + gone
+            if len(products) < PAGE or not put + sent + gone:
                 break
-        return enqueued, letters
+        return enqueued, letters, dropped
+
+    def _drop(self, tombstones: Sequence[Product]) -> int:
+        """Drop confirmed deletions; those with an unpublished event are looked at again later."""
+        dropped = self._store.drop_tombstones(tombstones) if tombstones else 0
+        if dropped < len(tombstones):
+            later = self._clock() + self._grace
+            # Of those that are gone, nothing is left to postpone.
+            self._store.postpone(
+                {
+                    product.id: (product.sync.overdue_at, later)
+                    for product in tombstones
+                    if product.sync.overdue_at is not None
+                }
+            )
+        return dropped
 
     def _enqueue(self, products: Sequence[Product]) -> int:
         """Enqueue a message for each product whose message counts as lost.

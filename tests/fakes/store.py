@@ -129,15 +129,23 @@ class FakeStore(Switchable):
         self._reach("find")
 
         def wanted(product: Product) -> bool:
-            if query.status in (None, SyncStatus.DELIVERED) and product.deleted_at is not None:
+            if not query.undelivered and product.deleted_at is not None:
                 return False
-            return (
-                (query.status is None or product.sync.status is query.status)
-                and (query.sku is None or product.fields.sku == query.sku)
-                and (query.after is None or product.id > query.after)
+            return (query.status is None or product.sync.status is query.status) and (
+                query.sku is None or product.fields.sku == query.sku
             )
 
-        found = sorted(filter(wanted, self._readable()), key=lambda product: product.id)
+        def place(product: Product) -> tuple[datetime, str]:
+            return (
+                _age(product)
+                if query.undelivered
+                else (datetime.min.replace(tzinfo=UTC), product.id)
+            )
+
+        found = sorted(filter(wanted, self._readable()), key=place)
+        if query.after is not None:
+            since = query.after.behind_since or datetime.min.replace(tzinfo=UTC)
+            found = [item for item in found if place(item) > (since, query.after.id)]
         return [_slim(product) for product in found[: query.limit]]
 
     def summary(self, outbox_before: datetime) -> Summary:
@@ -207,7 +215,7 @@ class FakeStore(Switchable):
 
     def _claim(self, claim: Claim) -> bool:
         stored = self.products.get(claim.product.id)
-        if stored is None or stored.revision != claim.seen:
+        if stored is None or stored.revision != claim.before.revision:
             return False
         sync = replace(_keep(stored.sync, claim.product.sync), lease=claim.product.sync.lease)
         claimed = replace(stored, sync=sync, revision=stored.revision + 1)
@@ -244,20 +252,19 @@ class FakeStore(Switchable):
         self._reach("failed")
         found = [
             item
-            for item in sorted(self._readable(), key=lambda item: item.id)
+            for item in sorted(self._readable(), key=_age)
             if item.sync.status in FAILED_STATUSES and item.sync.overdue_at is None
         ]
         return [_slim(product) for product in found[:limit]]
 
-    def drop_tombstones(self) -> int:
+    def drop_tombstones(self, products: Collection[Product]) -> int:
         self._reach("drop_tombstones")
         with self._lock:
+            wanted = {product.id: product.revision for product in products}
             done = [
                 product.id
                 for product in self.products.values()
-                if product.deleted_at
-                and product.sync.status is SyncStatus.DELIVERED
-                and not product.outbox
+                if product.revision == wanted.get(product.id) and not product.outbox
             ]
             for product_id in done:
                 del self.products[product_id]
@@ -283,6 +290,10 @@ class FakeStore(Switchable):
 
     def _change_sync(self, product_id: str, change: Callable[[SyncState], SyncState]) -> None:
         self._change(product_id, lambda stored: replace(stored, sync=change(stored.sync)))
+
+
+def _age(product: Product) -> tuple[datetime, str]:
+    return product.sync.behind_since or datetime.max.replace(tzinfo=UTC), product.id
 
 
 def _slim(product: Product) -> Product:

@@ -53,7 +53,7 @@ class Rule:
 def _claims_whatever_the_revision(patch: pytest.MonkeyPatch) -> None:
     def claim(store: FakeStore, claim: Claim) -> bool:
         stored = store.products.get(claim.product.id)
-        return stored is not None and claim_of(store, replace(claim, seen=stored.revision))
+        return stored is not None and claim_of(store, replace(claim, before=stored))
 
     patch.setattr(FakeStore, "_claim", claim)
 

@@ -21,6 +21,12 @@ from chalicelib.usecases.reconcile import (
 from tests.fakes import GRACE, START, Pipeline
 
 IN_TIME = GRACE / timedelta(seconds=1)
+CONFIRMED: dict[str, Any] = {
+    "version": 1,
+    "deleted_at": START,
+    "sync": SyncState(SyncStatus.DELIVERED, overdue_at=START),
+}
+"""A product whose deletion the supply chain has confirmed."""
 
 
 def put(pipeline: Pipeline, number: int = 1, **changes: Any) -> list[str]:  # noqa: ANN401 - of Product
@@ -231,10 +237,20 @@ def test_an_overdue_product_is_enqueued_in_its_budget(pipeline: Pipeline) -> Non
 
 
 def test_a_deletion_that_is_confirmed_and_published_is_forgotten(pipeline: Pipeline) -> None:
-    (product_id,) = put(
-        pipeline, outbox=(), deleted_at=START, version=1, sync=SyncState(SyncStatus.DELIVERED)
-    )
+    (product_id,) = put(pipeline, outbox=(), **CONFIRMED)
 
+    assert pipeline.reconcile_once().dropped == 1
+    assert product_id not in pipeline.store.products
+
+
+def test_a_deletion_is_not_forgotten_before_its_events_are_published(pipeline: Pipeline) -> None:
+    (product_id,) = put(pipeline, **CONFIRMED)
+
+    assert pipeline.reconcile_once().dropped == 0
+    assert pipeline.reconcile_once() == Reconciled(0, 0, 0, 0, 0)
+    pipeline.clock.advance(IN_TIME + 1)
+    assert pipeline.reconcile_once().relayed == 1
+    pipeline.clock.advance(IN_TIME)
     assert pipeline.reconcile_once().dropped == 1
     assert product_id not in pipeline.store.products
 
@@ -246,7 +262,7 @@ def test_a_run_with_nothing_to_do_does_nothing(pipeline: Pipeline) -> None:
 def test_a_queue_that_is_away_does_not_keep_the_rest_from_being_done(pipeline: Pipeline) -> None:
     overdue(pipeline)
     put(pipeline)
-    put(pipeline, outbox=(), deleted_at=START, version=1, sync=SyncState(SyncStatus.DELIVERED))
+    put(pipeline, outbox=(), **CONFIRMED)
     pipeline.queue.away = True
     pipeline.clock.advance(IN_TIME + 1)
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from bson.codec_options import CodecOptions
-from pymongo import ASCENDING, MongoClient, UpdateOne, WriteConcern
+from pymongo import DeleteOne, MongoClient, UpdateOne, WriteConcern
 from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
@@ -24,7 +24,7 @@ from chalicelib.adapters.mongo.documents import (
     to_document,
     to_product,
 )
-from chalicelib.adapters.mongo.indexes import INDEXES, PRESENT
+from chalicelib.adapters.mongo.indexes import ANY_STATUS, INDEXES, PRESENT
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
     budget_fields,
@@ -59,6 +59,17 @@ _OWN_RESULT = {
     "sync.lease.owner": True,
 }
 _KEPT_BY_A_REDRIVE = {"sync.budget", "sync.behindSince"}
+# One query, so that a product that changes its status is not counted twice.
+_UNDELIVERED_BY_STATUS: list[Document] = [
+    {"$match": {"sync.status": ANY_STATUS, "sync.behindSince": PRESENT}},
+    {
+        "$group": {
+            "_id": "$sync.status",
+            "count": {"$sum": 1},
+            "since": {"$min": "$sync.behindSince"},
+        }
+    },
+]
 
 
 @contextmanager
@@ -187,17 +198,33 @@ class MongoStore:
             condition["sku"] = query.sku
         if query.status is not None:
             condition["sync.status"] = query.status.value
-        if query.status in (None, SyncStatus.DELIVERED):
-            # With another status, operators also see deletions that are not delivered yet.
-            condition["deletedAt"] = None
+        if query.undelivered:
+            return self._find_undelivered(condition, query)
+        condition["deletedAt"] = None
         if query.after is not None:
-            condition["_id"] = {"$gt": query.after}
-        return self._find(condition, "_id", query.limit)
+            condition["_id"] = {"$gt": query.after.id}
+        return self._find(condition, ["_id"], query.limit)
+
+    def _find_undelivered(self, condition: Document, query: ProductQuery) -> list[Product]:
+        """List oldest change first, also deletions that are not delivered yet."""
+        ranges: list[Document] = [{"sync.behindSince": PRESENT}]
+        if query.after is not None:
+            # Two ranges of the index: the rest of the same time, then what is later.
+            since, product_id = query.after.behind_since, query.after.id
+            ranges = [
+                {"sync.behindSince": since, "_id": {"$gt": product_id}},
+                {"sync.behindSince": {"$gt": since}},
+            ]
+        found: list[Product] = []
+        for part in ranges:
+            if missing := query.limit - len(found):
+                found += self._find(condition | part, ["sync.behindSince", "_id"], missing)
+        return found
 
     def _find(
         self,
         condition: Document,
-        order: str,
+        order: Sequence[str],
         limit: int,
         projection: Document = _WITHOUT_BULK,
         *,
@@ -209,7 +236,7 @@ class MongoStore:
             products = self._committed if majority else self._products
             # Reads on if some documents cannot be read: a short page would look like the last one.
             while missing := limit - len(found):
-                cursor = products.find(condition, projection).sort(order, ASCENDING)
+                cursor = products.find(condition, projection).sort(list(order))
                 page = list(cursor.skip(seen).limit(missing))
                 found += _readable(page)
                 seen += len(page)
@@ -219,24 +246,16 @@ class MongoStore:
 
     def summary(self, outbox_before: datetime) -> Summary:
         with _unavailable():
-            # One query, so that a product that changes its status is not counted twice. The sort
-            # makes it a covered query.
-            groups = self._products.aggregate(
-                [
-                    {"$sort": {"sync.status": ASCENDING}},
-                    {"$group": {"_id": "$sync.status", "count": {"$sum": 1}}},
-                ]
-            )
-            counts: dict[str, int] = {group["_id"]: group["count"] for group in groups}
+            groups = list(self._products.aggregate(_UNDELIVERED_BY_STATUS))
+            # Delivered products are not read: there may be millions.
+            total = self._products.estimated_document_count()
             late = {**PRESENT, "$lt": outbox_before}
             backlog = self._products.count_documents({"outbox.time": late})
-            behind = self._products.find_one(
-                {"sync.behindSince": PRESENT},
-                {"sync.behindSince": True},
-                sort=[("sync.behindSince", ASCENDING)],
-            )
+        counts: dict[str, int] = {group["_id"]: group["count"] for group in groups}
+        # Not below zero: a product may have been inserted between the two counts.
+        counts[SyncStatus.DELIVERED] = max(0, total - sum(counts.values()))
         known = {status: counts.pop(status.value, 0) for status in SyncStatus}
-        since = behind["sync"]["behindSince"] if behind else None
+        since = min((group["since"] for group in groups), default=None)
         return Summary(known, since, backlog, unreadable=sum(counts.values()))
 
     # ---- the outbox ----
@@ -252,13 +271,13 @@ class MongoStore:
     def unpublished(self, before: datetime, limit: int) -> list[Product]:
         condition = {"outbox.time": {**PRESENT, "$lt": before}}
         oldest = {"creation": False, "outbox": {"$slice": OUTBOX_PAGE}}
-        return self._find(condition, "outbox.time", limit, oldest, majority=True)
+        return self._find(condition, ["outbox.time"], limit, oldest, majority=True)
 
     # ---- the state of the sync ----
 
     def overdue(self, now: datetime, limit: int) -> list[Product]:
         condition = {"sync.overdueAt": {**PRESENT, "$lte": now}}
-        return self._find(condition, "sync.overdueAt", limit)
+        return self._find(condition, ["sync.overdueAt"], limit)
 
     def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
         self._bulk(
@@ -278,7 +297,7 @@ class MongoStore:
         update = {"$set": fields, "$inc": {**NEXT_REVISION, "sync.budget": 1}}
         with _unavailable():
             return self._products.update_many(
-                {"sync.status": {"$in": wanted}}, update
+                {"sync.status": {"$in": wanted}, "sync.behindSince": PRESENT}, update
             ).matched_count
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
@@ -322,17 +341,22 @@ class MongoStore:
 
     def failed(self, limit: int) -> list[Product]:
         failed = [status.value for status in FAILED_STATUSES]
-        return self._find({"sync.status": {"$in": failed}, "sync.overdueAt": None}, "_id", limit)
+        condition = {
+            "sync.status": {"$in": failed},
+            "sync.behindSince": PRESENT,
+            "sync.overdueAt": None,
+        }
+        return self._find(condition, ["sync.behindSince", "_id"], limit)
 
-    def drop_tombstones(self) -> int:
+    def drop_tombstones(self, products: Collection[Product]) -> int:
+        deletions = [
+            DeleteOne({"_id": product.id, "revision": product.revision, "outbox": {"$size": 0}})
+            for product in products
+        ]
+        if not deletions:
+            return 0
         with _unavailable():
-            return self._products.delete_many(
-                {
-                    "deletedAt": PRESENT,
-                    "sync.status": SyncStatus.DELIVERED.value,
-                    "outbox": {"$size": 0},
-                }
-            ).deleted_count
+            return self._products.bulk_write(deletions, ordered=False).deleted_count
 
     def ping(self) -> None:
         with _unavailable():

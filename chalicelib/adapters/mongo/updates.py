@@ -38,9 +38,15 @@ _BUDGET = (
 
 
 def budget_fields(sync: SyncState) -> Document:
-    """Give the fields that a new budget, a claim and a result set."""
+    """Give the fields that a new budget sets."""
     document = sync_to_document(sync)
     return {f"sync.{name}": document[name] for name in _BUDGET}
+
+
+def _changes(before: SyncState, after: SyncState) -> Document:
+    """Give the fields of `budget_fields` that differ: a write costs what it changes."""
+    old = budget_fields(before)
+    return {name: value for name, value in budget_fields(after).items() if value != old[name]}
 
 
 def into_outbox(event: Event) -> Document:
@@ -56,18 +62,25 @@ def out_of_outbox(event_id: str) -> Document:
 def claim_update(claim: Claim) -> UpdateOne:
     """Take the lease, if the product still has the revision that was read."""
     sync = claim.product.sync
-    fields = {**budget_fields(sync), "sync.lease": sync_to_document(sync)["lease"]}
+    fields = {
+        **_changes(claim.before.sync, sync),
+        "sync.lease": sync_to_document(sync)["lease"],
+    }
     update: Document = {"$set": fields, "$inc": NEXT_REVISION}
     if claim.event_id is not None:
         update["$pull"] = out_of_outbox(claim.event_id)
-    return UpdateOne({"_id": claim.product.id, "revision": claim.seen}, update)
+    return UpdateOne({"_id": claim.product.id, "revision": claim.before.revision}, update)
 
 
 def result_update(result: SyncResult) -> UpdateOne:
     """Write the result of an attempt, if no write and no replay has cleared its token."""
     product = result.product
     update = _after_call(result)
-    update["$set"] |= {"syncCompletedAt": product.sync_completed_at, **budget_fields(product.sync)}
+    # Nobody else changes these while the token is there, except reconcile, which postpones.
+    update["$set"] |= _changes(result.claim.product.sync, product.sync)
+    update["$set"]["sync.overdueAt"] = product.sync.overdue_at
+    if result.delivered:
+        update["$set"]["syncCompletedAt"] = product.sync_completed_at
     return UpdateOne({"_id": product.id, "sync.claim": result.claim.token}, update)
 
 

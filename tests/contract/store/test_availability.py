@@ -51,7 +51,7 @@ EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
     "record": lambda store, product: store.record([a_result(a_claim(product))]),
     "letters_sent": lambda store, product: store.letters_sent([product]),
     "failed": lambda store, _: store.failed(1),
-    "drop_tombstones": lambda store, _: store.drop_tombstones(),
+    "drop_tombstones": lambda store, product: store.drop_tombstones([product]),
     "ping": lambda store, _: store.ping(),
 }
 

@@ -94,7 +94,7 @@ def test_a_product_that_is_gone_owes_no_dead_letter(store: Store) -> None:
     assert store.failed(10) == []
 
 
-def test_failed_products_whose_dead_letters_are_sent_are_found_by_id_and_limited(
+def test_failed_products_whose_dead_letters_are_sent_are_found_oldest_first_and_limited(
     store: Store,
 ) -> None:
     made = [

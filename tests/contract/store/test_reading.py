@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.domain.sync_state import SyncState, SyncStatus
-from chalicelib.usecases.ports import Found, ProductQuery
+from chalicelib.usecases.ports import Found, Position, ProductQuery
 from tests.contract.store.steps import (
     LATER,
     LATEST,
@@ -99,7 +99,7 @@ def test_a_list_goes_on_after_the_given_id(store: Store) -> None:
     products = [a_product() for _ in range(5)]
     insert(store, *products)
 
-    assert ids(store.find(ProductQuery(10, after=products[2].id))) == ids(products)[3:]
+    assert ids(store.find(ProductQuery(10, after=Position(products[2].id)))) == ids(products)[3:]
 
 
 def test_a_list_leaves_tombstones_out(store: Store) -> None:
@@ -117,6 +117,35 @@ def test_a_list_by_status_shows_the_tombstones_too(store: Store) -> None:
     found = store.find(ProductQuery(10, status=SyncStatus.PENDING))
 
     assert ids(found) == [pending.id, dead.id]
+
+
+def test_a_list_of_what_is_not_delivered_begins_with_the_oldest_change(store: Store) -> None:
+    waiting = [
+        inserted(store, sync=SyncState(behind_since=START + timedelta(hours=hours)))
+        for hours in (2, 1, 3, 1)
+    ]
+
+    found = store.find(ProductQuery(10, status=SyncStatus.PENDING))
+
+    assert ids(found) == ids([waiting[index] for index in (1, 3, 0, 2)])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_list_of_what_is_not_delivered_goes_on_after_the_given_position(
+    store: Store, size: int
+) -> None:
+    for hours in (1, 1, 1, 2, 2, 3):
+        inserted(store, sync=SyncState(behind_since=START + timedelta(hours=hours)))
+    whole = store.find(ProductQuery(10, status=SyncStatus.PENDING))
+    pages: list[str] = []
+    after: Position | None = None
+
+    while page := store.find(ProductQuery(size, after, SyncStatus.PENDING)):
+        pages += ids(page)
+        after = Position(page[-1].id, page[-1].sync.behind_since)
+
+    assert pages == ids(whole)
+    assert len(whole) == 6
 
 
 def test_a_list_of_what_is_delivered_leaves_tombstones_out(store: Store) -> None:
@@ -140,7 +169,7 @@ def test_every_filter_of_a_list_must_hold(store: Store) -> None:
     product = inserted(store, fields=fields(sku="A"))
 
     assert store.find(ProductQuery(10, sku="A", status=SyncStatus.DELIVERED)) == []
-    assert store.find(ProductQuery(10, sku="A", after=product.id)) == []
+    assert store.find(ProductQuery(10, sku="A", after=Position(product.id))) == []
 
 
 def test_the_summary_counts_the_statuses_and_the_outboxes(store: Store) -> None:
@@ -165,6 +194,14 @@ def test_the_summary_tells_since_when_the_oldest_is_behind(store: Store) -> None
         inserted(store, sync=SyncState(behind_since=START + timedelta(hours=hours)))
 
     assert store.summary(LATEST).behind_since == START + timedelta(hours=1)
+
+
+def test_the_summary_counts_what_is_delivered_too(store: Store) -> None:
+    inserted(store)
+    for _ in range(2):
+        recorded(store, inserted(store))
+
+    assert store.summary(LATEST).products[SyncStatus.DELIVERED] == 2
 
 
 def test_nothing_is_behind_when_all_is_delivered(store: Store) -> None:

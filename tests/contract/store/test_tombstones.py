@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.product import Product
-from tests.contract.store.steps import LATER, change, empty_outbox, inserted, recorded
+from tests.contract.store.steps import (
+    LATER,
+    LATEST,
+    change,
+    empty_outbox,
+    ids,
+    inserted,
+    recorded,
+    replay,
+    stored,
+)
 
 if TYPE_CHECKING:
     from chalicelib.usecases.ports import Store
@@ -15,32 +25,44 @@ def tombstone(store: Store) -> Product:
     return change(store, inserted(store), deleted_at=LATER)
 
 
-def test_a_tombstone_goes_when_its_deletion_is_confirmed_and_published(store: Store) -> None:
+def confirmed(store: Store) -> Product:
     product = tombstone(store)
     recorded(store, product)
+    return stored(store, product)
+
+
+def test_a_tombstone_goes_when_its_deletion_is_confirmed_and_published(store: Store) -> None:
+    product, neighbour = confirmed(store), inserted(store)
     empty_outbox(store, product)
 
-    assert store.drop_tombstones() == 1
+    assert store.drop_tombstones([product]) == 1
     assert store.get(product.id) is None
+    assert store.get(neighbour.id) is not None
 
 
-def test_a_tombstone_stays_until_its_deletion_is_confirmed(store: Store) -> None:
-    product = tombstone(store)
-    recorded(store, product, 500)
-    empty_outbox(store, product)
+def test_a_confirmed_deletion_is_overdue_at_once(store: Store) -> None:
+    product = confirmed(store)
 
-    assert store.drop_tombstones() == 0
+    assert product.id in ids(store.overdue(LATER, 10))
+
+
+def test_a_delivered_product_is_never_overdue(store: Store) -> None:
+    recorded(store, inserted(store))
+
+    assert store.overdue(LATEST, 10) == []
 
 
 def test_a_tombstone_stays_until_its_events_are_published(store: Store) -> None:
-    recorded(store, tombstone(store))
+    product = confirmed(store)
 
-    assert store.drop_tombstones() == 0
+    assert store.drop_tombstones([product]) == 0
+    assert store.get(product.id) is not None
 
 
-def test_a_product_that_is_not_deleted_is_never_dropped(store: Store) -> None:
-    product = inserted(store)
-    recorded(store, product)
+def test_a_tombstone_that_has_changed_since_stays(store: Store) -> None:
+    product = confirmed(store)
     empty_outbox(store, product)
+    replay(store, product)
 
-    assert store.drop_tombstones() == 0
+    assert store.drop_tombstones([product]) == 0
+    assert store.get(product.id) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -46,9 +47,19 @@ def test_a_claimed_product_is_overdue_a_grace_after_the_lease_has_ended() -> Non
     assert claimed(product()).product.sync.overdue_at == LATER + GRACE
 
 
+def test_a_product_that_is_overdue_after_the_lease_stays_overdue_at_that_time() -> None:
+    after = LATER + timedelta(seconds=1)
+    assert claimed(product(overdue_at=after)).product.sync.overdue_at == after
+
+
+def test_a_product_is_not_overdue_while_its_lease_lasts() -> None:
+    assert claimed(product(overdue_at=LATER)).product.sync.overdue_at == LATER + GRACE
+
+
 def test_a_claim_holds_for_the_revision_that_was_seen_and_makes_the_next() -> None:
-    made = claimed(replace(product(), revision=7))
-    assert (made.seen, made.product.revision) == (7, 8)
+    before = replace(product(), revision=7)
+    made = claimed(before)
+    assert (made.before, made.product.revision) == (before, 8)
 
 
 def test_a_claim_names_the_event_that_its_message_proves() -> None:

@@ -39,7 +39,8 @@ def concluded(what: Outcome, found: Product | None = None) -> SyncResult:
     found = found or product()
     lease = Lease("token", LATER, found.version, found.sync.budget)
     sync = replace(found.sync, lease=lease, claim="token", message_id=MESSAGE_ID)
-    claimed = Claim(replace(found, sync=sync, revision=8), 7, "token", None)
+    before = replace(found, revision=7)
+    claimed = Claim(replace(found, sync=sync, revision=8), before, "token", None)
     return conclude(claimed, what, SCHEDULE, now=NOW, jitter=0, grace=GRACE)
 
 
