@@ -297,6 +297,18 @@ def test_a_store_that_is_away_is_an_error(pipeline: Pipeline) -> None:
         pipeline.reconcile_once()
 
 
+def test_the_backlogs_are_gauged_once_a_minute_however_often_reconcile_runs(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = []
+    for _ in range(4):
+        pipeline.reconcile_once()
+        runs.append("outbox_backlog" in gauges(capsys))
+        pipeline.clock.advance(20)
+
+    assert runs == [True, False, False, True]
+
+
 def test_the_backlogs_are_gauged(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     overdue(pipeline)
     put(pipeline, sync=SyncState(SyncStatus.EXHAUSTED, behind_since=START))
