@@ -60,6 +60,7 @@ class Reconcile:
         self._clock = clock
         self._grace = grace
 
+    @telemetry.batch()
     def run(self, seconds_left: Callable[[], float]) -> Reconciled:
         """Do one bounded run. Raises StoreUnavailableError; queue and stream may be away.
 
