@@ -103,9 +103,7 @@ class Settings(BaseModel):
     ] = "INFO"
     api_host: Annotated[Text, Field(alias="API_HOST")] = "127.0.0.1"
     api_port: Annotated[int, Field(alias="PORT", ge=1, le=65535)] = 8000
-    metrics_namespace: Annotated[Text, Field(alias="POWERTOOLS_METRICS_NAMESPACE")] = (
-        "ProductCatalog"
-    )
+    metrics_namespace: Annotated[Text, Field(alias="METRICS_NAMESPACE")] = "ProductCatalog"
     xray_daemon: Annotated[str | None, Field(alias="AWS_XRAY_DAEMON_ADDRESS")] = None
 
     @model_validator(mode="after")

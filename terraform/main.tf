@@ -36,6 +36,6 @@ locals {
     CORS_ORIGIN                  = var.cors_origin
     CATALOG_SECRET_ID            = aws_secretsmanager_secret.catalog.arn
     LOG_LEVEL                    = var.log_level
-    POWERTOOLS_METRICS_NAMESPACE = local.metrics_namespace
+    METRICS_NAMESPACE            = local.metrics_namespace
   } : name => value if value != null }
 }

@@ -76,9 +76,12 @@ locals {
     { title = "Products by status", metrics = [
       for status in ["pending", "retrying", "exhausted", "rejected", "delivered"] : [local.metrics_namespace, "products_${status}", "service", local.own.service, { stat = "Maximum" }]
     ] },
-    { title = "Attempts", metrics = [
-      for metric in ["delivered", "failed", "exhausted", "rejected", "bridged"] : [local.metrics_namespace, metric, "service", local.own.service, { stat = "Sum" }]
-    ] },
+    { title = "Attempts", metrics = concat(
+      [for metric in ["failed", "exhausted", "rejected"] : [local.metrics_namespace, metric, "service", local.own.service, { stat = "Sum" }]],
+      # One value per delivery; and each event that the bridge forwards is a message of the queue.
+      [[local.metrics_namespace, "delivery_lag", "service", local.own.service, { stat = "SampleCount", label = "delivered" }]],
+      [["AWS/SQS", "NumberOfMessagesSent", "QueueName", aws_sqs_queue.sync.name, { stat = "Sum", label = "enqueued" }]],
+    ) },
     { title = "Queue depth", metrics = [
       for metric in ["ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible"] : ["AWS/SQS", metric, "QueueName", aws_sqs_queue.sync.name, { stat = "Maximum" }]
     ] },

@@ -44,7 +44,6 @@ PLATFORMS = {
 MACHINES = {"aarch64": "arm64", "arm64": "arm64", "x86_64": "x86_64", "AMD64": "x86_64"}
 
 ROOTS = (
-    "aws-lambda-powertools",
     "aws-xray-sdk",
     "nats-py[nkeys]",
     "pydantic",
@@ -55,8 +54,9 @@ ROOTS = (
     "standardwebhooks",
 )
 """What the code imports. Chalice is missing: its packager puts its two runtime modules in."""
-# Only the authorizer checks signatures; to the others it is 14 MB and a sixth of a second.
-API_ROOTS = (*ROOTS, "pyjwt[crypto]")
+# Only the docs page needs Swagger UI, which Powertools contains. Only the authorizer checks
+# signatures; to the others it is 14 MB and a sixth of a second.
+API_ROOTS = (*ROOTS, "aws-lambda-powertools", "pyjwt[crypto]")
 SOURCE_ONLY = ("nkeys",)
 """Pure Python that PyPI has no wheel of."""
 RUNTIME = frozenset({"boto3", "botocore", "s3transfer", "python-dateutil", "six"})

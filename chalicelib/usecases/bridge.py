@@ -84,7 +84,8 @@ class Bridge:
             except PoisonMessageError as error:
                 poison.append((message, str(error)))
         done = self._forward(sync_messages) + self._dead_letter(poison)
-        telemetry.count(bridged=done.forwarded, bridge_refused=done.refused, poison=done.poison)
+        # What was forwarded is counted by SQS: NumberOfMessagesSent.
+        telemetry.count(bridge_refused=done.refused, poison=done.poison)
         return done
 
     def _forward(self, pairs: Sequence[tuple[StreamMessage, SyncMessage]]) -> Bridged:
@@ -100,7 +101,7 @@ class Bridge:
         self._consumer.ack(forwarded)
         self._consumer.nak(refused, NAK_DELAY_SECONDS)
         for sync_message in accepted:
-            telemetry.log.info("bridged", **sync_message.log_fields)
+            telemetry.log.debug("bridged", **sync_message.log_fields)
         return Bridged(forwarded=len(forwarded), refused=len(refused))
 
     def _dead_letter(self, poison: Sequence[tuple[StreamMessage, str]]) -> Bridged:

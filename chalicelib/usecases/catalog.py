@@ -310,11 +310,17 @@ class Catalog:
         raise ConcurrentChangeError("other writers changed the product each time")
 
     def _accepted(self, events: Sequence[Event]) -> None:
-        """Publish the events of what is stored."""
-        telemetry.count(accepted=len(events))
+        """Publish the events of what is stored, and log each write."""
+        published = {event.id for event in self._outbox.publish(events)}
         for event in events:
-            telemetry.log.info("accepted", **event.log_fields)
-        self._outbox.publish(events)
+            telemetry.log.info(
+                "accepted",
+                product_id=event.product_id,
+                version=event.version,
+                trace=event.trace,
+                # Only what is not as usual; the outbox has logged the reason.
+                published=None if event.id in published else False,
+            )
 
     def _is_committed(self, product_id: str, seen: Product | None) -> bool:
         """Say whether the majority has what was read, so that no failover rolls it back.

@@ -36,9 +36,8 @@ class Outbox:
                 left = len(events) - len(published)
                 telemetry.log.warning("events stay in the outbox", reason=str(error), events=left)
                 break
-        telemetry.count(published=len(published))
         for event in published:
-            telemetry.log.info("published", **event.log_fields)
+            telemetry.log.debug("published", **event.log_fields)
         return published
 
     def relay(self, events: Sequence[Event]) -> int:

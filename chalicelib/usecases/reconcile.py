@@ -71,6 +71,7 @@ class Reconcile:
         self._grace = grace
         self._gauged = datetime.min.replace(tzinfo=UTC)
 
+    @telemetry.batch()
     def run(self, seconds_left: Callable[[], float]) -> Reconciled:
         """Do one bounded run. Raises StoreUnavailableError; queue and stream may be away.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ from chalicelib.domain.errors import (
     QueueUnavailableError,
     StoreUnavailableError,
 )
+from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import (
     DeadLetter,
     ReceivedMessage,
@@ -73,7 +75,7 @@ class SyncPolicy:
 
 
 REPORTED = frozenset(SyncStatus)
-"""Reasons that _report counts, so that _settle does not."""
+"""Reasons that _count_attempt counts, so that _settle does not."""
 
 Pair = tuple[ReceivedMessage, SyncMessage]
 """A message of the queue, and what its body says."""
@@ -128,6 +130,7 @@ class Sync:
         self._new_token = new_token
         self._in_parallel = in_parallel
 
+    @telemetry.batch()
     def handle(self, messages: Sequence[ReceivedMessage]) -> list[str]:
         """Deliver; give the ids of the messages that must stay in the queue.
 
@@ -265,7 +268,8 @@ class Sync:
         dispositions: dict[str, Disposition] = {}
         for (call, outcome), result in zip(done, results, strict=True):
             counted = result.product.id in recorded
-            _report(call, outcome, result, now, counted=counted)
+            _log_attempt(call, outcome, result, counted=counted)
+            _count_attempt(call, result, now)
             # The product was changed during the call: its message is decided again.
             dispositions[call.message.id] = (
                 disposition_of(result) if counted else Defer(now + LOST_RACE)
@@ -347,29 +351,40 @@ class Sync:
             telemetry.log.warning("messages could not be deferred", reason=str(error))
 
 
-def _report(
-    call: Call, outcome: Outcome, result: SyncResult, now: datetime, *, counted: bool
-) -> None:
+def _log_attempt(call: Call, outcome: Outcome, result: SyncResult, *, counted: bool) -> None:
+    """Log a delivery shortly, as most lines are such; everything else in full."""
     sync = result.product.sync
-    telemetry.log.info(
-        "attempt",
-        **(call.sync_message.log_fields | {"version": result.product.version}),
-        budget=sync.budget,
-        message_id=call.message.id,
-        verdict=outcome.verdict.value,
-        status=sync.status.value,
-        attempt=sync.attempts,
-        counted=counted,
-        status_code=outcome.attempt.status,
-        seconds=round(outcome.attempt.duration, 3),
-        error=outcome.attempt.error,
-    )
+    fields: Json = {
+        "product_id": result.product.id,
+        "version": result.product.version,
+        "attempt": sync.attempts,
+        "status_code": outcome.attempt.status,
+        "seconds": round(outcome.attempt.duration, 3),
+    }
+    usual = result.delivered and counted
+    if not usual or telemetry.is_verbose():
+        fields = call.sync_message.log_fields | fields
+        fields |= {
+            "budget": sync.budget,
+            "message_id": call.message.id,
+            "verdict": outcome.verdict.value,
+            "status": sync.status.value,
+            "counted": counted,
+            "error": outcome.attempt.error,
+        }
+    failed = result.failed and counted
+    level = logging.INFO if usual else logging.ERROR if failed else logging.WARNING
+    telemetry.log.log(level, "attempt", **fields)
+
+
+def _count_attempt(call: Call, result: SyncResult, now: datetime) -> None:
+    sync = result.product.sync
     telemetry.count(
-        delivered=int(result.delivered),
         failed=int(not result.delivered),
         exhausted=int(sync.status is SyncStatus.EXHAUSTED),
         rejected=int(sync.status is SyncStatus.REJECTED),
     )
-    behind_since = call.claim.product.sync.behind_since
-    if result.delivered and behind_since is not None:
-        telemetry.measure_seconds(delivery_lag=(now - behind_since).total_seconds())
+    if result.delivered:
+        # One value for each delivery, so that its sample count is the number of deliveries.
+        since = call.claim.product.sync.behind_since or call.message.sent
+        telemetry.measure_seconds(delivery_lag=(now - since).total_seconds())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from typing import TYPE_CHECKING, cast
 
@@ -10,7 +9,6 @@ import jwt
 import pytest
 
 import app as api
-from chalicelib import telemetry
 from chalicelib.bootstrap import Container
 from chalicelib.http.wsgi import Gateway
 from chalicelib.settings import read_settings
@@ -76,11 +74,3 @@ def server() -> Iterator[ScriptedServer]:
     """A server whose answers the test writes."""
     with ScriptedServer() as scripted:
         yield scripted
-
-
-@pytest.fixture
-def log_stream(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What the log writes; left alone, it keeps the stdout of its import."""
-    stream = io.StringIO()
-    monkeypatch.setattr(telemetry.log.registered_handler, "stream", stream)
-    return stream

@@ -16,7 +16,6 @@ from functions import alive, run
 from tests.http import ScriptedServer, refused_port, reply
 
 if TYPE_CHECKING:
-    import io
     from pathlib import Path
 
     from tests.unit.conftest import World
@@ -100,11 +99,11 @@ def test_the_api_shows_where_it_can_be_asked(
 
 
 def test_a_heartbeat_that_cannot_be_written_is_logged_and_stops_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log_stream: io.StringIO
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run.heartbeat, "path", tmp_path)
     run.heartbeat.beat()
-    assert "no heartbeat" in log_stream.getvalue()
+    assert "no heartbeat" in capsys.readouterr().out
 
 
 def test_without_a_file_nothing_is_written(heartbeat: Path) -> None:

@@ -50,5 +50,5 @@ def test_each_metric_of_dashboard_and_alarms_is_one_that_the_code_emits() -> Non
 
 
 def test_the_search_finds_metrics_of_each_way_to_write_them() -> None:
-    assert watched() >= {"delivery_lag", "outbox_backlog", "products_pending", "bridged"}
-    assert emitted() >= {"delivery_lag", "outbox_backlog", "products_pending", "bridged"}
+    assert watched() >= {"delivery_lag", "outbox_backlog", "products_pending", "failed"}
+    assert emitted() >= {"delivery_lag", "outbox_backlog", "products_pending", "failed"}

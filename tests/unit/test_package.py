@@ -35,6 +35,11 @@ def test_neither_the_runtime_nor_chalices_tools_are_packed(
     assert not names & {"boto3", "botocore", "chalice", "pip", "click", "inquirer", "setuptools"}
 
 
+def test_only_the_api_carries_powertools(pins: dict[str, str]) -> None:
+    assert not any("powertools" in line for line in package.wanted(package.ROOTS, pins, PYTHON))
+    assert any("powertools" in line for line in package.wanted(package.API_ROOTS, pins, PYTHON))
+
+
 def test_only_the_api_carries_cryptography(pins: dict[str, str]) -> None:
     assert not any("cryptography" in line for line in package.wanted(package.ROOTS, pins, PYTHON))
     assert any("cryptography" in line for line in package.wanted(package.API_ROOTS, pins, PYTHON))

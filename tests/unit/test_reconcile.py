@@ -287,7 +287,7 @@ def test_a_document_that_cannot_be_read_is_gauged(
 
     pipeline.reconcile_once()
 
-    assert gauges(capsys)["products_unreadable"] == [1.0]
+    assert gauges(capsys)["products_unreadable"] == 1
 
 
 def test_a_store_that_is_away_is_an_error(pipeline: Pipeline) -> None:
@@ -320,6 +320,6 @@ def test_the_backlogs_are_gauged(pipeline: Pipeline, capsys: pytest.CaptureFixtu
     pipeline.reconcile_once()
 
     seen = gauges(capsys)
-    assert seen["oldest_undelivered_seconds"] == [IN_TIME + 30]
-    assert seen["outbox_backlog"] == [1.0]
-    assert (seen["products_exhausted"], seen["products_delivered"]) == ([2.0], [0.0])
+    assert seen["oldest_undelivered_seconds"] == IN_TIME + 30
+    assert seen["outbox_backlog"] == 1
+    assert (seen["products_exhausted"], seen["products_delivered"]) == (2, 0)

@@ -43,7 +43,7 @@ ATTRIBUTES = {
     "API_HOST": "api_host",
     "PORT": "api_port",
     "AWS_XRAY_DAEMON_ADDRESS": "xray_daemon",
-    "POWERTOOLS_METRICS_NAMESPACE": "metrics_namespace",
+    "METRICS_NAMESPACE": "metrics_namespace",
 }
 DEFAULTS: dict[str, object] = {
     "MONGODB_DATABASE": "catalog",
@@ -62,7 +62,7 @@ DEFAULTS: dict[str, object] = {
     "API_HOST": "127.0.0.1",
     "PORT": 8000,
     "AWS_XRAY_DAEMON_ADDRESS": None,
-    "POWERTOOLS_METRICS_NAMESPACE": "ProductCatalog",
+    "METRICS_NAMESPACE": "ProductCatalog",
 }
 REQUIRED = ["MONGODB_URI", "NATS_URL", "SYNC_QUEUE_URL", "SYNC_DLQ_URL", "SUPPLY_CHAIN_URL"]
 CANARY = "hunter2-do-not-tell"
@@ -138,7 +138,7 @@ def test_a_required_setting_that_is_missing_is_named(name: str, value: str | Non
         ("API_HOST", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - only read, never bound
         ("PORT", "65535", 65_535),
         ("AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:2000", "127.0.0.1:2000"),
-        ("POWERTOOLS_METRICS_NAMESPACE", "Staging", "Staging"),
+        ("METRICS_NAMESPACE", "Staging", "Staging"),
     ],
 )
 def test_a_setting_is_read(name: str, text: str, value: object) -> None:

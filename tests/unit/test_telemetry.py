@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -17,8 +20,7 @@ import simplejson
 from chalicelib import telemetry
 
 if TYPE_CHECKING:
-    import io
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support import Json
 
@@ -51,6 +53,15 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return made
 
 
+def in_threads(work: Callable[[str], None], names: list[str]) -> None:
+    """Do the work for each name in a thread of its own."""
+    threads = [threading.Thread(target=work, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def printed(capsys: pytest.CaptureFixture[str]) -> list[Json]:
     return [simplejson.loads(line) for line in capsys.readouterr().out.splitlines()]
 
@@ -76,7 +87,7 @@ def test_a_metric_is_one_line_in_the_embedded_metric_format(
             ],
         }
     ]
-    assert (line["service"], line["delivered"], line["failed"]) == ("product-catalog", [3], [1])
+    assert (line["service"], line["delivered"], line["failed"]) == ("product-catalog", 3, 1)
 
 
 def test_a_counter_of_zero_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,13 +110,13 @@ def test_nothing_is_printed_for_no_metric(capsys: pytest.CaptureFixture[str]) ->
 def test_a_level_of_zero_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.gauge(outbox_backlog=0)
     (line,) = printed(capsys)
-    assert line["outbox_backlog"] == [0]
+    assert line["outbox_backlog"] == 0
 
 
 def test_a_duration_is_in_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.measure_seconds(delivery_lag=1.25)
     (line,) = printed(capsys)
-    assert line["delivery_lag"] == [1.25]
+    assert line["delivery_lag"] == 1.25
     assert line["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [
         {"Name": "delivery_lag", "Unit": "Seconds"}
     ]
@@ -126,65 +137,190 @@ def test_a_metric_does_not_carry_over_into_the_next_line(
     assert ["delivered" in line for line in printed(capsys)] == [True, False]
 
 
-def test_the_lines_of_parallel_threads_do_not_mix(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_metrics_of_parallel_threads_do_not_mix(capsys: pytest.CaptureFixture[str]) -> None:
     def count(name: str) -> None:
         for number in range(1, 51):
             telemetry.count(**{name: number})
 
-    threads = [threading.Thread(target=count, args=(f"metric_{n}",)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(count, [f"metric_{n}" for n in range(8)])
     lines = printed(capsys)
     assert len(lines) == 400
     for line in lines:
         assert len(line["_aws"]["CloudWatchMetrics"][0]["Metrics"]) == 1
 
 
+def test_a_batch_is_one_line_with_sums_and_all_durations(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with telemetry.batch():
+        telemetry.count(failed=1, superseded=2)
+        telemetry.measure_seconds(delivery_lag=0.5)
+        telemetry.count(failed=2)
+        telemetry.measure_seconds(delivery_lag=1.5)
+        assert capsys.readouterr().out == ""
+    (line,) = printed(capsys)
+    assert (line["failed"], line["superseded"]) == (3, 2)
+    assert line["delivery_lag"] == [0.5, 1.5]
+
+
+def test_a_batch_without_metrics_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with telemetry.batch():
+        telemetry.count(failed=0)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_batch_that_raises_writes_what_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    @telemetry.batch()
+    def invoke() -> None:
+        telemetry.count(failed=1)
+        raise RuntimeError("kaboom")
+
+    with pytest.raises(RuntimeError, match="kaboom"):
+        invoke()
+    (line,) = printed(capsys)
+    assert line["failed"] == 1
+
+
+def test_after_a_batch_metrics_are_written_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with telemetry.batch():
+        telemetry.count(failed=1)
+    telemetry.count(failed=2)
+    assert [line["failed"] for line in printed(capsys)] == [1, 2]
+
+
+def test_a_line_has_no_more_values_of_a_metric_than_cloudwatch_takes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with telemetry.batch():
+        telemetry.count(failed=1)
+        for number in range(250):
+            telemetry.measure_seconds(delivery_lag=number)
+    first, *others = printed(capsys)
+    lags = [line["delivery_lag"] for line in (first, *others)]
+    assert [len(lag) for lag in lags] == [100, 100, 50]
+    assert [value for lag in lags for value in lag] == list(range(250))
+    assert first["failed"] == 1
+    assert not any("failed" in line for line in others)
+
+
+def test_the_batches_of_parallel_threads_are_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    together = threading.Barrier(8)
+
+    def invoke(name: str) -> None:
+        with telemetry.batch():
+            together.wait(10)
+            for _ in range(50):
+                telemetry.count(**{name: 1})
+            together.wait(10)
+
+    in_threads(invoke, [f"metric_{n}" for n in range(8)])
+    found = [
+        {name: value for name, value in line.items() if "metric_" in name}
+        for line in printed(capsys)
+    ]
+    assert sorted(found, key=str) == [{f"metric_{n}": 50} for n in range(8)]
+
+
 # ---- logs ----
 
 
-def test_a_log_line_is_json_with_the_given_fields(log_stream: io.StringIO) -> None:
+def test_a_log_line_is_json_with_the_given_fields(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.configure(level="INFO", tracing=False)
     telemetry.log.info("attempt", product_id="p-1", version=3, seconds=0.25)
-    line = simplejson.loads(log_stream.getvalue())
-    expected = {
+    line = simplejson.loads(capsys.readouterr().out)
+    del line["timestamp"]
+    assert line == {
         "level": "INFO",
         "message": "attempt",
-        "service": "product-catalog",
         "product_id": "p-1",
         "version": 3,
         "seconds": 0.25,
     }
-    assert expected.items() <= line.items()
 
 
-def test_a_field_of_one_line_is_not_in_the_next(log_stream: io.StringIO) -> None:
+def test_a_field_without_a_value_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.log.info("attempt", trace=None, attempt=0, counted=False)
+    line = simplejson.loads(capsys.readouterr().out)
+    assert "trace" not in line
+    assert (line["attempt"], line["counted"]) == (0, False)
+
+
+@pytest.mark.parametrize("text", ["Käse, 乳, 🧀", "\ud800 alone", "two\nlines\r\u2028", '"\\'])
+def test_any_text_comes_back_as_it_was_from_one_line(
+    capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    telemetry.log.info("refused", reason=text)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["reason"] == text
+
+
+def test_what_json_does_not_know_is_logged_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.log.info("odd", reason=ValueError("kaboom"))
+    assert json.loads(capsys.readouterr().out)["reason"] == "kaboom"
+
+
+def test_a_line_that_cannot_be_written_stops_no_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", closed)
+    telemetry.log.info("lost")
+    assert "Logging error" in capsys.readouterr().err
+
+
+PARALLEL = """
+import threading
+from chalicelib import telemetry
+
+def work(name):
+    for _ in range(100):
+        telemetry.log.info("a line", text=name * 2000)
+        telemetry.count(**{name: 1})
+
+threads = [threading.Thread(target=work, args=(name,)) for name in "abcdefgh"]
+for thread in threads:
+    thread.start()
+"""
+
+
+def test_the_lines_of_parallel_threads_do_not_mix_in_a_pipe() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PARALLEL], capture_output=True, text=True, check=True, timeout=60
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sum("_aws" in line for line in lines) == 800
+    texts = [line["text"] for line in lines if "text" in line]
+    assert sorted(texts) == sorted(name * 2000 for name in "abcdefgh" for _ in range(100))
+
+
+def test_a_field_of_one_line_is_not_in_the_next(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.configure(level="INFO", tracing=False)
     telemetry.log.info("one", product_id="p-1")
     telemetry.log.info("two")
-    assert "product_id" not in simplejson.loads(log_stream.getvalue().splitlines()[1])
+    assert "product_id" not in simplejson.loads(capsys.readouterr().out.splitlines()[1])
 
 
-def test_an_exception_is_logged_with_its_trace(log_stream: io.StringIO) -> None:
+def test_an_exception_is_logged_with_its_trace(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.configure(level="INFO", tracing=False)
     try:
         int("kaboom")
     except ValueError:
         telemetry.log.exception("unexpected error")
-    (line,) = map(simplejson.loads, log_stream.getvalue().splitlines())
+    (line,) = map(simplejson.loads, capsys.readouterr().out.splitlines())
     assert line["exception_name"] == "ValueError"
     assert "kaboom" in line["exception"]
 
 
 @pytest.mark.parametrize(("level", "expected"), [("WARNING", 1), ("DEBUG", 3), ("CRITICAL", 0)])
-def test_the_level_is_a_setting(log_stream: io.StringIO, level: str, expected: int) -> None:
+def test_the_level_is_a_setting(
+    capsys: pytest.CaptureFixture[str], level: str, expected: int
+) -> None:
     telemetry.configure(level=level, tracing=False)
     telemetry.log.debug("a")
     telemetry.log.info("b")
     telemetry.log.warning("c")
-    assert len(log_stream.getvalue().splitlines()) == expected
+    assert len(capsys.readouterr().out.splitlines()) == expected
 
 
 # ---- traces ----
@@ -233,7 +369,8 @@ def test_libraries_never_log_what_they_send_and_receive(name: str) -> None:
         logging.getLogger().setLevel(before)
 
 
-def test_the_time_of_a_line_is_rfc_3339(log_stream: io.StringIO) -> None:
+def test_the_time_of_a_line_is_rfc_3339(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.log.info("a line")
-    assert datetime.fromisoformat(json.loads(log_stream.getvalue())["timestamp"]).tzinfo
-    assert "T" in json.loads(log_stream.getvalue())["timestamp"]
+    (line,) = printed(capsys)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["timestamp"])
+    assert abs(datetime.fromisoformat(line["timestamp"]).timestamp() - time.time()) < 5

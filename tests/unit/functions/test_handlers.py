@@ -16,7 +16,6 @@ from chalicelib.usecases.reconcile import Reconciled
 from functions import bridge, reconcile, run, sync
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Callable, Sequence
 
     from chalicelib.domain.messages import ReceivedMessage
@@ -112,7 +111,7 @@ def test_a_stream_that_stays_away_fails_the_bridge(world: World) -> None:
 
 
 def test_a_stream_that_is_away_is_logged_before_the_run_is_over(
-    world: World, log_stream: io.StringIO
+    world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.stream.away = True
     logged: list[str] = []
@@ -121,12 +120,12 @@ def test_a_stream_that_is_away_is_logged_before_the_run_is_over(
         """Ends the run after two seconds' worth of readings, and notes what is logged by then."""
 
         def get_remaining_time_in_millis(self) -> int:
-            logged.append(log_stream.getvalue())
+            logged.append(capsys.readouterr().out)
             return 0 if len(logged) > 2 else int(bridge.RESERVE_SECONDS * 1000) + 50
 
     with pytest.raises(StreamUnavailableError):
         bridge.handler({}, Context())
-    assert "WARNING" in logged[-1]
+    assert "WARNING" in "".join(logged)
 
 
 def test_reconcile_says_how_much_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
