@@ -50,6 +50,7 @@ LOCAL_AWS = {
     "AWS_SECRET_ACCESS_KEY": "test",
 }
 NOT_WITH_LOCAL_AWS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL")
+MONGODB_OPTIONS = "directConnection=true&retryWrites=false"
 _SETTINGS = {field.alias for field in Settings.model_fields.values()}
 
 
@@ -217,8 +218,10 @@ def role_service(
 
 def _mongodb(port: str, data: str, environment: dict[str, str], where: Endpoints) -> Service:
     address = ("--host", HOST, "--port", port, "--storage-path", data)
-    # Without --sync-on-commit an acknowledged write may be lost by SIGKILL.
-    command = (tool("secantusd-py"), *address, "--log-level", "WARNING", "--sync-on-commit")
+    # Without --sync-on-commit an acknowledged write may be lost by SIGKILL. Standalone: without the
+    # oplog, which nobody reads.
+    options = ("--log-level", "WARNING", "--sync-on-commit", "--standalone")
+    command = (tool("secantusd-py"), *address, *options)
     return Service(command, environment, lambda: _mongodb_missing(where.mongodb))
 
 
