@@ -174,9 +174,9 @@ def with_store(
     held, found = _data_of(run_dir), store_name({"MONGOD": program})
     if held in (None, found):
         return {**environ, "MONGOD": program}
-    text = f"the data in {run_dir} is of {held}; `make clean` removes it, RUN_DIR=other keeps both"
+    text = f"the data in {run_dir} is of {held}; `make clean` removes it, another RUN_DIR keeps it"
     if held == "mongod" or wanted:
-        raise StackError(f"{program or 'no mongod'} cannot be used: {text}")
+        raise StackError(f"{program or 'SecantusDB'} cannot be used: {text}")
     say(f"not using {program}: {text}")
     return {**environ, "MONGOD": ""}
 
