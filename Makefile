@@ -37,7 +37,7 @@ clean: $(STACK) ## stop the embedded stack and remove its data
 	@$(RUN) -m embedded.stack clean
 
 .PHONY: bench
-bench: $(STACK) ## compare the speed of two ways of doing the same work, as ratios
+bench: $(STACK) ## measure what a delivery costs, as ratios to a baseline of the same run
 	@$(RUN) -m embedded.bench
 
 SEEDS ?= 200

@@ -27,6 +27,7 @@ from pymongo.errors import PyMongoError
 from chalicelib.adapters.sqs import BATCH
 from chalicelib.domain.retry import QUEUE_RETENTION_SECONDS, max_receive_count
 from chalicelib.settings import Settings
+from embedded import mongod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -156,6 +157,45 @@ def embedded_servers(environ: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
+def with_store(
+    environ: Mapping[str, str], run_dir: Path, say: Callable[[str], None] = print
+) -> dict[str, str]:
+    """Decide which server is the MongoDB: MONGOD becomes the mongod's path, empty for SecantusDB.
+
+    Without MONGOD it is the mongod on the PATH, if there is one. A stack keeps the server that has
+    written its data: neither can read the other's. Raises StackError when that one is not there, or
+    is not what MONGOD asks for.
+    """
+    if environ.get("MONGODB_URI"):
+        return {**environ, "MONGOD": ""}
+    wanted = environ.get("MONGOD")
+    program = shutil.which("mongod" if wanted is None else wanted, path=environ.get("PATH")) or ""
+    if wanted and not program:
+        raise StackError(f"MONGOD: there is no program {wanted}")
+    held, found = _data_of(run_dir), store_name({"MONGOD": program})
+    if held in (None, found):
+        return {**environ, "MONGOD": program}
+    text = f"the data in {run_dir} is of {held}; `make clean` removes it, another RUN_DIR keeps it"
+    if held == "mongod" or wanted:
+        raise StackError(f"{program or 'SecantusDB'} cannot be used: {text}")
+    say(f"not using {program}: {text}")
+    return {**environ, "MONGOD": ""}
+
+
+def store_name(environ: Mapping[str, str]) -> str:
+    """Name the embedded MongoDB server that this environment chooses."""
+    return "mongod" if environ.get("MONGOD") else "SecantusDB"
+
+
+def _data_of(run_dir: Path) -> str | None:
+    # The folder of SecantusDB has the name that it had when there was no other.
+    for folder, store in (("mongod", "mongod"), ("mongodb", "SecantusDB")):
+        path = run_dir / "data" / folder
+        if path.is_dir() and any(path.iterdir()):
+            return store
+    return None
+
+
 def endpoints(environ: Mapping[str, str], ports: Mapping[str, int]) -> Endpoints:
     """Give every address; `ports` has those of the embedded servers and of the API."""
 
@@ -166,15 +206,19 @@ def endpoints(environ: Mapping[str, str], ports: Mapping[str, int]) -> Endpoints
     return Endpoints(
         api=f"http://{HOST}:{ports['api']}/api",
         supply_chain=at("supplyChain", "http", "SUPPLY_CHAIN_URL"),
-        # A direct connection: the server reports a replica set, and discovery would only cost time.
-        mongodb=at(
-            "mongodb", "mongodb", "MONGODB_URI", "/?directConnection=true&retryWrites=false"
-        ),
+        mongodb=at("mongodb", "mongodb", "MONGODB_URI", _mongodb_options(environ)),
         nats=at("nats", "nats", "NATS_URL"),
         sqs="/".join(queue.split("/")[:3]),
         queue=queue,
         dlq=at("sqs", "http", "SYNC_DLQ_URL", "/000000000000/product-sync-dlq"),
     )
+
+
+def _mongodb_options(environ: Mapping[str, str]) -> str:
+    # A direct connection: the server reports a replica set, and discovery would only cost time.
+    direct = "/?directConnection=true"
+    # SecantusDB walks its table of retryable writes with every write.
+    return direct if environ.get("MONGOD") else f"{direct}&retryWrites=false"
 
 
 # ---- the processes ----
@@ -201,7 +245,8 @@ def server_service(
 
     Raises StackError when its program is not installed.
     """
-    data = run_dir / "data" / name
+    folder = "mongod" if name == "mongodb" and environ.get("MONGOD") else name
+    data = run_dir / "data" / folder
     data.mkdir(parents=True, exist_ok=True)
     make = {"mongodb": _mongodb, "nats": _nats, "sqs": _sqs, "supplyChain": _supply_chain}[name]
     return make(str(port), str(data), local_environment(environ), where)
@@ -217,6 +262,11 @@ def role_service(
 
 
 def _mongodb(port: str, data: str, environment: dict[str, str], where: Endpoints) -> Service:
+    if program := environment.get("MONGOD"):
+        started = mongod.command(program, HOST, port, data)
+        return Service(
+            started, environment, lambda: mongod.missing(where.mongodb, f"{HOST}:{port}")
+        )
     address = ("--host", HOST, "--port", port, "--storage-path", data)
     # Without --sync-on-commit an acknowledged write may be lost by SIGKILL. Standalone: without the
     # oplog, which nobody reads.

@@ -12,6 +12,8 @@ product there are:
     PORT                       of the API, default 8000
     SUPPLY_CHAIN_FAILURE_RATE  of the embedded fake supply chain, 0 to 1; it starts with 0, and
                                keeps what it was set to last
+    MONGOD                     the mongod to run, default: the one on the PATH; empty: SecantusDB,
+                               as without any (see `with_store` about stacks that have data)
     RUN_DIR                    folder of all state, default .run, relative to the project: another
                                folder is another stack, which can run beside the first
 
@@ -52,6 +54,8 @@ from embedded.services import (
     failure_rate,
     role_settings,
     set_failure_rate,
+    store_name,
+    with_store,
 )
 
 if TYPE_CHECKING:
@@ -61,12 +65,16 @@ TOKEN_SECONDS = 30 * 24 * 3600
 
 
 class StackInfo(TypedDict):
-    """The content of stack.json. `processes` holds pids by name, of what we started ourselves."""
+    """The content of stack.json. `processes` holds pids by name, of what we started ourselves.
+
+    `store` says which server `mongodb` is: mongod and its path, SecantusDB, or "of MONGODB_URI".
+    """
 
     api: str
     token: str
     supplyChain: str
     mongodb: str
+    store: str
     nats: str
     sqs: str
     queueUrl: str
@@ -97,12 +105,13 @@ class Stack:
         """
         with ServerProcesses.locked(self.run_dir) as running:
             running.forget_the_dead()
-            servers, rate = embedded_servers(self.environ), failure_rate(self.environ)
+            environ = with_store(self.environ, self.run_dir, self._say)
+            servers, rate = embedded_servers(environ), failure_rate(environ)
             ports = self._choose_ports(running, servers)
-            where, secret = endpoints(self.environ, ports), self._secret(running)
-            settings = role_settings(self.environ, where, secret)
+            where, secret = endpoints(environ, ports), self._secret(running)
+            settings = role_settings(environ, where, secret)
             checked = read_settings(settings)
-            services = all_services(self.environ, self.run_dir, ports, where, settings)
+            services = all_services(environ, self.run_dir, ports, where, settings)
             self._stop_the_stale(running, services)
             running.ports |= ports
             running.start({name: services[name] for name in servers})
@@ -111,7 +120,7 @@ class Stack:
             if "supplyChain" in servers and rate is not None:
                 set_failure_rate(where.supply_chain, rate)
             running.start({name: services[name] for name in ROLES})
-            return self._write_info(running, where, secret)
+            return self._write_info(running, where, secret, _store(environ))
 
     def down(self) -> list[str]:
         """Stop everything, keep the data. Return the names of what was running."""
@@ -175,13 +184,16 @@ class Stack:
             self._say(f"stopping, since its settings have changed: {', '.join(stale)}")
             _stop(running, stale)
 
-    def _write_info(self, running: ServerProcesses, where: Endpoints, secret: str) -> StackInfo:
+    def _write_info(
+        self, running: ServerProcesses, where: Endpoints, secret: str, store: str
+    ) -> StackInfo:
         pids = running.pids()
         info = StackInfo(
             api=where.api,
             token=sign_token(secret) if secret else "",
             supplyChain=where.supply_chain,
             mongodb=where.mongodb,
+            store=store,
             nats=where.nats,
             sqs=where.sqs,
             queueUrl=where.queue,
@@ -190,6 +202,12 @@ class Stack:
         )
         write_private(self.run_dir / "stack.json", json.dumps(info, indent=2) + "\n")
         return info
+
+
+def _store(environ: Mapping[str, str]) -> str:
+    if environ.get("MONGODB_URI"):
+        return "of MONGODB_URI"
+    return " ".join(filter(None, (store_name(environ), environ["MONGOD"])))
 
 
 def _stop(running: ServerProcesses, names: Collection[str]) -> None:
@@ -254,7 +272,7 @@ def _print_info(stack: Stack, info: StackInfo) -> None:
     rows = {
         "API": f"{info['api']}  (documentation: {info['api']}/docs)",
         "supply chain": info["supplyChain"],
-        "MongoDB": info["mongodb"],
+        "MongoDB": f"{info['mongodb']}  ({info['store']})",
         "NATS": info["nats"],
         "SQS": info["queueUrl"],
         "logs": str(stack.run_dir / "logs"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from embedded.services import ROOT, aws_client, without_settings
+from embedded.services import ROOT, aws_client, store_name, without_settings
 from embedded.stack import StackInfo
 from localstack.capabilities import lacks
 from localstack.emulators import emulator_name
@@ -51,6 +51,7 @@ class DeployedStack(RunningStack):
             token=info["token"],
             supplyChain=info["supplyChain"],
             mongodb=info["mongodb"],
+            store=store_name(stack.environ),
             nats=info["nats"],
             sqs=info["endpoint"],
             queueUrl=info["queueUrl"],
