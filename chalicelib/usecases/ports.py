@@ -120,7 +120,7 @@ class Store(Protocol):
         """Remove events, as (product id, event id), from their outboxes: the stream has them."""
 
     def unpublished(self, before: datetime, limit: int) -> list[Product]:
-        """Products with an event in the outbox that is older than `before`, oldest first.
+        """Products with an event in the outbox that is older than `before`, about oldest first.
 
         As the majority has them: an event that a failover may roll back must not be published.
         Each with its first OUTBOX_PAGE events: whole outboxes could exceed the memory.
@@ -149,7 +149,10 @@ class Store(Protocol):
         """Note that the dead letters of these products are sent, if their revision is unchanged."""
 
     def failed(self, limit: int) -> list[Product]:
-        """Failed products whose dead letter is sent, oldest change first."""
+        """Failed products whose dead letter is sent, oldest change first.
+
+        At most `limit`, and of the `limit` oldest with each status.
+        """
 
     def drop_tombstones(self, products: Collection[Product]) -> int:
         """Remove those products whose revision is unchanged and whose events are all published.

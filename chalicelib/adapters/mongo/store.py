@@ -24,7 +24,7 @@ from chalicelib.adapters.mongo.documents import (
     to_document,
     to_product,
 )
-from chalicelib.adapters.mongo.indexes import ANY_STATUS, INDEXES, PRESENT
+from chalicelib.adapters.mongo.indexes import ANY_STATUS, EPOCH, INDEXES, PRESENT
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
     budget_fields,
@@ -236,8 +236,8 @@ class MongoStore:
             products = self._committed if majority else self._products
             # Reads on if some documents cannot be read: a short page would look like the last one.
             while missing := limit - len(found):
-                cursor = products.find(condition, projection).sort(list(order))
-                page = list(cursor.skip(seen).limit(missing))
+                cursor = products.find(condition, projection).skip(seen).limit(missing)
+                page = list(cursor.sort(list(order)) if order else cursor)
                 found += _readable(page)
                 seen += len(page)
                 if len(page) < missing:
@@ -271,7 +271,9 @@ class MongoStore:
     def unpublished(self, before: datetime, limit: int) -> list[Product]:
         condition = {"outbox.time": {**PRESENT, "$lt": before}}
         oldest = {"creation": False, "outbox": {"$slice": OUTBOX_PAGE}}
-        return self._find(condition, ["outbox.time"], limit, oldest, majority=True)
+        # Not sorted: MongoDB would sort all that waits, since this index is on an array. It finds
+        # them in the order of the index, so about oldest first.
+        return self._find(condition, [], limit, oldest, majority=True)
 
     # ---- the state of the sync ----
 
@@ -290,15 +292,16 @@ class MongoStore:
         )
 
     def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
-        wanted = [status.value for status in statuses if status in FAILED_STATUSES]
         fresh = budget_fields(SyncState(overdue_at=now))
         # These two differ per product: budget is incremented, behindSince stays.
         fields = {name: fresh[name] for name in fresh if name not in _KEPT_BY_A_REDRIVE}
         update = {"$set": fields, "$inc": {**NEXT_REVISION, "sync.budget": 1}}
+        count = 0
         with _unavailable():
-            return self._products.update_many(
-                {"sync.status": {"$in": wanted}, "sync.behindSince": PRESENT}, update
-            ).matched_count
+            for status in FAILED_STATUSES & set(statuses):
+                condition = {"sync.status": status.value, "sync.behindSince": PRESENT}
+                count += self._products.update_many(condition, update).matched_count
+        return count
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
         wanted = {claim.product.id for claim in claims}
@@ -340,13 +343,13 @@ class MongoStore:
         )
 
     def failed(self, limit: int) -> list[Product]:
-        failed = [status.value for status in FAILED_STATUSES]
-        condition = {
-            "sync.status": {"$in": failed},
-            "sync.behindSince": PRESENT,
-            "sync.overdueAt": None,
-        }
-        return self._find(condition, ["sync.behindSince", "_id"], limit)
+        found: list[Product] = []
+        for status in sorted(FAILED_STATUSES):
+            # A range of the index each, which is in order.
+            condition = {"sync.status": status.value, "sync.behindSince": PRESENT}
+            found += self._find(condition, ["sync.behindSince", "_id"], limit)
+        sent = [product for product in found if product.sync.overdue_at is None]
+        return sorted(sent, key=_age)[:limit]
 
     def drop_tombstones(self, products: Collection[Product]) -> int:
         deletions = [
@@ -388,6 +391,10 @@ def _is_unchanged(document: Document, written: Product) -> bool:
     # Reconcile may have made the product exhausted ("its worker died"): then attempts differ.
     counted = sync["attempts"] == written.sync.attempts
     return bool(idle and counted and document["revision"] == written.revision)
+
+
+def _age(product: Product) -> tuple[datetime, str]:
+    return product.sync.behind_since or EPOCH, product.id
 
 
 def _readable(documents: Iterable[Document]) -> Iterator[Product]:

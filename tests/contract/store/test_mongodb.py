@@ -23,6 +23,7 @@ from chalicelib.domain.retry import Schedule
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
 from chalicelib.usecases.catalog import Catalog, Origin
 from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.ports import ProductQuery
 from chalicelib.usecases.sync import Sync, SyncPolicy
 from tests.contract.store.steps import (
     LATER,
@@ -44,7 +45,6 @@ from tests.fakes import (
     FakeQueue,
     FakeStream,
     FakeSupplyChain,
-    a_failed_state,
 )
 
 if TYPE_CHECKING:
@@ -203,9 +203,9 @@ def test_a_product_costs_three_writes_until_it_is_delivered(
 
 def test_a_list_is_one_find(watched: MongoStore, commands: Commands) -> None:
     for _ in range(3):
-        inserted(watched, sync=a_failed_state(SyncStatus.EXHAUSTED))
+        inserted(watched)
     commands.sent.clear()
 
-    assert len(watched.failed(2)) == 2
+    assert len(watched.find(ProductQuery(2))) == 2
 
     assert [event.command_name for event in commands.sent] == ["find"]
