@@ -21,8 +21,8 @@ from chalicelib.usecases.ports import Consumer, Queue, StreamMessage
 PULL_LIMIT = 200
 NAK_DELAY_SECONDS = 5.0
 """Seconds until the stream delivers an event again that the queue refused."""
-GATHER_SECONDS = 0.005
-GATHER_LIMIT_SECONDS = 0.03
+GATHER_SECONDS = 0.008
+GATHER_LIMIT_SECONDS = 0.04
 """After a round, the next events gather: so long per event of the round, and at most so long. The
 more there is to do, the more events share a request to the queue. A single event hardly waits."""
 AWAY_SECONDS = 1.0
