@@ -12,6 +12,7 @@ import itertools
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
@@ -24,7 +25,6 @@ import nats
 import nats.errors
 from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
@@ -52,10 +52,8 @@ TRUST_SECONDS = 5.0
 """A connection that was idle for longer is checked with a round trip before it is used."""
 PAUSE_SECONDS = 2.0
 """After a failed connect, calls fail at once for this long instead of trying again."""
-MORE_SECONDS = 0.05
-"""How long a pull that has a message waits for more."""
-NOTHING_MORE = frozenset({"404", "408", "409"})
-"""Statuses that end a pull without an error: no messages, time-out, consumer changed."""
+NOTHING_MORE = frozenset({"404", "408"})
+"""Statuses that end a pull without an error: no messages, time-out."""
 
 Result = TypeVar("Result")
 
@@ -86,6 +84,87 @@ class PulledMessage:
         return (self.raw.headers or {}).get(TRACE_HEADER)
 
 
+class Inbox:
+    """Where the stream's server sends what is pulled, on one connection.
+
+    One request is open at a time. It asks for many messages and ends at a given time. Each message
+    is here as soon as the server has it, also while nobody waits: the next pull takes it.
+
+    Not by nats-py's `fetch`, which waits until it has all that it asked for, and takes an event
+    with a header `Status` for a word of the server. The server's own words come to the subject that
+    the request names.
+    """
+
+    def __init__(self, client: Client, requests: str) -> None:
+        """`requests`: the subject of the consumer's pull requests."""
+        self._client = client
+        self._requests = requests
+        self._replies = f"{client.new_inbox()}.*"
+        self._numbers = itertools.count(1)
+        self.arrived: deque[Msg] = deque()
+        self._open = ""
+        self._missing = 0
+        self._ends = 0.0
+        self._refusal: Msg | None = None
+        self._news = asyncio.Event()
+
+    async def open(self) -> None:
+        """Subscribe. With a callback, since `next_msg` starts two tasks for each message."""
+        self._subscription = await self._client.subscribe(self._replies, cb=self._receive)
+
+    async def _receive(self, message: Msg) -> None:
+        if message.reply.startswith("$JS.ACK"):
+            self.arrived.append(message)
+            self._missing -= 1
+        elif message.subject == self._open:
+            self._missing = 0
+            if (message.headers or {}).get("Status") not in NOTHING_MORE:
+                self._refusal = message
+        self._news.set()
+
+    async def wait(self, limit: int, ends: float) -> bool:
+        """Wait until the server says something; False if the time is up before.
+
+        Asks the consumer for `limit` messages until `ends` if no request is open. Raises
+        nats.errors.Error if the server refuses it, TimeoutError if it says nothing at its end.
+        """
+        self._news.clear()
+        if self._missing <= 0:
+            await self._ask(limit, ends)
+        # At the end of a request the server says so.
+        last = ends if ends < self._ends else self._ends + ANSWER_SECONDS / 2
+        try:
+            async with asyncio.timeout(last - time.monotonic()):
+                await self._news.wait()
+        except TimeoutError:
+            if last > self._ends:
+                raise
+            return False
+        if self._refusal is not None:
+            raise APIError.from_msg(self._refusal)
+        return True
+
+    async def _ask(self, limit: int, ends: float) -> None:
+        seconds = max(ends - time.monotonic(), 0.001)
+        self._open = self._replies.replace("*", str(next(self._numbers)))
+        self._missing, self._ends = limit, ends
+        request = json.dumps({"batch": limit, "expires": int(seconds * 1e9)})
+        await self._client.publish(self._requests, request.encode(), self._open)
+
+    def take(self, limit: int) -> list[Msg]:
+        """Give up to `limit` messages that have come."""
+        return [self.arrived.popleft() for _ in range(min(limit, len(self.arrived)))]
+
+    def wake(self) -> None:
+        """End `wait`, since the connection is closed."""
+        self._news.set()
+
+    async def close(self) -> list[Msg]:
+        """End the open request, and give what has come and was not taken."""
+        await self._subscription.drain()  # type: ignore[no-untyped-call]  # nats-py has no type here
+        return list(self.arrived)
+
+
 class JetStream:
     """Implements `ports.Publisher` and `ports.Consumer`. Connects at the first use."""
 
@@ -110,9 +189,10 @@ class JetStream:
         self._duplicate_window = min(duplicate_window, QUEUE_RETENTION_SECONDS)
         self._credentials = credentials
         self._durable = durable
+        self._starting = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Client | None = None
-        self._inbox: Subscription | None = None
-        self._pulls = itertools.count(1)
+        self._inbox: Inbox | None = None
         self._used = 0.0
         self._paused_until = 0.0
 
@@ -157,49 +237,36 @@ class JetStream:
         return self._run(self._pull(limit, timeout), timeout + ANSWER_SECONDS)
 
     async def _pull(self, limit: int, patience: float) -> list[StreamMessage]:
-        messages: list[Msg] = []
-        # One first: a pull of many would wait for all of them until its time is up.
-        await self._pull_into(messages, 1, patience)
-        if messages and limit > 1:
-            # What is here already is given, whatever becomes of the rest.
-            with suppress(nats.errors.Error):
-                await self._pull_into(messages, limit, MORE_SECONDS)
-        self._used = time.monotonic()
-        return [PulledMessage(message) for message in messages]
+        ends = time.monotonic() + patience
+        while True:
+            inbox = await self._own_inbox(await self._connected())
+            if inbox.arrived or time.monotonic() >= ends:
+                return [PulledMessage(message) for message in inbox.take(limit)]
+            if await inbox.wait(limit, ends):
+                self._used = time.monotonic()
 
-    async def _pull_into(self, messages: list[Msg], limit: int, seconds: float) -> None:
-        """Ask the consumer once for what is missing. Raises nats.errors.Error, also on silence.
-
-        Not by nats-py's `fetch`: it takes an event that has a header `Status` for a word of the
-        server, and drops it. The server's own words come to the subject that the request names.
-        """
-        client = await self._connected()
-        inbox = await self._own_inbox(client)
-        reply = inbox.subject.replace("*", str(next(self._pulls)))
-        request = {"batch": limit - len(messages), "expires": int(seconds * 1e9)}
-        await client.publish(
-            f"{API}.CONSUMER.MSG.NEXT.{STREAM}.{self._durable}", json.dumps(request).encode(), reply
-        )
-        ends = time.monotonic() + seconds + ANSWER_SECONDS / 2
-        while len(messages) < limit:
-            message = await inbox.next_msg(timeout=ends - time.monotonic())
-            if message.reply.startswith("$JS.ACK"):
-                messages.append(message)
-            elif message.subject == reply:
-                if (message.headers or {}).get("Status") not in NOTHING_MORE:
-                    raise APIError.from_msg(message)
-                break
-
-    async def _own_inbox(self, client: Client) -> Subscription:
-        """Give the one subscription for all pulls, so that no message is lost between two pulls."""
+    async def _own_inbox(self, client: Client) -> Inbox:
+        """Give the one inbox for all pulls, so that no message is lost between two pulls."""
         if self._inbox is None:
             stream = client.jetstream(timeout=ANSWER_SECONDS)
             try:
                 await stream.consumer_info(STREAM, self._durable)
             except NotFoundError:
                 await stream.add_consumer(STREAM, _consumer_config(self._durable))
-            self._inbox = await client.subscribe(f"{client.new_inbox()}.*")
+            inbox = Inbox(client, f"{API}.CONSUMER.MSG.NEXT.{STREAM}.{self._durable}")
+            await inbox.open()
+            self._inbox = inbox
         return self._inbox
+
+    def release(self) -> None:
+        if self._inbox is not None:
+            self._run(self._release(), ANSWER_SECONDS)
+
+    async def _release(self) -> None:
+        inbox, self._inbox = self._inbox, None
+        if inbox is not None:
+            for message in await inbox.close():
+                await message.nak()
 
     def ack(self, messages: Sequence[StreamMessage]) -> None:
         self._settle(messages, Msg.ack)
@@ -229,9 +296,10 @@ class JetStream:
 
     def close(self) -> None:
         """Close the connection and stop the loop's thread, if they exist."""
-        if "_loop" in self.__dict__:
+        if self._loop is not None:
             self._run(self._finish(), ANSWER_SECONDS)
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            loop, self._loop = self._loop, None
+            loop.call_soon_threadsafe(loop.stop)
 
     async def _finish(self) -> None:
         await self._disconnect()
@@ -241,16 +309,12 @@ class JetStream:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
 
-    @cached_property
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
-
-        def live() -> None:
-            loop.run_forever()
-            loop.close()
-
-        threading.Thread(target=live, name="nats", daemon=True).start()
-        return loop
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        # The first callers may come at the same time: they must not start two loops.
+        with self._starting:
+            if self._loop is None:
+                self._loop = _started_loop()
+            return self._loop
 
     @cached_property
     def _connecting(self) -> asyncio.Lock:
@@ -267,7 +331,7 @@ class JetStream:
                 await self._disconnect()
                 raise StreamUnavailableError(f"NATS: {error!r}") from error
 
-        future = asyncio.run_coroutine_threadsafe(bounded(), self._loop)
+        future = asyncio.run_coroutine_threadsafe(bounded(), self._running_loop())
         try:
             return future.result(seconds + 2 * CONNECT_SECONDS)
         except FutureTimeoutError as error:
@@ -316,8 +380,13 @@ class JetStream:
             reconnect_time_wait=0,
             connect_timeout=int(CONNECT_SECONDS),
             error_cb=_ignore,
+            closed_cb=self._wake,
             user_credentials=_credentials(self._credentials),
         )
+
+    async def _wake(self) -> None:
+        if self._inbox is not None:
+            self._inbox.wake()
 
     async def _disconnect(self) -> None:
         client, self._client, self._inbox = self._client, None, None
@@ -325,6 +394,18 @@ class JetStream:
             # Closing a broken connection may fail.
             with suppress(*_BROKEN):
                 await asyncio.wait_for(client.close(), timeout=1)
+
+
+def _started_loop() -> asyncio.AbstractEventLoop:
+    """Start an event loop on a thread of its own, which ends when the loop is stopped."""
+    loop = asyncio.new_event_loop()
+
+    def live() -> None:
+        loop.run_forever()
+        loop.close()
+
+    threading.Thread(target=live, name="nats", daemon=True).start()
+    return loop
 
 
 async def _ignore(_: Exception) -> None:

@@ -90,9 +90,10 @@ class SqsQueue:
         """Send in parallel batches; the positions of the entries that the queue accepted."""
         accepted: list[int] = []
         failures: list[QueueUnavailableError] = []
-        for sent in self._pool.map(
-            lambda part: self._send_batch(url, part), _chunks(entries, batch)
-        ):
+        parts = list(_chunks(entries, batch))
+        # One request needs no other thread.
+        run = self._pool.map if len(parts) > 1 else map
+        for sent in run(lambda part: self._send_batch(url, part), parts):
             if isinstance(sent, QueueUnavailableError):
                 failures.append(sent)
             else:

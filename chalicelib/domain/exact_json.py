@@ -24,6 +24,11 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
+# Made once: the modules' own functions make a new one at each call.
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse)
+_ENCODER = simplejson.JSONEncoder(use_decimal=True, ensure_ascii=False, separators=(",", ":"))
+
+
 def loads(text: str | bytes) -> Any:  # noqa: ANN401 - JSON has no narrower type
     """Parse JSON; numbers with a fraction or an exponent become `Decimal`.
 
@@ -33,13 +38,15 @@ def loads(text: str | bytes) -> Any:  # noqa: ANN401 - JSON has no narrower type
     decoded = text if isinstance(text, str) else text.decode("utf-8-sig")
     _check_depth(decoded)
     try:
-        return json.loads(decoded, parse_float=Decimal, parse_constant=_refuse)
+        return _DECODER.decode(decoded)
     except ArithmeticError as error:
         raise ValueError("a number out of any range") from error
 
 
 def _check_depth(text: str) -> None:
     """Count the brackets outside of strings before parsing, which recurses."""
+    if text.count("[") + text.count("{") <= DEPTH_LIMIT:
+        return
     depth = 0
     for bracket in _BRACKET.findall(_STRING.sub("", text)):
         depth += 1 if bracket in "[{" else -1
@@ -49,4 +56,4 @@ def _check_depth(text: str) -> None:
 
 def dumps(value: object) -> str:
     """Write JSON; a `Decimal` becomes a JSON number, digit by digit."""
-    return simplejson.dumps(value, use_decimal=True, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(value)

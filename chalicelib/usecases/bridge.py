@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from chalicelib import telemetry
@@ -20,6 +21,10 @@ from chalicelib.usecases.ports import Consumer, Queue, StreamMessage
 PULL_LIMIT = 200
 NAK_DELAY_SECONDS = 5.0
 """Seconds until the stream delivers an event again that the queue refused."""
+GATHER_SECONDS = 0.008
+GATHER_LIMIT_SECONDS = 0.04
+"""After a round, the next events gather: so long per event of the round, and at most so long. The
+more there is to do, the more events share a request to the queue. A single event hardly waits."""
 AWAY_SECONDS = 1.0
 """Seconds between two tries while the stream is away."""
 PAYLOAD_LIMIT = 100_000
@@ -57,12 +62,21 @@ class Bridge:
         one pull waits for events. While the stream is away, it is tried again until the time is
         nearly up. Raises StreamUnavailableError if it is still away then.
         """
+        try:
+            return self._drain(seconds_left, poll)
+        finally:
+            # If it fails, the stream delivers again what was received and not forwarded.
+            with suppress(StreamUnavailableError):
+                self._consumer.release()
+
+    def _drain(self, seconds_left: Callable[[], float], poll: float) -> Bridged:
         total = Bridged()
         failure: StreamUnavailableError | None = None
         while (left := seconds_left()) > 0:
             try:
-                total += self.forward_once(timeout=min(poll, max(left, 0.1)))
-                failure = None
+                done = self.forward_once(timeout=min(poll, max(left, 0.1)))
+                total, failure = total + done, None
+                time.sleep(min(done.forwarded * GATHER_SECONDS, GATHER_LIMIT_SECONDS))
             except StreamUnavailableError as error:
                 failure = error
                 telemetry.log.warning("the stream is away", reason=str(error))

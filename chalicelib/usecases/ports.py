@@ -201,7 +201,13 @@ class Consumer(Protocol):
     """The event stream, as the bridge sees it. All raise StreamUnavailableError."""
 
     def pull(self, limit: int, timeout: float) -> Sequence[StreamMessage]:
-        """Wait up to `timeout` seconds for up to `limit` messages."""
+        """Give up to `limit` messages that are there; wait up to `timeout` seconds for the first.
+
+        Others may be received ahead for the next pull; see `release`.
+        """
+
+    def release(self) -> None:
+        """Give back what was received ahead: no pull follows soon."""
 
     def ack(self, messages: Sequence[StreamMessage]) -> None:
         """Acknowledge these."""

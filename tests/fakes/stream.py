@@ -87,6 +87,9 @@ class FakeStream(Switchable):
                 self._due[message.sequence] = now + self.ACK_WAIT
         return list(due)
 
+    def release(self) -> None:
+        self._reach("release")
+
     def ack(self, messages: Sequence[StreamMessage]) -> None:
         self._reach("ack")
         self._settled |= {message.sequence for message in messages}

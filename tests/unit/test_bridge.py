@@ -258,7 +258,7 @@ def test_a_stream_that_comes_back_is_drained_in_the_same_run(
         pipeline.stream.away = turn < 2
 
     assert pipeline.bridge.drain(rounds(4, away_at_first)) == Bridged(forwarded=1)
-    assert len(slept) == 2
+    assert slept.count(bridge_module.AWAY_SECONDS) == 2
 
 
 def test_a_stream_that_stays_away_is_an_error_at_the_end(
@@ -282,4 +282,40 @@ def test_a_stream_that_goes_away_at_the_end_is_an_error(
     with pytest.raises(StreamUnavailableError):
         pipeline.bridge.drain(rounds(3, away_at_last))
     assert len(pipeline.queue.messages) == 1
-    assert len(slept) == 1
+    assert slept.count(bridge_module.AWAY_SECONDS) == 1
+
+
+def test_the_more_was_forwarded_the_longer_the_next_events_gather_and_never_long(
+    pipeline: Pipeline, slept: list[float]
+) -> None:
+    numbers = (1, 3, 100)
+
+    def create(turn: int) -> None:
+        for _ in range(numbers[turn]):
+            pipeline.create()
+
+    pipeline.bridge.drain(rounds(len(numbers), create))
+
+    one, three, many = slept
+    assert 0 < one < three < many
+    assert (many, one) == (bridge_module.GATHER_LIMIT_SECONDS, bridge_module.GATHER_SECONDS)
+
+
+def test_what_was_received_ahead_is_given_back_when_the_time_is_up(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back: list[int] = []
+    monkeypatch.setattr(pipeline.stream, "release", lambda: given_back.append(1))
+
+    pipeline.bridge.drain(rounds(3))
+
+    assert given_back == [1]
+
+
+def test_a_stream_that_cannot_take_back_what_was_received_ahead_is_no_error(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.create()
+    pipeline.stream.broken = {"release"}
+
+    assert pipeline.bridge.drain(rounds(1)) == Bridged(forwarded=1)

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from chalicelib.adapters import tokens
 from chalicelib.adapters.tokens import JwtVerifier
 from chalicelib.domain.errors import InvalidTokenError
 from tests.http import ScriptedServer, hang_up, refused_port, reply, reset
@@ -282,13 +283,14 @@ def test_a_token_of_the_provider_is_refused_where_only_our_secret_signs() -> Non
     refused(f"Bearer {signed()}")
 
 
-def test_a_key_that_the_provider_has_withdrawn_is_refused_after_five_minutes(
+def test_a_key_that_the_provider_has_withdrawn_is_refused_after_six_minutes(
     provider: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verifier, token = keys_of(provider), signed(exp=time.time() + 3600)
     verifier.verify(f"Bearer {token}")
     provider.default = key_set(ec=OTHER_KEY)
-    later = Later(301)
+    later = Later(361)
+    monkeypatch.setattr(tokens, "time", later)
     monkeypatch.setattr(jwt.jwk_set_cache, "time", later)
     monkeypatch.setattr(jwt.jwks_client, "time", later)
     refused(f"Bearer {token}", verifier)
@@ -302,6 +304,74 @@ class Later:
 
     def monotonic(self) -> float:
         return time.monotonic() + self._seconds
+
+    def time(self) -> float:
+        return time.time() + self._seconds
+
+
+# ---- tokens that were verified a moment ago ----
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tokens whose signature is checked."""
+    checked: list[str] = []
+    decode = jwt.decode
+
+    def noted(token: str, *rest: Any, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - PyJWT's
+        checked.append(token)
+        return decode(token, *rest, **options)
+
+    monkeypatch.setattr(jwt, "decode", noted)
+    return checked
+
+
+def test_a_token_is_not_checked_again_a_moment_later(decoded: list[str]) -> None:
+    verifier, token = JwtVerifier(SECRET, None), a_token("sync:admin", sub="shop")
+
+    callers = [verifier.verify(f"Bearer {token}") for _ in range(3)]
+
+    assert decoded == [token]
+    assert {caller.principal for caller in callers} == {"shop"}
+    assert {caller.scopes for caller in callers} == {frozenset({"sync:admin"})}
+
+
+def test_a_token_is_checked_again_after_a_minute(
+    decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier, token = JwtVerifier(SECRET, None), a_token(exp=time.time() + 3600)
+    verifier.verify(f"Bearer {token}")
+    monkeypatch.setattr(tokens, "time", Later(tokens.KNOWN_SECONDS))
+
+    verifier.verify(f"Bearer {token}")
+
+    assert decoded == [token, token]
+
+
+def test_a_token_is_checked_again_when_it_has_expired(
+    decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier, token = JwtVerifier(SECRET, None), a_token(exp=time.time() + 10)
+    verifier.verify(f"Bearer {token}")
+    monkeypatch.setattr(tokens, "time", Later(11))
+
+    verifier.verify(f"Bearer {token}")
+
+    assert decoded == [token, token]
+
+
+def test_a_token_that_differs_in_its_signature_alone_is_refused() -> None:
+    verifier, token = JwtVerifier(SECRET, None), a_token()
+    verifier.verify(f"Bearer {token}")
+
+    refused(f"Bearer {token[:-5]}AAAAA", verifier)
+
+
+def test_only_so_many_tokens_are_kept() -> None:
+    verifier = JwtVerifier(SECRET, None)
+    for number in range(2 * tokens.KNOWN_LIMIT):
+        verifier.verify(f"Bearer {a_token(sub=str(number))}")
+        assert len(verifier._known) <= tokens.KNOWN_LIMIT
 
 
 # ---- a provider that is away ----

@@ -99,6 +99,18 @@ def test_a_pull_works_again_after_the_server_was_killed(
     assert event_ids(again) == [event.id]
 
 
+def test_a_pull_that_waits_notices_that_its_server_has_died(
+    own_nats: Servers, open_stream: Callable[..., JetStream]
+) -> None:
+    stream = open_stream(own_nats.where.nats)
+    assert not stream.pull(1, SHORT)
+    killing = threading.Timer(SHORT, lambda: own_nats.kill("nats"))
+    killing.start()
+
+    assert timed(lambda: stream.pull(1, 60.0)) < 20
+    killing.join()
+
+
 def test_a_message_of_a_connection_that_is_gone_cannot_be_acknowledged_unnoticed(
     own_nats: Servers, open_stream: Callable[..., JetStream]
 ) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import nats
-import nats.errors
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from chalicelib.adapters.jetstream import BRIDGE, STREAM
 from chalicelib.bootstrap import Container
+from chalicelib.domain.errors import StreamUnavailableError
 from chalicelib.settings import read_settings
 from embedded.services import role_settings
 from tests.contract.stream.steps import SHORT, an_event, event_ids, pulled, works
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from chalicelib.adapters.jetstream import JetStream
+    from chalicelib.domain.events import Event
     from embedded.services import Endpoints
+    from tests.contract.conftest import Servers
 
 
 Answer = TypeVar("Answer")
@@ -43,22 +45,89 @@ def on_nats(url: str, use: Callable[[Client], Awaitable[Answer]]) -> Answer:
     return asyncio.run(connected())
 
 
-def test_what_was_pulled_is_given_though_the_server_falls_silent_on_more(
+def received_ahead(stream: JetStream) -> Event:
+    """An event that has come to the adapter after a pull, and that no pull has given yet."""
+    first, ahead = an_event(), an_event()
+    stream.publish([first])
+    assert event_ids(stream.pull(10, 5.0)) == [first.id]
+    stream.publish([ahead])
+    eventually(lambda: stream._inbox is not None and stream._inbox.arrived)
+    return ahead
+
+
+def test_what_comes_after_a_pull_is_given_by_the_next_without_asking(
+    own_nats: Servers, open_stream: Callable[..., JetStream]
+) -> None:
+    stream = open_stream(own_nats.where.nats)
+    ahead = received_ahead(stream)
+
+    with own_nats.frozen("nats"):
+        assert event_ids(stream.pull(10, SHORT)) == [ahead.id]
+
+
+def test_what_was_received_ahead_is_given_back_for_another_to_pull_at_once(
+    open_stream: Callable[..., JetStream],
+) -> None:
+    first, second = open_stream(), open_stream()
+    ahead = received_ahead(first)
+
+    first.release()
+
+    assert event_ids(pulled(second, 1)) == [ahead.id]
+
+
+def test_who_has_given_back_takes_nothing_until_the_next_pull(
+    open_stream: Callable[..., JetStream],
+) -> None:
+    first, second = open_stream(), open_stream()
+    first.publish([an_event()])
+    pulled(first, 1)
+    first.release()
+    event, later = an_event(), an_event()
+
+    first.publish([event])
+    assert event_ids(pulled(second, 1)) == [event.id]
+    second.release()
+    first.publish([later])
+    assert event_ids(pulled(first, 1)) == [later.id]
+
+
+def test_what_a_bridge_had_received_ahead_when_it_died_comes_again(
     open_stream: Callable[..., JetStream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("chalicelib.adapters.jetstream.ACK_WAIT_SECONDS", 0.5)
+    first, second = open_stream(), open_stream()
+    ahead = received_ahead(first)
+
+    first.close()
+
+    eventually(lambda: ahead.id in event_ids(second.pull(10, SHORT)))
+
+
+def test_a_consumer_that_refuses_the_request_is_an_error(
+    open_stream: Callable[..., JetStream], servers: Endpoints
+) -> None:
     stream = open_stream()
-    stream.pull(1, 0.1)
-    stream.publish([an_event()])
-    assert stream._inbox is not None
-    next_msg, answers = stream._inbox.next_msg, itertools.count()
+    stream.ping()
+    config = {"durable_name": BRIDGE, "ack_policy": "explicit", "max_batch": 5}
+    request = json.dumps({"stream_name": STREAM, "config": config}).encode()
+    make = f"$JS.API.CONSUMER.DURABLE.CREATE.{STREAM}.{BRIDGE}"
+    answer = on_nats(servers.nats, lambda client: client.request(make, request))
+    assert "error" not in json.loads(answer.data)
 
-    async def silent_after_one(**limits: float) -> Msg:
-        if next(answers):
-            raise nats.errors.TimeoutError
-        return await next_msg(**limits)
+    with pytest.raises(StreamUnavailableError, match="APIError"):
+        stream.pull(10, 5.0)
 
-    monkeypatch.setattr(stream._inbox, "next_msg", silent_after_one)
-    assert len(stream.pull(10, 2)) == 1
+
+def test_callers_that_come_first_at_the_same_time_share_one_connection(
+    open_stream: Callable[..., JetStream],
+) -> None:
+    stream, events = open_stream(), [an_event() for _ in range(8)]
+
+    with ThreadPoolExecutor(len(events)) as threads:
+        answers = list(threads.map(lambda event: stream.publish([event]), events))
+
+    assert answers == [[event] for event in events]
 
 
 def test_a_consumer_that_was_deleted_is_made_anew(

@@ -25,6 +25,34 @@ def test_a_pull_gives_no_more_than_its_limit(kit: StreamKit) -> None:
     assert len(pulled(kit.stream, 3)) == 3
 
 
+def test_a_pull_does_not_wait_for_more_than_there_is(kit: StreamKit) -> None:
+    kit.stream.publish([an_event()])
+    started = time.monotonic()
+
+    assert len(kit.stream.pull(10, 20.0)) == 1
+    assert time.monotonic() - started < 10
+
+
+def test_what_comes_between_two_pulls_is_given_by_the_second(kit: StreamKit) -> None:
+    events = [an_event() for _ in range(3)]
+    kit.stream.publish(events[:1])
+    first = kit.stream.pull(10, 20.0)
+
+    kit.stream.publish(events[1:])
+
+    assert event_ids([*first, *pulled(kit.stream, 2)]) == [event.id for event in events]
+
+
+def test_after_what_was_received_ahead_is_given_back_a_pull_works_again(kit: StreamKit) -> None:
+    kit.stream.publish([an_event()])
+    pulled(kit.stream, 1)
+    kit.stream.release()
+    event = an_event()
+    kit.stream.publish([event])
+
+    assert event_ids(pulled(kit.stream, 1)) == [event.id]
+
+
 def test_what_the_bridge_has_in_hand_is_not_pulled_again(kit: StreamKit) -> None:
     kit.stream.publish([an_event()])
     pulled(kit.stream, 1)
