@@ -79,7 +79,7 @@ variable "functions" {
   type = object({
     api        = optional(object({ memory = optional(number, 1024), timeout = optional(number, 20), concurrency = optional(number, -1) }), {})
     authorizer = optional(object({ memory = optional(number, 512), timeout = optional(number, 10), concurrency = optional(number, -1) }), {})
-    bridge     = optional(object({ memory = optional(number, 512), timeout = optional(number, 60), concurrency = optional(number, -1) }), {})
+    bridge     = optional(object({ memory = optional(number, 512), timeout = optional(number, 90), concurrency = optional(number, -1) }), {})
     sync       = optional(object({ memory = optional(number, 1024), timeout = optional(number, 60), concurrency = optional(number, -1) }), {})
     reconcile  = optional(object({ memory = optional(number, 512), timeout = optional(number, 60), concurrency = optional(number, -1) }), {})
   })
@@ -93,9 +93,14 @@ variable "functions" {
     error_message = "functions.api.timeout must be 29 at most: API Gateway waits no longer."
   }
   validation {
-    # functions/bridge.py reserves 8 s to finish what it has pulled. The next run starts in a minute.
-    condition     = var.functions.bridge.timeout >= 15 && var.functions.bridge.timeout <= 60
-    error_message = "functions.bridge.timeout must be 15 to 60."
+    # functions/bridge.py reserves 8 s to finish what it has pulled. What is left of 75 s covers a next
+    # run that starts 7 s late; more than 120 s would be three runs at a time.
+    condition     = var.functions.bridge.timeout >= 75 && var.functions.bridge.timeout <= 120
+    error_message = "functions.bridge.timeout must be 75 to 120: a run must last until the next one, a minute later, has certainly begun."
+  }
+  validation {
+    condition     = var.functions.bridge.concurrency == -1 || var.functions.bridge.concurrency >= 2
+    error_message = "functions.bridge.concurrency must be -1 or at least 2: the next run begins before the last one ends."
   }
   validation {
     # functions/reconcile.py reserves 20 s to finish the page that is in progress.
