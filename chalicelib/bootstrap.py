@@ -1,4 +1,8 @@
-"""Settings → clients → use cases. Built once per process; nothing opens before its first use."""
+"""Settings → clients → use cases. Built once per process; nothing opens before its first use.
+
+Adapters are imported where they are made, since their libraries take most of a cold start: each
+function pays only for those that it uses.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pymongo import MongoClient
-
 from chalicelib import telemetry
-from chalicelib.adapters.jetstream import JetStream
-from chalicelib.adapters.mongo.documents import Document, new_product_id
-from chalicelib.adapters.mongo.store import MongoStore
-from chalicelib.adapters.sqs import SqsQueue
-from chalicelib.adapters.supply_chain import HttpSupplyChain
-from chalicelib.adapters.tokens import JwtVerifier
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.times import now_utc
 from chalicelib.settings import (
@@ -38,7 +34,13 @@ from chalicelib.usecases.sync import Sync, SyncPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from pymongo import MongoClient
 
+    from chalicelib.adapters.jetstream import JetStream
+    from chalicelib.adapters.mongo.documents import Document
+    from chalicelib.adapters.sqs import SqsQueue
+    from chalicelib.adapters.supply_chain import HttpSupplyChain
+    from chalicelib.adapters.tokens import JwtVerifier
     from chalicelib.usecases.ports import Store
 
 MONGODB_SECONDS = 3
@@ -74,10 +76,14 @@ class Container:
 
     @cached_property
     def store(self) -> Store:
+        from chalicelib.adapters.mongo.store import MongoStore
+
         return MongoStore(self._mongo_client, self.settings.mongodb_database)
 
     def _mongo_client(self) -> MongoClient[Document]:
-        client = MongoClient[Document](
+        from pymongo import MongoClient
+
+        client: MongoClient[Document] = MongoClient(
             self.settings.mongodb_uri,
             appname="product-catalog",
             serverSelectionTimeoutMS=MONGODB_SECONDS * 1000,
@@ -89,6 +95,8 @@ class Container:
 
     @cached_property
     def stream(self) -> JetStream:
+        from chalicelib.adapters.jetstream import JetStream
+
         settings = self.settings
         stream = JetStream(
             settings.nats_url,
@@ -102,11 +110,15 @@ class Container:
 
     @cached_property
     def queue(self) -> SqsQueue:
+        from chalicelib.adapters.sqs import SqsQueue
+
         settings = self.settings
         return SqsQueue(_sqs_client, settings.sync_queue_url, settings.sync_dlq_url)
 
     @cached_property
     def supply_chain(self) -> HttpSupplyChain:
+        from chalicelib.adapters.supply_chain import HttpSupplyChain
+
         settings = self.settings
         return HttpSupplyChain(
             settings.supply_chain_url,
@@ -119,6 +131,8 @@ class Container:
 
     @cached_property
     def tokens(self) -> JwtVerifier:
+        from chalicelib.adapters.tokens import JwtVerifier
+
         return JwtVerifier(self.settings.jwt_secret, self.settings.jwks_url)
 
     # ---- use cases ----
@@ -129,6 +143,8 @@ class Container:
 
     @cached_property
     def catalog(self) -> Catalog:
+        from chalicelib.adapters.mongo.documents import new_product_id
+
         return Catalog(
             self.store,
             self.outbox,
@@ -194,9 +210,8 @@ def _state(answer: Future[None]) -> str:
 
 
 def _sqs_client() -> SQSClient:
-    # The import takes a third of a second: only functions that use the queue pay for it.
-    import boto3  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
+    import boto3
+    from botocore.config import Config
 
     return boto3.client(
         "sqs",
@@ -212,9 +227,9 @@ def _sqs_client() -> SQSClient:
 
 def _fetch_secrets(name: str) -> str:
     """Read a secret's current value. Raises SettingsError."""
-    import boto3  # noqa: PLC0415 - as above
-    from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
 
     # Two tries of two seconds, so that a request does not hang while secrets are renewed.
     patience = Config(connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 2})
