@@ -75,12 +75,12 @@ variable "runtime" {
 }
 
 variable "functions" {
-  description = "Memory in MB, timeout in seconds and reserved concurrency (-1: none) of each function. What is left out has its default."
+  description = "Memory in MB, timeout in seconds and reserved concurrency (-1: none) of each function. What is left out has its default. The CPU share grows with memory: 256 MB are enough for a bridge that forwards 100 to 200 events a second (docs/cost.md)."
   type = object({
     api        = optional(object({ memory = optional(number, 1024), timeout = optional(number, 20), concurrency = optional(number, -1) }), {})
     authorizer = optional(object({ memory = optional(number, 512), timeout = optional(number, 10), concurrency = optional(number, -1) }), {})
-    bridge     = optional(object({ memory = optional(number, 512), timeout = optional(number, 90), concurrency = optional(number, -1) }), {})
-    sync       = optional(object({ memory = optional(number, 1024), timeout = optional(number, 60), concurrency = optional(number, -1) }), {})
+    bridge     = optional(object({ memory = optional(number, 256), timeout = optional(number, 90), concurrency = optional(number, -1) }), {})
+    sync       = optional(object({ memory = optional(number, 512), timeout = optional(number, 60), concurrency = optional(number, -1) }), {})
     reconcile  = optional(object({ memory = optional(number, 512), timeout = optional(number, 60), concurrency = optional(number, -1) }), {})
   })
   default = {}
@@ -129,6 +129,34 @@ variable "log_level" {
   validation {
     condition     = contains(["DEBUG", "INFO"], var.log_level)
     error_message = "log_level must be DEBUG or INFO: metrics are log lines without a level, which Lambda would filter out above that."
+  }
+}
+
+variable "system_log_level" {
+  description = "Lowest level of what Lambda itself logs about each run: DEBUG, INFO or WARN. At WARN only runs that fail are logged; INFO adds about 700 bytes per run, more than the catalog's own lines."
+  type        = string
+  default     = "WARN"
+  validation {
+    condition     = contains(["DEBUG", "INFO", "WARN"], var.system_log_level)
+    error_message = "system_log_level must be DEBUG, INFO or WARN."
+  }
+}
+
+variable "xray" {
+  description = "What X-Ray records of the requests to the API: so many per second, and this share of the others. With mode PassThrough the functions record those requests only; with Active they also record runs of their own, one per second and 5 % of the others, which no rule can change."
+  type = object({
+    per_second = optional(number, 0)
+    share      = optional(number, 0.01)
+    mode       = optional(string, "PassThrough")
+  })
+  default = {}
+  validation {
+    condition     = var.xray.per_second >= 0 && floor(var.xray.per_second) == var.xray.per_second && var.xray.share >= 0 && var.xray.share <= 1
+    error_message = "xray: per_second must be a whole number of at least 0, share must be 0 to 1."
+  }
+  validation {
+    condition     = contains(["PassThrough", "Active"], var.xray.mode)
+    error_message = "xray.mode must be PassThrough or Active."
   }
 }
 
