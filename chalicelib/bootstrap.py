@@ -12,8 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from datetime import timedelta
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from chalicelib import telemetry
 from chalicelib.domain.retry import Schedule
@@ -54,6 +53,27 @@ SECRETS_FRESH_SECONDS = 120.0
 """How long secrets are used before Secrets Manager is asked for newer ones."""
 
 
+Made = TypeVar("Made")
+
+
+class Part(Generic[Made]):
+    """A property that is made at its first use, once, also if threads use it at the same time.
+
+    functools.cached_property would make several, and each import takes long enough for that.
+    """
+
+    def __init__(self, make: Callable[[Any], Made]) -> None:
+        self._make = make
+        self._name = make.__name__
+
+    def __get__(self, container: Container, owner: type[Container]) -> Made:
+        with container.making:
+            made = vars(container)
+            if self._name not in made:
+                made[self._name] = self._make(container)
+            return cast("Made", made[self._name])
+
+
 class Container:
     """Every part of the catalog, created from settings. Tests replace parts by assigning them."""
 
@@ -62,6 +82,7 @@ class Container:
         self._closing = ExitStack()
         self._asking: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
+        self.making = threading.RLock()
         telemetry.configure(
             level=settings.log_level,
             tracing=settings.xray_daemon is not None,
@@ -74,7 +95,7 @@ class Container:
 
     # ---- adapters ----
 
-    @cached_property
+    @Part
     def store(self) -> Store:
         from chalicelib.adapters.mongo.store import MongoStore
 
@@ -93,7 +114,7 @@ class Container:
         self._closing.callback(client.close)
         return client
 
-    @cached_property
+    @Part
     def stream(self) -> JetStream:
         from chalicelib.adapters.jetstream import JetStream
 
@@ -108,14 +129,14 @@ class Container:
         self._closing.callback(stream.close)
         return stream
 
-    @cached_property
+    @Part
     def queue(self) -> SqsQueue:
         from chalicelib.adapters.sqs import SqsQueue
 
         settings = self.settings
         return SqsQueue(_sqs_client, settings.sync_queue_url, settings.sync_dlq_url)
 
-    @cached_property
+    @Part
     def supply_chain(self) -> HttpSupplyChain:
         from chalicelib.adapters.supply_chain import HttpSupplyChain
 
@@ -129,7 +150,7 @@ class Container:
             connections=CONNECTIONS,
         )
 
-    @cached_property
+    @Part
     def tokens(self) -> JwtVerifier:
         from chalicelib.adapters.tokens import JwtVerifier
 
@@ -137,11 +158,11 @@ class Container:
 
     # ---- use cases ----
 
-    @cached_property
+    @Part
     def outbox(self) -> Outbox:
         return Outbox(self.store, self.stream)
 
-    @cached_property
+    @Part
     def catalog(self) -> Catalog:
         from chalicelib.adapters.mongo.documents import new_product_id
 
@@ -154,11 +175,11 @@ class Container:
             new_id=new_product_id,
         )
 
-    @cached_property
+    @Part
     def bridge(self) -> Bridge:
         return Bridge(self.stream, self.queue)
 
-    @cached_property
+    @Part
     def sync(self) -> Sync:
         policy = SyncPolicy(
             schedule=Schedule(
@@ -172,7 +193,7 @@ class Container:
         )
         return Sync(self.store, self.queue, self.outbox, self.supply_chain, policy, clock=now_utc)
 
-    @cached_property
+    @Part
     def reconcile(self) -> Reconcile:
         return Reconcile(self.store, self.queue, self.outbox, clock=now_utc, grace=self._grace)
 
@@ -194,7 +215,7 @@ class Container:
                 under_way = self._asking[name] = self._pinging.submit(ping)
             return under_way
 
-    @cached_property
+    @Part
     def _pinging(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(3, thread_name_prefix="ready")
 
