@@ -1,4 +1,8 @@
-"""Settings → clients → use cases. Built once per process; nothing opens before its first use."""
+"""Settings → clients → use cases. Built once per process; nothing opens before its first use.
+
+Adapters are imported where they are made, since their libraries take most of a cold start: each
+function pays only for those that it uses.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from datetime import timedelta
-from functools import cached_property
-from typing import TYPE_CHECKING
-
-from pymongo import MongoClient
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from chalicelib import telemetry
-from chalicelib.adapters.jetstream import JetStream
-from chalicelib.adapters.mongo.documents import Document, new_product_id
-from chalicelib.adapters.mongo.store import MongoStore
-from chalicelib.adapters.sqs import SqsQueue
-from chalicelib.adapters.supply_chain import HttpSupplyChain
-from chalicelib.adapters.tokens import JwtVerifier
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.times import now_utc
 from chalicelib.settings import (
@@ -38,7 +33,13 @@ from chalicelib.usecases.sync import Sync, SyncPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from pymongo import MongoClient
 
+    from chalicelib.adapters.jetstream import JetStream
+    from chalicelib.adapters.mongo.documents import Document
+    from chalicelib.adapters.sqs import SqsQueue
+    from chalicelib.adapters.supply_chain import HttpSupplyChain
+    from chalicelib.adapters.tokens import JwtVerifier
     from chalicelib.usecases.ports import Store
 
 MONGODB_SECONDS = 3
@@ -52,6 +53,27 @@ SECRETS_FRESH_SECONDS = 120.0
 """How long secrets are used before Secrets Manager is asked for newer ones."""
 
 
+Made = TypeVar("Made")
+
+
+class Part(Generic[Made]):
+    """A property that is made at its first use, once, also if threads use it at the same time.
+
+    functools.cached_property would make several, and each import takes long enough for that.
+    """
+
+    def __init__(self, make: Callable[[Any], Made]) -> None:
+        self._make = make
+        self._name = make.__name__
+
+    def __get__(self, container: Container, owner: type[Container]) -> Made:
+        with container.making:
+            made = vars(container)
+            if self._name not in made:
+                made[self._name] = self._make(container)
+            return cast("Made", made[self._name])
+
+
 class Container:
     """Every part of the catalog, created from settings. Tests replace parts by assigning them."""
 
@@ -60,6 +82,7 @@ class Container:
         self._closing = ExitStack()
         self._asking: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
+        self.making = threading.RLock()
         telemetry.configure(
             level=settings.log_level,
             tracing=settings.xray_daemon is not None,
@@ -72,12 +95,16 @@ class Container:
 
     # ---- adapters ----
 
-    @cached_property
+    @Part
     def store(self) -> Store:
+        from chalicelib.adapters.mongo.store import MongoStore
+
         return MongoStore(self._mongo_client, self.settings.mongodb_database)
 
     def _mongo_client(self) -> MongoClient[Document]:
-        client = MongoClient[Document](
+        from pymongo import MongoClient
+
+        client: MongoClient[Document] = MongoClient(
             self.settings.mongodb_uri,
             appname="product-catalog",
             serverSelectionTimeoutMS=MONGODB_SECONDS * 1000,
@@ -87,8 +114,10 @@ class Container:
         self._closing.callback(client.close)
         return client
 
-    @cached_property
+    @Part
     def stream(self) -> JetStream:
+        from chalicelib.adapters.jetstream import JetStream
+
         settings = self.settings
         stream = JetStream(
             settings.nats_url,
@@ -100,13 +129,17 @@ class Container:
         self._closing.callback(stream.close)
         return stream
 
-    @cached_property
+    @Part
     def queue(self) -> SqsQueue:
+        from chalicelib.adapters.sqs import SqsQueue
+
         settings = self.settings
         return SqsQueue(_sqs_client, settings.sync_queue_url, settings.sync_dlq_url)
 
-    @cached_property
+    @Part
     def supply_chain(self) -> HttpSupplyChain:
+        from chalicelib.adapters.supply_chain import HttpSupplyChain
+
         settings = self.settings
         return HttpSupplyChain(
             settings.supply_chain_url,
@@ -117,18 +150,22 @@ class Container:
             connections=CONNECTIONS,
         )
 
-    @cached_property
+    @Part
     def tokens(self) -> JwtVerifier:
+        from chalicelib.adapters.tokens import JwtVerifier
+
         return JwtVerifier(self.settings.jwt_secret, self.settings.jwks_url)
 
     # ---- use cases ----
 
-    @cached_property
+    @Part
     def outbox(self) -> Outbox:
         return Outbox(self.store, self.stream)
 
-    @cached_property
+    @Part
     def catalog(self) -> Catalog:
+        from chalicelib.adapters.mongo.documents import new_product_id
+
         return Catalog(
             self.store,
             self.outbox,
@@ -138,11 +175,11 @@ class Container:
             new_id=new_product_id,
         )
 
-    @cached_property
+    @Part
     def bridge(self) -> Bridge:
         return Bridge(self.stream, self.queue)
 
-    @cached_property
+    @Part
     def sync(self) -> Sync:
         policy = SyncPolicy(
             schedule=Schedule(
@@ -156,7 +193,7 @@ class Container:
         )
         return Sync(self.store, self.queue, self.outbox, self.supply_chain, policy, clock=now_utc)
 
-    @cached_property
+    @Part
     def reconcile(self) -> Reconcile:
         return Reconcile(self.store, self.queue, self.outbox, clock=now_utc, grace=self._grace)
 
@@ -178,7 +215,7 @@ class Container:
                 under_way = self._asking[name] = self._pinging.submit(ping)
             return under_way
 
-    @cached_property
+    @Part
     def _pinging(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(3, thread_name_prefix="ready")
 
@@ -194,9 +231,8 @@ def _state(answer: Future[None]) -> str:
 
 
 def _sqs_client() -> SQSClient:
-    # The import takes a third of a second: only functions that use the queue pay for it.
-    import boto3  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
+    import boto3
+    from botocore.config import Config
 
     return boto3.client(
         "sqs",
@@ -212,9 +248,9 @@ def _sqs_client() -> SQSClient:
 
 def _fetch_secrets(name: str) -> str:
     """Read a secret's current value. Raises SettingsError."""
-    import boto3  # noqa: PLC0415 - as above
-    from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
 
     # Two tries of two seconds, so that a request does not hang while secrets are renewed.
     patience = Config(connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 2})

@@ -1,4 +1,8 @@
-"""Lambda, every minute: forward events from the stream to the sync queue until the time is up."""
+"""Lambda, every minute: forward events from the stream to the sync queue until the time is up.
+
+A run takes longer than the minute until the next one starts. Two runs at a time are safe: the
+stream gives each event to one of them.
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ locals {
     architecture       = var.architecture
     environment        = local.environment
     log_level          = var.log_level
+    system_log_level   = var.system_log_level
+    tracing_mode       = var.xray.mode
     log_retention_days = var.log_retention_days
     kms_key_arn        = var.kms_key_arn
     vpc                = var.vpc

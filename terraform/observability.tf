@@ -1,4 +1,4 @@
-# Dashboard and alarms. The catalog's own metrics come from the functions' logs
+# Dashboard, alarms, sampling of traces. The catalog's own metrics come from the functions' logs
 # (chalicelib/telemetry.py, embedded metric format).
 
 locals {
@@ -139,4 +139,22 @@ resource "aws_cloudwatch_dashboard" "catalog" {
       }
     }]
   })
+}
+
+# Which requests X-Ray records. API Gateway decides, and what the request starts follows it. Not on an
+# emulator: none has sampling rules.
+resource "aws_xray_sampling_rule" "api" {
+  count = var.endpoint == null ? 1 : 0
+
+  rule_name      = "catalog${var.name_suffix}"
+  priority       = 1000
+  version        = 1
+  reservoir_size = var.xray.per_second
+  fixed_rate     = var.xray.share
+  service_type   = "AWS::ApiGateway::Stage"
+  service_name   = "${aws_api_gateway_rest_api.catalog.name}/${aws_api_gateway_stage.api.stage_name}"
+  resource_arn   = "*"
+  host           = "*"
+  http_method    = "*"
+  url_path       = "*"
 }

@@ -1,5 +1,5 @@
 # What starts the asynchronous functions: the queue starts sync; two EventBridge rules start bridge and
-# reconcile every minute.
+# reconcile every minute. A run of the bridge lasts until the next one has begun.
 
 resource "aws_lambda_event_source_mapping" "sync" {
   event_source_arn                   = aws_sqs_queue.sync.arn

@@ -75,12 +75,12 @@ variable "runtime" {
 }
 
 variable "functions" {
-  description = "Memory in MB, timeout in seconds and reserved concurrency (-1: none) of each function. What is left out has its default."
+  description = "Memory in MB, timeout in seconds and reserved concurrency (-1: none) of each function. What is left out has its default. The CPU share grows with memory: 256 MB are enough for a bridge that forwards 100 to 200 events a second (docs/cost.md)."
   type = object({
     api        = optional(object({ memory = optional(number, 1024), timeout = optional(number, 20), concurrency = optional(number, -1) }), {})
     authorizer = optional(object({ memory = optional(number, 512), timeout = optional(number, 10), concurrency = optional(number, -1) }), {})
-    bridge     = optional(object({ memory = optional(number, 512), timeout = optional(number, 60), concurrency = optional(number, -1) }), {})
-    sync       = optional(object({ memory = optional(number, 1024), timeout = optional(number, 60), concurrency = optional(number, -1) }), {})
+    bridge     = optional(object({ memory = optional(number, 256), timeout = optional(number, 90), concurrency = optional(number, -1) }), {})
+    sync       = optional(object({ memory = optional(number, 512), timeout = optional(number, 60), concurrency = optional(number, -1) }), {})
     reconcile  = optional(object({ memory = optional(number, 512), timeout = optional(number, 60), concurrency = optional(number, -1) }), {})
   })
   default = {}
@@ -93,9 +93,14 @@ variable "functions" {
     error_message = "functions.api.timeout must be 29 at most: API Gateway waits no longer."
   }
   validation {
-    # functions/bridge.py reserves 8 s to finish what it has pulled. The next run starts in a minute.
-    condition     = var.functions.bridge.timeout >= 15 && var.functions.bridge.timeout <= 60
-    error_message = "functions.bridge.timeout must be 15 to 60."
+    # functions/bridge.py reserves 8 s to finish what it has pulled. What is left of 75 s covers a next
+    # run that starts 7 s late; more than 120 s would be three runs at a time.
+    condition     = var.functions.bridge.timeout >= 75 && var.functions.bridge.timeout <= 120
+    error_message = "functions.bridge.timeout must be 75 to 120: a run must last until the next one, a minute later, has certainly begun."
+  }
+  validation {
+    condition     = var.functions.bridge.concurrency == -1 || var.functions.bridge.concurrency >= 2
+    error_message = "functions.bridge.concurrency must be -1 or at least 2: the next run begins before the last one ends."
   }
   validation {
     # functions/reconcile.py reserves 20 s to finish the page that is in progress.
@@ -124,6 +129,34 @@ variable "log_level" {
   validation {
     condition     = contains(["DEBUG", "INFO"], var.log_level)
     error_message = "log_level must be DEBUG or INFO: metrics are log lines without a level, which Lambda would filter out above that."
+  }
+}
+
+variable "system_log_level" {
+  description = "Lowest level of what Lambda itself logs about each run: DEBUG, INFO or WARN. At WARN only runs that fail are logged; INFO adds about 700 bytes per run, more than the catalog's own lines."
+  type        = string
+  default     = "WARN"
+  validation {
+    condition     = contains(["DEBUG", "INFO", "WARN"], var.system_log_level)
+    error_message = "system_log_level must be DEBUG, INFO or WARN."
+  }
+}
+
+variable "xray" {
+  description = "What X-Ray records of the requests to the API: so many per second, and this share of the others. With mode PassThrough the functions record those requests only; with Active they also record runs of their own, one per second and 5 % of the others, which no rule can change."
+  type = object({
+    per_second = optional(number, 0)
+    share      = optional(number, 0.01)
+    mode       = optional(string, "PassThrough")
+  })
+  default = {}
+  validation {
+    condition     = var.xray.per_second >= 0 && floor(var.xray.per_second) == var.xray.per_second && var.xray.share >= 0 && var.xray.share <= 1
+    error_message = "xray: per_second must be a whole number of at least 0, share must be 0 to 1."
+  }
+  validation {
+    condition     = contains(["PassThrough", "Active"], var.xray.mode)
+    error_message = "xray.mode must be PassThrough or Active."
   }
 }
 

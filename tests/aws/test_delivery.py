@@ -15,7 +15,7 @@ from tests.aws.conftest import DeployedStack, Doomed
 from tests.support import Json, eventually, exact_json
 
 PATIENCE = 100.0
-"""Seconds: the bridge runs a minute after the apply at the latest, and rests for 8 s then."""
+"""Seconds: the first run of the bridge starts a minute after the apply at the latest."""
 TRACE = "Root=1-67891233-abcdef012345678912345678"
 
 

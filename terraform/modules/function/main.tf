@@ -86,6 +86,7 @@ resource "aws_cloudwatch_log_group" "this" {
 
 resource "aws_lambda_function" "this" {
   #checkov:skip=CKV_AWS_116:API Gateway and SQS do not invoke asynchronously; a scheduled function runs again a minute later, and its errors raise an alarm
+  #checkov:skip=CKV_AWS_50:A variable that the check does not follow: xray.mode, whose two values it accepts
   #checkov:skip=CKV_AWS_272:The plan shows the artifact's hash; code signing needs a pipeline that signs
   function_name = var.name
   description   = var.description
@@ -108,14 +109,14 @@ resource "aws_lambda_function" "this" {
   }
 
   tracing_config {
-    mode = "Active"
+    mode = var.common.tracing_mode
   }
 
   logging_config {
     log_format            = "JSON"
     log_group             = aws_cloudwatch_log_group.this.name
     application_log_level = var.common.log_level
-    system_log_level      = "INFO"
+    system_log_level      = var.common.system_log_level
   }
 
   dynamic "vpc_config" {

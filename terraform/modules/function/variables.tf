@@ -42,6 +42,8 @@ variable "common" {
     architecture       = string
     environment        = map(string)
     log_level          = string
+    system_log_level   = string
+    tracing_mode       = string
     log_retention_days = number
     kms_key_arn        = optional(string)
     vpc                = optional(object({ subnet_ids = set(string), security_group_ids = set(string) }))
