@@ -39,8 +39,13 @@ SERVERS = ("mongodb", "nats", "sqs", "supplyChain")
 ROLES = ("api", "bridge", "sync", "reconcile")
 HOST = "127.0.0.1"
 
-# What the embedded stack sets when the environment does not: short waits.
-DEFAULTS = {"SUPPLY_CHAIN_TIMEOUT_SECONDS": "2", "RECONCILE_GRACE_SECONDS": "20"}
+# What the embedded stack sets when the environment does not: short waits. MiniStack's long poll
+# looks for messages every 100 ms; of many pollers one looks soon.
+DEFAULTS = {
+    "SUPPLY_CHAIN_TIMEOUT_SECONDS": "2",
+    "RECONCILE_GRACE_SECONDS": "20",
+    "SYNC_POLLERS": "20",
+}
 # Never a real account, even if the developer is logged in to one. Emulators use a key of twelve
 # digits as the account number; for this key they use 000000000000.
 LOCAL_AWS = {
@@ -166,7 +171,9 @@ def endpoints(environ: Mapping[str, str], ports: Mapping[str, int]) -> Endpoints
         api=f"http://{HOST}:{ports['api']}/api",
         supply_chain=at("supplyChain", "http", "SUPPLY_CHAIN_URL"),
         # A direct connection: the server reports a replica set, and discovery would only cost time.
-        mongodb=at("mongodb", "mongodb", "MONGODB_URI", "/?directConnection=true&retryWrites=false"),
+        mongodb=at(
+            "mongodb", "mongodb", "MONGODB_URI", "/?directConnection=true&retryWrites=false"
+        ),
         nats=at("nats", "nats", "NATS_URL"),
         sqs="/".join(queue.split("/")[:3]),
         queue=queue,
