@@ -24,11 +24,9 @@ from queue import SimpleQueue
 from typing import Any, Self, TypeVar
 
 from chalicelib import telemetry
-from chalicelib.adapters.sqs import BATCH
 from chalicelib.bootstrap import Container, container
 from chalicelib.domain.errors import CatalogError
 from chalicelib.settings import SettingsError
-from chalicelib.usecases.sync import gather
 
 Result = TypeVar("Result")
 Records = list[dict[str, Any]]
@@ -44,6 +42,8 @@ SLOW_SECONDS = 0.5
 """A batch that takes longer waits for a slow call."""
 LONG_POLL_SECONDS = 3
 """Seconds. Short for a long poll, since a stopping process waits for it."""
+DELETED_AT_ONCE = 10
+"""As many as SQS deletes with one request."""
 DELETE_SECONDS = 0.2
 """How long a message waits for others to be deleted with it. Far below a visibility timeout."""
 RUN_SECONDS = 60
@@ -204,7 +204,7 @@ def handle(records: Records, handler: Handler, delete: Callable[[Sequence[str]],
 
 
 class Deletions:
-    """Deletes messages of several batches with one request, since a request costs the most.
+    """Deletes the messages of several batches together, since each request costs much.
 
     They wait DELETE_SECONDS at most. A message that is visible again before that, or whose deletion
     fails, is received again and acknowledged as a duplicate.
@@ -212,7 +212,8 @@ class Deletions:
 
     def __init__(self, delete: Callable[[Sequence[str]], None]) -> None:
         self._delete = delete
-        self._receipts: SimpleQueue[str | None] = SimpleQueue()
+        self._receipts: SimpleQueue[str] = SimpleQueue()
+        self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="deletions")
 
     def __enter__(self) -> Self:
@@ -221,7 +222,7 @@ class Deletions:
 
     def __exit__(self, *_: object) -> None:
         """Delete what is left."""
-        self._receipts.put(None)
+        self._end.set()
         self._thread.join()
 
     def add(self, receipts: Sequence[str]) -> None:
@@ -232,10 +233,13 @@ class Deletions:
     def _run(self) -> None:
         ended = False
         while not ended:
-            group = gather(self._receipts, BATCH, DELETE_SECONDS)
-            ended = None in group
-            if receipts := [receipt for receipt in group if receipt is not None]:
-                _survive(lambda: self._delete(receipts))
+            ended = self._end.wait(DELETE_SECONDS)
+            while group := self._next():
+                _survive(partial(self._delete, group))
+
+    def _next(self) -> list[str]:
+        count = min(self._receipts.qsize(), DELETED_AT_ONCE)
+        return [self._receipts.get() for _ in range(count)]
 
 
 def _survive(step: Callable[[], Result]) -> Result | None:

@@ -131,12 +131,12 @@ class InThreads:
             future.add_done_callback(lambda future, item=item: done.put((item, future)))  # type: ignore[misc]  # bound per turn
         missing = len(items)
         while missing:
-            group = gather(done, missing, TOGETHER_SECONDS)
+            group = _gather(done, missing, TOGETHER_SECONDS)
             missing -= len(group)
             yield [(item, future.result()) for item, future in group]
 
 
-def gather(queue: SimpleQueue[Item], limit: int, seconds: float) -> list[Item]:
+def _gather(queue: SimpleQueue[Item], limit: int, seconds: float) -> list[Item]:
     """Wait for an item, then for others: until there are `limit`, at most for so many seconds."""
     items = [queue.get()]
     end = time.monotonic() + seconds

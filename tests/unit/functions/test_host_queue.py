@@ -83,7 +83,7 @@ class Requests:
 def test_messages_of_several_batches_are_deleted_with_one_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(run, "DELETE_SECONDS", 1)
+    monkeypatch.setattr(run, "DELETE_SECONDS", 30)
     requests = Requests()
     with run.Deletions(requests) as deletions:
         deletions.add(["a", "b"])
@@ -100,7 +100,8 @@ def test_a_single_message_is_deleted_soon(monkeypatch: pytest.MonkeyPatch) -> No
         eventually(lambda: requests.made == [["a"]], 10, "it is not deleted")
 
 
-def test_what_is_left_at_the_end_is_deleted() -> None:
+def test_what_is_left_at_the_end_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "DELETE_SECONDS", 30)
     requests = Requests()
     with run.Deletions(requests) as deletions:
         deletions.add([str(n) for n in range(23)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.usecases import sync
-from chalicelib.usecases.sync import InThreads, gather
+from chalicelib.usecases.sync import InThreads
 from tests.fakes import Pipeline
 from tests.support import eventually
 from tests.unit.sync.steps import WorkerDiedError, die, status, waiting
@@ -154,25 +153,3 @@ def test_threads_are_kept_for_the_next_items() -> None:
 def test_the_death_of_a_thread_is_the_callers() -> None:
     with pytest.raises(WorkerDiedError):
         list(InThreads()(lambda _: die(), [1, 2]))
-
-
-def queue_of(*items: int) -> SimpleQueue[int]:
-    queue = SimpleQueue[int]()
-    for item in items:
-        queue.put(item)
-    return queue
-
-
-@pytest.mark.parametrize(
-    ("limit", "seconds", "given"), [(2, 30, [1, 2]), (3, 30, [1, 2, 3]), (9, 0, [1, 2, 3])]
-)
-def test_a_group_is_what_is_there_up_to_the_limit(
-    limit: int, seconds: float, given: list[int]
-) -> None:
-    assert gather(queue_of(1, 2, 3), limit, seconds) == given
-
-
-def test_a_group_waits_for_its_first_item() -> None:
-    queue = queue_of()
-    threading.Timer(0.05, queue.put, [1]).start()
-    assert gather(queue, 5, 0) == [1]
