@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from functions import run
 from tests.kubernetes.checks.workloads import BATCH
 from tests.kubernetes.cluster import COMPONENT, ROLES, Cluster, matches, pod_labels
 
@@ -102,7 +103,7 @@ def queue_scaling(cluster: Cluster) -> Iterator[str]:
         expected = {
             "queueURL": environment["SYNC_QUEUE_URL"],
             "awsRegion": environment["AWS_DEFAULT_REGION"],
-            "queueLength": str(int(environment["SYNC_POLLERS"]) * BATCH),
+            "queueLength": str(run.PARALLEL * BATCH),
             "scaleOnInFlight": "false",
         }
         if trigger["metadata"] != expected:
