@@ -46,13 +46,14 @@ MACHINES = {"aarch64": "arm64", "arm64": "arm64", "x86_64": "x86_64", "AMD64": "
 ROOTS = (
     "aws-lambda-powertools",
     "aws-xray-sdk",
+    "certifi",
     "nats-py[nkeys]",
     "pydantic",
     "pyjwt",
     "pymongo",
-    "requests",
     "simplejson",
     "standardwebhooks",
+    "urllib3",
 )
 """What the code imports. Chalice is missing: its packager puts its two runtime modules in."""
 # Only the authorizer checks signatures; to the others it is 14 MB and a sixth of a second.
