@@ -32,13 +32,15 @@ Result = TypeVar("Result")
 Records = list[dict[str, Any]]
 Handler = Callable[[dict[str, Any], "HostContext"], dict[str, Any]]
 
-PARALLEL = 4
-"""Batches that a sync process handles in parallel, apart from slow ones."""
+PARALLEL = 2
+"""Batches that a sync process handles in parallel, apart from slow ones.
+
+Two keep it busy: one waits for answers while the other is prepared. The fewer, the larger they are."""
 BATCHES = 48
 """Batches that it has in hand at most, with slow ones and those that are waited for.
 
 If one in twenty calls hangs for 10 s, four in ten batches of ten do: still 12 batches a second."""
-SLOW_SECONDS = 0.5
+SLOW_SECONDS = 0.25
 """A batch that takes longer waits for a slow call."""
 LONG_POLL_SECONDS = 3
 """Seconds. Short for a long poll, since a stopping process waits for it."""
