@@ -35,7 +35,7 @@ Handler = Callable[[dict[str, Any], "HostContext"], dict[str, Any]]
 PARALLEL = 2
 """Batches that a sync process handles in parallel, apart from slow ones.
 
-Two keep it busy: one waits for answers while the other is prepared. The fewer, the larger they are."""
+Two keep it busy: one waits for answers while the other is prepared. More would be smaller ones."""
 BATCHES = 48
 """Batches that it has in hand at most, with slow ones and those that are waited for.
 
