@@ -241,7 +241,8 @@ def _sqs_client() -> SQSClient:
             # Longer than the longest long poll.
             read_timeout=25,
             retries={"mode": "standard", "max_attempts": 3},
-            max_pool_connections=20,
+            # More than a sync process uses at a time.
+            max_pool_connections=128,
         ),
     )
 

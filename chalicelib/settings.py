@@ -93,6 +93,7 @@ class Settings(BaseModel):
         ),
     ] = 39_600.0
     sync_concurrency: Annotated[int, Field(alias="SYNC_CONCURRENCY", ge=1, le=100)] = 10
+    sync_pollers: Annotated[int, Field(alias="SYNC_POLLERS", ge=1, le=100)] = 4
     reconcile_grace: Annotated[
         float, Field(alias="RECONCILE_GRACE_SECONDS", gt=0, le=QUEUE_RETENTION_SECONDS)
     ] = 300.0

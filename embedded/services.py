@@ -40,8 +40,13 @@ SERVERS = ("mongodb", "nats", "sqs", "supplyChain")
 ROLES = ("api", "bridge", "sync", "reconcile")
 HOST = "127.0.0.1"
 
-# What the embedded stack sets when the environment does not: short waits.
-DEFAULTS = {"SUPPLY_CHAIN_TIMEOUT_SECONDS": "2", "RECONCILE_GRACE_SECONDS": "20"}
+# What the embedded stack sets when the environment does not: short waits. MiniStack's long poll
+# looks for messages every 100 ms; of many pollers one looks soon.
+DEFAULTS = {
+    "SUPPLY_CHAIN_TIMEOUT_SECONDS": "2",
+    "RECONCILE_GRACE_SECONDS": "20",
+    "SYNC_POLLERS": "20",
+}
 # Never a real account, even if the developer is logged in to one. Emulators use a key of twelve
 # digits as the account number; for this key they use 000000000000.
 LOCAL_AWS = {

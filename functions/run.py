@@ -16,21 +16,38 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, Self, TypeVar
 
 from chalicelib import telemetry
 from chalicelib.bootstrap import Container, container
 from chalicelib.domain.errors import CatalogError
 from chalicelib.settings import SettingsError
 
+Result = TypeVar("Result")
+Records = list[dict[str, Any]]
 Handler = Callable[[dict[str, Any], "HostContext"], dict[str, Any]]
 
-POLLERS = 4
-"""Batches of messages that one sync process handles in parallel."""
+PARALLEL = 2
+"""Batches that a sync process handles in parallel, apart from slow ones.
+
+Two keep it busy: one waits for answers while the other is prepared. More would be smaller ones."""
+BATCHES = 48
+"""Batches that it has in hand at most, with slow ones and those that are waited for.
+
+If one in twenty calls hangs for 10 s, four in ten batches of ten do: still 12 batches a second."""
+SLOW_SECONDS = 0.25
+"""A batch that takes longer waits for a slow call."""
 LONG_POLL_SECONDS = 3
 """Seconds. Short for a long poll, since a stopping process waits for it."""
+DELETED_AT_ONCE = 10
+"""As many as SQS deletes with one request."""
+DELETE_SECONDS = 0.2
+"""How long a message waits for others to be deleted with it. Far below a visibility timeout."""
 RUN_SECONDS = 60
 """How many seconds a scheduled function may run, as on Lambda."""
 AWAY_SECONDS = 1.0
@@ -105,43 +122,140 @@ def run_reconcile(parts: Container) -> None:
 
 
 def run_sync(parts: Container) -> None:
-    """Poll with several threads, each with one batch at a time."""
+    """Receive and handle batches in threads, until told to stop."""
     handler = load("functions.sync.handler")
+    turns = Turns(parts.settings.sync_pollers)
+    with Deletions(parts.queue.delete) as deletions:
 
-    def poll() -> None:
-        while not stopping.is_set():
-            _survive(lambda: sync_once(parts, handler))
+        def work() -> None:
+            while not stopping.is_set():
+                with turns.receiving():
+                    records = receive(parts)
+                if records:
+                    with turns.handling():
+                        _survive(partial(handle, records, handler, deletions.add))
 
-    threads = [threading.Thread(target=poll, name=f"poller-{n}") for n in range(POLLERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        threads = [threading.Thread(target=work, name=f"batch-{n}") for n in range(BATCHES)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
-def sync_once(parts: Container, handler: Handler) -> None:
-    """Receive, handle and delete messages, as Lambda's event source mapping does."""
-    records = parts.queue.receive_records(LONG_POLL_SECONDS)
-    if not records:
-        return
+class Turns:
+    """Says when a thread of the sync role may receive: `pollers` at a time.
+
+    While PARALLEL batches are in hand no receive begins: what arrives waits in the queue, and the
+    next batches are larger, which costs less. A batch that takes longer than SLOW_SECONDS does not
+    count, so that slow calls do not keep the others waiting.
+    """
+
+    def __init__(self, pollers: int) -> None:
+        self._pollers = pollers
+        self._door = threading.Lock()
+        self._changed = threading.Condition()
+        self._receiving = 0
+        self._begun: list[float] = []
+
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """Wait for a turn, or until the host stops; it ends with the block."""
+        # One thread at a time waits for a change, so that a change wakes no more than one.
+        with self._door, self._changed:
+            while not (stopping.is_set() or self._may_receive()):
+                self._changed.wait(SLOW_SECONDS)
+            self._receiving += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._receiving -= 1
+                self._changed.notify()
+
+    @contextmanager
+    def handling(self) -> Iterator[None]:
+        """Count a batch as in hand during the block."""
+        begun = time.monotonic()
+        with self._changed:
+            self._begun.append(begun)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._begun.remove(begun)
+                self._changed.notify()
+
+    def _may_receive(self) -> bool:
+        slow = time.monotonic() - SLOW_SECONDS
+        in_hand = sum(begun > slow for begun in self._begun)
+        return self._receiving < self._pollers and in_hand < PARALLEL
+
+
+def receive(parts: Container) -> Records:
+    """Long-poll for a batch; empty if nothing came or the host stops."""
+    if stopping.is_set():
+        return []
+    return _survive(lambda: parts.queue.receive_records(LONG_POLL_SECONDS)) or []
+
+
+def handle(records: Records, handler: Handler, delete: Callable[[Sequence[str]], None]) -> None:
+    """Handle and delete messages, as Lambda's event source mapping does."""
     answer = handler({"Records": records}, HostContext(RUN_SECONDS))
     kept = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
-    parts.queue.delete(
-        [record["receiptHandle"] for record in records if record["messageId"] not in kept]
-    )
+    delete([record["receiptHandle"] for record in records if record["messageId"] not in kept])
 
 
-def _survive(step: Callable[[], object]) -> None:
+class Deletions:
+    """Deletes the messages of several batches together, since each request costs much.
+
+    They wait DELETE_SECONDS at most. A message that is visible again before that, or whose deletion
+    fails, is received again and acknowledged as a duplicate.
+    """
+
+    def __init__(self, delete: Callable[[Sequence[str]], None]) -> None:
+        self._delete = delete
+        self._receipts: SimpleQueue[str] = SimpleQueue()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="deletions")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Delete what is left."""
+        self._end.set()
+        self._thread.join()
+
+    def add(self, receipts: Sequence[str]) -> None:
+        """Delete these soon."""
+        for receipt in receipts:
+            self._receipts.put(receipt)
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            ended = self._end.wait(DELETE_SECONDS)
+            while group := self._next():
+                _survive(partial(self._delete, group))
+
+    def _next(self) -> list[str]:
+        count = min(self._receipts.qsize(), DELETED_AT_ONCE)
+        return [self._receipts.get() for _ in range(count)]
+
+
+def _survive(step: Callable[[], Result]) -> Result | None:
     """Do one step; neither a dependency that is away nor a bug ends the process."""
     heartbeat.beat()
     try:
-        step()
+        return step()
     except CatalogError as error:
         telemetry.log.warning("a dependency is away", reason=str(error))
         stopping.wait(AWAY_SECONDS)
     except Exception:  # noqa: BLE001 - logged; the next message may be a good one
         telemetry.log.exception("the handler failed")
         stopping.wait(AWAY_SECONDS)
+    return None
 
 
 ROLES: dict[str, Callable[[Container], None]] = {

@@ -94,7 +94,7 @@ class Parts:
             clock=self._clock,
             jitter=world.random.random,
             new_token=lambda: f"token-{world.number()}",
-            in_parallel=world.scheduler.in_parallel,
+            in_parallel=lambda work, items: world.scheduler.in_parallel(work, items, world.random),
         )
 
     def reconcile(self) -> Reconcile:

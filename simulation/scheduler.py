@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import TypeVar
 
 from greenlet import getcurrent, greenlet
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+TOGETHER_SECONDS = (0.0, 0.02, 1.0)
+"""How long finished work waits for other work, to be given together: also not, and too long."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -117,20 +120,35 @@ class Scheduler:
             if self._wake.get(task) == number:
                 self._at(self.now, task)
 
-    def in_parallel(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Do work for each item, each as a task of this process; the results in order."""
-        process, done = self.process, f"parallel {next(self._numbers)}"
-        results: dict[int, Result] = {}
+    def in_parallel(
+        self,
+        work: Callable[[Item], Result],
+        items: Sequence[Item],
+        random: Random,
+    ) -> Iterator[list[tuple[Item, Result]]]:
+        """Do work for each item, each as a task of this process; groups as they come, in any order.
 
-        def one(index: int) -> None:
-            results[index] = work(items[index])
-            self.notify(done)
+        `random` decides how long a finished one waits for others.
+        """
+        process, name = self.process, f"parallel {next(self._numbers)}"
+        done: list[tuple[Item, Result]] = []
 
-        for index in range(len(items)):
-            self.spawn(process, lambda index=index: one(index))  # type: ignore[misc]  # bound per turn
-        while len(results) < len(items):
-            self.wait(done, 3600.0)
-        return [results[index] for index in range(len(items))]
+        def one(item: Item) -> None:
+            done.append((item, work(item)))
+            self.notify(name)
+
+        for item in items:
+            self.spawn(process, lambda item=item: one(item))  # type: ignore[misc]  # bound per turn
+        missing = len(items)
+        while missing:
+            if not done:
+                self.wait(name, 3600.0)
+                continue
+            self.sleep(random.choice(TOGETHER_SECONDS))
+            group, done[:] = done[:], []
+            random.shuffle(group)
+            missing -= len(group)
+            yield group
 
     def clock(self, process: Process) -> Callable[[], datetime]:
         """The clock of a process, to the millisecond."""

@@ -45,13 +45,14 @@ MACHINES = {"aarch64": "arm64", "arm64": "arm64", "x86_64": "x86_64", "AMD64": "
 
 ROOTS = (
     "aws-xray-sdk",
+    "certifi",
     "nats-py[nkeys]",
     "pydantic",
     "pyjwt",
     "pymongo",
-    "requests",
     "simplejson",
     "standardwebhooks",
+    "urllib3",
 )
 """What the code imports. Chalice is missing: its packager puts its two runtime modules in."""
 # Only the docs page needs Swagger UI, which Powertools contains. Only the authorizer checks

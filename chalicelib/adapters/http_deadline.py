@@ -1,6 +1,6 @@
 """One deadline for a whole HTTP call, from the first connect to the last byte.
 
-The time-out of requests restarts for each address of the host and for each byte, so a server that
+The time-out of urllib3 restarts for each address of the host and for each byte, so a server that
 sends its answer slowly can keep a call open for ever. Here the calling thread has one deadline, and
 no socket operation waits beyond it. Only the DNS look-up cannot be bounded, since `getaddrinfo`
 takes no time-out. If it ends after the deadline, nothing is sent.
@@ -17,9 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPResponse, Retry
+import certifi
+from urllib3 import HTTPResponse, PoolManager, Retry
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError, ProtocolError
@@ -36,10 +35,10 @@ _call = _Call()
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Bound the calls that this thread makes through a `DeadlineAdapter`.
+    """Bound the calls that this thread makes through a `deadline_pools`.
 
     `seconds` is the time for each call as a whole. Any failure after the deadline is raised as
-    requests.Timeout.
+    TimeoutError.
     """
     _call.ends = time.monotonic() + seconds
     try:
@@ -48,7 +47,7 @@ def deadline(seconds: float) -> Iterator[None]:
         # Each layer has its own name for a time-out, and some call it a broken connection.
         if _left() > 0:
             raise
-        raise requests.Timeout(f"cut off after {seconds:g} s") from failure
+        raise TimeoutError(f"cut off after {seconds:g} s") from failure
     finally:
         _call.ends = 0.0
 
@@ -184,13 +183,13 @@ class _ReplaceStale(Retry):
         return super().increment(method, url, response, error, *args, **kwargs)
 
 
-class DeadlineAdapter(HTTPAdapter):
-    """Applies `deadline` to calls of requests; keeps `connections` to the host at most."""
-
-    def __init__(self, connections: int) -> None:
-        retries = _ReplaceStale(0, read=False)
-        super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=retries)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+def deadline_pools(connections: int) -> PoolManager:
+    """Make connection pools that apply `deadline`; they keep `connections` to a host at most."""
+    pools = PoolManager(
+        num_pools=1,
+        maxsize=connections,
+        retries=_ReplaceStale(0, read=False),
+        ca_certs=certifi.where(),
+    )
+    pools.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+    return pools

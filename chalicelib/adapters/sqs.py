@@ -171,8 +171,7 @@ class SqsQueue:
                 QueueUrl=url,
                 MaxNumberOfMessages=limit,
                 WaitTimeSeconds=wait,
-                MessageSystemAttributeNames=["All"],
-                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
                 **options,  # type: ignore[arg-type]  # VisibilityTimeout, an int
             )
         return answer.get("Messages", [])

@@ -7,14 +7,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
-import requests
 from standardwebhooks.webhooks import Webhook
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
-from chalicelib.adapters.http_deadline import DeadlineAdapter, deadline
+from chalicelib.adapters.http_deadline import deadline, deadline_pools
 from chalicelib.domain import exact_json
 from chalicelib.domain.delivery import Outcome, Verdict, judge
 from chalicelib.domain.events import HEADER_VALUE
@@ -22,6 +21,7 @@ from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import Attempt
 from chalicelib.domain.times import rfc3339
 
+HEADERS = {"User-Agent": "product-catalog", "Accept": "*/*"}
 ANSWER_LIMIT = 65_536
 """Bytes of an answer that are read."""
 IDLE = timedelta(seconds=30)
@@ -30,8 +30,8 @@ does not see that they are dead, and would lose an attempt to them."""
 ERROR_LIMIT = 300
 """Characters of an answer that are stored in a product's history."""
 
-# requests does not wrap every error of urllib3 and http.client.
-_FAILURES = (requests.RequestException, HTTPError, OSError, ValueError)
+# urllib3 does not wrap every error of sockets and http.client.
+_FAILURES = (HTTPError, OSError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class HttpSupplyChain:
         self._reject_statuses = frozenset(reject_statuses)
         self._webhook = Webhook(signing_secret) if signing_secret else None
         self._clock = clock
-        self._session = _session(connections)
+        self._pools = deadline_pools(connections)
         self._used = clock()
 
     def deliver(self, product: Product, trace: str | None) -> Outcome:
@@ -88,12 +88,12 @@ class HttpSupplyChain:
     def _drop_idle(self, now: datetime) -> None:
         # By the wall clock: while a function is frozen, the monotonic one may stand still.
         if now - self._used > IDLE:
-            self._session.close()
+            self._pools.clear()
         self._used = now
 
     def _send(self, product: Product, trace: str | None) -> Answer:
         key = product.idempotency_key
-        headers = {"Idempotency-Key": key}
+        headers = {"Idempotency-Key": key, **HEADERS}
         if trace and HEADER_VALUE.fullmatch(trace):
             headers["X-Amzn-Trace-Id"] = trace
         if product.deleted_at is not None:
@@ -127,7 +127,7 @@ class HttpSupplyChain:
     def _holds(self, product: Product) -> bool:
         """After a 409, ask whether the supply chain has this version, or a newer one."""
         # A separate id: a receiver may ignore a message whose id it has seen.
-        headers = self._signature(f"{product.idempotency_key}:held", "")
+        headers = HEADERS | self._signature(f"{product.idempotency_key}:held", "")
         answer = self._request("GET", f"{self._url}/{product.id}", headers)
         try:
             held = exact_json.loads(answer.body)
@@ -139,25 +139,28 @@ class HttpSupplyChain:
     def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer:
-        with (
-            deadline(self._timeout),
-            self._session.request(
+        with deadline(self._timeout):
+            response = self._pools.urlopen(
                 method,
                 url,
-                data=body,
+                body=body,
                 headers=headers,
                 timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-            ) as response,
-        ):
-            return Answer(response.status_code, response.headers, _read(response))
+                redirect=False,
+                preload_content=False,
+            )
+            try:
+                return Answer(response.status, response.headers, _read(response))
+            finally:
+                # Closes the connection only if the answer was not read to its end.
+                response.close()
+                response.release_conn()
 
 
-def _read(response: requests.Response) -> bytes:
+def _read(response: BaseHTTPResponse) -> bytes:
     body = b""
     # A connection can be reused only if the answer was read to its end.
-    for part in response.iter_content(ANSWER_LIMIT):
+    for part in response.stream(ANSWER_LIMIT, decode_content=True):
         body += part
         if len(body) >= ANSWER_LIMIT:
             break
@@ -175,7 +178,7 @@ def _request_body(product: Product) -> dict[str, Any]:
 
 
 def _describe(failure: Exception) -> str:
-    kind = "no answer in time" if isinstance(failure, requests.Timeout) else "no usable answer"
+    kind = "no answer in time" if isinstance(failure, TimeoutError) else "no usable answer"
     return f"{kind}: {failure}"[:ERROR_LIMIT]
 
 
@@ -192,15 +195,3 @@ def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
-
-
-def _session(connections: int) -> requests.Session:
-    session = requests.Session()
-    # Ignore proxies and .netrc of the environment, and keep no cookies between calls.
-    session.trust_env = False
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.headers["User-Agent"] = "product-catalog"
-    adapter = DeadlineAdapter(connections)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
 
 from chalicelib import telemetry
@@ -50,6 +52,11 @@ from chalicelib.usecases.ports import Found, Queue, Store, SupplyChain
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+TOGETHER_SECONDS = 0.02
+"""How long a finished call waits for others of its batch, to be recorded with them.
+
+A bulk write of ten results costs little more than one of one. The calls of a batch begin together,
+and most take about the same time."""
 LOST_RACE = timedelta(seconds=1)
 """How long a message is deferred if its product changed before the claim or during the call.
 
@@ -94,14 +101,53 @@ class Call:
 class Parallel(Protocol):
     """Does work for several items in parallel."""
 
-    def __call__(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Give the results in order when all are done."""
+    def __call__(
+        self, work: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[list[tuple[Item, Result]]]:
+        """Give what is finished, as it comes: groups of items with their results.
+
+        Each item is in one group. A slow item delays no other group.
+        """
 
 
-def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Use one new thread for each item: a call must not wait for a thread while its lease runs."""
-    with ThreadPoolExecutor(len(items)) as pool:
-        return list(pool.map(work, items))
+class InThreads:
+    """Uses a thread for each item, and keeps the threads for the next items.
+
+    A call must not wait for a thread while its lease runs, so `threads` is more than a process
+    makes calls at a time.
+    """
+
+    def __init__(self, threads: int = 1000) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
+
+    def __call__(
+        self, work: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[list[tuple[Item, Result]]]:
+        """Give groups as `Parallel` does. A single item is done in the caller's own thread."""
+        if len(items) == 1:
+            yield [(items[0], work(items[0]))]
+            return
+        done: SimpleQueue[tuple[Item, Future[Result]]] = SimpleQueue()
+        for item in items:
+            future = self._pool.submit(work, item)
+            future.add_done_callback(lambda future, item=item: done.put((item, future)))  # type: ignore[misc]  # bound per turn
+        missing = len(items)
+        while missing:
+            group = _gather(done, missing, TOGETHER_SECONDS)
+            missing -= len(group)
+            yield [(item, future.result()) for item, future in group]
+
+
+def _gather(queue: SimpleQueue[Item], limit: int, seconds: float) -> list[Item]:
+    """Wait for an item, then for others: until there are `limit`, at most for so many seconds."""
+    items = [queue.get()]
+    end = time.monotonic() + seconds
+    while len(items) < limit:
+        try:
+            items.append(queue.get(timeout=max(0.0, end - time.monotonic())))
+        except Empty:
+            break
+    return items
 
 
 class Sync:
@@ -118,7 +164,7 @@ class Sync:
         clock: Callable[[], datetime],
         jitter: Callable[[], float] = random.random,
         new_token: Callable[[], str] = lambda: uuid.uuid4().hex,
-        in_parallel: Parallel = in_threads,
+        in_parallel: Parallel | None = None,
     ) -> None:
         self._store = store
         self._queue = queue
@@ -128,7 +174,7 @@ class Sync:
         self._clock = clock
         self._jitter = jitter
         self._new_token = new_token
-        self._in_parallel = in_parallel
+        self._in_parallel = in_parallel or InThreads()
 
     @telemetry.batch()
     def handle(self, messages: Sequence[ReceivedMessage]) -> list[str]:
@@ -156,8 +202,13 @@ class Sync:
         try:
             return self._deliver(pairs)
         except StoreUnavailableError as error:
-            telemetry.log.error("the store is away", reason=str(error), messages=len(pairs))
-            return {message.id: self._back_off(message) for message, _ in pairs}
+            return self._back_off_all([message for message, _ in pairs], error)
+
+    def _back_off_all(
+        self, messages: Sequence[ReceivedMessage], error: StoreUnavailableError
+    ) -> dict[str, Disposition]:
+        telemetry.log.error("the store is away", reason=str(error), messages=len(messages))
+        return {message.id: self._back_off(message) for message in messages}
 
     def _back_off(self, message: ReceivedMessage) -> Defer:
         """Without the document, only the receive count can decide how long to wait."""
@@ -228,20 +279,28 @@ class Sync:
     # ---- the call and its result ----
 
     def _call(self, calls: Sequence[Call]) -> dict[str, Disposition]:
-        """Call the supply chain in parallel, then write all results at once."""
-        if not calls:
-            return {}
-        with telemetry.segment("call"):
-            outcomes = self._in_parallel(self._attempt, calls)
+        """Call the supply chain in parallel, and write the results as they come."""
         dispositions: dict[str, Disposition] = {}
-        done: list[tuple[Call, Outcome]] = []
-        for call, outcome in zip(calls, outcomes, strict=True):
-            if outcome is None:
-                dispositions[call.message.id] = Defer(call.times.until)
-            else:
-                done.append((call, outcome))
-        with telemetry.segment("record"):
-            return dispositions | self._record(done)
+        if not calls:
+            return dispositions
+        with telemetry.segment("call"):
+            for group in self._in_parallel(self._attempt, calls):
+                dispositions |= self._record_or_back_off(group)
+        return dispositions
+
+    def _record_or_back_off(
+        self, group: Sequence[tuple[Call, Outcome | None]]
+    ) -> dict[str, Disposition]:
+        """Write results. If the store is away, the other calls of the batch still end in order."""
+        done = [(call, outcome) for call, outcome in group if outcome is not None]
+        unknown: dict[str, Disposition] = {
+            call.message.id: Defer(call.times.until) for call, outcome in group if outcome is None
+        }
+        try:
+            with telemetry.segment("record"):
+                return unknown | self._record(done)
+        except StoreUnavailableError as error:
+            return unknown | self._back_off_all([call.message for call, _ in done], error)
 
     def _attempt(self, call: Call) -> Outcome | None:
         """Call, unless this worker is so late that its lease could end during the call.

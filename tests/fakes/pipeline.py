@@ -12,7 +12,7 @@ from chalicelib.usecases.bridge import Bridge, Bridged
 from chalicelib.usecases.catalog import Catalog, Origin, Precondition
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.reconcile import Reconcile, Reconciled
-from chalicelib.usecases.sync import Sync, SyncPolicy
+from chalicelib.usecases.sync import Parallel, Sync, SyncPolicy
 from tests.fakes.builders import BODY, GRACE, a_product
 from tests.fakes.clock import FakeClock
 from tests.fakes.queue import FakeQueue
@@ -50,7 +50,7 @@ class Pipeline:
         self.sync = self.a_worker()
         self.reconcile = Reconcile(store, queue, self.outbox, clock=clock, grace=GRACE)
 
-    def a_worker(self) -> Sync:
+    def a_worker(self, in_parallel: Parallel | None = None) -> Sync:
         """Another sync function, as Lambda runs several; without jitter."""
         return Sync(
             self.store,
@@ -60,6 +60,7 @@ class Pipeline:
             self.policy,
             clock=self.clock,
             jitter=lambda: 0.0,
+            in_parallel=in_parallel,
         )
 
     def create(self, **changes: object) -> str:

@@ -77,7 +77,8 @@ def test_every_loop_shows_that_it_goes_round(
     monkeypatch.setattr(run.heartbeat, "path", heartbeat)
     monkeypatch.setattr(run, "stopping", threading.Event())
     monkeypatch.setattr(run, "load", lambda _: lambda *_: run.stopping.set())
-    monkeypatch.setattr(run, "sync_once", lambda *_: run.stopping.set())
+    monkeypatch.setattr(run, "receive", lambda *_: [{}])
+    monkeypatch.setattr(run, "handle", lambda *_: run.stopping.set())
     run.ROLES[role](world.parts)
     assert heartbeat.read_text() == ""
 

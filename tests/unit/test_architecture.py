@@ -30,7 +30,7 @@ LIBRARIES = {
     "bson": {"adapters.mongo"},
     "boto3": {"bootstrap"},
     "botocore": {"adapters.sqs", "bootstrap"},
-    "requests": {"adapters.supply_chain", "adapters.http_deadline"},
+    "certifi": {"adapters.http_deadline"},
     "urllib3": {"adapters.supply_chain", "adapters.http_deadline"},
     "jwt": {"adapters.tokens"},
     "gunicorn": {"functions"},

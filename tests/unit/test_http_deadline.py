@@ -11,9 +11,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-import requests
+from urllib3 import PoolManager
+from urllib3.exceptions import HTTPError
 
-from chalicelib.adapters.http_deadline import DeadlineAdapter, deadline
+from chalicelib.adapters.http_deadline import deadline, deadline_pools
 from tests.http import ScriptedServer, hang_up, reply
 from tests.unit.chains import TIMEOUT, full_backlog, self_signed
 
@@ -28,33 +29,21 @@ pytestmark = pytest.mark.timeout(30)
 
 
 @pytest.fixture
-def session() -> requests.Session:
-    made = requests.Session()
-    made.trust_env = False
-    for scheme in ("http://", "https://"):
-        made.mount(scheme, DeadlineAdapter(connections=8))
-    return made
+def pools() -> PoolManager:
+    return deadline_pools(connections=8)
 
 
-def call(
-    session: requests.Session, url: str, seconds: float = 5.0, body: bytes = b"{}"
-) -> requests.Response:
-    """Make a call, read its answer whole."""
-    with (
-        deadline(seconds),
-        session.post(url, data=body, timeout=seconds, stream=True) as response,
-    ):
-        assert response.content is not None
-        return response
+def call(pools: PoolManager, url: str, seconds: float = 5.0, body: bytes = b"{}") -> int:
+    """Make a call, read its answer whole, give its status."""
+    with deadline(seconds):
+        return pools.urlopen("POST", url, body=body, timeout=seconds).status
 
 
-def cut_off(
-    session: requests.Session, url: str, seconds: float = TIMEOUT, body: bytes = b"{}"
-) -> None:
+def cut_off(pools: PoolManager, url: str, seconds: float = TIMEOUT, body: bytes = b"{}") -> None:
     """See that a call ends at its deadline."""
     started = time.monotonic()
-    with pytest.raises(requests.Timeout, match=r"^cut off after "):
-        call(session, url, seconds, body)
+    with pytest.raises(TimeoutError, match=r"^cut off after "):
+        call(pools, url, seconds, body)
     assert seconds * 0.9 <= time.monotonic() - started < seconds + 1
 
 
@@ -70,18 +59,18 @@ def cut_off(
     ids=["headers", "body"],
 )
 def test_an_answer_that_trickles_is_cut_off(
-    session: requests.Session, server: ScriptedServer, head: bytes, drop: bytes
+    pools: PoolManager, server: ScriptedServer, head: bytes, drop: bytes
 ) -> None:
     server.answers.append(server.trickle(head, drop, every=0.02))
-    cut_off(session, server.url)
+    cut_off(pools, server.url)
     server.wait_until_left(5)
 
 
 def test_an_answer_without_end_is_cut_off_however_fast_it_comes(
-    session: requests.Session, server: ScriptedServer
+    pools: PoolManager, server: ScriptedServer
 ) -> None:
     server.answers.append(server.trickle(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 10_000, every=0.001))
-    cut_off(session, server.url)
+    cut_off(pools, server.url)
     server.wait_until_left(5)
 
 
@@ -114,24 +103,22 @@ class Unread:
         raise AssertionError(f"no reset after {count} bytes")
 
 
-def test_a_request_that_nobody_reads_is_cut_off(session: requests.Session) -> None:
+def test_a_request_that_nobody_reads_is_cut_off(pools: PoolManager) -> None:
     with Unread() as server:
-        cut_off(session, server.url, body=LARGE)
+        cut_off(pools, server.url, body=LARGE)
 
 
-def test_what_is_not_sent_by_the_deadline_is_never_sent(session: requests.Session) -> None:
+def test_what_is_not_sent_by_the_deadline_is_never_sent(pools: PoolManager) -> None:
     # The kernel still has some of the request when the call ends.
     with Unread() as server:
-        cut_off(session, server.url, body=LARGE)
+        cut_off(pools, server.url, body=LARGE)
         assert server.received() < len(LARGE)
 
 
-def test_nothing_is_sent_outside_of_a_deadline(
-    session: requests.Session, server: ScriptedServer
-) -> None:
-    call(session, server.url)
-    with pytest.raises(requests.ConnectionError):
-        session.post(server.url, data=b"{}", timeout=5)
+def test_nothing_is_sent_outside_of_a_deadline(pools: PoolManager, server: ScriptedServer) -> None:
+    call(pools, server.url)
+    with pytest.raises(HTTPError):
+        pools.urlopen("POST", server.url, body=b"{}", timeout=5)
     assert len(server.seen) == 1
 
 
@@ -150,26 +137,26 @@ def answered_by(monkeypatch: pytest.MonkeyPatch, *ports: int, after: float = 0.0
 
 
 def test_two_silent_addresses_share_one_deadline(
-    session: requests.Session, monkeypatch: pytest.MonkeyPatch
+    pools: PoolManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with full_backlog() as first, full_backlog() as second:
         answered_by(monkeypatch, first, second)
-        cut_off(session, "http://two.example")
+        cut_off(pools, "http://two.example")
 
 
 def test_a_silent_address_leaves_time_for_the_next(
-    session: requests.Session, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    pools: PoolManager, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with full_backlog() as silent:
         answered_by(monkeypatch, silent, server.port)
-        assert call(session, "http://two.example", 1.0).status_code == 200
+        assert call(pools, "http://two.example", 1.0) == 200
 
 
 def test_after_a_look_up_that_took_too_long_nobody_is_connected_to(
-    session: requests.Session, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    pools: PoolManager, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered_by(monkeypatch, server.port, after=TIMEOUT * 1.2)
-    cut_off(session, "http://slow.example")
+    cut_off(pools, "http://slow.example")
     assert server.connections == 0
 
 
@@ -234,12 +221,12 @@ class Way:
 
 
 @pytest.fixture
-def tls(session: requests.Session, tmp_path: Path) -> ssl.SSLContext:
-    """A server's context, which the session trusts."""
+def tls(pools: PoolManager, tmp_path: Path) -> ssl.SSLContext:
+    """A server's context, which the pools trust."""
     certificate = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    session.verify = str(certificate)
+    pools.connection_pool_kw["ca_certs"] = str(certificate)
     return context
 
 
@@ -253,31 +240,31 @@ def way(tls: ssl.SSLContext) -> Iterator[Way]:
         made.close()
 
 
-def test_a_tls_handshake_that_trickles_is_cut_off(session: requests.Session, way: Way) -> None:
+def test_a_tls_handshake_that_trickles_is_cut_off(pools: PoolManager, way: Way) -> None:
     way.dripping.set()
-    cut_off(session, way.url)
+    cut_off(pools, way.url)
 
 
 def test_a_tls_handshake_has_all_the_time_that_is_left(
-    session: requests.Session, way: Way, monkeypatch: pytest.MonkeyPatch
+    pools: PoolManager, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # And not only its address's share of the time for connecting.
     answered_by(monkeypatch, way.port, way.port)
     way.dripping.set()
-    cut_off(session, "https://two.example")
+    cut_off(pools, "https://two.example")
 
 
-def test_a_tls_record_that_trickles_is_cut_off(session: requests.Session, way: Way) -> None:
+def test_a_tls_record_that_trickles_is_cut_off(pools: PoolManager, way: Way) -> None:
     # The record is whole only after minutes: all of them within one operation of the socket.
-    assert call(session, way.url).status_code == 200
+    assert call(pools, way.url) == 200
     way.dripping.set()
-    cut_off(session, way.url)
+    cut_off(pools, way.url)
     assert [seen.connection for seen in way.server.seen] == [0, 0]
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_request_that_is_read_a_bit_at_a_time_is_cut_off(
-    session: requests.Session, tls: ssl.SSLContext, scheme: str
+    pools: PoolManager, tls: ssl.SSLContext, scheme: str
 ) -> None:
     def read_slowly() -> None:
         stream, _ = listener.accept()
@@ -289,7 +276,7 @@ def test_a_request_that_is_read_a_bit_at_a_time_is_cut_off(
 
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
         reading = pool.submit(read_slowly)
-        cut_off(session, f"{scheme}://127.0.0.1:{listener.getsockname()[1]}", body=LARGE)
+        cut_off(pools, f"{scheme}://127.0.0.1:{listener.getsockname()[1]}", body=LARGE)
         reading.result()
 
 
@@ -297,92 +284,92 @@ def test_a_request_that_is_read_a_bit_at_a_time_is_cut_off(
 
 
 def test_a_connection_that_was_cut_off_is_not_used_again(
-    session: requests.Session, server: ScriptedServer
+    pools: PoolManager, server: ScriptedServer
 ) -> None:
     server.answers.append(server.silent)
-    cut_off(session, server.url)
-    call(session, server.url)
-    call(session, server.url)
+    cut_off(pools, server.url)
+    call(pools, server.url)
+    call(pools, server.url)
     assert [seen.connection for seen in server.seen] == [0, 1, 1]
 
 
 def test_a_kept_connection_serves_another_thread_under_its_own_deadline(
-    session: requests.Session, server: ScriptedServer
+    pools: PoolManager, server: ScriptedServer
 ) -> None:
-    call(session, server.url, TIMEOUT)
+    call(pools, server.url, TIMEOUT)
     time.sleep(TIMEOUT)
     server.answers.append(server.silent)
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(cut_off, session, server.url, TIMEOUT * 2).result()
+        pool.submit(cut_off, pools, server.url, TIMEOUT * 2).result()
     assert [seen.connection for seen in server.seen] == [0, 0]
 
 
 def test_a_kept_connection_that_ends_without_an_answer_is_replaced(
-    session: requests.Session, server: ScriptedServer
+    pools: PoolManager, server: ScriptedServer
 ) -> None:
-    call(session, server.url)
+    call(pools, server.url)
     server.answers.append(hang_up)
-    assert call(session, server.url).status_code == 200
+    assert call(pools, server.url) == 200
     assert [seen.connection for seen in server.seen] == [0, 0, 1]
 
 
 def test_a_kept_tls_connection_that_ends_without_an_answer_is_replaced(
-    session: requests.Session, way: Way
+    pools: PoolManager, way: Way
 ) -> None:
-    call(session, way.url)
+    call(pools, way.url)
     way.server.answers.append(hang_up)
-    assert call(session, way.url).status_code == 200
+    assert call(pools, way.url) == 200
     assert [seen.connection for seen in way.server.seen] == [0, 0, 1]
 
 
 def test_a_new_connection_that_ends_without_an_answer_is_a_failure(
-    session: requests.Session, server: ScriptedServer
+    pools: PoolManager, server: ScriptedServer
 ) -> None:
     server.answers.append(hang_up)
-    with pytest.raises(requests.ConnectionError):
-        call(session, server.url)
+    with pytest.raises(HTTPError):
+        call(pools, server.url)
     assert len(server.seen) == 1
 
 
 def test_a_connection_opened_anew_is_not_taken_for_a_kept_one(
-    session: requests.Session, server: ScriptedServer
+    pools: PoolManager, server: ScriptedServer
 ) -> None:
     server.answers.extend([reply(200, Connection="close"), hang_up])
-    call(session, server.url)
-    with pytest.raises(requests.ConnectionError):
-        call(session, server.url)
+    call(pools, server.url)
+    with pytest.raises(HTTPError):
+        call(pools, server.url)
     assert len(server.seen) == 2
 
 
 def test_a_replaced_connection_does_not_get_more_time(
-    session: requests.Session, server: ScriptedServer
+    pools: PoolManager, server: ScriptedServer
 ) -> None:
     def end_late(connection: socket.socket) -> None:
         time.sleep(TIMEOUT * 0.6)
         hang_up(connection)
 
-    call(session, server.url)
+    call(pools, server.url)
     server.answers.extend([end_late, server.silent])
-    cut_off(session, server.url)
+    cut_off(pools, server.url)
 
 
 # ---- threads ----
 
 
 def test_parallel_calls_end_at_their_own_deadlines(
-    session: requests.Session, server: ScriptedServer
+    pools: PoolManager, server: ScriptedServer
 ) -> None:
     server.default = server.silent
     with ThreadPoolExecutor(6) as pool:
         for cut in [
-            pool.submit(cut_off, session, server.url, seconds)
+            pool.submit(cut_off, pools, server.url, seconds)
             for seconds in (0.3, 1.5, 0.6, 1.2, 0.9, 0.3)
         ]:
             cut.result()
 
 
 def test_a_call_starts_no_thread(
-    session: requests.Session, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    pools: PoolManager, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, starters = threading.Thread.start, []
 
@@ -392,8 +379,8 @@ def test_a_call_starts_no_thread(
 
     monkeypatch.setattr(threading.Thread, "start", note)
     server.answers.extend([reply(200), server.silent])
-    call(session, server.url)
-    cut_off(session, server.url)
+    call(pools, server.url)
+    cut_off(pools, server.url)
     # The server starts one for its connection, in a thread of its own.
     assert starters
     assert threading.current_thread() not in starters

@@ -31,7 +31,7 @@ def test_neither_the_runtime_nor_chalices_tools_are_packed(
     roots: tuple[str, ...], pins: dict[str, str]
 ) -> None:
     names = {line.split("==")[0] for line in package.wanted(roots, pins, PYTHON)}
-    assert names >= {"pymongo", "pydantic", "nats-py", "requests", "urllib3", "certifi"}
+    assert names >= {"pymongo", "pydantic", "nats-py", "urllib3", "certifi"}
     assert not names & {"boto3", "botocore", "chalice", "pip", "click", "inquirer", "setuptools"}
 
 

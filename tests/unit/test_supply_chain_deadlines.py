@@ -114,7 +114,7 @@ def test_a_tls_server_that_trickles_is_cut_off_too(tmp_path: Path) -> None:
     context.load_cert_chain(certificate)
     with ScriptedServer(context) as tls:
         chain = a_chain(tls.url, timeout=TIMEOUT)
-        chain._session.verify = str(certificate)
+        chain._pools.connection_pool_kw["ca_certs"] = str(certificate)
         assert chain.deliver(a_product(), None).verdict is Verdict.DELIVERED
         tls.answers.append(tls.trickle(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"))
         timed_out(chain)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from functions import run
 from tests.kubernetes.checks.workloads import BATCH
 from tests.kubernetes.cluster import COMPONENT, ROLES, Cluster, matches, pod_labels
 
@@ -103,7 +102,7 @@ def queue_scaling(cluster: Cluster) -> Iterator[str]:
         expected = {
             "queueURL": environment["SYNC_QUEUE_URL"],
             "awsRegion": environment["AWS_DEFAULT_REGION"],
-            "queueLength": str(run.POLLERS * BATCH),
+            "queueLength": str(int(environment["SYNC_POLLERS"]) * BATCH),
             "scaleOnInFlight": "false",
         }
         if trigger["metadata"] != expected:

@@ -153,7 +153,7 @@ def test_a_write_travels_through_the_handlers_to_the_supply_chain(world: World) 
         "id"
     ]
     bridge.handler({}, run.HostContext(bridge.RESERVE_SECONDS + 0.1))
-    run.sync_once(world.parts, sync.handler)
+    run.handle(world.queue.receive_records(0), sync.handler, world.queue.delete)
     assert world.supply_chain.held[product_id].version == 0
     assert world.store.products[product_id].sync.status is SyncStatus.DELIVERED
     assert world.queue.messages == []

@@ -10,8 +10,11 @@ import pytest
 
 from chalicelib.domain.errors import StreamUnavailableError
 from functions import bridge, reconcile, run, sync
+from tests.support import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from chalicelib.bootstrap import Container
     from tests.support import Json
     from tests.unit.conftest import World
@@ -92,20 +95,91 @@ def test_a_step_that_fails_does_not_end_the_process(
     assert flag.waited.count(run.AWAY_SECONDS) >= len(runs)
 
 
-def test_several_threads_poll_the_queue(monkeypatch: pytest.MonkeyPatch, parts: Container) -> None:
-    stopping_after(monkeypatch, 1)
-    meeting = threading.Barrier(run.POLLERS)
-    pollers: list[str] = []
+class Polled:
+    """A queue that counts who waits in it, and gives each poller a message when it is let go."""
 
-    def once(*_: object) -> None:
-        # Broken, and so a failure, unless all of them are here at a time.
-        meeting.wait(10)
-        pollers.append(threading.current_thread().name)
-        run.stopping.set()
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.most = 0
+        self.go = threading.Semaphore(0)
+        self._lock = threading.Lock()
 
-    monkeypatch.setattr(run, "sync_once", once)
-    run.run_sync(parts)
-    assert len(set(pollers)) == run.POLLERS
+    def receive_records(self, _: int) -> list[Json]:
+        with self._lock:
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+        got = self.go.acquire(timeout=10)
+        with self._lock:
+            self.waiting -= 1
+        return [{"messageId": "id", "receiptHandle": "receipt"}] if got else []
+
+    def delete(self, _: Sequence[str]) -> None:
+        """Delete nothing."""
+
+
+class Hanging:
+    """A handler whose batches hang until they are released."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.release = threading.Event()
+        self._lock = threading.Lock()
+
+    def __call__(self, *_: object) -> Json:
+        with self._lock:
+            self.begun += 1
+        self.release.wait(30)
+        return {"batchItemFailures": []}
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch, parts: Container) -> Iterator[tuple[Polled, Hanging]]:
+    """The sync role with three pollers, whose every batch hangs."""
+    queue, handler = Polled(), Hanging()
+    monkeypatch.setattr(run, "stopping", threading.Event())
+    monkeypatch.setattr(run, "load", lambda _: handler)
+    monkeypatch.setattr(run, "SLOW_SECONDS", 0.05)
+    parts.queue = queue  # type: ignore[assignment]  # what the role uses of it
+    parts.settings = parts.settings.model_copy(update={"sync_pollers": 3})
+    role = threading.Thread(target=run.run_sync, args=(parts,))
+    role.start()
+    yield queue, handler
+    run.stopping.set()
+    handler.release.set()
+    queue.go.release(1000)
+    role.join(30)
+    assert not role.is_alive()
+
+
+def test_no_receive_begins_while_enough_batches_are_in_hand(
+    monkeypatch: pytest.MonkeyPatch, hanging: tuple[Polled, Hanging]
+) -> None:
+    monkeypatch.setattr(run, "SLOW_SECONDS", 60)
+    queue, handler = hanging
+    queue.go.release(100)
+    eventually(lambda: handler.begun >= run.PARALLEL and queue.waiting == 0)
+    # The pollers that were waiting got a batch too.
+    begun = handler.begun
+    assert begun <= run.PARALLEL + 3
+    handler.release.set()
+    eventually(lambda: handler.begun > begun + 10, message="it does not go on")
+
+
+def test_batches_that_hang_do_not_keep_the_host_from_receiving(
+    hanging: tuple[Polled, Hanging],
+) -> None:
+    queue, handler = hanging
+    queue.go.release(10)
+    eventually(lambda: handler.begun == 10, 10, "they are not received")
+    eventually(lambda: queue.waiting == 3, 10, "nobody receives in their place")
+    assert queue.most == 3
+
+
+def test_a_host_has_a_bounded_number_of_batches_in_hand(hanging: tuple[Polled, Hanging]) -> None:
+    queue, handler = hanging
+    queue.go.release(run.BATCHES + 10)
+    eventually(lambda: handler.begun == run.BATCHES, 10, "fewer are in hand")
+    assert queue.waiting == 0
 
 
 @pytest.mark.parametrize("name", ["bridge", "sync", "reconcile"])
