@@ -45,7 +45,7 @@ HOST = "127.0.0.1"
 DEFAULTS = {
     "SUPPLY_CHAIN_TIMEOUT_SECONDS": "2",
     "RECONCILE_GRACE_SECONDS": "20",
-    "SYNC_POLLERS": "20",
+    "SYNC_POLLERS": "40",
 }
 # Never a real account, even if the developer is logged in to one. Emulators use a key of twelve
 # digits as the account number; for this key they use 000000000000.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import random
 import signal
 import sys
 import threading
@@ -44,6 +45,7 @@ SLOW_SECONDS = 0.25
 """A batch that takes longer waits for a slow call."""
 LONG_POLL_SECONDS = 3
 """Seconds. Short for a long poll, since a stopping process waits for it."""
+SPREAD_SECONDS = 0.02
 DELETED_AT_ONCE = 10
 """As many as SQS deletes with one request."""
 DELETE_SECONDS = 0.2
@@ -193,7 +195,8 @@ class Turns:
 
 def receive(parts: Container) -> Records:
     """Long-poll for a batch; empty if nothing came or the host stops."""
-    if stopping.is_set():
+    # Pollers that wait in step would all look for a message at the same moments.
+    if stopping.wait(random.uniform(0, SPREAD_SECONDS)):  # noqa: S311 - not a secret
         return []
     return _survive(lambda: parts.queue.receive_records(LONG_POLL_SECONDS)) or []
 
@@ -236,12 +239,10 @@ class Deletions:
         ended = False
         while not ended:
             ended = self._end.wait(DELETE_SECONDS)
-            while group := self._next():
-                _survive(partial(self._delete, group))
-
-    def _next(self) -> list[str]:
-        count = min(self._receipts.qsize(), DELETED_AT_ONCE)
-        return [self._receipts.get() for _ in range(count)]
+            # Only what is there now: what comes meanwhile waits for others again.
+            waiting = [self._receipts.get() for _ in range(self._receipts.qsize())]
+            for start in range(0, len(waiting), DELETED_AT_ONCE):
+                _survive(partial(self._delete, waiting[start : start + DELETED_AT_ONCE]))
 
 
 def _survive(step: Callable[[], Result]) -> Result | None:
