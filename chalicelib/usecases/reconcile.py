@@ -129,7 +129,8 @@ class Reconcile:
             put = self._with_queue(partial(self._enqueue, due[Duty.MESSAGE]), 0)
             gone = self._drop(due[Duty.DELETION])
             enqueued, letters, dropped = enqueued + put, letters + sent, dropped + gone
-            if len(products) < PAGE or not put + sent + gone:
+            # Deletions that must stay are overdue later by now, so the next page has others.
+            if len(products) < PAGE or not put + sent + len(due[Duty.DELETION]):
                 break
         return enqueued, letters, dropped
 

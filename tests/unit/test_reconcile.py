@@ -255,6 +255,22 @@ def test_a_deletion_is_not_forgotten_before_its_events_are_published(pipeline: P
     assert product_id not in pipeline.store.products
 
 
+def test_deletions_that_must_stay_do_not_hold_up_what_is_overdue_after_them(
+    pipeline: Pipeline,
+) -> None:
+    put(pipeline, 2 * PAGE, **CONFIRMED)
+    (product_id,) = put(
+        pipeline,
+        outbox=(),
+        sync=SyncState(behind_since=START, overdue_at=START + timedelta(seconds=1)),
+    )
+    pipeline.stream.away = True
+    pipeline.clock.advance(1)
+
+    assert pipeline.reconcile_once().enqueued == 1
+    assert enqueued(pipeline) == [product_id]
+
+
 def test_a_run_with_nothing_to_do_does_nothing(pipeline: Pipeline) -> None:
     assert pipeline.reconcile_once() == Reconciled(0, 0, 0, 0, 0)
 
