@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import unquote
 
 from standardwebhooks.webhooks import Webhook
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
+from urllib3.util import make_headers, parse_url
 
 from chalicelib.adapters.http_deadline import deadline, deadline_pools
 from chalicelib.domain import exact_json
@@ -62,6 +64,7 @@ class HttpSupplyChain:
         connections: int,
     ) -> None:
         self._url = url.rstrip("/") + "/supply-chain"
+        self._headers = HEADERS | _credentials(url)
         self._timeout = timeout
         self._reject_statuses = frozenset(reject_statuses)
         self._webhook = Webhook(signing_secret) if signing_secret else None
@@ -93,7 +96,7 @@ class HttpSupplyChain:
 
     def _send(self, product: Product, trace: str | None) -> Answer:
         key = product.idempotency_key
-        headers = {"Idempotency-Key": key, **HEADERS}
+        headers = {"Idempotency-Key": key, **self._headers}
         if trace and HEADER_VALUE.fullmatch(trace):
             headers["X-Amzn-Trace-Id"] = trace
         if product.deleted_at is not None:
@@ -127,7 +130,7 @@ class HttpSupplyChain:
     def _holds(self, product: Product) -> bool:
         """After a 409, ask whether the supply chain has this version, or a newer one."""
         # A separate id: a receiver may ignore a message whose id it has seen.
-        headers = HEADERS | self._signature(f"{product.idempotency_key}:held", "")
+        headers = self._headers | self._signature(f"{product.idempotency_key}:held", "")
         answer = self._request("GET", f"{self._url}/{product.id}", headers)
         try:
             held = exact_json.loads(answer.body)
@@ -155,6 +158,16 @@ class HttpSupplyChain:
                 # Closes the connection only if the answer was not read to its end.
                 response.close()
                 response.release_conn()
+
+
+def _credentials(url: str) -> dict[str, str]:
+    """Give the header for `https://user:password@host`, which urllib3 does not send by itself."""
+    try:
+        auth = parse_url(url).auth
+        return make_headers(basic_auth=unquote(auth)) if auth else {}
+    except ValueError:
+        # The URL is not usable, which each call will say.
+        return {}
 
 
 def _read(response: BaseHTTPResponse) -> bytes:

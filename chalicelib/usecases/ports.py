@@ -155,7 +155,7 @@ class Store(Protocol):
         """
 
     def drop_tombstones(self, products: Collection[Product]) -> int:
-        """Remove those products whose revision is unchanged and whose events are all published.
+        """Remove the confirmed deletions among these, if unchanged, and their events published.
 
         Gives their number.
         """

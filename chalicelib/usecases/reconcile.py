@@ -129,7 +129,10 @@ class Reconcile:
             put = self._with_queue(partial(self._enqueue, due[Duty.MESSAGE]), 0)
             gone = self._drop(due[Duty.DELETION])
             enqueued, letters, dropped = enqueued + put, letters + sent, dropped + gone
-            if len(products) < PAGE or not put + sent + gone:
+            # Deletions that must stay are overdue later by now: the next page has others. What
+            # could not be sent would be on the next page again.
+            unsent = (due[Duty.MESSAGE] or due[Duty.LETTER]) and not put + sent
+            if len(products) < PAGE or unsent:
                 break
         return enqueued, letters, dropped
 

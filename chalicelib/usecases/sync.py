@@ -291,16 +291,23 @@ class Sync:
     def _record_or_back_off(
         self, group: Sequence[tuple[Call, Outcome | None]]
     ) -> dict[str, Disposition]:
-        """Write results. If the store is away, the other calls of the batch still end in order."""
+        """Write results. Whatever happens, the other calls of the batch still end in order.
+
+        Nothing is raised: a call that went on after that could outlive its lease, where the host
+        stops the process meanwhile and lets it go on later.
+        """
         done = [(call, outcome) for call, outcome in group if outcome is not None]
         unknown: dict[str, Disposition] = {
-            call.message.id: Defer(call.times.until) for call, outcome in group if outcome is None
+            call.message.id: Defer(call.times.until) for call, _ in group
         }
         try:
             with telemetry.segment("record"):
                 return unknown | self._record(done)
         except StoreUnavailableError as error:
             return unknown | self._back_off_all([call.message for call, _ in done], error)
+        except Exception:  # noqa: BLE001 - logged; a bug, after which nothing is known of these calls
+            telemetry.log.exception("results could not be written")
+            return unknown
 
     def _attempt(self, call: Call) -> Outcome | None:
         """Call, unless this worker is so late that its lease could end during the call.

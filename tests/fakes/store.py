@@ -264,7 +264,10 @@ class FakeStore(Switchable):
             done = [
                 product.id
                 for product in self.products.values()
-                if product.revision == wanted.get(product.id) and not product.outbox
+                if product.revision == wanted.get(product.id)
+                and product.deleted_at is not None
+                and product.sync.status is SyncStatus.DELIVERED
+                and not product.outbox
             ]
             for product_id in done:
                 del self.products[product_id]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,9 @@ from chalicelib.usecases.reconcile import (
     Reconciled,
 )
 from tests.fakes import GRACE, START, Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 IN_TIME = GRACE / timedelta(seconds=1)
 CONFIRMED: dict[str, Any] = {
@@ -255,6 +258,22 @@ def test_a_deletion_is_not_forgotten_before_its_events_are_published(pipeline: P
     assert product_id not in pipeline.store.products
 
 
+def test_deletions_that_must_stay_do_not_hold_up_what_is_overdue_after_them(
+    pipeline: Pipeline,
+) -> None:
+    put(pipeline, 2 * PAGE, **CONFIRMED)
+    (product_id,) = put(
+        pipeline,
+        outbox=(),
+        sync=SyncState(behind_since=START, overdue_at=START + timedelta(seconds=1)),
+    )
+    pipeline.stream.away = True
+    pipeline.clock.advance(1)
+
+    assert pipeline.reconcile_once().enqueued == 1
+    assert enqueued(pipeline) == [product_id]
+
+
 def test_a_run_with_nothing_to_do_does_nothing(pipeline: Pipeline) -> None:
     assert pipeline.reconcile_once() == Reconciled(0, 0, 0, 0, 0)
 
@@ -269,6 +288,26 @@ def test_a_queue_that_is_away_does_not_keep_the_rest_from_being_done(pipeline: P
     assert pipeline.reconcile_once() == Reconciled(
         relayed=1, enqueued=0, letters=0, settled=0, dropped=1
     )
+
+
+def test_a_queue_that_is_away_is_asked_once_however_many_deletions_are_confirmed(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overdue(pipeline, PAGE - 1)
+    put(pipeline, 3, outbox=(), **CONFIRMED)
+    pipeline.queue.away = True
+    asked: list[int] = []
+    enqueue = pipeline.queue.enqueue
+
+    def counted(messages: Sequence[SyncMessage]) -> list[SyncMessage]:
+        asked.append(len(messages))
+        return enqueue(messages)
+
+    monkeypatch.setattr(pipeline.queue, "enqueue", counted)
+    pipeline.reconcile_once()
+
+    # Each time may last as long as a time-out, and the run has a minute.
+    assert asked == [PAGE - 1]
 
 
 def test_dead_letters_that_are_away_do_not_keep_the_rest_from_being_done(

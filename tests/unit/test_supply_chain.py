@@ -134,6 +134,14 @@ def test_without_a_secret_nothing_is_signed(server: ScriptedServer) -> None:
     assert not [name for name in server.seen[0].headers if name.lower().startswith("webhook")]
 
 
+def test_user_and_password_of_the_url_go_along(server: ScriptedServer) -> None:
+    url = server.url.replace("://", "://ann:p%40ss@")
+    server.answers += [reply(409), reply(200, '{"version": 0}')]
+
+    assert a_chain(url).deliver(a_product(), None).verdict is Verdict.DELIVERED
+    assert [seen.headers["Authorization"] for seen in server.seen] == ["Basic YW5uOnBAc3M="] * 2
+
+
 # ---- what does not go along ----
 
 

@@ -352,8 +352,15 @@ class MongoStore:
         return sorted(sent, key=_age)[:limit]
 
     def drop_tombstones(self, products: Collection[Product]) -> int:
+        # The only removal: so the document itself must say that its deletion is confirmed. After a
+        # failover it may be another one with the revision that was read.
+        confirmed = {
+            "deletedAt": PRESENT,
+            "sync.status": SyncStatus.DELIVERED.value,
+            "outbox": {"$size": 0},
+        }
         deletions = [
-            DeleteOne({"_id": product.id, "revision": product.revision, "outbox": {"$size": 0}})
+            DeleteOne({"_id": product.id, "revision": product.revision, **confirmed})
             for product in products
         ]
         if not deletions:

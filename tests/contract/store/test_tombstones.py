@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.product import Product
 from tests.contract.store.steps import (
     LATER,
     LATEST,
+    a_claim,
+    a_result,
     change,
+    claimed,
     empty_outbox,
     ids,
     inserted,
@@ -65,4 +69,25 @@ def test_a_tombstone_that_has_changed_since_stays(store: Store) -> None:
     replay(store, product)
 
     assert store.drop_tombstones([product]) == 0
+    assert store.get(product.id) is not None
+
+
+def test_a_product_that_is_not_deleted_is_never_dropped(store: Store) -> None:
+    product = inserted(store)
+    recorded(store, product)
+    empty_outbox(store, product)
+
+    assert store.drop_tombstones([stored(store, product)]) == 0
+    assert store.get(product.id) is not None
+
+
+def test_a_deletion_that_a_failover_took_back_to_unconfirmed_is_not_dropped(store: Store) -> None:
+    product = tombstone(store)
+    claimed(store, product)
+    empty_outbox(store, product)
+    # The other node has another change under the number of the revision that was read.
+    unconfirmed = stored(store, product)
+    confirmed_here = a_result(a_claim(unconfirmed, "another")).product
+
+    assert store.drop_tombstones([replace(confirmed_here, revision=unconfirmed.revision)]) == 0
     assert store.get(product.id) is not None

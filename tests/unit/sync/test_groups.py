@@ -107,6 +107,31 @@ def test_a_store_that_is_away_for_one_group_costs_no_other_its_result(pipeline: 
     assert waiting(pipeline) == [(received[1].id, 15)]
 
 
+def test_a_bug_in_one_group_leaves_no_call_of_the_others_behind(pipeline: Pipeline) -> None:
+    first, slow = pipeline.create(), pipeline.create()
+    record, bug = pipeline.store.record, threading.Event()
+
+    def broken_once(results: Sequence[SyncResult]) -> set[str]:
+        if not bug.is_set():
+            bug.set()
+            raise ValueError("a bug")
+        return record(results)
+
+    def until_the_bug(product: Product) -> None:
+        if product.id == slow:
+            bug.wait(10)
+
+    pipeline.store.record = broken_once  # type: ignore[method-assign]
+    pipeline.supply_chain.during = until_the_bug
+    pipeline.pass_on()
+
+    # Lambda freezes a worker that has answered: a call that goes on afterwards could outlive its
+    # lease.
+    assert status(pipeline, slow) is SyncStatus.DELIVERED
+    assert status(pipeline, first) is SyncStatus.PENDING
+    assert [seconds for _, seconds in waiting(pipeline)] == [pipeline.LEASE.total_seconds()]
+
+
 def test_a_worker_that_dies_after_a_group_keeps_what_is_written(pipeline: Pipeline) -> None:
     pipeline.sync = pipeline.a_worker(one_by_one)
     first, second = pipeline.create(), pipeline.create()
