@@ -292,7 +292,7 @@ class MongoStore:
         )
 
     def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
-        fresh = budget_fields(SyncState(overdue_at=now))
+        fresh = budget_fields(SyncState(overdue_at=now, bulk=True))
         # These two differ per product: budget is incremented, behindSince stays.
         fields = {name: fresh[name] for name in fresh if name not in _KEPT_BY_A_REDRIVE}
         update = {"$set": fields, "$inc": {**NEXT_REVISION, "sync.budget": 1}}
