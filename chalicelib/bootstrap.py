@@ -186,6 +186,7 @@ class Container:
             clock=now_utc,
             grace=self._grace,
             new_id=new_product_id,
+            bulk_queue=self.settings.sync_bulk_queue_url is not None,
         )
 
     @Part

@@ -127,6 +127,8 @@ module "reconcile" {
     Secrets    = local.read_secrets
     Enqueue    = local.enqueue
     DeadLetter = local.dead_letter
+    # Asks how many bulk messages wait.
+    CountBulk = { actions = ["sqs:GetQueueAttributes"], resources = [local.sync_queue_arns.bulk] }
     ConsumeDeadLetters = {
       actions   = concat(local.change_visibility, local.delete, ["sqs:GetQueueAttributes", "sqs:ReceiveMessage"])
       resources = [aws_sqs_queue.dead_letters.arn]

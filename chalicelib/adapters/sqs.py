@@ -93,6 +93,10 @@ class SqsQueue:
         parts = [(url, part) for url, found in entries.items() for part in _chunks(found, BATCH)]
         return [messages[index] for index in self._send(parts)]
 
+    def count_bulk(self) -> int:
+        # Not those in flight: deferred ones, of which there may always be some.
+        return self._count(self._bulk_url, COUNTS[:1]) if self._bulk_url != self._queue_url else 0
+
     def dead_letter(self, letters: Sequence[DeadLetter]) -> list[int]:
         # One at a time: a poison body may be large, and a batch shares one size limit.
         return self._send(
@@ -167,11 +171,7 @@ class SqsQueue:
         return letters
 
     def count_dead_letters(self) -> int:
-        with _unavailable():
-            answer = self._client.get_queue_attributes(
-                QueueUrl=self._dlq_url, AttributeNames=[*COUNTS]
-            )
-        return sum(int(answer["Attributes"][name]) for name in COUNTS)
+        return self._count(self._dlq_url, COUNTS)
 
     def delete_dead_letters(self, receipts: Sequence[str]) -> None:
         self._delete(self._dlq_url, receipts)
@@ -180,6 +180,11 @@ class SqsQueue:
         self._set_visibility(self._dlq_url, dict.fromkeys(receipts, 0))
 
     # ---- requests ----
+
+    def _count(self, url: str, kinds: Sequence[QueueAttributeNameType]) -> int:
+        with _unavailable():
+            answer = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=[*kinds])
+        return sum(int(answer["Attributes"][name]) for name in kinds)
 
     def ping(self) -> None:
         """Return if the queue answers, else raise QueueUnavailableError."""

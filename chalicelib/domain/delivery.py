@@ -306,7 +306,30 @@ def next_enqueue(product: Product, now: datetime, grace: timedelta) -> datetime:
     not flooded with duplicates.
     """
     due = product.sync.next_attempt_at or product.sync.behind_since or product.updated_at
-    return now + max(grace, min(now - due, ENQUEUE_AT_LEAST_EVERY))
+    shortest = patience(grace, bulk=product.sync.bulk)
+    return now + max(shortest, min(now - due, ENQUEUE_AT_LEAST_EVERY))
+
+
+def patience(grace: timedelta, *, bulk: bool) -> timedelta:
+    """Say how long a message may take before it counts as lost.
+
+    A bulk message waits behind an import, which would be enqueued again and again otherwise. While
+    no bulk message waits, `is_lost_bulk` finds it sooner.
+    """
+    return max(grace, ENQUEUE_AT_LEAST_EVERY) if bulk else grace
+
+
+def is_lost_bulk(product: Product, now: datetime, grace: timedelta) -> bool:
+    """Say whether a pending product's message is lost, if no bulk message waits.
+
+    As in `next_enqueue`, the time between two messages doubles.
+    """
+    sync = product.sync
+    if not sync.bulk or sync.leased(now) or sync.overdue_at is None:
+        return False
+    sent = sync.overdue_at - patience(grace, bulk=True)
+    waited = min(sent - (sync.behind_since or sent), ENQUEUE_AT_LEAST_EVERY)
+    return sent + max(grace, waited) <= now
 
 
 class LetterMeans(StrEnum):

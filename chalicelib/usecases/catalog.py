@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 
 from chalicelib import telemetry
 from chalicelib.domain import exact_json
+from chalicelib.domain.delivery import patience
 from chalicelib.domain.errors import (
     CatalogError,
     ConcurrentChangeError,
@@ -144,6 +145,7 @@ class Catalog:
         clock: Callable[[], datetime],
         grace: timedelta,
         new_id: Callable[[], str],
+        bulk_queue: bool = False,
         pause: Callable[[int], None] = sleep_a_little,
     ) -> None:
         self._store = store
@@ -152,6 +154,8 @@ class Catalog:
         self._clock = clock
         self._grace = grace
         self._new_id = new_id
+        # Without a queue of its own a batch is written as its products would be alone.
+        self._bulk_queue = bulk_queue
         self._pause = pause
 
     # ---- writing ----
@@ -176,7 +180,7 @@ class Catalog:
         items = validated(BatchRequest, body).items
         key = origin.idempotency_key
         keys = [f"{key}/{index}" if key else None for index in range(len(items))]
-        return self._create(items, keys, origin, bulk=True)
+        return self._create(items, keys, origin, bulk=self._bulk_queue)
 
     def _create(
         self, bodies: Sequence[object], keys: Sequence[str | None], origin: Origin, *, bulk: bool
@@ -203,7 +207,8 @@ class Catalog:
         self, fields: ProductFields, key: str | None, origin: Origin, *, bulk: bool
     ) -> tuple[Product, Creation | None]:
         now = self._clock()
-        sync = SyncState().restarted(now, now + self._grace, bulk=bulk)
+        overdue_at = now + patience(self._grace, bulk=bulk)
+        sync = SyncState().restarted(now, overdue_at, bulk=bulk)
         product = Product(self._new_id(), fields, 0, now, now, sync)
         product = product.with_event(EventType.CREATED, now, origin.trace)
         if key is None:
@@ -417,7 +422,10 @@ class Catalog:
         now = self._clock()
         self._store.postpone(
             {
-                product.id: (product.sync.overdue_at, now + self._grace)
+                product.id: (
+                    product.sync.overdue_at,
+                    now + patience(self._grace, bulk=product.sync.bulk),
+                )
                 for product in products
                 if product.sync.overdue_at is not None
             }

@@ -234,6 +234,9 @@ class Queue(Protocol):
     def enqueue(self, messages: Sequence[SyncMessage]) -> list[SyncMessage]:
         """Send; give the messages that were accepted. Bulk ones may have a queue of their own."""
 
+    def count_bulk(self) -> int:
+        """Count the messages that wait in the bulk queue, if there is one; approximate."""
+
     def change_visibility(self, messages: Mapping[str, int]) -> None:
         """Set the visibility timeout of each message: receipt handle → seconds from now."""
 

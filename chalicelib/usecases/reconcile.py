@@ -13,6 +13,7 @@ from chalicelib.domain.delivery import (
     Duty,
     LetterMeans,
     duty_of,
+    is_lost_bulk,
     judge_letter,
     next_enqueue,
     worker_died,
@@ -20,8 +21,9 @@ from chalicelib.domain.delivery import (
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.messages import SyncMessage, dead_letter_for, message_to
 from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.usecases.outbox import Outbox
-from chalicelib.usecases.ports import Queue, ReceivedDeadLetter, Store
+from chalicelib.usecases.ports import Position, ProductQuery, Queue, ReceivedDeadLetter, Store
 
 PAGE = 200
 RELAY_PAGE = 50
@@ -79,6 +81,7 @@ class Reconcile:
         """
         settled, missing = self._with_queue(self._sweep, (0, 0))
         enqueued, owed, dropped = self._overdue()
+        enqueued += self._with_queue(self._lost_bulk, 0)
         self._gauge_if_due()
         # Last, since a slow stream makes it slow, and must not delay the queue.
         relayed = self._relay(seconds_left)
@@ -147,6 +150,22 @@ class Reconcile:
                 }
             )
         return dropped
+
+    def _lost_bulk(self) -> int:
+        """Enqueue pending bulk products, if no bulk message waits: they need not be overdue yet."""
+        enqueued, after = 0, None
+        if self._queue.count_bulk():
+            return 0
+        for _ in range(ROUNDS):
+            page = self._store.find(ProductQuery(PAGE, after, SyncStatus.PENDING))
+            now = self._clock()
+            lost = [item for item in page if is_lost_bulk(item, now, self._grace)]
+            enqueued += self._enqueue(lost)
+            # Oldest change first: what is behind a page without lost ones can wait for another run.
+            if len(page) < PAGE or not lost:
+                break
+            after = Position(page[-1].id, page[-1].sync.behind_since)
+        return enqueued
 
     def _enqueue(self, products: Sequence[Product]) -> int:
         """Enqueue a message for each product whose message counts as lost.

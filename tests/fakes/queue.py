@@ -35,7 +35,7 @@ class FakeQueue(Switchable):
     """Implements `ports.Queue`; also receives and deletes, as the host of the handlers does.
 
     `refused` holds the ids of products whose sync messages it does not accept; `bulk` the ids of
-    those whose messages were enqueued as bulk. All are in the one queue.
+    those whose messages were enqueued as bulk. All are in the one queue; `bulk_waiting` of another.
     """
 
     error = QueueUnavailableError
@@ -51,6 +51,7 @@ class FakeQueue(Switchable):
         self.dead: list[FakeQueueMessage] = []
         self.refused: set[str] = set()
         self.bulk: list[str] = []
+        self.bulk_waiting = 0
 
     # ---- the port ----
 
@@ -64,6 +65,10 @@ class FakeQueue(Switchable):
                 self.send(message.to_json())
             self.bulk += [message.product_id for message in accepted if message.bulk]
         return accepted
+
+    def count_bulk(self) -> int:
+        self._reach("count_bulk")
+        return self.bulk_waiting
 
     def change_visibility(self, messages: Mapping[str, int]) -> None:
         self._reach("change_visibility")

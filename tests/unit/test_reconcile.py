@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.errors import StoreUnavailableError
+from chalicelib.domain.delivery import ENQUEUE_AT_LEAST_EVERY
+from chalicelib.domain.errors import QueueUnavailableError, StoreUnavailableError
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import OUTBOX_PAGE
 from chalicelib.domain.sync_state import SyncState, SyncStatus
+from chalicelib.usecases.catalog import Origin
 from chalicelib.usecases.reconcile import (
     PAGE,
     RELAY_PAGE,
     ROUNDS,
     Reconciled,
 )
-from tests.fakes import GRACE, START, Pipeline
+from tests.fakes import BODY, GRACE, START, Pipeline
 
 IN_TIME = GRACE / timedelta(seconds=1)
 CONFIRMED: dict[str, Any] = {
@@ -162,6 +164,58 @@ def test_a_lost_message_is_replaced_in_its_own_queue(pipeline: Pipeline) -> None
 
     assert len(pipeline.queue.messages) == 2
     assert pipeline.queue.bulk == [bulk]
+
+
+def imported(pipeline: Pipeline, number: int = 1) -> list[str]:
+    """Create products with a batch, whose messages are lost; their ids."""
+    made = pipeline.catalog.create_batch({"items": [BODY] * number}, Origin())
+    pipeline.bridge_once()
+    pipeline.queue.messages.clear()
+    return [item["id"] for item in made if isinstance(item, dict)]
+
+
+def test_an_import_that_waits_is_not_enqueued_again(pipeline: Pipeline) -> None:
+    imported(pipeline)
+    (single,) = overdue(pipeline)
+    pipeline.queue.bulk_waiting = 1
+    pipeline.clock.advance(IN_TIME)
+
+    assert pipeline.reconcile_once().enqueued == 1
+    assert enqueued(pipeline) == [single]
+
+
+def test_a_bulk_message_counts_as_lost_after_an_hour(pipeline: Pipeline) -> None:
+    lost = imported(pipeline)
+    pipeline.queue.bulk_waiting = 1
+    pipeline.clock.advance(ENQUEUE_AT_LEAST_EVERY.total_seconds())
+
+    pipeline.reconcile_once()
+
+    assert enqueued(pipeline) == lost
+
+
+def test_bulk_messages_count_as_lost_after_the_grace_when_none_waits(pipeline: Pipeline) -> None:
+    lost = [product_id for _ in range(5) for product_id in imported(pipeline, 100)]
+    assert pipeline.reconcile_once().enqueued == 0
+    pipeline.clock.advance(IN_TIME)
+
+    assert pipeline.reconcile_once().enqueued == len(lost) > PAGE
+    assert sorted(enqueued(pipeline)) == sorted(lost)
+    assert pipeline.reconcile_once().enqueued == 0
+    pipeline.sync_once()
+    assert pipeline.product(lost[0]).sync.status is SyncStatus.DELIVERED
+
+
+def test_a_bulk_queue_that_is_away_does_not_keep_a_lost_message_from_being_replaced(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> int:
+        raise QueueUnavailableError("away")
+
+    monkeypatch.setattr(pipeline.queue, "count_bulk", away)
+    overdue(pipeline)
+
+    assert pipeline.reconcile_once().enqueued == 1
 
 
 def test_a_product_that_is_not_overdue_is_not_enqueued(pipeline: Pipeline) -> None:

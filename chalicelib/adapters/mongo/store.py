@@ -50,6 +50,8 @@ from chalicelib.domain.sync_state import (
 )
 from chalicelib.usecases.ports import Creation, Found, ProductQuery, Summary
 
+INSERT_AT_ONCE = 10
+"""Products that one command inserts: others wait for it."""
 _WITHOUT_BULK = {"outbox": False, "sync.history": False, "creation": False}
 _WITHOUT_OUTBOX = {"outbox": False, "creation": False}
 _OWN_RESULT = {
@@ -119,6 +121,14 @@ class MongoStore:
     # ---- writing products ----
 
     def insert(
+        self, products: Sequence[tuple[Product, Creation | None]]
+    ) -> list[CatalogError | None]:
+        failures: list[CatalogError | None] = []
+        for start in range(0, len(products), INSERT_AT_ONCE):
+            failures += self._insert(products[start : start + INSERT_AT_ONCE])
+        return failures
+
+    def _insert(
         self, products: Sequence[tuple[Product, Creation | None]]
     ) -> list[CatalogError | None]:
         failures: list[CatalogError | None] = [None] * len(products)

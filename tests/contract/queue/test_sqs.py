@@ -162,6 +162,21 @@ def test_bulk_messages_go_to_their_own_queue(sqs: SqsKit, bulk_url: str) -> None
         assert bodies == {message.to_json() for message in expected}
 
 
+def test_bulk_messages_are_counted_while_they_wait(sqs: SqsKit, bulk_url: str) -> None:
+    queue = SqsQueue(lambda: sqs.client, sqs.queue_url, sqs.dlq_url, bulk_url)
+    queue.enqueue([SyncMessage("product", version, bulk=version < 2) for version in range(5)])
+
+    assert queue.count_bulk() == 2
+    received(SqsQueue(lambda: sqs.client, bulk_url, sqs.dlq_url), 2)
+    assert queue.count_bulk() == 0
+
+
+def test_without_a_bulk_queue_no_bulk_message_waits(sqs: SqsKit) -> None:
+    sqs.queue.enqueue([SyncMessage("product", 0, bulk=True)])
+
+    assert sqs.queue.count_bulk() == 0
+
+
 def test_without_a_bulk_queue_all_messages_go_to_the_one_queue(sqs: SqsKit) -> None:
     sqs.queue.enqueue([SyncMessage("product", 0, bulk=True), SyncMessage("product", 1)])
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.errors import CatalogError, DuplicateSkuError, InvalidRequestError
+from chalicelib.usecases.catalog import Catalog
 from tests.fakes import BODY, GRACE, Pipeline
 from tests.unit.catalog.steps import SOMEBODY, faults, keyed
 
@@ -82,6 +83,22 @@ def test_only_what_a_batch_creates_is_bulk(pipeline: Pipeline) -> None:
     pipeline.bridge_once()
 
     assert pipeline.queue.bulk == [product_id]
+
+
+def test_without_a_bulk_queue_a_batch_is_not_bulk(pipeline: Pipeline) -> None:
+    catalog = Catalog(
+        pipeline.store,
+        pipeline.outbox,
+        pipeline.queue,
+        clock=pipeline.clock,
+        grace=GRACE,
+        new_id=lambda: "new",
+    )
+
+    catalog.create_batch({"items": [BODY]}, SOMEBODY)
+
+    assert not pipeline.product("new").sync.bulk
+    assert pipeline.product("new").sync.overdue_at == pipeline.clock() + GRACE
 
 
 def test_a_single_change_of_a_product_of_a_batch_is_not_bulk(pipeline: Pipeline) -> None:
