@@ -50,8 +50,8 @@ from chalicelib.domain.sync_state import (
 )
 from chalicelib.usecases.ports import Creation, Found, ProductQuery, Summary
 
-INSERT_AT_ONCE = 10
-"""Products that one command inserts: others wait for it."""
+AT_ONCE = 10
+"""Writes of one command: as many as a batch of sync has. Others wait for it on embedded servers."""
 _WITHOUT_BULK = {"outbox": False, "sync.history": False, "creation": False}
 _WITHOUT_OUTBOX = {"outbox": False, "creation": False}
 _OWN_RESULT = {
@@ -124,8 +124,8 @@ class MongoStore:
         self, products: Sequence[tuple[Product, Creation | None]]
     ) -> list[CatalogError | None]:
         failures: list[CatalogError | None] = []
-        for start in range(0, len(products), INSERT_AT_ONCE):
-            failures += self._insert(products[start : start + INSERT_AT_ONCE])
+        for start in range(0, len(products), AT_ONCE):
+            failures += self._insert(products[start : start + AT_ONCE])
         return failures
 
     def _insert(
@@ -376,10 +376,12 @@ class MongoStore:
             self._client.admin.command("ping")
 
     def _bulk(self, updates: Sequence[UpdateOne]) -> int:
-        if not updates:
-            return 0
-        with _unavailable():
-            return self._products.bulk_write(list(updates), ordered=False).matched_count
+        matched = 0
+        for start in range(0, len(updates), AT_ONCE):
+            with _unavailable():
+                part = list(updates[start : start + AT_ONCE])
+                matched += self._products.bulk_write(part, ordered=False).matched_count
+        return matched
 
 
 def _only_duplicates(error: BulkWriteError) -> list[Document]:
