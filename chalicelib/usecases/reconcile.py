@@ -28,6 +28,10 @@ from chalicelib.usecases.ports import Position, ProductQuery, Queue, ReceivedDea
 PAGE = 200
 RELAY_PAGE = 50
 """Products whose events are relayed at a time; the time left is checked after each page."""
+RELAY_OF_AN_IMPORT = timedelta(minutes=15)
+"""Age of an event that is relayed while bulk messages wait.
+
+Two runs later the stream still knows it: its duplicate window is 20 minutes at least."""
 ROUNDS = 25
 """Pages per step and run; the next run, a minute later, does the rest."""
 RELAY_ROUNDS = ROUNDS * PAGE // RELAY_PAGE
@@ -116,7 +120,9 @@ class Reconcile:
         return relayed
 
     def _unpublished_since(self) -> datetime:
-        return self._clock() - self._grace
+        # The claim takes an event out of the outbox: those of an import that waits are published.
+        waits = self._with_queue(self._queue.count_bulk, 0)
+        return self._clock() - (max(self._grace, RELAY_OF_AN_IMPORT) if waits else self._grace)
 
     # ---- overdue products ----
 

@@ -16,6 +16,7 @@ from chalicelib.domain.sync_state import SyncState, SyncStatus
 from chalicelib.usecases.catalog import Origin
 from chalicelib.usecases.reconcile import (
     PAGE,
+    RELAY_OF_AN_IMPORT,
     RELAY_PAGE,
     ROUNDS,
     Reconciled,
@@ -57,6 +58,18 @@ def gauges(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 
 # ---- outboxes ----
+
+
+def test_the_events_of_an_import_that_waits_are_not_published_again_for_a_while(
+    pipeline: Pipeline,
+) -> None:
+    put(pipeline)
+    pipeline.queue.bulk_waiting = 1
+    pipeline.clock.advance(RELAY_OF_AN_IMPORT.total_seconds() - 1)
+    assert pipeline.reconcile_once().relayed == 0
+
+    pipeline.clock.advance(2)
+    assert pipeline.reconcile_once().relayed == 1
 
 
 def test_an_event_that_its_writer_left_unpublished_is_published(pipeline: Pipeline) -> None:
