@@ -134,7 +134,20 @@ class Container:
         from chalicelib.adapters.sqs import SqsQueue
 
         settings = self.settings
-        return SqsQueue(_sqs_client, settings.sync_queue_url, settings.sync_dlq_url)
+        return SqsQueue(
+            _sqs_client,
+            settings.sync_queue_url,
+            settings.sync_dlq_url,
+            settings.sync_bulk_queue_url,
+        )
+
+    @Part
+    def bulk_queue(self) -> SqsQueue | None:
+        """What receives bulk messages; None if they have no queue of their own."""
+        from chalicelib.adapters.sqs import SqsQueue
+
+        url = self.settings.sync_bulk_queue_url
+        return SqsQueue(_sqs_client, url, self.settings.sync_dlq_url) if url else None
 
     @Part
     def supply_chain(self) -> HttpSupplyChain:
@@ -173,6 +186,7 @@ class Container:
             clock=now_utc,
             grace=self._grace,
             new_id=new_product_id,
+            bulk_queue=self.settings.sync_bulk_queue_url is not None,
         )
 
     @Part
@@ -181,6 +195,19 @@ class Container:
 
     @Part
     def sync(self) -> Sync:
+        return self._sync(self.queue)
+
+    @Part
+    def bulk_sync(self) -> Sync:
+        """The same for what the bulk queue delivers: messages are deferred in their own queue."""
+        return self._sync(self.bulk_queue or self.queue)
+
+    def sync_of(self, queue: str) -> Sync:
+        """Give the use case for messages of the queue with this name."""
+        bulk_url = self.settings.sync_bulk_queue_url or ""
+        return self.bulk_sync if bulk_url.endswith(f"/{queue}") else self.sync
+
+    def _sync(self, queue: SqsQueue) -> Sync:
         policy = SyncPolicy(
             schedule=Schedule(
                 self.settings.sync_max_attempts,
@@ -191,7 +218,7 @@ class Container:
             grace=self._grace,
             concurrency=self.settings.sync_concurrency,
         )
-        return Sync(self.store, self.queue, self.outbox, self.supply_chain, policy, clock=now_utc)
+        return Sync(self.store, queue, self.outbox, self.supply_chain, policy, clock=now_utc)
 
     @Part
     def reconcile(self) -> Reconcile:

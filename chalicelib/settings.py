@@ -68,6 +68,7 @@ class Settings(BaseModel):
     nats_stream_max_bytes: Annotated[int | None, Field(alias="NATS_STREAM_MAX_BYTES", gt=0)] = None
     sync_queue_url: Annotated[Url, Field(alias="SYNC_QUEUE_URL")]
     sync_dlq_url: Annotated[Url, Field(alias="SYNC_DLQ_URL")]
+    sync_bulk_queue_url: Annotated[Url | None, Field(alias="SYNC_BULK_QUEUE_URL")] = None
     supply_chain_url: Annotated[Url, Field(alias="SUPPLY_CHAIN_URL")]
     supply_chain_timeout: Annotated[
         float, Field(alias="SUPPLY_CHAIN_TIMEOUT_SECONDS", gt=0, le=120)
@@ -116,6 +117,8 @@ class Settings(BaseModel):
             raise ValueError(f"{names} do not fit: {error}") from error
         if self.jwt_secret is None and self.jwks_url is None:
             raise ValueError("one of CATALOG_JWT_SECRET and CATALOG_JWKS_URL is required")
+        if self.sync_bulk_queue_url in {self.sync_queue_url, self.sync_dlq_url}:
+            raise ValueError("SYNC_BULK_QUEUE_URL must be of a queue of its own")
         return self
 
     @property

@@ -75,6 +75,7 @@ class Endpoints:
     sqs: str
     queue: str
     dlq: str
+    bulk_queue: str
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,8 @@ def role_settings(environ: Mapping[str, str], where: Endpoints, secret: str) -> 
     settings["NATS_URL"] = where.nats
     settings["SYNC_QUEUE_URL"] = where.queue
     settings["SYNC_DLQ_URL"] = where.dlq
+    # Empty if the queues are given, and this one is not.
+    settings["SYNC_BULK_QUEUE_URL"] = where.bulk_queue
     settings["SUPPLY_CHAIN_URL"] = where.supply_chain
     if secret:
         settings["CATALOG_JWT_SECRET"] = secret
@@ -151,11 +154,13 @@ def failure_rate(environ: Mapping[str, str]) -> float | None:
 def embedded_servers(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Name the servers that the environment does not give an address for.
 
-    Raises StackError when only one of the two queues has an address.
+    Raises StackError when a queue has an address, and the sync queue or its dead-letter queue none.
     """
-    queues = [name for name in ("SYNC_QUEUE_URL", "SYNC_DLQ_URL") if environ.get(name)]
-    if len(queues) == 1:
-        raise StackError(f"{queues[0]} alone is set: set SYNC_QUEUE_URL and SYNC_DLQ_URL, or none")
+    needed = ("SYNC_QUEUE_URL", "SYNC_DLQ_URL")
+    queues = [name for name in (*needed, "SYNC_BULK_QUEUE_URL") if environ.get(name)]
+    if queues and not set(needed) <= set(queues):
+        alone = " and ".join(queues)
+        raise StackError(f"{alone} alone is set: set SYNC_QUEUE_URL and SYNC_DLQ_URL, or none")
     variables = ("MONGODB_URI", "NATS_URL", "SYNC_QUEUE_URL", "SUPPLY_CHAIN_URL")
     return tuple(
         name for name, given in zip(SERVERS, variables, strict=True) if not environ.get(given)
@@ -216,6 +221,7 @@ def endpoints(environ: Mapping[str, str], ports: Mapping[str, int]) -> Endpoints
         sqs="/".join(queue.split("/")[:3]),
         queue=queue,
         dlq=at("sqs", "http", "SYNC_DLQ_URL", "/000000000000/product-sync-dlq"),
+        bulk_queue=f"{queue}-bulk" if "sqs" in ports else environ.get("SYNC_BULK_QUEUE_URL", ""),
     )
 
 
@@ -390,7 +396,7 @@ def aws_client(service: str, endpoint: str, **config: Any) -> Any:  # noqa: ANN4
 
 
 def create_queues(endpoint: str, settings: Settings) -> None:
-    """Make both queues of the embedded SQS, or give those that exist the wanted attributes.
+    """Make the queues of the embedded SQS, or give those that exist the wanted attributes.
 
     `settings` are those that the sync role runs with.
     """
@@ -418,7 +424,11 @@ def _queue_attributes(settings: Settings) -> dict[str, dict[QueueAttributeNameTy
         "RedrivePolicy": json.dumps(redrive),
     }
     # In this order: the redrive policy names a queue that must be there.
-    return {"product-sync-dlq": fortnight, "product-sync": fortnight | sync}
+    return {
+        "product-sync-dlq": fortnight,
+        "product-sync": fortnight | sync,
+        "product-sync-bulk": fortnight | sync,
+    }
 
 
 def set_failure_rate(supply_chain: str, rate: float) -> None:

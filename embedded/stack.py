@@ -68,6 +68,7 @@ class StackInfo(TypedDict):
     """The content of stack.json. `processes` holds pids by name, of what we started ourselves.
 
     `store` says which server `mongodb` is: mongod and its path, SecantusDB, or "of MONGODB_URI".
+    `bulkQueueUrl` is empty if the queues are given and this one is not.
     """
 
     api: str
@@ -78,6 +79,7 @@ class StackInfo(TypedDict):
     nats: str
     sqs: str
     queueUrl: str
+    bulkQueueUrl: str
     dlqUrl: str
     processes: dict[str, int]
 
@@ -197,6 +199,7 @@ class Stack:
             nats=where.nats,
             sqs=where.sqs,
             queueUrl=where.queue,
+            bulkQueueUrl=where.bulk_queue,
             dlqUrl=where.dlq,
             processes={name: pid for name in (*ROLES, *SERVERS) if (pid := pids.get(name))},
         )

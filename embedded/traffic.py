@@ -174,6 +174,7 @@ class CountedRoles:
             sqs=sqs,
             queue=info["queueUrl"].replace(info["sqs"], sqs),
             dlq=info["dlqUrl"].replace(info["sqs"], sqs),
+            bulk_queue=info["bulkQueueUrl"].replace(info["sqs"], sqs),
         )
 
 

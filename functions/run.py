@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from chalicelib import telemetry
 from chalicelib.bootstrap import Container, container
@@ -41,6 +41,11 @@ BATCHES = 48
 """Batches that it has in hand at most, with slow ones and those that are waited for.
 
 If one in twenty calls hangs for 10 s, four in ten batches of ten do: still 12 batches a second."""
+BULK_PARALLEL = 1
+BULK_BATCHES = 24
+"""The same for bulk messages. They never take all of a process: single changes need not wait."""
+BULK_POLLERS = 1
+"""Long polls of the bulk queue at a time. One is enough, since nobody waits for a bulk message."""
 SLOW_SECONDS = 0.25
 """A batch that takes longer waits for a slow call."""
 LONG_POLL_SECONDS = 3
@@ -124,20 +129,42 @@ def run_reconcile(parts: Container) -> None:
 
 
 def run_sync(parts: Container) -> None:
-    """Receive and handle batches in threads, until told to stop."""
+    """Receive and handle batches of both queues, each in its own threads, until told to stop."""
     handler = load("functions.sync.handler")
-    turns = Turns(parts.settings.sync_pollers)
-    with Deletions(parts.queue.delete) as deletions:
+    turns = Turns(parts.settings.sync_pollers, PARALLEL)
+    bulk = None
+    if parts.bulk_queue is not None:
+        own = (parts.bulk_queue, Turns(BULK_POLLERS, BULK_PARALLEL), BULK_BATCHES, handler)
+        bulk = threading.Thread(target=consume, args=own, name="bulk")
+        bulk.start()
+    consume(parts.queue, turns, BATCHES, handler)
+    if bulk is not None:
+        bulk.join()
+
+
+class Source(Protocol):
+    """A queue, as its consumer sees it."""
+
+    def receive_records(self, wait: int) -> Records:
+        """Long-poll up to `wait` seconds; records of a Lambda event."""
+
+    def delete(self, receipts: Sequence[str]) -> None:
+        """Remove these."""
+
+
+def consume(queue: Source, turns: Turns, batches: int, handler: Handler) -> None:
+    """Receive from a queue, with so many batches in hand at most, until told to stop."""
+    with Deletions(queue.delete) as deletions:
 
         def work() -> None:
             while not stopping.is_set():
                 with turns.receiving():
-                    records = receive(parts)
+                    records = receive(queue)
                 if records:
                     with turns.handling():
                         _survive(partial(handle, records, handler, deletions.add))
 
-        threads = [threading.Thread(target=work, name=f"batch-{n}") for n in range(BATCHES)]
+        threads = [threading.Thread(target=work, name=f"batch-{n}") for n in range(batches)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -145,15 +172,16 @@ def run_sync(parts: Container) -> None:
 
 
 class Turns:
-    """Says when a thread of the sync role may receive: `pollers` at a time.
+    """Says when a thread may receive from a queue: `pollers` at a time.
 
-    While PARALLEL batches are in hand no receive begins: what arrives waits in the queue, and the
+    While `parallel` batches are in hand no receive begins: what arrives waits in the queue, and the
     next batches are larger, which costs less. A batch that takes longer than SLOW_SECONDS does not
     count, so that slow calls do not keep the others waiting.
     """
 
-    def __init__(self, pollers: int) -> None:
+    def __init__(self, pollers: int, parallel: int) -> None:
         self._pollers = pollers
+        self._parallel = parallel
         self._door = threading.Lock()
         self._changed = threading.Condition()
         self._receiving = 0
@@ -190,15 +218,15 @@ class Turns:
     def _may_receive(self) -> bool:
         slow = time.monotonic() - SLOW_SECONDS
         in_hand = sum(begun > slow for begun in self._begun)
-        return self._receiving < self._pollers and in_hand < PARALLEL
+        return self._receiving < self._pollers and in_hand < self._parallel
 
 
-def receive(parts: Container) -> Records:
+def receive(queue: Source) -> Records:
     """Long-poll for a batch; empty if nothing came or the host stops."""
     # Pollers that wait in step would all look for a message at the same moments.
     if stopping.wait(random.uniform(0, SPREAD_SECONDS)):  # noqa: S311 - not a secret
         return []
-    return _survive(lambda: parts.queue.receive_records(LONG_POLL_SECONDS)) or []
+    return _survive(lambda: queue.receive_records(LONG_POLL_SECONDS)) or []
 
 
 def handle(records: Records, handler: Handler, delete: Callable[[Sequence[str]], None]) -> None:

@@ -24,5 +24,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: 
         )
         for record in event["Records"]
     ]
-    kept = container().sync.handle(messages)
+    # One batch is of one queue.
+    queue = event["Records"][0]["eventSourceARN"].rpartition(":")[2]
+    kept = container().sync_of(queue).handle(messages)
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in kept]}

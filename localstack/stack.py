@@ -63,6 +63,7 @@ class AwsInfo(TypedDict):
     mongodb: str
     nats: str
     queueUrl: str
+    bulkQueueUrl: str
     dlqUrl: str
     secretArn: str
     functions: dict[str, Any]
@@ -82,7 +83,7 @@ class AwsStack:
     ) -> None:
         self.run_dir = (ROOT / run_dir).resolve()
         # The queues are the emulator's.
-        names = ("SYNC_QUEUE_URL", "SYNC_DLQ_URL")
+        names = ("SYNC_QUEUE_URL", "SYNC_DLQ_URL", "SYNC_BULK_QUEUE_URL")
         self.environ = {name: text for name, text in environ.items() if name not in names}
         self._say = say
 
@@ -217,6 +218,7 @@ class AwsStack:
             mongodb=where.mongodb,
             nats=where.nats,
             queueUrl=outputs["queue_url"],
+            bulkQueueUrl=outputs["bulk_queue_url"],
             dlqUrl=outputs["dlq_url"],
             secretArn=outputs["secret_arn"],
             functions=outputs["functions"],

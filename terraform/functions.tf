@@ -33,7 +33,7 @@ locals {
 
   enqueue = {
     actions   = local.send
-    resources = [aws_sqs_queue.sync.arn]
+    resources = values(local.sync_queue_arns)
   }
   dead_letter = {
     actions   = local.send
@@ -53,7 +53,7 @@ module "api" {
     Secrets = local.read_secrets
     Enqueue = local.enqueue
     # GET /ready asks whether the queue answers.
-    Ready = { actions = ["sqs:GetQueueAttributes"], resources = [aws_sqs_queue.sync.arn] }
+    Ready = { actions = ["sqs:GetQueueAttributes"], resources = [local.sync_queue_arns.single] }
   }
   pinned_version = lookup(var.pinned_versions, "api", null)
   common         = local.common
@@ -99,16 +99,16 @@ module "sync" {
   size        = var.functions.sync
   permissions = {
     Secrets = local.read_secrets
-    # No Enqueue: a function that sends to the queue that feeds it is stopped by Lambda's loop detection.
+    # No Enqueue: a function that sends to a queue that feeds it is stopped by Lambda's loop detection.
     DeadLetter = local.dead_letter
     ChangeVisibility = {
       actions   = local.change_visibility
-      resources = [aws_sqs_queue.sync.arn]
+      resources = values(local.sync_queue_arns)
     }
-    # Used by Lambda's event source mapping, which acts with the function's role.
+    # Used by Lambda's event source mappings, which act with the function's role.
     Consume = {
       actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
-      resources = [aws_sqs_queue.sync.arn]
+      resources = values(local.sync_queue_arns)
     }
   }
   pinned_version = lookup(var.pinned_versions, "sync", null)

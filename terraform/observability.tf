@@ -78,15 +78,15 @@ locals {
     ] },
     { title = "Attempts", metrics = concat(
       [for metric in ["failed", "exhausted", "rejected"] : [local.metrics_namespace, metric, "service", local.own.service, { stat = "Sum" }]],
-      # One value per delivery; and each event that the bridge forwards is a message of the queue.
+      # One value per delivery; and each event that the bridge forwards is a message of a queue.
       [[local.metrics_namespace, "delivery_lag", "service", local.own.service, { stat = "SampleCount", label = "delivered" }]],
-      [["AWS/SQS", "NumberOfMessagesSent", "QueueName", aws_sqs_queue.sync.name, { stat = "Sum", label = "enqueued" }]],
+      [for key, name in local.sync_queue_names : ["AWS/SQS", "NumberOfMessagesSent", "QueueName", name, { stat = "Sum", label = "enqueued, ${key}" }]],
     ) },
     { title = "Queue depth", metrics = [
-      for metric in ["ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible"] : ["AWS/SQS", metric, "QueueName", aws_sqs_queue.sync.name, { stat = "Maximum" }]
+      for pair in setproduct(["ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible"], values(local.sync_queue_names)) : ["AWS/SQS", pair[0], "QueueName", pair[1], { stat = "Maximum" }]
     ] },
     { title = "Age of the oldest message (s)", metrics = [
-      ["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", aws_sqs_queue.sync.name, { stat = "Maximum" }],
+      for name in values(local.sync_queue_names) : ["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", name, { stat = "Maximum" }]
     ] },
     { title = "Dead letters", metrics = [
       ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", aws_sqs_queue.dead_letters.name, { stat = "Maximum" }],

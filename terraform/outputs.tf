@@ -8,7 +8,12 @@ output "api_url" {
 
 output "queue_url" {
   description = "URL of the sync queue."
-  value       = aws_sqs_queue.sync.url
+  value       = aws_sqs_queue.sync["single"].url
+}
+
+output "bulk_queue_url" {
+  description = "URL of the queue of bulk messages."
+  value       = aws_sqs_queue.sync["bulk"].url
 }
 
 output "dlq_url" {

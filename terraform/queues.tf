@@ -1,10 +1,17 @@
 locals {
-  fourteen_days  = 14 * 24 * 3600
-  sync_queue_arn = "arn:${local.partition}:sqs:${var.region}:${local.account}:product-sync${var.name_suffix}"
+  fourteen_days = 14 * 24 * 3600
+  # Bulk messages (batch writes, redrives) have a queue of their own, so that single changes do not wait
+  # for them. Both queues have the same attributes and the same dead-letter queue.
+  sync_queue_names = {
+    single = "product-sync${var.name_suffix}"
+    bulk   = "product-sync-bulk${var.name_suffix}"
+  }
+  sync_queue_arns = { for key, queue in aws_sqs_queue.sync : key => queue.arn }
 }
 
 resource "aws_sqs_queue" "sync" {
-  name                       = "product-sync${var.name_suffix}"
+  for_each                   = local.sync_queue_names
+  name                       = each.value
   visibility_timeout_seconds = var.sync.visibility_seconds
   message_retention_seconds  = local.fourteen_days
   receive_wait_time_seconds  = 20
@@ -42,15 +49,12 @@ resource "aws_sqs_queue" "dead_letters" {
 
   redrive_allow_policy = jsonencode({
     redrivePermission = "byQueue"
-    sourceQueueArns   = [local.sync_queue_arn]
+    sourceQueueArns   = [for name in local.sync_queue_names : "arn:${local.partition}:sqs:${var.region}:${local.account}:${name}"]
   })
 }
 
 data "aws_iam_policy_document" "queue" {
-  for_each = {
-    sync         = aws_sqs_queue.sync.arn
-    dead_letters = aws_sqs_queue.dead_letters.arn
-  }
+  for_each = merge(local.sync_queue_arns, { dead_letters = aws_sqs_queue.dead_letters.arn })
 
   statement {
     sid       = "TlsOnly"
@@ -71,11 +75,22 @@ data "aws_iam_policy_document" "queue" {
 
 # Not on an emulator: it is used without TLS and may enforce this.
 resource "aws_sqs_queue_policy" "tls_only" {
-  for_each = var.endpoint != null ? {} : {
-    sync         = aws_sqs_queue.sync.url
-    dead_letters = aws_sqs_queue.dead_letters.url
-  }
+  for_each = var.endpoint != null ? {} : merge(
+    { for key, queue in aws_sqs_queue.sync : key => queue.url },
+    { dead_letters = aws_sqs_queue.dead_letters.url },
+  )
 
   queue_url = each.value
   policy    = data.aws_iam_policy_document.queue[each.key].json
+}
+
+# The single queue had no key in the first releases.
+moved {
+  from = aws_sqs_queue.sync
+  to   = aws_sqs_queue.sync["single"]
+}
+
+moved {
+  from = aws_sqs_queue_policy.tls_only["sync"]
+  to   = aws_sqs_queue_policy.tls_only["single"]
 }

@@ -1,8 +1,17 @@
-# What starts the asynchronous functions: the queue starts sync; two EventBridge rules start bridge and
+# What starts the asynchronous functions: the two queues start sync; two EventBridge rules start bridge and
 # reconcile every minute. A run of the bridge lasts until the next one has begun.
 
+locals {
+  # Runs of sync at a time for each queue.
+  sync_concurrency = {
+    single = var.sync.maximum_concurrency
+    bulk   = var.sync.bulk_maximum_concurrency
+  }
+}
+
 resource "aws_lambda_event_source_mapping" "sync" {
-  event_source_arn                   = aws_sqs_queue.sync.arn
+  for_each                           = local.sync_concurrency
+  event_source_arn                   = local.sync_queue_arns[each.key]
   function_name                      = module.sync.alias_arn
   batch_size                         = var.sync.batch_size
   maximum_batching_window_in_seconds = var.sync.batch_window_seconds
@@ -10,15 +19,20 @@ resource "aws_lambda_event_source_mapping" "sync" {
   function_response_types = ["ReportBatchItemFailures"]
 
   scaling_config {
-    maximum_concurrency = var.sync.maximum_concurrency
+    maximum_concurrency = each.value
   }
 
   lifecycle {
     precondition {
-      condition     = var.functions.sync.concurrency == -1 || var.functions.sync.concurrency >= var.sync.maximum_concurrency
-      error_message = "functions.sync.concurrency must not be below sync.maximum_concurrency: each throttled batch uses up one of the receives of its messages."
+      condition     = var.functions.sync.concurrency == -1 || var.functions.sync.concurrency >= sum(values(local.sync_concurrency))
+      error_message = "functions.sync.concurrency must not be below sync.maximum_concurrency + sync.bulk_maximum_concurrency: each throttled batch uses up one of the receives of its messages."
     }
   }
+}
+
+moved {
+  from = aws_lambda_event_source_mapping.sync
+  to   = aws_lambda_event_source_mapping.sync["single"]
 }
 
 locals {

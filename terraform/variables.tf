@@ -264,23 +264,28 @@ variable "secrets_version" {
 # ---- delivery ----
 
 variable "sync" {
-  description = "Retry schedule, sync queue and event source mapping. What is left out has its default."
+  description = "Retry schedule, sync queues and event source mappings. What is left out has its default."
   type = object({
-    max_attempts            = optional(number, 18)              # calls for one version of a product
-    horizon_seconds         = optional(number, 259200)          # from the first attempt to the last
-    max_wait_seconds        = optional(number, 39600)           # between two attempts
-    reconcile_grace_seconds = optional(number, 300)             # a product this much overdue is enqueued again
-    concurrency             = optional(number, 10)              # calls at a time within one run of the function
-    batch_size              = optional(number, 10)              # messages per run, at most
-    batch_window_seconds    = optional(number, 1)               # wait for a full batch
-    maximum_concurrency     = optional(number, 10)              # runs of the function at a time
-    visibility_seconds      = optional(number, 360)             # visibility timeout of the queue
-    reject_statuses         = optional(set(number), [413, 422]) # answers that are not retried
+    max_attempts             = optional(number, 18)              # calls for one version of a product
+    horizon_seconds          = optional(number, 259200)          # from the first attempt to the last
+    max_wait_seconds         = optional(number, 39600)           # between two attempts
+    reconcile_grace_seconds  = optional(number, 300)             # a product this much overdue is enqueued again
+    concurrency              = optional(number, 10)              # calls at a time within one run of the function
+    batch_size               = optional(number, 10)              # messages per run, at most
+    batch_window_seconds     = optional(number, 1)               # wait for a full batch
+    maximum_concurrency      = optional(number, 10)              # runs of the function at a time for single changes
+    bulk_maximum_concurrency = optional(number, 4)               # and for bulk messages: what an import may take of the supply chain and the store
+    visibility_seconds       = optional(number, 360)             # visibility timeout of both queues
+    reject_statuses          = optional(set(number), [413, 422]) # answers that are not retried
   })
   default = {}
   validation {
     condition     = var.sync.maximum_concurrency >= 2 && var.sync.maximum_concurrency <= 1000
     error_message = "sync.maximum_concurrency must be 2 to 1000, the limits of SQS."
+  }
+  validation {
+    condition     = var.sync.bulk_maximum_concurrency >= 2 && var.sync.bulk_maximum_concurrency <= 1000
+    error_message = "sync.bulk_maximum_concurrency must be 2 to 1000, the limits of SQS."
   }
   validation {
     condition     = var.sync.batch_size >= 1 && var.sync.batch_size <= 10000 && (var.sync.batch_size <= 10 || var.sync.batch_window_seconds >= 1)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 MAX_ITEMS = 100
 MAX_BYTES = 180_000  # the API accepts 200 KB; the difference is a margin
+WORKERS = 1  # with more, other consumers of the API wait longer
 FORMATS = ("ndjson", "csv")
 STACK_FILE = Path(".run/stack.json")
 _COLUMNS = ("name", "price", "quantity", "sku", "description")
@@ -442,7 +443,7 @@ def import_file(
     fmt: str | None = None,
     made_up_prices: bool = False,
     patience: float = 120.0,
-    workers: int = 4,
+    workers: int = WORKERS,
     on_refusal: Callable[[Refusal], None] = lambda _: None,
     on_progress: Callable[[float, Report], None] = lambda _share, _report: None,
 ) -> Report:
@@ -578,7 +579,10 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         "--patience", type=float, default=120.0, help="seconds to retry a request (default 120)"
     )
     parser.add_argument(
-        "--workers", type=_positive, default=4, help="requests in flight (default 4)"
+        "--workers",
+        type=_positive,
+        default=WORKERS,
+        help=f"requests in flight (default {WORKERS}); with more, other consumers wait longer",
     )
     arguments = parser.parse_args(argv)
     stack = _stack()

@@ -44,6 +44,8 @@ TRACE = re.compile(
 """X-Ray's header. Callers may send anything; SQS refuses a whole batch for one malformed header."""
 
 Item = TypeVar("Item")
+Batch = tuple[str, Sequence["SendMessageBatchRequestEntryTypeDef"]]
+"""A queue's URL, and what is sent to it with one request."""
 
 
 @contextmanager
@@ -55,12 +57,22 @@ def _unavailable() -> Iterator[None]:
 
 
 class SqsQueue:
-    """Implements `ports.Queue`; also receives, for the container host. Connects at first use."""
+    """Implements `ports.Queue`; also receives, for the container host. Connects at first use.
 
-    def __init__(self, connect: Callable[[], SQSClient], queue_url: str, dlq_url: str) -> None:
+    It receives from `queue_url`, and sends there; bulk messages to `bulk_url`, if there is one.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], SQSClient],
+        queue_url: str,
+        dlq_url: str,
+        bulk_url: str | None = None,
+    ) -> None:
         self._connect = connect
         self._queue_url = queue_url
         self._dlq_url = dlq_url
+        self._bulk_url = bulk_url or queue_url
 
     @cached_property
     def _client(self) -> SQSClient:
@@ -73,27 +85,30 @@ class SqsQueue:
     # ---- sending ----
 
     def enqueue(self, messages: Sequence[SyncMessage]) -> list[SyncMessage]:
-        entries = [_entry(index, message) for index, message in enumerate(messages)]
-        return [messages[index] for index in self._send(self._queue_url, entries)]
+        entries: dict[str, list[SendMessageBatchRequestEntryTypeDef]] = {}
+        # Single changes first: a bulk message can wait.
+        for index, message in sorted(enumerate(messages), key=lambda item: item[1].bulk):
+            url = self._bulk_url if message.bulk else self._queue_url
+            entries.setdefault(url, []).append(_entry(index, message))
+        parts = [(url, part) for url, found in entries.items() for part in _chunks(found, BATCH)]
+        return [messages[index] for index in self._send(parts)]
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> list[int]:
-        entries = [_letter_entry(index, letter) for index, letter in enumerate(letters)]
         # One at a time: a poison body may be large, and a batch shares one size limit.
-        return self._send(self._dlq_url, entries, batch=1)
+        return self._send(
+            [
+                (self._dlq_url, [_letter_entry(index, letter)])
+                for index, letter in enumerate(letters)
+            ]
+        )
 
-    def _send(
-        self,
-        url: str,
-        entries: Sequence[SendMessageBatchRequestEntryTypeDef],
-        batch: int = BATCH,
-    ) -> list[int]:
-        """Send in parallel batches; the positions of the entries that the queue accepted."""
+    def _send(self, parts: Sequence[Batch]) -> list[int]:
+        """Send these batches in parallel; the ids of the entries that the queues accepted."""
         accepted: list[int] = []
         failures: list[QueueUnavailableError] = []
-        parts = list(_chunks(entries, batch))
         # One request needs no other thread.
         run = self._pool.map if len(parts) > 1 else map
-        for sent in run(lambda part: self._send_batch(url, part), parts):
+        for sent in run(lambda part: self._send_batch(*part), parts):
             if isinstance(sent, QueueUnavailableError):
                 failures.append(sent)
             else:
@@ -117,7 +132,15 @@ class SqsQueue:
 
     def receive_records(self, wait: int) -> list[dict[str, Any]]:
         """Long-poll up to `wait` seconds; the messages as records of a Lambda event."""
-        return [_record(message) for message in self._receive(self._queue_url, wait)]
+        messages = self._receive(self._queue_url, wait)
+        return [_record(message, self._arn) for message in messages]
+
+    @cached_property
+    def _arn(self) -> str:
+        # Says, as on Lambda, which queue a record came from.
+        account, name = self._queue_url.rsplit("/", 2)[1:]
+        meta = self._client.meta
+        return f"arn:{meta.partition}:sqs:{meta.region_name}:{account}:{name}"
 
     def delete(self, receipts: Sequence[str]) -> None:
         """Remove from the sync queue."""
@@ -235,7 +258,7 @@ def _attribute(text: str) -> str:
     return re.sub(r"[^ -~]", "?", plain)[:500] or "unknown"
 
 
-def _record(message: MessageTypeDef) -> dict[str, Any]:
+def _record(message: MessageTypeDef, arn: str) -> dict[str, Any]:
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],
@@ -243,6 +266,7 @@ def _record(message: MessageTypeDef) -> dict[str, Any]:
         "attributes": message.get("Attributes", {}),
         "messageAttributes": {},
         "eventSource": "aws:sqs",
+        "eventSourceARN": arn,
     }
 
 

@@ -42,7 +42,7 @@ class Event:
     """One change of one product. `data` is the JSON text of the whole product at that version.
 
     Text rather than a structure, so that it is published exactly as it was stored. `trace` is the
-    X-Ray trace header of the request that caused it.
+    X-Ray trace header of the request that caused it. `bulk`: it is one of many, see `SyncState`.
     """
 
     type: EventType
@@ -51,6 +51,7 @@ class Event:
     time: datetime
     data: str
     trace: str | None = None
+    bulk: bool = False
 
     @property
     def id(self) -> str:
@@ -73,5 +74,7 @@ class Event:
             "time": rfc3339(self.time),
             "datacontenttype": "application/json",
         }
+        # An extension attribute; absent from most events.
+        envelope |= {"bulk": True} if self.bulk else {}
         head = exact_json.dumps(envelope)
         return f'{head[:-1]},"data":{self.data}}}'

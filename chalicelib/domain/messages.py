@@ -20,7 +20,8 @@ class SyncMessage:
     """A sync message: deliver this version of this product, in this budget of attempts.
 
     Only the bridge sets `event_id`: it proves that the stream has that event. `is_letter`: it was
-    written as a dead letter, and was perhaps moved back since.
+    written as a dead letter, and was perhaps moved back since. `bulk` only chooses the queue, so it
+    is not in the body.
     """
 
     product_id: str
@@ -29,6 +30,7 @@ class SyncMessage:
     trace: str | None = None
     event_id: str | None = None
     is_letter: bool = False
+    bulk: bool = False
 
     @property
     def log_fields(self) -> Json:
@@ -131,6 +133,11 @@ def parse_sync_message(body: str) -> SyncMessage:
     raise PoisonMessageError("the message names no productId, version and budget")
 
 
+def message_to(product: Product) -> SyncMessage:
+    """Build the sync message that delivers a product as it is: not by way of the stream."""
+    return SyncMessage(product.id, *product.pair, bulk=product.sync.bulk)
+
+
 def sync_message_for(data: bytes, trace: str | None) -> SyncMessage:
     """Build the sync message for an event from the stream.
 
@@ -147,5 +154,6 @@ def sync_message_for(data: bytes, trace: str | None) -> SyncMessage:
             "data": {"id": product_id, "version": version},
         } if event_type in BRIDGED_TYPES and _is_ours(product_id, version):
             trace, event_id = _text(trace), _text(event.get("id"))
-            return SyncMessage(product_id, version, 0, trace, event_id)
+            bulk = event.get("bulk") is True
+            return SyncMessage(product_id, version, 0, trace, event_id, bulk=bulk)
     raise PoisonMessageError("the event is no CloudEvent about a change of a product")

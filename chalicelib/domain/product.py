@@ -189,7 +189,7 @@ class Product:
     def with_event(self, event_type: EventType, now: datetime, trace: str | None) -> Product:
         """Add an event about this version to the outbox."""
         data = exact_json.dumps(self.to_json())
-        event = Event(event_type, self.id, self.version, now, data, trace)
+        event = Event(event_type, self.id, self.version, now, data, trace, self.sync.bulk)
         return replace(self, outbox=(*self.outbox, event)[-OUTBOX_LIMIT:])
 
 

@@ -70,6 +70,7 @@ class SyncState:
     `message_id`: of the message that carries the schedule; None before the first claim.
     `claim`: the token of the current call. A write or a replay clears it, and keeps the lease: the
     result of that call is then not written, and no second call begins meanwhile.
+    `bulk`: this budget began with a batch write or a redrive: single changes need not wait for it.
     """
 
     status: SyncStatus = SyncStatus.PENDING
@@ -87,8 +88,11 @@ class SyncState:
     message_id: str | None = None
     last_error: str | None = None
     history: tuple[Attempt, ...] = ()
+    bulk: bool = False
 
-    def restarted(self, now: datetime, overdue_at: datetime, *, budget: int = 0) -> SyncState:
+    def restarted(
+        self, now: datetime, overdue_at: datetime, *, budget: int = 0, bulk: bool = False
+    ) -> SyncState:
         """Start a new budget; keep the lease, the history and what the supply chain has."""
         return SyncState(
             budget=budget,
@@ -97,6 +101,7 @@ class SyncState:
             overdue_at=overdue_at,
             lease=self.lease,
             history=self.history,
+            bulk=bulk,
         )
 
     def leased(self, now: datetime) -> bool:

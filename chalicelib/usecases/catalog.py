@@ -30,7 +30,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.exact_json import Json
-from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.messages import message_to
 from chalicelib.domain.product import SIZE_LIMIT, Product, ProductFields
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState, SyncStatus
 from chalicelib.domain.times import rfc3339
@@ -144,6 +144,7 @@ class Catalog:
         clock: Callable[[], datetime],
         grace: timedelta,
         new_id: Callable[[], str],
+        bulk_queue: bool = False,
         pause: Callable[[int], None] = sleep_a_little,
     ) -> None:
         self._store = store
@@ -152,6 +153,8 @@ class Catalog:
         self._clock = clock
         self._grace = grace
         self._new_id = new_id
+        # Without a queue of its own a batch is written as its products would be alone.
+        self._bulk_queue = bulk_queue
         self._pause = pause
 
     # ---- writing ----
@@ -162,7 +165,7 @@ class Catalog:
         Raises InvalidRequestError, DuplicateSkuError, IdempotencyKeyReusedError,
         StoreUnavailableError.
         """
-        (outcome,) = self._create([body], [origin.idempotency_key], origin)
+        (outcome,) = self._create([body], [origin.idempotency_key], origin, bulk=False)
         if isinstance(outcome, CatalogError):
             raise outcome
         return outcome
@@ -176,16 +179,16 @@ class Catalog:
         items = validated(BatchRequest, body).items
         key = origin.idempotency_key
         keys = [f"{key}/{index}" if key else None for index in range(len(items))]
-        return self._create(items, keys, origin)
+        return self._create(items, keys, origin, bulk=self._bulk_queue)
 
     def _create(
-        self, bodies: Sequence[object], keys: Sequence[str | None], origin: Origin
+        self, bodies: Sequence[object], keys: Sequence[str | None], origin: Origin, *, bulk: bool
     ) -> list[Json | CatalogError]:
         outcomes: list[Json | CatalogError] = []
         drafts: dict[int, tuple[Product, Creation | None]] = {}
         for index, (body, key) in enumerate(zip(bodies, keys, strict=True)):
             try:
-                drafts[index] = self._draft(validated(ProductFields, body), key, origin)
+                drafts[index] = self._draft(validated(ProductFields, body), key, origin, bulk=bulk)
                 outcomes.append(drafts[index][0].to_json())
             except InvalidRequestError as error:
                 outcomes.append(error)
@@ -200,10 +203,10 @@ class Catalog:
         return outcomes
 
     def _draft(
-        self, fields: ProductFields, key: str | None, origin: Origin
+        self, fields: ProductFields, key: str | None, origin: Origin, *, bulk: bool
     ) -> tuple[Product, Creation | None]:
         now = self._clock()
-        sync = SyncState().restarted(now, now + self._grace)
+        sync = SyncState().restarted(now, now + self._grace, bulk=bulk)
         product = Product(self._new_id(), fields, 0, now, now, sync)
         product = product.with_event(EventType.CREATED, now, origin.trace)
         if key is None:
@@ -405,7 +408,7 @@ class Catalog:
 
     def _enqueue(self, products: Sequence[Product]) -> list[Product]:
         """Enqueue restarted products at once; if that fails, reconcile does it."""
-        messages = [SyncMessage(product.id, *product.pair) for product in products]
+        messages = [message_to(product) for product in products]
         try:
             accepted = {message.product_id for message in self._queue.enqueue(messages)}
         except QueueUnavailableError as error:

@@ -133,7 +133,7 @@ class Store(Protocol):
         """Change `overdue_at` from the first time to the second, if it is still the first."""
 
     def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
-        """Start the next budget of all products with these (failed) statuses; give their number."""
+        """Start the next budget of all with these (failed) statuses, as bulk; give their number."""
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
         """Take leases, and remove the claims' events; give the ids of the claimed products."""
@@ -232,7 +232,7 @@ class Queue(Protocol):
     """The sync queue and its dead-letter queue. All raise QueueUnavailableError."""
 
     def enqueue(self, messages: Sequence[SyncMessage]) -> list[SyncMessage]:
-        """Send; give the messages that the queue accepted."""
+        """Send; give the messages that were accepted. Bulk ones may have a queue of their own."""
 
     def change_visibility(self, messages: Mapping[str, int]) -> None:
         """Set the visibility timeout of each message: receipt handle → seconds from now."""

@@ -18,7 +18,7 @@ from chalicelib.domain.delivery import (
     worker_died,
 )
 from chalicelib.domain.errors import QueueUnavailableError
-from chalicelib.domain.messages import SyncMessage, dead_letter_for
+from chalicelib.domain.messages import SyncMessage, dead_letter_for, message_to
 from chalicelib.domain.product import Product
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import Queue, ReceivedDeadLetter, Store
@@ -158,7 +158,7 @@ class Reconcile:
         """
         if not products:
             return 0
-        messages = [SyncMessage(item.id, *item.pair) for item in products]
+        messages = [message_to(item) for item in products]
         accepted = {message.product_id for message in self._queue.enqueue(messages)}
         now = self._clock()
         times: Mapping[str, tuple[datetime, datetime]] = {

@@ -55,6 +55,7 @@ class DeployedStack(RunningStack):
             nats=info["nats"],
             sqs=info["endpoint"],
             queueUrl=info["queueUrl"],
+            bulkQueueUrl=info["bulkQueueUrl"],
             dlqUrl=info["dlqUrl"],
             processes=info["processes"],
         )

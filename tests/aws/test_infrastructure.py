@@ -77,6 +77,7 @@ def test_a_rollback_moves_one_alias_and_nothing_else(aws: DeployedStack) -> None
         ({"architecture": "riscv"}, "must be arm64 or x86_64"),
         ({"runtime": "python3.10"}, "must be python3.11, python3.12, python3.13 or python3.14"),
         ({"sync": {"maximum_concurrency": 1, "visibility_seconds": 180}}, "2 to 1000"),
+        ({"sync": {"bulk_maximum_concurrency": 1}}, "bulk_maximum_concurrency must be 2 to 1000"),
         (
             {"functions": {"sync": {"timeout": 30, "concurrency": 5}}},
             "must not be below sync.maximum_concurrency",
@@ -153,9 +154,14 @@ def test_the_functions_are_as_configured(aws: DeployedStack) -> None:
         assert found["TracingConfig"]["Mode"] == "Active"
         assert found["LoggingConfig"]["LogFormat"] == "JSON"
         assert found["Runtime"] == RUNTIME
-    (mapping,) = client.list_event_source_mappings()["EventSourceMappings"]
-    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert mapping["ScalingConfig"] == {"MaximumConcurrency": 10}
+    mappings = client.list_event_source_mappings()["EventSourceMappings"]
+    assert all(it["FunctionResponseTypes"] == ["ReportBatchItemFailures"] for it in mappings)
+    runs = {
+        it["EventSourceArn"].rpartition(":")[2]: it["ScalingConfig"]["MaximumConcurrency"]
+        for it in mappings
+    }
+    queues = [aws.info[name].rpartition("/")[2] for name in ("queueUrl", "bulkQueueUrl")]
+    assert runs == dict(zip(queues, (10, 4), strict=True))
 
 
 @pytest.mark.parametrize("function", ["bridge", "reconcile"])
@@ -186,14 +192,20 @@ def test_the_queues_keep_messages_for_14_days_and_let_go_after_200_receives(
 ) -> None:
     found = {
         name: aws.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-        for name, url in (("sync", aws.info["queueUrl"]), ("dead", aws.info["dlqUrl"]))
+        for name, url in (
+            ("sync", aws.info["queueUrl"]),
+            ("bulk", aws.info["bulkQueueUrl"]),
+            ("dead", aws.info["dlqUrl"]),
+        )
     }
-    sync, dead = found["sync"]["Attributes"], found["dead"]["Attributes"]
-    assert sync["MessageRetentionPeriod"] == dead["MessageRetentionPeriod"] == "1209600"
-    policy = json.loads(sync["RedrivePolicy"])
-    assert policy == {"deadLetterTargetArn": dead["QueueArn"], "maxReceiveCount": 200}
+    sync, bulk, dead = (found[name]["Attributes"] for name in ("sync", "bulk", "dead"))
+    assert {it["MessageRetentionPeriod"] for it in (sync, bulk, dead)} == {"1209600"}
+    for source in (sync, bulk):
+        policy = json.loads(source["RedrivePolicy"])
+        assert policy == {"deadLetterTargetArn": dead["QueueArn"], "maxReceiveCount": 200}
     allowed = json.loads(dead["RedriveAllowPolicy"])
-    assert allowed == {"redrivePermission": "byQueue", "sourceQueueArns": [sync["QueueArn"]]}
+    assert allowed["redrivePermission"] == "byQueue"
+    assert set(allowed["sourceQueueArns"]) == {sync["QueueArn"], bulk["QueueArn"]}
 
 
 # ---- who may do what ----
@@ -215,8 +227,10 @@ def handler(event, context):
 EVERYBODY = {"api", "authorizer", "bridge", "sync", "reconcile"}
 MAY = {
     "enqueue": {"api", "bridge", "reconcile"},
+    "enqueue bulk": {"api", "bridge", "reconcile"},
     "dead_letter": {"bridge", "sync", "reconcile"},
     "take from the queue": {"sync"},
+    "take from the bulk queue": {"sync"},
     "take from the dead letters": {"reconcile"},
     "read the secret": EVERYBODY,
     "read another secret": set(),
@@ -230,14 +244,17 @@ MAY = {
 def calls(aws: DeployedStack) -> Calls:
     """A call for each; those of the queues are such that they are refused even if allowed."""
     queue, dead = {"QueueUrl": aws.info["queueUrl"]}, {"QueueUrl": aws.info["dlqUrl"]}
+    bulk = {"QueueUrl": aws.info["bulkQueueUrl"]}
     late = {"MessageBody": "probe", "DelaySeconds": 901}
     many = {"MaxNumberOfMessages": 11}
     secret = {"SecretId": aws.info["secretArn"]}
     role = {"RoleName": "probe-made", "AssumeRolePolicyDocument": "{}"}
     return {
         "enqueue": ("sqs", "send_message", {**queue, **late}),
+        "enqueue bulk": ("sqs", "send_message", {**bulk, **late}),
         "dead_letter": ("sqs", "send_message", {**dead, **late}),
         "take from the queue": ("sqs", "receive_message", {**queue, **many}),
+        "take from the bulk queue": ("sqs", "receive_message", {**bulk, **many}),
         "take from the dead letters": ("sqs", "receive_message", {**dead, **many}),
         "read the secret": ("secretsmanager", "get_secret_value", secret),
         "read another secret": ("secretsmanager", "get_secret_value", {"SecretId": "other"}),

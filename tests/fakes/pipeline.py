@@ -44,7 +44,13 @@ class Pipeline:
         store, queue, clock = self.store, self.queue, self.clock
         self.outbox = Outbox(store, self.stream)
         self.catalog = Catalog(
-            store, self.outbox, queue, clock=clock, grace=GRACE, new_id=new_product_id
+            store,
+            self.outbox,
+            queue,
+            clock=clock,
+            grace=GRACE,
+            new_id=new_product_id,
+            bulk_queue=True,
         )
         self.bridge = Bridge(self.stream, queue)
         self.sync = self.a_worker()

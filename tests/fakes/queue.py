@@ -34,7 +34,8 @@ class FakeQueueMessage:
 class FakeQueue(Switchable):
     """Implements `ports.Queue`; also receives and deletes, as the host of the handlers does.
 
-    `refused` holds the ids of products whose sync messages it does not accept.
+    `refused` holds the ids of products whose sync messages it does not accept; `bulk` the ids of
+    those whose messages were enqueued as bulk. All are in the one queue.
     """
 
     error = QueueUnavailableError
@@ -49,6 +50,7 @@ class FakeQueue(Switchable):
         self.messages: list[FakeQueueMessage] = []
         self.dead: list[FakeQueueMessage] = []
         self.refused: set[str] = set()
+        self.bulk: list[str] = []
 
     # ---- the port ----
 
@@ -60,6 +62,7 @@ class FakeQueue(Switchable):
         with self._lock:
             for message in accepted:
                 self.send(message.to_json())
+            self.bulk += [message.product_id for message in accepted if message.bulk]
         return accepted
 
     def change_visibility(self, messages: Mapping[str, int]) -> None:
@@ -145,6 +148,7 @@ class FakeQueue(Switchable):
                     "ApproximateReceiveCount": str(message.receives),
                     "SentTimestamp": str(round(message.sent.timestamp() * 1000)),
                 },
+                "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:product-sync",
             }
             for message in self.receive()
         ]

@@ -204,7 +204,7 @@ class FakeStore(Switchable):
                 item for item in self._all() if item.sync.status in FAILED_STATUSES & set(statuses)
             ]
             for item in failed:
-                fresh = item.sync.restarted(now, now, budget=item.sync.budget + 1)
+                fresh = item.sync.restarted(now, now, budget=item.sync.budget + 1, bulk=True)
                 self.products[item.id] = replace(item, sync=fresh, revision=item.revision + 1)
             return len(failed)
 

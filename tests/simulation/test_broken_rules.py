@@ -100,10 +100,8 @@ def _a_late_start_calls(patch: pytest.MonkeyPatch) -> None:
 
 
 def _a_write_changes(patch: pytest.MonkeyPatch, **kept: Callable[[SyncState], object]) -> None:
-    def fresh(
-        state: SyncState, now: datetime, overdue_at: datetime, *, budget: int = 0
-    ) -> SyncState:
-        right = restarted(state, now, overdue_at, budget=budget)
+    def fresh(state: SyncState, now: datetime, overdue_at: datetime, **changes: int) -> SyncState:
+        right = restarted(state, now, overdue_at, **changes)  # type: ignore[arg-type]  # by name
         return replace(right, **{name: value(state) for name, value in kept.items()})  # type: ignore[arg-type]  # fields by name
 
     patch.setattr(SyncState, "restarted", fresh)

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from chalicelib.domain.events import Event, EventType
+from chalicelib.domain.sync_state import SyncState
 from tests.fakes import START, a_product, fields
 
 
@@ -25,6 +26,14 @@ def test_an_event_is_a_cloudevent_with_the_product_as_its_data() -> None:
         "datacontenttype": "application/json",
         "data": product.to_json(),
     }
+
+
+def test_an_event_of_a_bulk_change_says_so() -> None:
+    single = a_product(sync=SyncState())
+    bulk = a_product(sync=SyncState(bulk=True))
+
+    assert "bulk" not in json.loads(single.outbox[0].to_cloudevent())
+    assert json.loads(bulk.outbox[0].to_cloudevent())["bulk"] is True
 
 
 def test_the_data_of_an_event_stay_as_they_were_written() -> None:

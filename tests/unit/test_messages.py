@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.errors import PoisonMessageError
 from chalicelib.domain.messages import SyncMessage, parse_sync_message, sync_message_for
+from chalicelib.domain.sync_state import SyncState
 from tests.fakes import a_product
 
 
@@ -76,6 +77,19 @@ def test_an_event_becomes_a_sync_message_for_its_product_at_its_version() -> Non
     event = a_product(id="p1", version=7).outbox[-1]
     message = sync_message_for(event.to_cloudevent().encode(), "t")
     assert message == SyncMessage("p1", 7, 0, "t", "p1:7:product:updated")
+
+
+def test_the_message_for_a_bulk_event_is_bulk() -> None:
+    event = a_product(sync=SyncState(bulk=True)).outbox[-1]
+    assert sync_message_for(event.to_cloudevent().encode(), None).bulk
+
+
+@pytest.mark.parametrize("value", [b"false", b"1", b'"true"', b"null"])
+def test_only_true_makes_an_event_bulk(value: bytes) -> None:
+    event = a_product(sync=SyncState(bulk=True)).outbox[-1].to_cloudevent().encode()
+    changed = event.replace(b'"bulk":true', b'"bulk":' + value)
+    assert changed != event
+    assert not sync_message_for(changed, None).bulk
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,17 @@ def test_an_overdue_product_is_enqueued(pipeline: Pipeline) -> None:
     ]
 
 
+def test_a_lost_message_is_replaced_in_its_own_queue(pipeline: Pipeline) -> None:
+    overdue(pipeline)
+    lost = SyncState(behind_since=START, overdue_at=START, bulk=True)
+    (bulk,) = put(pipeline, 1, outbox=(), sync=lost)
+
+    pipeline.reconcile_once()
+
+    assert len(pipeline.queue.messages) == 2
+    assert pipeline.queue.bulk == [bulk]
+
+
 def test_a_product_that_is_not_overdue_is_not_enqueued(pipeline: Pipeline) -> None:
     pipeline.create()
     pipeline.clock.advance(IN_TIME - 1)

@@ -28,6 +28,7 @@ ATTRIBUTES = {
     "NATS_STREAM_MAX_BYTES": "nats_stream_max_bytes",
     "SYNC_QUEUE_URL": "sync_queue_url",
     "SYNC_DLQ_URL": "sync_dlq_url",
+    "SYNC_BULK_QUEUE_URL": "sync_bulk_queue_url",
     "SUPPLY_CHAIN_URL": "supply_chain_url",
     "SUPPLY_CHAIN_TIMEOUT_SECONDS": "supply_chain_timeout",
     "SUPPLY_CHAIN_SIGNING_SECRET": "supply_chain_signing_secret",
@@ -50,6 +51,7 @@ DEFAULTS: dict[str, object] = {
     "MONGODB_DATABASE": "catalog",
     "NATS_CREDENTIALS": None,
     "NATS_STREAM_MAX_BYTES": None,
+    "SYNC_BULK_QUEUE_URL": None,
     "SUPPLY_CHAIN_TIMEOUT_SECONDS": 10.0,
     "SUPPLY_CHAIN_SIGNING_SECRET": None,
     "SUPPLY_CHAIN_REJECT_STATUSES": {413, 422},
@@ -119,6 +121,7 @@ def test_a_required_setting_that_is_missing_is_named(name: str, value: str | Non
         ("NATS_STREAM_MAX_BYTES", "1000000000", 1_000_000_000),
         ("SYNC_QUEUE_URL", "https://sqs/1/q", "https://sqs/1/q"),
         ("SYNC_DLQ_URL", "https://sqs/1/d", "https://sqs/1/d"),
+        ("SYNC_BULK_QUEUE_URL", "https://sqs/1/b", "https://sqs/1/b"),
         ("SUPPLY_CHAIN_URL", "https://chain/v1", "https://chain/v1"),
         ("SUPPLY_CHAIN_TIMEOUT_SECONDS", "0.5", 0.5),
         ("SUPPLY_CHAIN_TIMEOUT_SECONDS", "120", 120.0),
@@ -160,6 +163,7 @@ WRONG = [
     ("SYNC_QUEUE_URL", "product-sync"),
     ("SYNC_QUEUE_URL", "ftp://host/q"),
     ("SYNC_DLQ_URL", "https://a b"),
+    ("SYNC_BULK_QUEUE_URL", "product-sync-bulk"),
     ("SUPPLY_CHAIN_URL", "https://"),
     ("SUPPLY_CHAIN_URL", "https://host\n"),
     ("SUPPLY_CHAIN_TIMEOUT_SECONDS", "soon"),
@@ -255,6 +259,12 @@ def test_waits_that_cannot_span_the_horizon_are_refused() -> None:
     message = refused({**ENVIRONMENT, "SYNC_MAX_WAIT_SECONDS": "600"})
     names = ("SYNC_MAX_ATTEMPTS", "SYNC_HORIZON_SECONDS", "SYNC_MAX_WAIT_SECONDS")
     assert all(name in message for name in names)
+
+
+@pytest.mark.parametrize("other", ["SYNC_QUEUE_URL", "SYNC_DLQ_URL"])
+def test_the_bulk_queue_must_be_another_queue(other: str) -> None:
+    message = refused({**ENVIRONMENT, "SYNC_BULK_QUEUE_URL": ENVIRONMENT[other]})
+    assert "SYNC_BULK_QUEUE_URL" in message
 
 
 def test_a_way_to_check_tokens_is_required() -> None:

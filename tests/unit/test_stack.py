@@ -228,6 +228,19 @@ def test_sqs_is_not_embedded_when_both_queues_are_given() -> None:
     assert "sqs" not in services.embedded_servers(given)
 
 
+def test_a_bulk_queue_belongs_to_the_server_of_the_others() -> None:
+    with pytest.raises(StackError, match="SYNC_BULK_QUEUE_URL alone"):
+        services.embedded_servers({"SYNC_BULK_QUEUE_URL": "https://sqs/b"})
+
+
+def test_given_queues_have_a_bulk_queue_only_if_it_is_given_too() -> None:
+    given = {"SYNC_QUEUE_URL": "https://sqs/q", "SYNC_DLQ_URL": "https://sqs/d"}
+    bulk = {"SYNC_BULK_QUEUE_URL": "https://sqs/b"}
+    assert read_settings(settings(given)).sync_bulk_queue_url is None
+    assert read_settings(settings(given | bulk)).sync_bulk_queue_url == "https://sqs/b"
+    assert read_settings(settings({})).sync_bulk_queue_url is not None
+
+
 def test_one_queue_without_the_other_is_an_error() -> None:
     with pytest.raises(StackError, match="SYNC_DLQ_URL alone"):
         services.embedded_servers({"SYNC_DLQ_URL": "https://sqs/d"})

@@ -79,6 +79,7 @@ def sync_to_document(sync: SyncState) -> Document:
         "claim": sync.claim,
         "messageId": sync.message_id,
         "lastError": sync.last_error,
+        "bulk": sync.bulk,
         "history": [attempt_to_document(attempt) for attempt in sync.history],
         # Always there, so that "no lease holds" is one comparison.
         "lease": _lease_to_document(lease) if lease else NO_LEASE,
@@ -105,6 +106,7 @@ def event_to_document(event: Event) -> Document:
         "time": event.time,
         "data": event.data,
         "trace": event.trace,
+        "bulk": event.bulk,
     }
 
 
@@ -192,6 +194,7 @@ def _to_sync(document: Document) -> SyncState:
         message_id=document["messageId"],
         last_error=document["lastError"],
         history=tuple(Attempt(**attempt) for attempt in document.get("history", ())),
+        bulk=document.get("bulk", False),
     )
 
 
@@ -203,4 +206,5 @@ def _to_event(product_id: str, document: Document) -> Event:
         document["time"],
         document["data"],
         document.get("trace"),
+        document.get("bulk", False),
     )

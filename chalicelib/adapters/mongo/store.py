@@ -50,6 +50,8 @@ from chalicelib.domain.sync_state import (
 )
 from chalicelib.usecases.ports import Creation, Found, ProductQuery, Summary
 
+AT_ONCE = 25
+"""Writes of one command. On the embedded server other writers wait for a whole command."""
 _WITHOUT_BULK = {"outbox": False, "sync.history": False, "creation": False}
 _WITHOUT_OUTBOX = {"outbox": False, "creation": False}
 _OWN_RESULT = {
@@ -119,6 +121,14 @@ class MongoStore:
     # ---- writing products ----
 
     def insert(
+        self, products: Sequence[tuple[Product, Creation | None]]
+    ) -> list[CatalogError | None]:
+        failures: list[CatalogError | None] = []
+        for start in range(0, len(products), AT_ONCE):
+            failures += self._insert(products[start : start + AT_ONCE])
+        return failures
+
+    def _insert(
         self, products: Sequence[tuple[Product, Creation | None]]
     ) -> list[CatalogError | None]:
         failures: list[CatalogError | None] = [None] * len(products)
@@ -292,7 +302,7 @@ class MongoStore:
         )
 
     def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
-        fresh = budget_fields(SyncState(overdue_at=now))
+        fresh = budget_fields(SyncState(overdue_at=now, bulk=True))
         # These two differ per product: budget is incremented, behindSince stays.
         fields = {name: fresh[name] for name in fresh if name not in _KEPT_BY_A_REDRIVE}
         update = {"$set": fields, "$inc": {**NEXT_REVISION, "sync.budget": 1}}
@@ -373,10 +383,12 @@ class MongoStore:
             self._client.admin.command("ping")
 
     def _bulk(self, updates: Sequence[UpdateOne]) -> int:
-        if not updates:
-            return 0
-        with _unavailable():
-            return self._products.bulk_write(list(updates), ordered=False).matched_count
+        matched = 0
+        for start in range(0, len(updates), AT_ONCE):
+            with _unavailable():
+                part = list(updates[start : start + AT_ONCE])
+                matched += self._products.bulk_write(part, ordered=False).matched_count
+        return matched
 
 
 def _only_duplicates(error: BulkWriteError) -> list[Document]:

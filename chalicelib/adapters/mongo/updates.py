@@ -33,6 +33,7 @@ _BUDGET = (
     "claim",
     "messageId",
     "lastError",
+    "bulk",
 )
 """The fields of one budget; the lease, the delivered version and the history are kept."""
 

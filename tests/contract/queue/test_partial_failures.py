@@ -30,6 +30,7 @@ class Meddler:
 
     def __init__(self, kit: SqsKit) -> None:
         self._client: Any = kit.client
+        self.meta = kit.client.meta
         self.queue = SqsQueue(lambda: self, kit.queue_url, kit.dlq_url)  # type: ignore[arg-type, return-value]  # a client as far as the adapter knows
         self.refused: set[str] = set()
         self.broken: set[str] = set()

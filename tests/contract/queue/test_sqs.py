@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -132,5 +133,54 @@ def test_the_visibility_timeout_of_the_embedded_queue_is_as_long_as_the_calls_of
 
     create_queues(servers.sqs, read_settings(settings))
 
-    answer = sqs.client.get_queue_attributes(QueueUrl=servers.queue, AttributeNames=["All"])
-    assert answer["Attributes"]["VisibilityTimeout"] == seconds
+    for url in (servers.queue, servers.bulk_queue):
+        answer = sqs.client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        assert answer["Attributes"]["VisibilityTimeout"] == seconds
+        policy = json.loads(answer["Attributes"]["RedrivePolicy"])
+        assert policy["deadLetterTargetArn"].endswith(":product-sync-dlq")
+
+
+# ---- the bulk queue ----
+
+
+@pytest.fixture
+def bulk_url(sqs: SqsKit) -> str:
+    """The URL of a second queue."""
+    return sqs.client.create_queue(QueueName=f"bulk-{uuid.uuid4().hex}")["QueueUrl"]
+
+
+def test_bulk_messages_go_to_their_own_queue(sqs: SqsKit, bulk_url: str) -> None:
+    queue = SqsQueue(lambda: sqs.client, sqs.queue_url, sqs.dlq_url, bulk_url)
+    messages = [SyncMessage("product", version, bulk=version % 2 == 0) for version in range(27)]
+
+    accepted = queue.enqueue(messages)
+
+    assert sorted(accepted, key=lambda message: message.version) == messages
+    own = SqsQueue(lambda: sqs.client, bulk_url, sqs.dlq_url)
+    for each, expected in ((queue, messages[1::2]), (own, messages[::2])):
+        bodies = {record["body"] for record in received(each, len(expected))}
+        assert bodies == {message.to_json() for message in expected}
+
+
+def test_without_a_bulk_queue_all_messages_go_to_the_one_queue(sqs: SqsKit) -> None:
+    sqs.queue.enqueue([SyncMessage("product", 0, bulk=True), SyncMessage("product", 1)])
+
+    assert len(received(sqs.queue, 2)) == 2
+
+
+def test_a_bulk_queue_that_is_gone_takes_nothing_from_the_others(sqs: SqsKit) -> None:
+    queue = SqsQueue(lambda: sqs.client, sqs.queue_url, sqs.dlq_url, f"{sqs.queue_url}-gone")
+    single = SyncMessage("product", 1)
+
+    assert queue.enqueue([SyncMessage("product", 0, bulk=True), single]) == [single]
+
+
+def test_a_record_names_the_queue_that_it_came_from(sqs: SqsKit) -> None:
+    sqs.queue.enqueue([SYNC_MESSAGE])
+
+    (record,) = received(sqs.queue)
+
+    attributes = sqs.client.get_queue_attributes(
+        QueueUrl=sqs.queue_url, AttributeNames=["QueueArn"]
+    )
+    assert record["eventSourceARN"] == attributes["Attributes"]["QueueArn"]

@@ -50,10 +50,37 @@ def test_every_part_of_the_sync_state_is_kept(store: Store) -> None:
         message_id="message",
         last_error="HTTP 500",
         history=(attempt, replace(attempt, status=500, error=None)),
+        bulk=True,
     )
     product = inserted(store, version=2, revision=9, sync=sync)
 
     assert stored(store, product) == without_outbox(product)
+
+
+def test_each_of_many_products_has_its_own_result(store: Store) -> None:
+    inserted(store, fields=fields(sku="taken"))
+    skus = {3: "taken", 17: "taken"}
+    products = [a_product(fields=fields(sku=skus.get(n, f"own {n}"))) for n in range(25)]
+
+    failures = store.insert([(product, None) for product in products])
+
+    assert {n for n, failure in enumerate(failures) if failure is not None} == skus.keys()
+    assert all(isinstance(failures[n], DuplicateSkuError) for n in skus)
+    assert len(store.get_many([product.id for product in products]).products) == 23
+
+
+def test_a_write_of_one_product_ends_that_it_is_bulk(store: Store) -> None:
+    product = inserted(store, sync=SyncState(bulk=True))
+
+    change(store, product)
+
+    assert not stored(store, product).sync.bulk
+
+
+def test_the_event_of_a_bulk_product_is_kept_as_bulk(store: Store) -> None:
+    product = inserted(store, sync=SyncState(bulk=True))
+
+    assert [event.bulk for event in events(store, product)] == [True]
 
 
 def test_the_trace_of_an_event_is_kept(store: Store) -> None:

@@ -45,6 +45,7 @@ from tests.fakes import (
     FakeQueue,
     FakeStream,
     FakeSupplyChain,
+    a_product,
 )
 
 if TYPE_CHECKING:
@@ -94,6 +95,24 @@ def test_each_write_waits_for_the_disks_of_most_nodes(
     assert {name for write in writes for name in write} >= {"insert", "update", "delete"}
     for write in writes:
         assert dict(write["writeConcern"]) == {"w": "majority", "j": True}
+
+
+def test_many_products_are_inserted_by_short_commands(
+    watched: MongoStore, commands: Commands
+) -> None:
+    # Others wait for a command of the embedded server.
+    watched.insert([(a_product(), None) for _ in range(25)])
+
+    assert [len(write["documents"]) for write in commands.named("insert")] == [10, 10, 5]
+
+
+def test_a_product_of_a_release_without_bulk_can_be_read(watched: MongoStore) -> None:
+    product = inserted(watched)
+    removed = {"$unset": {"sync.bulk": "", "outbox.0.bulk": ""}}
+    watched._products.update_one({"_id": product.id}, removed)
+
+    assert not stored(watched, product).sync.bulk
+    assert [event.bulk for event in events(watched, product)] == [False]
 
 
 def every_write(store: MongoStore) -> None:

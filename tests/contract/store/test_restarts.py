@@ -149,7 +149,8 @@ def test_all_failed_products_are_restarted_each_in_its_next_budget(store: Store)
 
     after = [stored(store, product) for product in products]
     assert [item.sync for item in after] == [
-        SyncState(budget=budget, behind_since=START, overdue_at=LATER) for budget in (1, 2)
+        SyncState(budget=budget, behind_since=START, overdue_at=LATER, bulk=True)
+        for budget in (1, 2)
     ]
     assert [item.revision for item in after] == [1, 2]
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from tests.kubernetes.checks.workloads import BATCH
 from tests.kubernetes.cluster import COMPONENT, ROLES, Cluster, matches, pod_labels
 
+BULK_LENGTH = 5_000
+"""Bulk messages for each pod: an import does not start all pods at once."""
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -95,18 +98,21 @@ def budgets(cluster: Cluster) -> Iterator[str]:
 
 
 def queue_scaling(cluster: Cluster) -> Iterator[str]:
-    """KEDA looks at the queue that the sync pods read, as they read it."""
+    """KEDA looks at the queues that the sync pods read, as they read them."""
     environment = cluster.environment(cluster.role("sync"))
     for item in cluster.kind("ScaledObject"):
-        (trigger,) = item["spec"]["triggers"]
-        expected = {
-            "queueURL": environment["SYNC_QUEUE_URL"],
-            "awsRegion": environment["AWS_DEFAULT_REGION"],
-            "queueLength": str(int(environment["SYNC_POLLERS"]) * BATCH),
-            "scaleOnInFlight": "false",
-        }
-        if trigger["metadata"] != expected:
-            yield f"ScaledObject: {trigger['metadata']}, must be {expected}"
-        names = {it["metadata"]["name"] for it in cluster.kind("TriggerAuthentication")}
-        if trigger["authenticationRef"]["name"] not in names:
-            yield f"ScaledObject: no {trigger['authenticationRef']}"
+        single, bulk = item["spec"]["triggers"]
+        lengths = (int(environment["SYNC_POLLERS"]) * BATCH, BULK_LENGTH)
+        urls = (environment["SYNC_QUEUE_URL"], environment["SYNC_BULK_QUEUE_URL"])
+        for trigger, url, length in zip((single, bulk), urls, lengths, strict=True):
+            expected = {
+                "queueURL": url,
+                "awsRegion": environment["AWS_DEFAULT_REGION"],
+                "queueLength": str(length),
+                "scaleOnInFlight": "false",
+            }
+            if trigger["metadata"] != expected:
+                yield f"ScaledObject: {trigger['metadata']}, must be {expected}"
+            names = {it["metadata"]["name"] for it in cluster.kind("TriggerAuthentication")}
+            if trigger["authenticationRef"]["name"] not in names:
+                yield f"ScaledObject: no {trigger['authenticationRef']}"

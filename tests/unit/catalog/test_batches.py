@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.errors import CatalogError, DuplicateSkuError, InvalidRequestError
-from tests.fakes import BODY, Pipeline
+from chalicelib.usecases.catalog import Catalog
+from tests.fakes import BODY, GRACE, Pipeline
 from tests.unit.catalog.steps import SOMEBODY, faults, keyed
 
 
@@ -62,3 +63,64 @@ def test_a_batch_has_1_to_100_items(pipeline: Pipeline, body: object) -> None:
 
 def test_a_batch_of_100_items_is_taken(pipeline: Pipeline) -> None:
     assert len(pipeline.catalog.create_batch({"items": [BODY] * 100}, SOMEBODY)) == 100
+
+
+# ---- bulk: what a batch writes need not be delivered before a single change ----
+
+
+def a_batch(pipeline: Pipeline) -> str:
+    """Create a product with a batch; its id."""
+    (made,) = pipeline.catalog.create_batch({"items": [BODY]}, SOMEBODY)
+    assert isinstance(made, dict)
+    product_id: str = made["id"]
+    return product_id
+
+
+def test_only_what_a_batch_creates_is_bulk(pipeline: Pipeline) -> None:
+    pipeline.create()
+    product_id = a_batch(pipeline)
+
+    pipeline.bridge_once()
+
+    assert pipeline.queue.bulk == [product_id]
+
+
+def test_without_a_bulk_queue_a_batch_is_not_bulk(pipeline: Pipeline) -> None:
+    catalog = Catalog(
+        pipeline.store,
+        pipeline.outbox,
+        pipeline.queue,
+        clock=pipeline.clock,
+        grace=GRACE,
+        new_id=lambda: "new",
+    )
+
+    catalog.create_batch({"items": [BODY]}, SOMEBODY)
+
+    assert not pipeline.product("new").sync.bulk
+    assert pipeline.product("new").sync.overdue_at == pipeline.clock() + GRACE
+
+
+def test_a_single_change_of_a_product_of_a_batch_is_not_bulk(pipeline: Pipeline) -> None:
+    product_id = a_batch(pipeline)
+    pipeline.bridge_once()
+    pipeline.update(product_id, name="new")
+
+    pipeline.bridge_once()
+
+    assert len(pipeline.queue.messages) == 2
+    assert pipeline.queue.bulk == [product_id]
+
+
+def test_an_event_of_a_batch_that_is_relayed_later_is_bulk(pipeline: Pipeline) -> None:
+    pipeline.stream.away = True
+    product_id = a_batch(pipeline)
+    pipeline.stream.away = False
+    pipeline.clock.advance(GRACE.total_seconds() + 1)
+    pipeline.queue.away = True  # Else reconcile enqueues the overdue product itself.
+    pipeline.reconcile_once()
+    pipeline.queue.away = False
+
+    pipeline.bridge_once()
+
+    assert pipeline.queue.bulk == [product_id]

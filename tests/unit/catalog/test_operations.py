@@ -82,6 +82,16 @@ def test_a_replay_enqueues_the_newest_version_with_a_fresh_budget(pipeline: Pipe
     assert bodies_in_queue(pipeline) == [SyncMessage(product.id, 0, 1).to_json()]
 
 
+def test_a_redrive_is_bulk_and_a_replay_is_not(pipeline: Pipeline) -> None:
+    redriven = put_failed(pipeline, SyncStatus.EXHAUSTED)
+    pipeline.catalog.redrive({})
+    replayed = put_failed(pipeline, SyncStatus.EXHAUSTED)
+    pipeline.catalog.replay(replayed.id)
+
+    assert len(pipeline.queue.messages) == 2
+    assert pipeline.queue.bulk == [redriven.id]
+
+
 def test_a_replay_that_was_enqueued_is_not_overdue(pipeline: Pipeline) -> None:
     product = put_failed(pipeline, SyncStatus.EXHAUSTED)
 

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chalicelib.bootstrap import Container
 from chalicelib.domain.errors import StreamUnavailableError
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.domain.times import now_utc
+from chalicelib.settings import read_settings
 from chalicelib.usecases.bridge import Bridged
 from chalicelib.usecases.reconcile import Reconciled
 from functions import bridge, reconcile, run, sync
+from tests.unit.conftest import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
     from tests.unit.conftest import World
 
 
-def a_record(message_id: str, body: str = "{}", receives: int = 1) -> Json:
+def a_record(
+    message_id: str, body: str = "{}", receives: int = 1, queue: str = "product-sync"
+) -> Json:
     """A record as the event source mapping sends it."""
     return {
         "messageId": message_id,
@@ -38,7 +43,7 @@ def a_record(message_id: str, body: str = "{}", receives: int = 1) -> Json:
         "messageAttributes": {},
         "md5OfBody": "",
         "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:product-sync",
+        "eventSourceARN": f"arn:aws:sqs:eu-central-1:123456789012:{queue}",
         "awsRegion": "eu-central-1",
     }
 
@@ -57,7 +62,7 @@ class FakeSync:
 
 def test_an_sqs_event_becomes_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = FakeSync()
-    monkeypatch.setattr(sync, "container", lambda: SimpleNamespace(sync=asked))
+    monkeypatch.setattr(sync, "container", lambda: SimpleNamespace(sync_of=lambda _: asked))
     before = now_utc()
     sync.handler({"Records": [a_record("m1", "one", 1), a_record("m2", "two", 17)]}, None)
     facts = [(item.id, item.receipt, item.body, item.receives) for item in asked.messages]
@@ -68,9 +73,29 @@ def test_an_sqs_event_becomes_messages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_must_stay_is_a_partial_batch_response(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = FakeSync("m2", "m3")
-    monkeypatch.setattr(sync, "container", lambda: SimpleNamespace(sync=asked))
+    monkeypatch.setattr(sync, "container", lambda: SimpleNamespace(sync_of=lambda _: asked))
     answer = sync.handler({"Records": [a_record(f"m{n}") for n in (1, 2, 3)]}, None)
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m2"}, {"itemIdentifier": "m3"}]}
+
+
+@pytest.mark.parametrize(
+    ("queue", "by"),
+    [
+        ("product-sync", "sync"),
+        ("product-sync-bulk", "bulk_sync"),
+        ("other-product-sync-bulk", "sync"),
+    ],
+)
+def test_messages_are_handled_with_the_queue_that_they_came_from(
+    monkeypatch: pytest.MonkeyPatch, queue: str, by: str
+) -> None:
+    url = "http://127.0.0.1:1/1/product-sync-bulk"
+    parts = Container(read_settings({**ENVIRONMENT, "SYNC_BULK_QUEUE_URL": url}))
+    asked = {"sync": FakeSync(), "bulk_sync": FakeSync()}
+    vars(parts).update(asked)
+    monkeypatch.setattr(sync, "container", lambda: parts)
+    sync.handler({"Records": [a_record("m1", queue=queue)]}, None)
+    assert [name for name, fake in asked.items() if fake.messages] == [by]
 
 
 class FakeBridge:

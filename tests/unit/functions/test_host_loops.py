@@ -101,6 +101,7 @@ class Polled:
     def __init__(self) -> None:
         self.waiting = 0
         self.most = 0
+        self.deleted = 0
         self.go = threading.Semaphore(0)
         self._lock = threading.Lock()
 
@@ -113,8 +114,9 @@ class Polled:
             self.waiting -= 1
         return [{"messageId": "id", "receiptHandle": "receipt"}] if got else []
 
-    def delete(self, _: Sequence[str]) -> None:
-        """Delete nothing."""
+    def delete(self, receipts: Sequence[str]) -> None:
+        """Count what would be deleted."""
+        self.deleted += len(receipts)
 
 
 class Hanging:
@@ -130,6 +132,15 @@ class Hanging:
             self.begun += 1
         self.release.wait(30)
         return {"batchItemFailures": []}
+
+
+@pytest.fixture
+def bulk(parts: Container) -> Iterator[Polled]:
+    """The bulk queue, which the role is to find."""
+    queue = Polled()
+    vars(parts)["bulk_queue"] = queue
+    yield queue
+    queue.go.release(1000)
 
 
 @pytest.fixture
@@ -180,6 +191,31 @@ def test_a_host_has_a_bounded_number_of_batches_in_hand(hanging: tuple[Polled, H
     queue.go.release(run.BATCHES + 10)
     eventually(lambda: handler.begun == run.BATCHES, 10, "fewer are in hand")
     assert queue.waiting == 0
+
+
+def test_bulk_batches_leave_room_for_single_changes(
+    monkeypatch: pytest.MonkeyPatch, bulk: Polled, hanging: tuple[Polled, Hanging]
+) -> None:
+    monkeypatch.setattr(run, "SLOW_SECONDS", 60)
+    queue, handler = hanging
+    bulk.go.release(100)
+    eventually(lambda: handler.begun >= run.BULK_PARALLEL and bulk.waiting == 0)
+    # The pollers that were waiting got a batch too.
+    begun = handler.begun
+    assert begun < run.BULK_PARALLEL + run.BULK_POLLERS
+    assert queue.waiting == 3
+    queue.go.release(1)
+    eventually(lambda: handler.begun == begun + 1, message="a single change waits")
+
+
+def test_bulk_messages_are_deleted_from_their_own_queue(
+    bulk: Polled, hanging: tuple[Polled, Hanging]
+) -> None:
+    queue, handler = hanging
+    handler.release.set()
+    bulk.go.release(1)
+    eventually(lambda: bulk.deleted == 1, message="it is not deleted")
+    assert queue.deleted == 0
 
 
 @pytest.mark.parametrize("name", ["bridge", "sync", "reconcile"])
