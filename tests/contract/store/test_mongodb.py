@@ -101,9 +101,9 @@ def test_many_products_are_inserted_by_short_commands(
     watched: MongoStore, commands: Commands
 ) -> None:
     # Others wait for a command of the embedded server.
-    watched.insert([(a_product(), None) for _ in range(25)])
+    watched.insert([(a_product(), None) for _ in range(60)])
 
-    assert [len(write["documents"]) for write in commands.named("insert")] == [10, 10, 5]
+    assert [len(write["documents"]) for write in commands.named("insert")] == [25, 25, 10]
 
 
 def test_a_product_of_a_release_without_bulk_can_be_read(watched: MongoStore) -> None:
