@@ -151,7 +151,7 @@ def test_the_functions_are_as_configured(aws: DeployedStack) -> None:
         found = client.get_function(FunctionName=function["name"], Qualifier="live")[
             "Configuration"
         ]
-        assert found["TracingConfig"]["Mode"] == "Active"
+        assert found["TracingConfig"]["Mode"] == "PassThrough"
         assert found["LoggingConfig"]["LogFormat"] == "JSON"
         assert found["Runtime"] == RUNTIME
     mappings = client.list_event_source_mappings()["EventSourceMappings"]
