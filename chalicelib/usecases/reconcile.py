@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -142,13 +142,7 @@ class Reconcile:
         if dropped < len(tombstones):
             later = self._clock() + self._grace
             # Of those that are gone, nothing is left to postpone.
-            self._store.postpone(
-                {
-                    product.id: (product.sync.overdue_at, later)
-                    for product in tombstones
-                    if product.sync.overdue_at is not None
-                }
-            )
+            self._postpone(tombstones, lambda _: later)
         return dropped
 
     def _enqueue(self, products: Sequence[Product]) -> int:
@@ -161,13 +155,21 @@ class Reconcile:
         messages = [message_to(item) for item in products]
         accepted = {message.product_id for message in self._queue.enqueue(messages)}
         now = self._clock()
-        times: Mapping[str, tuple[datetime, datetime]] = {
-            product.id: (product.sync.overdue_at, next_enqueue(product, now, self._grace))
-            for product in products
-            if product.id in accepted and product.sync.overdue_at is not None
-        }
-        self._store.postpone(times)
+        self._postpone(
+            [product for product in products if product.id in accepted],
+            lambda product: next_enqueue(product, now, self._grace),
+        )
         return len(accepted)
+
+    def _postpone(self, products: Sequence[Product], then: Callable[[Product], datetime]) -> None:
+        """Look at these again later, unless another run has moved their time meanwhile."""
+        self._store.postpone(
+            {
+                product.id: (product.sync.overdue_at, then(product))
+                for product in products
+                if product.sync.overdue_at is not None
+            }
+        )
 
     # ---- dead letters ----
 
