@@ -28,6 +28,14 @@ FAILED_STATUSES = frozenset({SyncStatus.EXHAUSTED, SyncStatus.REJECTED})
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """The place of a product in a list: of all by id, of undelivered ones by their age."""
+
+    id: str
+    behind_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One call of the supply chain. `duration` in seconds; `status` None if none was received."""
 
@@ -67,6 +75,7 @@ class SyncState:
     `overdue_at`: when reconcile must look at this product: its message then counts as lost, its
     dead letter is owed, or it is a confirmed deletion to be dropped.
     `aim_at`, `ends_at`: the planned time of the next attempt before jitter, and the horizon's end.
+    `planned_at`: when the next attempt was due before it was brought forward; None if it was not.
     `message_id`: of the message that carries the schedule; None before the first claim.
     `claim`: the token of the current call. A write or a replay clears it, and keeps the lease: the
     result of that call is then not written, and no second call begins meanwhile.
@@ -81,6 +90,7 @@ class SyncState:
     next_attempt_at: datetime | None = None
     aim_at: datetime | None = None
     ends_at: datetime | None = None
+    planned_at: datetime | None = None
     behind_since: datetime | None = None
     overdue_at: datetime | None = None
     lease: Lease | None = None

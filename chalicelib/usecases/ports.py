@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from chalicelib.domain.delivery import Claim, Outcome, SyncResult
+from chalicelib.domain.control import Control
+from chalicelib.domain.delivery import Claim, Outcome, SyncResult, Transition
 from chalicelib.domain.errors import CatalogError
 from chalicelib.domain.events import Event
 from chalicelib.domain.messages import DeadLetter, SyncMessage
 from chalicelib.domain.product import Product
-from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.domain.sync_state import Position, SyncStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +26,6 @@ class Creation:
     key: str
     fingerprint: str
     answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """The place of a product in a list; see `ProductQuery`."""
-
-    id: str
-    behind_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +125,11 @@ class Store(Protocol):
     def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
         """Change `overdue_at` from the first time to the second, if it is still the first."""
 
-    def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
-        """Start the next budget of all with these (failed) statuses, as bulk; give their number."""
+    def apply(self, transitions: Sequence[Transition]) -> set[str]:
+        """Change the syncs of products whose revision is unchanged, and remove the events.
+
+        Gives the ids of those changed. One that has changed again since may be missing.
+        """
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
         """Take leases, and remove the claims' events; give the ids of the claimed products."""
@@ -159,6 +155,12 @@ class Store(Protocol):
 
         Gives their number.
         """
+
+    def control(self) -> Control:
+        """Read the state of the sync as a whole; a new one if there is none yet."""
+
+    def save_control(self, control: Control, *, expected_revision: int) -> bool:
+        """Write the state of the sync as a whole, if its stored revision is the expected one."""
 
     def ping(self) -> None:
         """Return if the store answers."""
@@ -236,6 +238,9 @@ class Queue(Protocol):
 
     def change_visibility(self, messages: Mapping[str, int]) -> None:
         """Set the visibility timeout of each message: receipt handle → seconds from now."""
+
+    def in_flight(self) -> int:
+        """Count the messages in flight, also those that are deferred; approximate."""
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> list[int]:
         """Send to the dead-letter queue; give the positions of the letters that it accepted."""

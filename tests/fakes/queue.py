@@ -83,6 +83,11 @@ class FakeQueue(Switchable):
         message.visible_at = until
         return True
 
+    def in_flight(self) -> int:
+        self._reach("in_flight")
+        now = self._clock()
+        return sum(item.receives > 0 and item.visible_at > now for item in self.messages)
+
     def dead_letter(self, letters: Sequence[DeadLetter]) -> list[int]:
         self._reach("dead_letter")
         with self._lock:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from chalicelib.domain.control import Control
 from chalicelib.domain.errors import (
     CatalogError,
     DuplicateIdempotencyKeyError,
@@ -26,7 +27,7 @@ from tests.fakes.switchable import Switchable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from chalicelib.domain.delivery import Claim, SyncResult
+    from chalicelib.domain.delivery import Claim, SyncResult, Transition
 
 
 class FakeStore(Switchable):
@@ -43,6 +44,7 @@ class FakeStore(Switchable):
         self.products: dict[str, Product] = {}
         self._creations: dict[str, Creation] = {}
         self.unreadable: set[str] = set()
+        self.stored_control = Control()
 
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
@@ -197,16 +199,19 @@ class FakeStore(Switchable):
                 ),
             )
 
-    def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
-        self._reach("restart_failed")
+    def apply(self, transitions: Sequence[Transition]) -> set[str]:
+        self._reach("apply")
         with self._lock:
-            failed = [
-                item for item in self._all() if item.sync.status in FAILED_STATUSES & set(statuses)
-            ]
-            for item in failed:
-                fresh = item.sync.restarted(now, now, budget=item.sync.budget + 1, bulk=True)
-                self.products[item.id] = replace(item, sync=fresh, revision=item.revision + 1)
-            return len(failed)
+            return {item.after.id for item in transitions if self._apply(item)}
+
+    def _apply(self, transition: Transition) -> bool:
+        stored = self.products.get(transition.before.id)
+        if stored is None or stored.revision != transition.before.revision:
+            return False
+        sync = _keep(stored.sync, transition.after.sync)
+        changed = replace(stored, sync=sync, revision=stored.revision + 1)
+        self.products[stored.id] = _without(changed, transition.event_id)
+        return True
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
         self._reach("claim")
@@ -274,6 +279,18 @@ class FakeStore(Switchable):
                 self._creations.pop(product_id, None)
             return len(done)
 
+    def control(self) -> Control:
+        self._reach("control")
+        return self.stored_control
+
+    def save_control(self, control: Control, *, expected_revision: int) -> bool:
+        self._reach("save_control")
+        with self._lock:
+            if self.stored_control.revision != expected_revision:
+                return False
+            self.stored_control = control
+            return True
+
     def ping(self) -> None:
         self._reach("ping")
 
@@ -321,11 +338,12 @@ def _after_call(stored: Product, result: SyncResult, *, current: bool) -> Produc
     newest = stored.sync.delivered_version
     if result.delivered:
         newest = max(result.product.version, -1 if newest is None else newest)
+    attempts = (result.attempt,) if result.attempt else ()
     sync = replace(
         result.product.sync if current else stored.sync,
         lease=None,
         delivered_version=newest,
-        history=(*stored.sync.history, result.attempt)[-HISTORY_LIMIT:],
+        history=(*stored.sync.history, *attempts)[-HISTORY_LIMIT:],
     )
     events = (result.event,) if result.event else ()
     completed = result.product.sync_completed_at if current else stored.sync_completed_at

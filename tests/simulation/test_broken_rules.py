@@ -26,7 +26,8 @@ from chalicelib.domain.retry import NextAttempt, Schedule
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState
 from chalicelib.usecases import sync
 from chalicelib.usecases.catalog import Catalog
-from chalicelib.usecases.sync import LOST_RACE, Call, Pair, Sync
+from chalicelib.usecases.parking import LOST_RACE
+from chalicelib.usecases.sync import Call, Pair, Sync
 from simulation.scenarios import SCENARIOS
 from simulation.world import judged
 from tests.fakes import store as fake_store

@@ -17,6 +17,7 @@ from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from chalicelib.adapters.mongo.controls import CONTROL_ID, control_to_document, to_control
 from chalicelib.adapters.mongo.documents import (
     NO_LEASE,
     Document,
@@ -33,8 +34,10 @@ from chalicelib.adapters.mongo.updates import (
     out_of_outbox,
     result_update,
     superseded_update,
+    transition_update,
 )
-from chalicelib.domain.delivery import Claim, SyncResult
+from chalicelib.domain.control import Control
+from chalicelib.domain.delivery import Claim, SyncResult, Transition
 from chalicelib.domain.errors import (
     CatalogError,
     DuplicateIdempotencyKeyError,
@@ -43,11 +46,7 @@ from chalicelib.domain.errors import (
     UnreadableDocumentError,
 )
 from chalicelib.domain.product import OUTBOX_PAGE, Product
-from chalicelib.domain.sync_state import (
-    FAILED_STATUSES,
-    SyncState,
-    SyncStatus,
-)
+from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
 from chalicelib.usecases.ports import Creation, Found, ProductQuery, Summary
 
 AT_ONCE = 25
@@ -60,7 +59,14 @@ _OWN_RESULT = {
     "sync.claim": True,
     "sync.lease.owner": True,
 }
-_KEPT_BY_A_REDRIVE = {"sync.budget", "sync.behindSince"}
+_OWN_TRANSITION = {
+    "version": True,
+    "revision": True,
+    "sync.budget": True,
+    "sync.claim": True,
+    "sync.messageId": True,
+    "sync.overdueAt": True,
+}
 # One query, so that a product that changes its status is not counted twice.
 _UNDELIVERED_BY_STATUS: list[Document] = [
     {"$match": {"sync.status": ANY_STATUS, "sync.behindSince": PRESENT}},
@@ -111,6 +117,14 @@ class MongoStore:
             codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
             # An acknowledged write is on disk on most nodes: a 2xx must survive any crash.
             write_concern=WriteConcern(w="majority", j=True),
+        )
+
+    @cached_property
+    def _controls(self) -> MongoCollection[Document]:
+        return self._client[self._database].get_collection(
+            "control",
+            codec_options=self._collection.codec_options,
+            write_concern=self._collection.write_concern,
         )
 
     @property
@@ -301,17 +315,14 @@ class MongoStore:
             ]
         )
 
-    def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
-        fresh = budget_fields(SyncState(overdue_at=now, bulk=True))
-        # These two differ per product: budget is incremented, behindSince stays.
-        fields = {name: fresh[name] for name in fresh if name not in _KEPT_BY_A_REDRIVE}
-        update = {"$set": fields, "$inc": {**NEXT_REVISION, "sync.budget": 1}}
-        count = 0
+    def apply(self, transitions: Sequence[Transition]) -> set[str]:
+        after = {transition.after.id: transition.after for transition in transitions}
+        if self._bulk([transition_update(transition) for transition in transitions]) == len(after):
+            return set(after)
+        # Some products have changed. One that is changed again by now counts as not changed by us.
         with _unavailable():
-            for status in FAILED_STATUSES & set(statuses):
-                condition = {"sync.status": status.value, "sync.behindSince": PRESENT}
-                count += self._products.update_many(condition, update).matched_count
-        return count
+            found = self._products.find({"_id": {"$in": list(after)}}, _OWN_TRANSITION)
+            return {d["_id"] for d in found if _is_applied(d, after[d["_id"]])}
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
         wanted = {claim.product.id for claim in claims}
@@ -378,6 +389,25 @@ class MongoStore:
         with _unavailable():
             return self._products.bulk_write(deletions, ordered=False).deleted_count
 
+    # ---- the sync as a whole ----
+
+    def control(self) -> Control:
+        with _unavailable():
+            found = self._controls.find_one({"_id": CONTROL_ID})
+        return to_control(found) if found else Control()
+
+    def save_control(self, control: Control, *, expected_revision: int) -> bool:
+        document = control_to_document(control)
+        condition = {"_id": CONTROL_ID, "revision": expected_revision}
+        with _unavailable():
+            if expected_revision > 0:
+                return self._controls.replace_one(condition, document).matched_count == 1
+            try:
+                self._controls.insert_one(document)
+            except DuplicateKeyError:
+                return False
+            return True
+
     def ping(self) -> None:
         with _unavailable():
             self._client.admin.command("ping")
@@ -410,6 +440,15 @@ def _is_unchanged(document: Document, written: Product) -> bool:
     # Reconcile may have made the product exhausted ("its worker died"): then attempts differ.
     counted = sync["attempts"] == written.sync.attempts
     return bool(idle and counted and document["revision"] == written.revision)
+
+
+def _is_applied(document: Document, written: Product) -> bool:
+    """Say whether it is as it was written; another change may have the same revision."""
+    sync = document["sync"]
+    held = (document["version"], document["revision"], sync["budget"], sync["claim"])
+    wanted = (written.version, written.revision, written.sync.budget, written.sync.claim)
+    carrier = (sync["messageId"], sync["overdueAt"])
+    return held == wanted and carrier == (written.sync.message_id, written.sync.overdue_at)
 
 
 def _age(product: Product) -> tuple[datetime, str]:

@@ -6,7 +6,15 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from chalicelib.domain.delivery import Claim, Outcome, SyncResult, Times, conclude, judge
+from chalicelib.domain.delivery import (
+    Claim,
+    Outcome,
+    SyncResult,
+    Times,
+    conclude,
+    judge,
+    redrive,
+)
 from chalicelib.domain.delivery import claim as take
 from chalicelib.domain.events import Event
 from chalicelib.domain.messages import SyncMessage
@@ -133,6 +141,16 @@ def recorded(store: Store, product: Product, status: int = 200) -> SyncResult:
     result = a_result(claimed(store, product), status)
     assert store.record([result]) == {product.id}
     return result
+
+
+def history(result: SyncResult) -> tuple[Attempt, ...]:
+    """What a result adds to the history."""
+    return (result.attempt,) if result.attempt else ()
+
+
+def redriven(store: Store, product: Product) -> bool:
+    """Restart a failed product for a redrive."""
+    return store.apply([redrive(product, LATER)]) == {product.id}
 
 
 def ids(products: list[Product]) -> list[str]:

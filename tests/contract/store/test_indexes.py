@@ -48,9 +48,6 @@ QUERIES = {
     ),
     "what has failed": Query(lambda store: store.failed(100), "undelivered", 2),
     "the counts": Query(lambda store: store.summary(START), "undelivered", 9),
-    "a redrive": Query(
-        lambda store: store.restart_failed({SyncStatus.REJECTED}, LATEST), "undelivered", 2
-    ),
 }
 
 

@@ -17,11 +17,14 @@ from pymongo.monitoring import (
 
 from chalicelib.adapters.mongo.documents import Document, new_product_id
 from chalicelib.adapters.mongo.store import MongoStore
+from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.messages import ReceivedMessage, SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
-from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
+from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.catalog import Catalog, Origin
+from chalicelib.usecases.controls import Controls
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import ProductQuery
 from chalicelib.usecases.sync import Sync, SyncPolicy
@@ -35,6 +38,7 @@ from tests.contract.store.steps import (
     events,
     inserted,
     recorded,
+    redriven,
     replay,
     stored,
 )
@@ -128,7 +132,7 @@ def every_write(store: MongoStore) -> None:
     assert failed.sync.overdue_at is not None
     store.postpone({failed.id: (failed.sync.overdue_at, LATEST)})
     store.letters_sent([failed])
-    assert store.restart_failed(FAILED_STATUSES, LATER) == 1
+    assert redriven(store, stored(store, product))
     store.remove_events([(product.id, event.id) for event in events(store, product)])
     store.drop_tombstones([stored(store, product)])
 
@@ -168,7 +172,7 @@ def test_what_no_failover_may_take_back_is_read_from_the_majority(
 def a_catalog(store: MongoStore) -> Catalog:
     clock = FakeClock(LATER)
     outbox = Outbox(store, FakeStream(clock))
-    return Catalog(store, outbox, FakeQueue(clock), clock=clock, grace=GRACE, new_id=new_product_id)
+    return Catalog(store, outbox, clock=clock, grace=GRACE, new_id=new_product_id)
 
 
 def a_worker(store: MongoStore) -> Sync:
@@ -179,6 +183,7 @@ def a_worker(store: MongoStore) -> Sync:
         Outbox(store, FakeStream(clock)),
         FakeSupplyChain(clock),
         SyncPolicy(Schedule(), timedelta(seconds=70), GRACE, concurrency=10),
+        Admissions(Controls(store), BreakerPolicy(), clock=clock),
         clock=clock,
     )
 

@@ -84,7 +84,7 @@ def test_all_calls_of_a_budget_have_one_key_and_those_of_the_next_another(
 ) -> None:
     product_id = failing(pipeline, 500, 500, 200)
     spend(pipeline)
-    pipeline.catalog.replay(product_id)
+    pipeline.operations.replay(product_id)
     pipeline.sync_once()
 
     first, again = f"{product_id}:0", f"{product_id}:0:1"
@@ -101,6 +101,7 @@ def test_each_receive_is_an_attempt_whatever_the_jitter(seed: int) -> None:
         pipeline.outbox,
         pipeline.supply_chain,
         pipeline.policy,
+        pipeline.admissions,
         clock=pipeline.clock,
         jitter=chance.random,
     )

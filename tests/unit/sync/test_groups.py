@@ -10,7 +10,7 @@ import pytest
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.usecases import sync
-from chalicelib.usecases.sync import InThreads
+from chalicelib.usecases.parallel import InThreads
 from tests.fakes import Pipeline
 from tests.support import eventually
 from tests.unit.sync.steps import WorkerDiedError, die, status, waiting
