@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
 
 from standardwebhooks.webhooks import Webhook
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
 from urllib3.util import make_headers, parse_url
 
 from chalicelib.adapters.http_deadline import deadline, deadline_pools
@@ -174,7 +175,18 @@ def _describe(failure: Exception, status: int | None) -> str:
     """Say what failed: the call, or the question after it was answered with `status`."""
     kind = "no answer in time" if isinstance(failure, TimeoutError) else "no usable answer"
     call = "" if status is None else f"HTTP {status}, but a GET of the product gets "
-    return f"{call}{kind}: {failure}"[:ERROR_LIMIT]
+    return f"{call}{kind}: {_reason(failure)}"[:ERROR_LIMIT]
+
+
+def _reason(failure: Exception) -> str:
+    """Describe what urllib3 has wrapped."""
+    reason: object = failure
+    if isinstance(failure, MaxRetryError):
+        reason = failure.reason or failure
+    elif isinstance(failure, ProtocolError):
+        reason = failure.args[-1]
+    # Those of http.client may contain any bytes that were no answer.
+    return repr(reason) if isinstance(reason, HTTPException) else str(reason)
 
 
 def parse_retry_after(value: str | None, now: datetime) -> datetime | None:

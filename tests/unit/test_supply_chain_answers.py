@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
+import os
 import socket
 import time
 from email.utils import format_datetime
@@ -122,13 +124,20 @@ def send_garbage(connection: socket.socket) -> None:
     connection.sendall(GARBAGE)
 
 
-@pytest.mark.parametrize("behaviour", [reset, hang_up, send_garbage])
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        (reset, str(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))),
+        (hang_up, "RemoteDisconnected('Remote end closed connection without response')"),
+        (send_garbage, r"BadStatusLine('\x16\x03\x00 this is no HTTP\x00ÿ\r\n')"),
+    ],
+)
 def test_a_broken_connection_is_a_failure_without_a_status(
-    server: ScriptedServer, behaviour: Behaviour
+    server: ScriptedServer, behaviour: Behaviour, reason: str
 ) -> None:
     outcome = outcome_of(server, behaviour)
     assert (outcome.verdict, outcome.attempt.status) == (Verdict.FAILED, None)
-    assert (outcome.attempt.error or "").startswith("no usable answer: ")
+    assert outcome.attempt.error == f"no usable answer: {reason}"
 
 
 def test_nothing_is_sent_a_second_time_on_a_new_connection(server: ScriptedServer) -> None:
