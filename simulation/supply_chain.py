@@ -132,9 +132,7 @@ class SupplyChain:
         status = STATUS[call.answer] if heard else None
         judgement = Judgement(Verdict.FAILED, "silent")
         if status is not None:
-            denials = 1 if call.answer == "deny" else DENIALS
-            ask = self._questions(call, denials)
-            judgement = judge(call.product, Answer(status), ask, {413, 422})
+            judgement = judge(call.product, Answer(status), self._questions(call), {413, 422})
         duration = self.scheduler.now - call.start
         error, version = judgement.error, call.product.version
         attempt = Attempt(moment(call.start), version, status, duration, error)
@@ -144,22 +142,22 @@ class SupplyChain:
         self.wished(call, until)
         return Outcome(attempt, judgement.verdict, moment(until))
 
-    def _questions(self, call: Call, denials: int) -> Callable[[], Answer]:
-        """Make what answers the questions after a call, in which it was denied `denials` times."""
-        left = DENIALS - denials
+    def _questions(self, call: Call) -> Callable[[], Answer]:
+        """Make what answers the questions after a call."""
+        denials = DENIALS - 1 if call.answer == "deny" else 0
 
         def ask() -> Answer:
-            nonlocal left
+            nonlocal denials
             self.scheduler.sleep(self.random.choice((0.05, 0.3)))
             if self._answer() == "fail":
                 return Answer(STATUS["fail"])
-            held = self.held(call.product.id)
-            if left and self.random.random() < 1 / 2:
-                left -= 1
+            if denials and self.random.random() < 1 / 2:
+                denials -= 1
                 return Answer(STATUS["deny"])
-            if held is None:
+            version = self.held(call.product.id)
+            if version is None:
                 return Answer(STATUS["absent"])
-            body = {"id": call.product.id, "version": held}
+            body = {"id": call.product.id, "version": version}
             return Answer(STATUS["ok"], exact_json.dumps(body).encode())
 
         return ask
