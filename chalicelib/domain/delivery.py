@@ -8,7 +8,7 @@ order.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -280,13 +280,6 @@ class SyncResult:
     def failed(self) -> bool:
         """Say whether the product has failed, and so needs a dead letter."""
         return self.product.sync.status in FAILED_STATUSES
-
-
-def judge(status: int, *, deleting: bool, reject_statuses: Collection[int]) -> Verdict:
-    """Say what an HTTP status means. A deletion of an unknown product (404, 410) is delivered."""
-    if 200 <= status < 300 or (deleting and status in {404, 410}):
-        return Verdict.DELIVERED
-    return Verdict.REJECTED if status in reject_statuses else Verdict.FAILED
 
 
 def conclude(
