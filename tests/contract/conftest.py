@@ -34,6 +34,7 @@ from tests.contract.services import (
     Nats,
     Queues,
     Streams,
+    misled,
     servers_of,
 )
 from tests.fakes import FakeQueue, FakeStore, FakeStream
@@ -269,6 +270,7 @@ class SqsKit:
         self.queue_url = queues.create(
             name, {"RedrivePolicy": json.dumps(redrive), "VisibilityTimeout": "60"}
         )
+        queues.settle()
         self.queue = SqsQueue(lambda: self.client, self.queue_url, self.dlq_url)
 
 
@@ -277,6 +279,8 @@ def queues(servers: Endpoints, elsewhere: dict[str, str]) -> Iterator[Queues]:
     """The SQS."""
     if "sqs" in elsewhere:
         # As the product does: the region, the credentials and AWS_ENDPOINT_URL_SQS are boto3's.
+        if problem := misled(_sqs_client(), servers.queue):
+            pytest.exit(problem, returncode=2)
         made = Queues(_sqs_client(), servers.queue, SQS_SETTLE_SECONDS)
     else:
         made = Queues(impatient_sqs(servers.sqs), servers.queue)

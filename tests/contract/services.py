@@ -10,11 +10,12 @@ import asyncio
 import os
 import time
 import uuid
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import nats
-import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from pymongo import MongoClient
@@ -26,6 +27,7 @@ from tests.support import eventually
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+    import pytest
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
@@ -157,25 +159,21 @@ class Queues:
     """Makes queues beside a given one."""
 
     def __init__(self, client: SQSClient, beside: str, settle: float = 0.0) -> None:
-        """`beside`: URL of a queue, which need not exist. `settle`: seconds after a creation."""
+        """`beside`: the URL of a queue. `settle`: seconds after a creation."""
         self.client = client
         self.names = OwnNames(self.remove)
         self._folder = beside.rsplit("/", 1)[0]
         self._settle = settle
 
     def create(self, name: str, attributes: Mapping[QueueAttributeNameType, str]) -> str:
-        """Make a queue; its URL. Ends the run if that is not beside the given one."""
+        """Make a queue; its URL."""
         url = self.client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
-        if url != self._url(name):
-            self.client.delete_queue(QueueUrl=url)
-            pytest.exit(
-                f"SYNC_QUEUE_URL is in {self._folder}, and credentials, AWS_REGION and"
-                f" AWS_ENDPOINT_URL_SQS lead to {url.rsplit('/', 1)[0]}",
-                returncode=2,
-            )
-        eventually(lambda: self.arn(url), message=f"{name} can be used")
-        time.sleep(self._settle)
+        eventually(lambda: self.arn(url), message=f"{name} is there")
         return url
+
+    def settle(self) -> None:
+        """Wait until what was created may be used."""
+        time.sleep(self._settle)
 
     def arn(self, url: str) -> str | None:
         """The ARN of a queue, None if it is not there (yet)."""
@@ -186,14 +184,26 @@ class Queues:
         return answer["Attributes"]["QueueArn"]
 
     def remove(self, name: str) -> None:
-        # Not by its URL as SQS gives it, which does not know a queue at once.
+        # Not by the URL that SQS finds for a name: it does not find a new queue at once.
         try:
-            self.client.delete_queue(QueueUrl=self._url(name))
+            self.client.delete_queue(QueueUrl=f"{self._folder}/{name}")
         except self.client.exceptions.QueueDoesNotExist:
             return
 
-    def _url(self, name: str) -> str:
-        return f"{self._folder}/{name}"
+
+def misled(client: SQSClient, queue_url: str) -> str | None:
+    """Say where a client looks for a queue, if that is not where the queue is.
+
+    So nothing is made in another account or region than the one that is meant.
+    """
+    try:
+        found = client.get_queue_url(QueueName=queue_url.rsplit("/", 1)[1])["QueueUrl"]
+    except (BotoCoreError, ClientError) as error:
+        return f"SYNC_QUEUE_URL: the queue is not found: {error}"
+    if found == queue_url:
+        return None
+    settings = "the credentials, AWS_REGION and AWS_ENDPOINT_URL_SQS"
+    return f"SYNC_QUEUE_URL is {queue_url}, and {settings} lead to {found}"
 
 
 # ---- which tests a server of the environment is held to ----
@@ -231,9 +241,9 @@ class LeftOut:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self._reasons:
             return
-        terminalreporter.section("not run on a server of the environment")
-        for reason in sorted(set(self._reasons)):
-            terminalreporter.write_line(f"{self._reasons.count(reason)} tests, {reason}")
+        terminalreporter.section(f"{len(self._reasons)} tests of the embedded servers not run")
+        for reason, number in sorted(Counter(self._reasons).items()):
+            terminalreporter.write_line(f"{number:3} {reason}")
 
 
 def servers_of(config: pytest.Config) -> dict[str, str]:

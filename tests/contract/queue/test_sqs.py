@@ -154,7 +154,9 @@ def test_the_visibility_timeout_of_the_embedded_queue_is_as_long_as_the_calls_of
 def bulk_url(queues: Queues) -> Iterator[str]:
     """The URL of a second queue."""
     with queues.names.one() as name:
-        yield queues.create(name, {})
+        url = queues.create(name, {})
+        queues.settle()
+        yield url
 
 
 def test_bulk_messages_go_to_their_own_queue(sqs: SqsKit, bulk_url: str) -> None:
