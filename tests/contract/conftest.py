@@ -34,7 +34,8 @@ from tests.contract.services import (
     Nats,
     Queues,
     Streams,
-    misled,
+    find,
+    must_answer,
     servers_of,
 )
 from tests.fakes import FakeQueue, FakeStore, FakeStream
@@ -143,6 +144,7 @@ def own_nats(tmp_path: Path) -> Iterator[Servers]:
 def databases(servers: Endpoints) -> Iterator[Databases]:
     """The MongoDB server."""
     with MongoClient[Document](servers.mongodb) as client:
+        must_answer("mongodb", lambda: client.admin.command("ping"))
         made = Databases(client)
         yield made
         made.names.remove_the_rest()
@@ -206,6 +208,7 @@ def nats_server(servers: Endpoints, elsewhere: dict[str, str]) -> Iterator[Nats]
     limit = given.get("NATS_STREAM_MAX_BYTES")
     credentials = given.get("NATS_CREDENTIALS") or None
     server = Nats(servers.nats, credentials, int(limit) if limit else None)
+    must_answer("nats", lambda: server.ask(lambda client: client.jetstream().account_info()))
     yield server
     server.names.remove_the_rest()
 
@@ -279,9 +282,9 @@ def queues(servers: Endpoints, elsewhere: dict[str, str]) -> Iterator[Queues]:
     """The SQS."""
     if "sqs" in elsewhere:
         # As the product does: the region, the credentials and AWS_ENDPOINT_URL_SQS are boto3's.
-        if problem := misled(_sqs_client(), servers.queue):
-            pytest.exit(problem, returncode=2)
-        made = Queues(_sqs_client(), servers.queue, SQS_SETTLE_SECONDS)
+        client = _sqs_client()
+        must_answer("sqs", lambda: find(client, servers.queue))
+        made = Queues(client, servers.queue, SQS_SETTLE_SECONDS)
     else:
         made = Queues(impatient_sqs(servers.sqs), servers.queue)
     yield made

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import nats
-from botocore.exceptions import BotoCoreError, ClientError
+import pytest
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from pymongo import MongoClient
@@ -27,7 +27,6 @@ from tests.support import eventually
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
-    import pytest
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
@@ -44,6 +43,14 @@ def named_by(environ: Mapping[str, str]) -> dict[str, str]:
     """Addresses of the servers that the environment names; an empty variable counts as unset."""
     found = {server: environ.get(variable) for server, variable in VARIABLES.items()}
     return {server: address for server, address in found.items() if address}
+
+
+def must_answer(server: str, ask: Callable[[], object]) -> None:
+    """End the run if a server does not do what it is asked, rather than fail test by test."""
+    try:
+        ask()
+    except Exception as error:  # noqa: BLE001 - whatever it is, somebody is to read it
+        pytest.exit(f"{VARIABLES[server]}: {error!r}", returncode=2)
 
 
 class OwnNames:
@@ -110,8 +117,14 @@ class Nats:
         """Use a connection."""
 
         async def connected() -> Answer:
-            keys = _credentials(self.credentials)
-            client = await nats.connect(self.url, user_credentials=keys)
+            client = await nats.connect(
+                self.url,
+                user_credentials=_credentials(self.credentials),
+                connect_timeout=5,
+                # Without these, nats-py repeats the first connect for two minutes.
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+            )
             try:
                 return await use(client)
             finally:
@@ -191,19 +204,15 @@ class Queues:
             return
 
 
-def misled(client: SQSClient, queue_url: str) -> str | None:
-    """Say where a client looks for a queue, if that is not where the queue is.
+def find(client: SQSClient, queue_url: str) -> None:
+    """Raise an error if a client finds a queue elsewhere, or not at all.
 
     So nothing is made in another account or region than the one that is meant.
     """
-    try:
-        found = client.get_queue_url(QueueName=queue_url.rsplit("/", 1)[1])["QueueUrl"]
-    except (BotoCoreError, ClientError) as error:
-        return f"SYNC_QUEUE_URL: the queue is not found: {error}"
-    if found == queue_url:
-        return None
-    settings = "the credentials, AWS_REGION and AWS_ENDPOINT_URL_SQS"
-    return f"SYNC_QUEUE_URL is {queue_url}, and {settings} lead to {found}"
+    found = client.get_queue_url(QueueName=queue_url.rsplit("/", 1)[1])["QueueUrl"]
+    if found != queue_url:
+        settings = "the credentials, AWS_REGION and AWS_ENDPOINT_URL_SQS"
+        raise ValueError(f"{settings} lead to {found}, not to {queue_url}")
 
 
 # ---- which tests a server of the environment is held to ----
