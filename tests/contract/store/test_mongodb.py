@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from embedded.services import Endpoints
+    from tests.contract.services import Databases
 
 
 class Commands(CommandListener):
@@ -82,12 +82,14 @@ def commands() -> Commands:
 
 
 @pytest.fixture
-def watched(servers: Endpoints, commands: Commands) -> Iterator[MongoStore]:
+def watched(servers: Endpoints, databases: Databases, commands: Commands) -> Iterator[MongoStore]:
     """The adapter, each of whose commands is kept."""
-    with MongoClient[Document](servers.mongodb, event_listeners=[commands]) as client:
-        store = MongoStore(lambda: client, f"test-{uuid.uuid4().hex}")
-        yield store
-        client.drop_database(store._database)
+    uri = servers.mongodb
+    with (
+        databases.names.one() as name,
+        MongoClient[Document](uri, event_listeners=[commands]) as client,
+    ):
+        yield MongoStore(lambda: client, name)
 
 
 def test_each_write_waits_for_the_disks_of_most_nodes(
