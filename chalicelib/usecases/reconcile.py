@@ -134,7 +134,7 @@ class Reconcile:
             done = done.plus(replace(step, relayed=relayed))
             if not (more or relaying) or seconds_left() <= 0:
                 break
-            if more and step == Reconciled():
+            if more and (step == Reconciled() or control.held_by(self._clock())):
                 self._sleep(PAUSE_SECONDS)
         telemetry.count(
             relayed=done.relayed,

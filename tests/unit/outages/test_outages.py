@@ -242,7 +242,9 @@ def test_a_run_of_reconcile_lasts_as_long_as_it_may_while_the_breaker_is_open(
 
     pipeline.reconcile_once(seconds=30)
 
-    assert pipeline.clock() - begun >= timedelta(seconds=30)
+    assert pipeline.clock() - begun == timedelta(seconds=30)
+    # One message a second at most, for probes that nobody makes.
+    assert len(pipeline.queue.messages) <= 4 + 30
 
 
 # ---- when it is over ----
@@ -296,7 +298,7 @@ def test_the_oldest_change_is_brought_forward_first(pipeline: Pipeline) -> None:
     assert len(order) > 50
     moved = [abs(order.index(product_id) - parked.index(product_id)) for product_id in order]
     # The calls of one batch are made in parallel.
-    assert max(moved) < 10
+    assert max(moved) < 20
 
 
 def test_what_is_brought_forward_comes_at_the_rate_of_the_ramp(pipeline: Pipeline) -> None:
