@@ -62,4 +62,7 @@ def _log(before: Control, after: Control) -> None:
     if before.breaker.is_closed and not after.breaker.is_closed:
         telemetry.count(breaker_opened=1)
     if after.pause != before.pause:
-        telemetry.log.warning("sync is paused" if after.pause else "sync is resumed")
+        telemetry.log.warning(
+            "sync is paused" if after.pause else "sync is resumed",
+            reason=after.pause.reason if after.pause else None,
+        )
