@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +23,7 @@ from tests.unit.conftest import ENVIRONMENT, SECRET
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+ROOT = Path(__file__).parents[2]
 ATTRIBUTES = {
     "MONGODB_URI": "mongodb_uri",
     "MONGODB_DATABASE": "mongodb_database",
@@ -111,6 +114,26 @@ def test_every_setting_is_in_these_tests() -> None:
     aliases = {field.alias: name for name, field in Settings.model_fields.items()}
     assert aliases == ATTRIBUTES
     assert {*DEFAULTS, *REQUIRED, "CATALOG_JWT_SECRET"} == ATTRIBUTES.keys()
+
+
+def test_every_setting_is_documented() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [name for name in ATTRIBUTES if f"`{name}`" not in text] == []
+
+
+def test_terraform_passes_settings_that_exist_with_their_own_defaults() -> None:
+    variables = (ROOT / "terraform" / "variables.tf").read_text()
+    passed = re.findall(
+        r"(\w+) += tostring\(var\.(sync|breaker)\.(\w+)\)",
+        (ROOT / "terraform" / "main.tf").read_text(),
+    )
+    for name, group, field in passed:
+        block = variables.partition(f'variable "{group}"')[2]
+        found = re.search(rf"\b{field} += optional\(number, ([\d.]+)\)", block)
+        assert found is not None, name
+        assert float(found[1]) == DEFAULTS[name], name
+    tuned = {name for name in DEFAULTS if name.startswith(("BREAKER_", "SYNC_MAX_"))}
+    assert tuned <= {name for name, _, _ in passed}
 
 
 @pytest.mark.parametrize(("name", "default"), DEFAULTS.items())
