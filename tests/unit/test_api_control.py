@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -252,3 +253,39 @@ def test_a_product_that_has_failed_waits_for_nothing(
 def test_what_waits_is_held_by_nothing_while_all_is_well(world: World) -> None:
     product = create(world)
     assert world.client.get(f"/products/{product['id']}/sync").json()["held"] is None
+
+
+# ---- what is logged and counted ----
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> list[Json]:
+    """The lines since the last look, without their times."""
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    names = ("level", "message", "reason", "breaker_opened")
+    return [{name: line[name] for name in names if name in line} for line in lines]
+
+
+def test_a_pause_and_its_end_are_logged_with_the_reason(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pause(world, reason="their release")
+    world.client.put("/sync/control", {"paused": False})
+    assert logged(capsys) == [
+        {"level": "WARNING", "message": "sync is paused", "reason": "their release"},
+        {"level": "WARNING", "message": "sync is resumed"},
+    ]
+
+
+def test_an_outage_is_logged_and_counted_once_and_no_probe_of_it(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_breaker(world)
+    half = Breaker(BreakerState.HALF_OPEN, START, "HTTP 503")
+    world.controls.change(lambda stored: (None, replace(stored, breaker=half)))
+    open_breaker(world)
+    world.controls.change(lambda stored: (None, replace(stored, breaker=Breaker())))
+    assert logged(capsys) == [
+        {"level": "WARNING", "message": "the breaker has opened", "reason": "HTTP 503"},
+        {"breaker_opened": 1},
+        {"level": "INFO", "message": "the breaker has closed"},
+    ]
