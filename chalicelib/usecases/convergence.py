@@ -35,13 +35,11 @@ class Convergence:
         enqueuer: Enqueuer,
         *,
         clock: Callable[[], datetime],
-        grace: timedelta,
     ) -> None:
         self._store = store
         self._controls = controls
         self._enqueuer = enqueuer
         self._clock = clock
-        self._grace = grace
 
     def settle(self) -> Control:
         """Give the state of the sync, after the end of a pause whose time is over."""
@@ -52,7 +50,7 @@ class Convergence:
         """Bring the next page forward; give the number of products."""
         page = self._waiting(catch_up, limit)
         now = self._clock()
-        changed = self._apply([bring_forward(product, now, self._grace) for product in page])
+        changed = self._apply([bring_forward(product, now) for product in page])
         self._enqueue(changed)
         last = _position(page) if len(page) == limit else None
         rest = replace(catch_up, after=last) if last else None
@@ -92,7 +90,7 @@ class Convergence:
         for product in self._store.overdue(now + EVER, CANDIDATES):
             if duty_of(product) is not Duty.MESSAGE or product.sync.leased(now):
                 continue
-            early = bring_forward(product, now, self._grace)
+            early = bring_forward(product, now)
             if early is None:
                 return self._enqueue([product])
             if changed := self._apply([early]):
