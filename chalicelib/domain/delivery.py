@@ -20,6 +20,7 @@ from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
+    WAITING_STATUSES,
     Attempt,
     Lease,
     SyncState,
@@ -196,7 +197,7 @@ def bring_forward(product: Product, now: datetime) -> Transition | None:
     A product that is due, and whose message is on its way, needs no other.
     """
     sync = product.sync
-    if sync.status not in {SyncStatus.PENDING, SyncStatus.RETRYING} or sync.leased(now):
+    if sync.status not in WAITING_STATUSES or sync.leased(now):
         return None
     if sync.next_attempt_at is not None and sync.next_attempt_at > now:
         planned = sync.planned_at or sync.next_attempt_at
@@ -407,7 +408,7 @@ def park_result(result: SyncResult) -> SyncResult:
 def disposition_of(result: SyncResult) -> Disposition:
     """Give the disposition of the message whose result was written."""
     sync = result.product.sync
-    if sync.status not in {SyncStatus.PENDING, SyncStatus.RETRYING}:
+    if sync.status not in WAITING_STATUSES:
         return Acknowledge(sync.status.value)
     due = sync.next_attempt_at
     return Acknowledge("parked") if sync.parked or due is None else Defer(due)

@@ -27,6 +27,10 @@ FAILED_STATUSES = frozenset({SyncStatus.EXHAUSTED, SyncStatus.REJECTED})
 """The catalog does not retry these: a person must decide, and replay or redrive."""
 
 
+WAITING_STATUSES = frozenset({SyncStatus.PENDING, SyncStatus.RETRYING})
+"""The supply chain lacks the newest version, and the catalog will call it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """The place of a product in a list: of all by id, of undelivered ones by their age."""

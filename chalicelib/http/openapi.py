@@ -108,11 +108,28 @@ class SyncRecord(BaseModel):
     nextAttemptAt: str | None  # noqa: N815 - JSON's name
     syncCompletedAt: str | None  # noqa: N815 - JSON's name
     lastError: str | None  # noqa: N815 - JSON's name
+    held: str | None = Field(
+        description="While the product waits: why no calls are made at all; null if they are.",
+        examples=["paused: their release", "the breaker is open since …: HTTP 503"],
+    )
     history: list[AttemptRecord]
 
 
 class SyncControl(BaseModel):
     """The pause of an operator."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "paused": True,
+                    "reason": "their release",
+                    "until": "2026-01-31T22:00:00.000Z",
+                    "since": "2026-01-31T20:00:00.000Z",
+                }
+            ]
+        }
+    )
 
     paused: bool
     reason: str | None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from chalicelib import telemetry
 from chalicelib.domain.breaker import BreakerPolicy
@@ -20,7 +21,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import Product
-from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
+from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES, SyncStatus
 from chalicelib.domain.times import rfc3339
 from chalicelib.usecases.catalog import TRIES, sleep_a_little, validated
 from chalicelib.usecases.controls import Controls
@@ -30,6 +31,15 @@ from chalicelib.usecases.ports import Store
 
 REDRIVEN_AT_ONCE = 400
 """Products that a request to redrive restarts itself, of each status; reconcile does the rest."""
+LONGEST_PAUSE = timedelta(days=31)
+"""The latest end that a pause may have. One without an end lasts until an operator resumes."""
+
+
+def _text(value: object) -> object:
+    """Refuse numbers, which pydantic takes for seconds since 1970."""
+    if value is not None and not isinstance(value, str):
+        raise ValueError("must be a time of RFC 3339, such as 2026-01-31T22:00:00Z")
+    return value
 
 
 class RedriveRequest(BaseModel):
@@ -41,13 +51,27 @@ class RedriveRequest(BaseModel):
 
 
 class ControlRequest(BaseModel):
-    """Pause the sync, or resume it. `until`: when it resumes by itself."""
+    """Pause the sync, or resume it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"paused": True, "reason": "their release", "until": "2026-01-31T22:00:00Z"},
+                {"paused": False},
+            ]
+        },
+    )
 
     paused: StrictBool
-    reason: str | None = Field(default=None, max_length=500)
-    until: AwareDatetime | None = None
+    reason: str | None = Field(
+        default=None, max_length=500, description="Shown wherever the pause is shown."
+    )
+    until: Annotated[AwareDatetime | None, BeforeValidator(_text)] = Field(
+        default=None,
+        description="When the sync resumes by itself, with a time zone, 31 days ahead at most; "
+        "without it the pause lasts until somebody resumes. Only for a pause.",
+    )
 
 
 class Operations:
@@ -93,9 +117,13 @@ class Operations:
     def sync_state(self, product_id: str) -> Json:
         """Give the state of a product's sync, also of a deleted one that is not yet confirmed.
 
+        `held` says why no calls are made at all; None if they are, or if this product needs none.
         Raises ProductNotFoundError, UnreadableDocumentError.
         """
-        return self._product(product_id).sync_to_json()
+        product = self._product(product_id)
+        waits = product.sync.status in WAITING_STATUSES
+        held = self._controls.read().held_by(self._clock()) if waits else None
+        return {**product.sync_to_json(), "held": held}
 
     def replay(self, product_id: str) -> Json:
         """Have the newest version delivered (again) now, with a fresh budget.
@@ -148,10 +176,8 @@ class Operations:
         """
         request = validated(ControlRequest, body)
         now = self._clock()
-        if request.paused and request.until is not None and request.until <= now:
-            raise InvalidRequestError([FieldError("until", "must be in the future")])
-        if not request.paused and request.until is not None:
-            raise InvalidRequestError([FieldError("until", "is only for a pause")])
+        if problem := _problem_of_end(request, now):
+            raise InvalidRequestError([FieldError("until", problem)])
         pause = Pause(now, request.reason, request.until)
         _, stored = self._controls.change(
             lambda it: (None, it.paused(pause) if request.paused else it.resumed(now))
@@ -169,6 +195,16 @@ class Operations:
         if product is None:
             raise ProductNotFoundError(f"no product has the id {product_id}")
         return product
+
+
+def _problem_of_end(request: ControlRequest, now: datetime) -> str | None:
+    if request.until is None:
+        return None
+    if not request.paused:
+        return "is only for a pause"
+    if request.until <= now:
+        return "must be in the future"
+    return "is too far ahead" if request.until - now > LONGEST_PAUSE else None
 
 
 def _with_redrive(
