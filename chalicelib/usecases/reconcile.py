@@ -24,8 +24,8 @@ from chalicelib.usecases.enqueuing import Enqueuer, postpone
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import Store
 
-PAGE = 400
-"""Products of a step. Whole documents are read, of up to 200 KB each."""
+PAGE = 1000
+"""Products of a step: about 1 KB each, since they are read without details."""
 RELAY_PAGE = 50
 """Products whose events are relayed at a time; the time left is checked after each page."""
 SLOW_RELAY = timedelta(seconds=1)
@@ -142,6 +142,8 @@ class Reconcile:
             letters_sent=done.letters,
             dead_letters_settled=done.settled,
             brought_forward=done.forwarded,
+            redriven=done.redriven,
+            tombstones_dropped=done.dropped,
         )
         return done
 

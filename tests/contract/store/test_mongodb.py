@@ -142,8 +142,7 @@ def test_each_update_filters_by_two_fields_at_most(watched: MongoStore, commands
 
     updates = [each for command in commands.named("update") for each in command["updates"]]
     filters = [set(update["q"]) for update in updates]
-    # By the version, by the revision, by the token of a claim, by a lease, and so on. The last is
-    # the redrive of many products, by the two first fields of an index.
+    # By the version, by the revision, by the token of a claim, by a lease, and so on.
     assert {frozenset(names - {"_id"}) for names in filters} == {
         frozenset(),
         frozenset({"version"}),
@@ -151,7 +150,6 @@ def test_each_update_filters_by_two_fields_at_most(watched: MongoStore, commands
         frozenset({"sync.claim"}),
         frozenset({"sync.lease.owner"}),
         frozenset({"sync.overdueAt"}),
-        frozenset({"sync.status", "sync.behindSince"}),
     }
 
 
@@ -175,8 +173,8 @@ def a_catalog(store: MongoStore) -> Catalog:
     return Catalog(store, outbox, clock=clock, grace=GRACE, new_id=new_product_id)
 
 
-def a_worker(store: MongoStore) -> Sync:
-    clock = FakeClock(LATER)
+def a_worker(store: MongoStore, clock: FakeClock | None = None) -> Sync:
+    clock = clock or FakeClock(LATER)
     return Sync(
         store,
         FakeQueue(clock),
@@ -199,14 +197,33 @@ def test_a_batch_of_ordinary_deliveries_costs_one_find_and_two_bulk_writes(
 ) -> None:
     products = [inserted(watched) for _ in range(3)]
     messages = [the_message_of(product) for product in products]
+    worker = a_worker(watched)
+    worker.handle([the_message_of(inserted(watched))])
     commands.sent.clear()
 
-    assert a_worker(watched).handle(messages) == []
+    assert worker.handle(messages) == []
 
     assert [event.command_name for event in commands.sent] == ["find", "update", "update"]
     for product in products:
         assert stored(watched, product).sync.status is SyncStatus.DELIVERED
         assert events(watched, product) == ()
+
+
+def test_the_state_of_the_sync_is_read_once_a_second_and_not_for_each_batch(
+    watched: MongoStore, commands: Commands
+) -> None:
+    clock = FakeClock(LATER)
+    worker = a_worker(watched, clock)
+    read = []
+    for seconds in (0, 0.5, 0.5, 0.5):
+        clock.advance(seconds)
+        message = the_message_of(inserted(watched))
+        commands.sent.clear()
+        worker.handle([message])
+        read.append([find["find"] for find in commands.named("find")])
+
+    batch, first = ["products"], ["products", "control"]
+    assert read == [first, batch, first, batch]
 
 
 def test_a_product_costs_three_writes_until_it_is_delivered(
