@@ -21,7 +21,7 @@ from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.messages import ReceivedMessage, SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
-from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.domain.sync_state import SyncState, SyncStatus
 from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.catalog import Catalog, Origin
 from chalicelib.usecases.controls import Controls
@@ -45,6 +45,7 @@ from tests.contract.store.steps import (
 from tests.fakes import (
     BODY,
     GRACE,
+    START,
     FakeClock,
     FakeQueue,
     FakeStream,
@@ -108,6 +109,41 @@ def test_many_products_are_inserted_by_short_commands(
     watched.insert([(a_product(), None) for _ in range(60)])
 
     assert [len(write["documents"]) for write in commands.named("insert")] == [25, 25, 10]
+
+
+def test_what_is_postponed_to_one_time_is_written_by_few_short_updates(
+    watched: MongoStore, commands: Commands
+) -> None:
+    products = [inserted(watched) for _ in range(60)]
+
+    watched.postpone({product.id: (START + GRACE, LATEST) for product in products})
+
+    sent = [update for write in commands.named("update") for update in write["updates"]]
+    assert [len(update["q"]["_id"]["$in"]) for update in sent] == [25, 25, 10]
+
+
+def test_many_deletions_are_dropped_by_short_commands(
+    watched: MongoStore, commands: Commands
+) -> None:
+    done = SyncState(SyncStatus.DELIVERED, overdue_at=START)
+    gone = [inserted(watched, version=1, deleted_at=START, sync=done, outbox=()) for _ in range(60)]
+
+    assert watched.drop_tombstones(gone) == 60
+
+    assert [len(write["deletes"]) for write in commands.named("delete")] == [25, 25, 10]
+
+
+def test_a_product_of_a_release_without_plans_can_be_read_and_delivered(
+    watched: MongoStore,
+) -> None:
+    product = inserted(watched)
+    waiting = recorded(watched, product, 500).product
+    update = {"$unset": {"sync.plannedAt": ""}}
+    assert watched._products.update_one({"_id": product.id}, update).modified_count == 1
+
+    assert stored(watched, product).sync.planned_at is None
+    assert stored(watched, product).sync.next_attempt_at == waiting.sync.next_attempt_at
+    assert recorded(watched, product).product.sync.status is SyncStatus.DELIVERED
 
 
 def test_a_product_of_a_release_without_bulk_can_be_read(watched: MongoStore) -> None:

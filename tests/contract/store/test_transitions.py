@@ -15,9 +15,11 @@ from tests.contract.store.steps import (
     LATER,
     LATEST,
     a_redrive,
+    a_result,
     change,
     claimed,
     inserted,
+    recorded,
     replay,
     stored,
     without_outbox,
@@ -116,3 +118,33 @@ def test_of_two_redrives_of_the_same_product_one_is_applied(store: Store) -> Non
     replay(store, failed)
     assert store.apply([a_redrive(failed)]) == set()
     assert stored(store, failed).sync.budget == 2
+
+
+def test_a_plan_is_kept_by_a_claim_and_gone_after_the_attempt(store: Store) -> None:
+    product = inserted(store)
+    waiting = recorded(store, product, 500).product
+    planned = waiting.sync.next_attempt_at
+    store.apply([brought_forward(waiting)])
+
+    claim = claimed(store, product)
+    assert (claim.product.sync.planned_at, stored(store, product).sync.planned_at) == (
+        planned,
+        planned,
+    )
+
+    assert store.record([a_result(claim)]) == {product.id}
+    assert stored(store, product).sync.planned_at is None
+
+
+def test_an_attempt_that_failed_before_its_plan_returns_to_it(store: Store) -> None:
+    product = inserted(store)
+    waiting = recorded(store, product, 500).product
+    store.apply([brought_forward(waiting)])
+
+    result = a_result(claimed(store, product), 500)
+    assert store.record([result]) == {product.id}
+
+    sync = stored(store, product).sync
+    assert (sync.next_attempt_at, sync.planned_at) == (waiting.sync.next_attempt_at, None)
+    assert sync.attempts == waiting.sync.attempts
+    assert (sync.message_id, sync.overdue_at) == (None, waiting.sync.next_attempt_at)
