@@ -29,7 +29,8 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.ports import Store
 
 REDRIVEN_AT_ONCE = 100
-"""Products that a request to redrive restarts itself, of each status; reconcile does the rest."""
+"""Products of the pages that a request to redrive restarts itself, one page for each status that
+it asks for; reconcile does the rest."""
 
 
 class RedriveRequest(BaseModel):
