@@ -254,9 +254,7 @@ class Container:
 
     @Part
     def convergence(self) -> Convergence:
-        return Convergence(
-            self.store, self.controls, self.enqueuer, clock=now_utc, grace=self._grace
-        )
+        return Convergence(self.store, self.controls, self.enqueuer, clock=now_utc)
 
     @Part
     def operations(self) -> Operations:

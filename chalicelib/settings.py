@@ -145,7 +145,7 @@ class Settings(BaseModel):
     def lease_seconds(self) -> float:
         """How long a worker may call for one product, in seconds.
 
-        Two time-outs: after a 409, a second call asks which version the supply chain has.
+        Two time-outs: that of the call, and that of the questions after it.
         """
         return 2 * self.supply_chain_timeout + LEASE_SLACK_SECONDS
 

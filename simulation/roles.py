@@ -82,7 +82,7 @@ class Parts:
             in_parallel=self._in_parallel,
         )
         self._convergence = Convergence(
-            self._store, self._controls, self._enqueuer, clock=self._clock, grace=self._grace
+            self._store, self._controls, self._enqueuer, clock=self._clock
         )
 
     def _pause(self, attempt: int) -> None:

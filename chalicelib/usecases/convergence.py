@@ -35,13 +35,11 @@ class Convergence:
         enqueuer: Enqueuer,
         *,
         clock: Callable[[], datetime],
-        grace: timedelta,
     ) -> None:
         self._store = store
         self._controls = controls
         self._enqueuer = enqueuer
         self._clock = clock
-        self._grace = grace
 
     def settle(self) -> Control:
         """Give the state of the sync, after the end of a pause whose time is over."""
@@ -52,7 +50,7 @@ class Convergence:
         """Bring the next page forward; give the number of products."""
         page = self._waiting(catch_up, limit)
         now = self._clock()
-        changed = self._apply([bring_forward(product, now, self._grace) for product in page])
+        changed = self._apply([bring_forward(product, now) for product in page])
         self._enqueue(changed)
         last = _position(page) if len(page) == limit else None
         rest = replace(catch_up, after=last) if last else None
@@ -79,9 +77,7 @@ class Convergence:
         """
         query = ProductQuery(limit, job.after, job.statuses[0], details=False)
         page, now = self._store.find(query), self._clock()
-        # While no calls are allowed it waits to be brought forward.
-        overdue_at = now + self._grace if held else now
-        changed = self._apply([redrive(item, job.started_at, now, overdue_at) for item in page])
+        changed = self._apply([redrive(item, job.started_at, now, parked=held) for item in page])
         if not held:
             self._enqueue(changed)
         ended = len(page) < limit or _age(page[-1])[0] > job.started_at
@@ -103,7 +99,7 @@ class Convergence:
         for product in self._store.overdue(now + EVER, CANDIDATES):
             if duty_of(product) is not Duty.MESSAGE or product.sync.leased(now):
                 continue
-            early = bring_forward(product, now, self._grace)
+            early = bring_forward(product, now)
             if early is None:
                 return self._enqueue([product])
             if changed := self._apply([early]):

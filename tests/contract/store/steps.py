@@ -12,8 +12,8 @@ from chalicelib.domain.delivery import (
     SyncResult,
     Times,
     Transition,
+    Verdict,
     conclude,
-    judge,
     redrive,
 )
 from chalicelib.domain.delivery import claim as take
@@ -131,8 +131,8 @@ def a_result(
     product = claim.product
     error = None if status == 200 else f"HTTP {status}"
     attempt = Attempt(LATER, product.version, status, 0.5, error)
-    verdict = judge(status, deleting=product.deleted_at is not None, reject_statuses={422})
-    outcome = Outcome(attempt, verdict)
+    verdicts = {200: Verdict.DELIVERED, 422: Verdict.REJECTED}
+    outcome = Outcome(attempt, verdicts.get(status, Verdict.FAILED))
     result = conclude(claim, outcome, schedule, now=LATER, jitter=0.0, grace=GRACE)
     return replace(result, event=event)
 
@@ -151,7 +151,7 @@ def history(result: SyncResult) -> tuple[Attempt, ...]:
 
 def a_redrive(product: Product) -> Transition:
     """The restart of a failed product for a redrive."""
-    transition = redrive(product, LATER, LATER, LATER)
+    transition = redrive(product, LATER, LATER)
     assert transition is not None
     return transition
 

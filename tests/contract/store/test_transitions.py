@@ -10,7 +10,7 @@ import pytest
 from chalicelib.domain.delivery import Transition, bring_forward, park
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
-from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.domain.sync_state import SyncState, SyncStatus
 from tests.contract.store.steps import (
     LATER,
     LATEST,
@@ -24,7 +24,7 @@ from tests.contract.store.steps import (
     stored,
     without_outbox,
 )
-from tests.fakes import GRACE, START, FakeStore, a_failed_state
+from tests.fakes import START, FakeStore, a_failed_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,7 @@ OTHERS: dict[str, Callable[[Store, Product], object]] = {
 
 
 def brought_forward(product: Product) -> Transition:
-    early = bring_forward(product, LATER, GRACE)
+    early = bring_forward(product, LATER)
     assert early is not None
     return early
 
@@ -98,10 +98,8 @@ def brought_forward(product: Product) -> Transition:
 def test_a_change_of_somebody_else_with_the_same_revision_is_not_taken_for_ours(
     store: Store, what: str
 ) -> None:
-    # Waits longer than the grace, so that it can be brought forward.
-    product, neighbour = inserted(store), inserted(store)
-    store.postpone({product.id: (START + GRACE, LATEST)})
-    product = stored(store, product)
+    waiting = SyncState(behind_since=START, overdue_at=LATEST, parked=True)
+    product, neighbour = inserted(store, sync=waiting), inserted(store)
     ours = a_parking(product, 2)
     OTHERS[what](store, product)
     before = stored(store, product)
