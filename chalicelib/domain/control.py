@@ -45,6 +45,19 @@ class Redrive:
     done: int = 0
     after: Position | None = None
 
+    def advanced(self, seen: Redrive, done: int, after: Position | None) -> Redrive | None:
+        """Count `done` more, and go on after `after`, None for the next status.
+
+        None if all is done. Another copy may have gone on from `seen`: then only the number counts.
+        """
+        counted = replace(self, done=self.done + done)
+        if (self.statuses, self.after) != (seen.statuses, seen.after):
+            return counted
+        if after is not None:
+            return replace(counted, after=after)
+        rest = self.statuses[1:]
+        return replace(counted, statuses=rest, after=None) if rest else None
+
     def to_json(self) -> Json:
         """Give the progress as operators see it."""
         return {"startedAt": rfc3339(self.started_at), "count": self.count, "done": self.done}

@@ -207,10 +207,21 @@ def bring_forward(product: Product, now: datetime) -> Transition | None:
     return _transition(product, replace(sync, message_id=None, parked=False, overdue_at=now))
 
 
-def redrive(product: Product, now: datetime) -> Transition:
-    """Start the next budget of a failed product, as bulk; it is overdue at once."""
+def redrive(
+    product: Product, since: datetime, now: datetime, *, parked: bool = False
+) -> Transition | None:
+    """Start the next budget of a failed product, as bulk; it is overdue at once.
+
+    `parked`: no calls are allowed, so it waits to be brought forward.
+    None for what was changed, or tried for the first time in its budget, after the redrive began at
+    `since`: a product that fails again during a redrive is not restarted again.
+    """
     sync = product.sync
-    return _transition(product, sync.restarted(now, now, budget=sync.budget + 1, bulk=True))
+    if max(sync.behind_since or since, sync.first_attempt_at or since) > since:
+        return None
+    overdue_at = now + ENQUEUE_AT_LEAST_EVERY if parked else now
+    restarted = sync.restarted(now, overdue_at, budget=sync.budget + 1, bulk=True)
+    return _transition(product, replace(restarted, parked=parked))
 
 
 # ---- what an attempt leads to ----
@@ -442,10 +453,11 @@ def next_enqueue(product: Product, now: datetime, grace: timedelta) -> datetime:
     """Say when to look at an overdue product again: its message may be lost too, or it is held.
 
     The time between two messages doubles, up to an hour, so that a queue with a long backlog is
-    not flooded with duplicates.
+    not flooded with duplicates. It is a multiple of `grace`: many products get the same time, and
+    can be written together.
     """
     due = product.sync.next_attempt_at or product.sync.behind_since or product.updated_at
-    return now + max(grace, min(now - due, ENQUEUE_AT_LEAST_EVERY))
+    return now + max(1, min(now - due, ENQUEUE_AT_LEAST_EVERY) // grace) * grace
 
 
 class LetterMeans(StrEnum):

@@ -153,7 +153,7 @@ class RedriveRecord(BaseModel):
 
     startedAt: str  # noqa: N815 - JSON's name
     count: int = Field(description="Products at its beginning.")
-    done: int = Field(description="Products that are restarted.")
+    done: int = Field(description="Products that are restarted; after a crash it may be less.")
 
 
 class SyncSummary(BaseModel):
@@ -162,7 +162,7 @@ class SyncSummary(BaseModel):
     products: dict[SyncStatus, int]
     oldestUndeliveredSeconds: float | None  # noqa: N815 - JSON's name
     outboxBacklog: int = Field(  # noqa: N815 - JSON's name
-        description="Products with an event that is older than the grace."
+        description="Products with an event that is older than the grace; 10000 for more too."
     )
     unreadable: int = Field(description="Documents that this version of the service cannot read.")
     breaker: BreakerRecord

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -29,8 +29,9 @@ from chalicelib.usecases.convergence import Convergence
 from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.ports import Store
 
-REDRIVEN_AT_ONCE = 400
-"""Products that a request to redrive restarts itself, of each status; reconcile does the rest."""
+REDRIVEN_AT_ONCE = 100
+"""Products of the pages that a request to redrive restarts itself, one page for each status that
+it asks for; reconcile does the rest."""
 LONGEST_PAUSE = timedelta(days=31)
 """The latest end that a pause may have. One without an end lasts until an operator resumes."""
 
@@ -154,10 +155,10 @@ class Operations:
         now = self._clock()
         statuses = FAILED_STATUSES if status is None else {status}
         products = self._store.summary(now).products
-        count = sum(products.get(item, 0) for item in statuses)
+        count = _count(products, statuses)
         if count:
             _, control = self._controls.change(
-                lambda stored: (None, _with_redrive(stored, statuses, now, count))
+                lambda stored: (None, _with_redrive(stored, statuses, now, products))
             )
             self._redrive(control, len(statuses))
         return count
@@ -208,10 +209,17 @@ def _problem_of_end(request: ControlRequest, now: datetime) -> str | None:
 
 
 def _with_redrive(
-    stored: Control, statuses: frozenset[SyncStatus] | set[SyncStatus], now: datetime, count: int
+    stored: Control,
+    statuses: Collection[SyncStatus],
+    now: datetime,
+    products: Mapping[SyncStatus, int],
 ) -> Control:
-    wanted = set(statuses) | set(stored.redrive.statuses if stored.redrive else ())
-    return replace(stored, redrive=Redrive(tuple(sorted(wanted)), now, count))
+    wanted = {*statuses, *(stored.redrive.statuses if stored.redrive else ())}
+    return replace(stored, redrive=Redrive(tuple(sorted(wanted)), now, _count(products, wanted)))
+
+
+def _count(products: Mapping[SyncStatus, int], statuses: Collection[SyncStatus]) -> int:
+    return sum(products.get(status, 0) for status in statuses)
 
 
 def pause_to_json(control: Control, now: datetime) -> Json:

@@ -24,8 +24,8 @@ from chalicelib.usecases.enqueuing import Enqueuer, postpone
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import Store
 
-PAGE = 400
-"""Products of a step. Whole documents are read, of up to 200 KB each."""
+PAGE = 1000
+"""Products of a step: about 1 KB each, since they are read without details."""
 RELAY_PAGE = 50
 """Products whose events are relayed at a time; the time left is checked after each page."""
 SLOW_RELAY = timedelta(seconds=1)
@@ -113,7 +113,7 @@ class Reconcile:
         self._clock = clock
         self._grace = grace
         self._sleep = sleep
-        self._gauged = datetime.min.replace(tzinfo=UTC)
+        self._gauged = self._fed = datetime.min.replace(tzinfo=UTC)
 
     @telemetry.batch()
     def run(self, seconds_left: Callable[[], float]) -> Reconciled:
@@ -127,11 +127,12 @@ class Reconcile:
         pace, relaying = Pace(self._clock), True
         while True:
             control = self._convergence.settle()
+            probes = self._feed_probe(control)
             step, more = self._step(control, pace)
             # After the queue: a slow stream must not delay it.
             relaying = relaying and seconds_left() > 0
             relayed, relaying = self._relay() if relaying else (0, False)
-            done = done.plus(replace(step, relayed=relayed))
+            done = done.plus(replace(step, enqueued=step.enqueued + probes, relayed=relayed))
             if not (more or relaying) or seconds_left() <= 0:
                 break
             if more and (step == Reconciled() or control.held_by(self._clock())):
@@ -142,6 +143,8 @@ class Reconcile:
             letters_sent=done.letters,
             dead_letters_settled=done.settled,
             brought_forward=done.forwarded,
+            redriven=done.redriven,
+            tombstones_dropped=done.dropped,
         )
         return done
 
@@ -150,13 +153,20 @@ class Reconcile:
         control = self._convergence.settle()
         return _is_busy(control, self._clock())
 
+    def _feed_probe(self, control: Control) -> int:
+        """Feed the next probe; it is due until a worker takes it, so not with every step."""
+        now = self._clock()
+        due = control.breaker.is_due(now) and not control.is_paused(now)
+        if not due or now - self._fed < timedelta(seconds=PAUSE_SECONDS):
+            return 0
+        self._fed = now
+        return self._convergence.feed_probe()
+
     def _step(self, control: Control, pace: Pace) -> tuple[Reconciled, bool]:
         """Do a page of everything; say whether there is more to do in this run."""
         now = self._clock()
         held = control.held_by(now) is not None
         allowed = PAGE if held else pace.allowed(control.breaker.limit(now, self._policy))
-        probing = control.breaker.is_due(now) and not control.is_paused(now)
-        probes = self._convergence.feed_probe() if probing else 0
         forwarded = redriven = 0
         if control.catch_up is not None and not held and allowed:
             forwarded = self._convergence.bring_forward(control.catch_up, allowed)
@@ -165,7 +175,7 @@ class Reconcile:
         left = allowed - forwarded - redriven
         overdue, full = self._overdue(left, held=held) if left > 0 else (Reconciled(), True)
         pace.spend(forwarded + redriven + (0 if held else overdue.enqueued))
-        counts = Reconciled(enqueued=probes, forwarded=forwarded, redriven=redriven)
+        counts = Reconciled(forwarded=forwarded, redriven=redriven)
         return counts.plus(overdue), full or _is_busy(control, now)
 
     def _with_queue(self, step: Callable[[], Done], nothing: Done) -> Done:

@@ -47,12 +47,13 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.product import OUTBOX_PAGE, Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
-from chalicelib.usecases.ports import Creation, Found, ProductQuery, Summary
+from chalicelib.usecases.ports import BACKLOG_LIMIT, Creation, Found, ProductQuery, Summary
 
 AT_ONCE = 25
 """Writes of one command. On the embedded server other writers wait for a whole command."""
 _WITHOUT_BULK = {"outbox": False, "sync.history": False, "creation": False}
 _WITHOUT_OUTBOX = {"outbox": False, "creation": False}
+_WITHOUT_DETAILS = {**_WITHOUT_BULK, "description": False, "attributes": False}
 _OWN_RESULT = {
     "revision": True,
     "sync.attempts": True,
@@ -208,11 +209,12 @@ class MongoStore:
             found = products.find_one({"_id": product_id}, _WITHOUT_OUTBOX)
         return to_product(found) if found else None
 
-    def get_many(self, product_ids: Collection[str]) -> Found:
+    def get_many(self, product_ids: Collection[str], *, details: bool = True) -> Found:
         if not product_ids:
             return Found({})
+        condition = {"_id": {"$in": list(product_ids)}}
         with _unavailable():
-            found = list(self._products.find({"_id": {"$in": list(product_ids)}}, _WITHOUT_BULK))
+            found = list(self._products.find(condition, _projection(details=details)))
         products = {product.id: product for product in _readable(found)}
         return Found(products, frozenset(document["_id"] for document in found) - products.keys())
 
@@ -227,7 +229,7 @@ class MongoStore:
         condition["deletedAt"] = None
         if query.after is not None:
             condition["_id"] = {"$gt": query.after.id}
-        return self._find(condition, ["_id"], query.limit)
+        return self._find(condition, ["_id"], query.limit, _projection(details=query.details))
 
     def _find_undelivered(self, condition: Document, query: ProductQuery) -> list[Product]:
         """List oldest change first, also deletions that are not delivered yet."""
@@ -242,7 +244,8 @@ class MongoStore:
         found: list[Product] = []
         for part in ranges:
             if missing := query.limit - len(found):
-                found += self._find(condition | part, ["sync.behindSince", "_id"], missing)
+                order, projection = ["sync.behindSince", "_id"], _projection(details=query.details)
+                found += self._find(condition | part, order, missing, projection)
         return found
 
     def _find(
@@ -274,7 +277,7 @@ class MongoStore:
             # Delivered products are not read: there may be millions.
             total = self._products.estimated_document_count()
             late = {**PRESENT, "$lt": outbox_before}
-            backlog = self._products.count_documents({"outbox.time": late})
+            backlog = self._products.count_documents({"outbox.time": late}, limit=BACKLOG_LIMIT)
         counts: dict[str, int] = {group["_id"]: group["count"] for group in groups}
         # Not below zero: a product may have been inserted between the two counts.
         counts[SyncStatus.DELIVERED] = max(0, total - sum(counts.values()))
@@ -303,17 +306,21 @@ class MongoStore:
 
     def overdue(self, now: datetime, limit: int) -> list[Product]:
         condition = {"sync.overdueAt": {**PRESENT, "$lte": now}}
-        return self._find(condition, ["sync.overdueAt"], limit)
+        return self._find(condition, ["sync.overdueAt"], limit, _WITHOUT_DETAILS)
 
     def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
-        self._bulk(
-            [
-                UpdateOne(
-                    {"_id": product_id, "sync.overdueAt": seen}, {"$set": {"sync.overdueAt": then}}
-                )
-                for product_id, (seen, then) in products.items()
-            ]
-        )
+        # An update of several documents takes a third of the time of several updates. Compared by
+        # $lte: for one value MongoDB would consider the index, where many products may have it.
+        groups: dict[datetime, list[str]] = {}
+        for product_id, (_, then) in products.items():
+            groups.setdefault(then, []).append(product_id)
+        for then, ids in groups.items():
+            for start in range(0, len(ids), AT_ONCE):
+                part = ids[start : start + AT_ONCE]
+                seen = max(products[product_id][0] for product_id in part)
+                condition = {"_id": {"$in": part}, "sync.overdueAt": {"$lte": seen}}
+                with _unavailable():
+                    self._products.update_many(condition, {"$set": {"sync.overdueAt": then}})
 
     def apply(self, transitions: Sequence[Transition]) -> set[str]:
         after = {transition.after.id: transition.after for transition in transitions}
@@ -368,7 +375,8 @@ class MongoStore:
         for status in sorted(FAILED_STATUSES):
             # A range of the index each, which is in order.
             condition = {"sync.status": status.value, "sync.behindSince": PRESENT}
-            found += self._find(condition, ["sync.behindSince", "_id"], limit)
+            order = ["sync.behindSince", "_id"]
+            found += self._find(condition, order, limit, _WITHOUT_DETAILS)
         sent = [product for product in found if product.sync.overdue_at is None]
         return sorted(sent, key=_age)[:limit]
 
@@ -384,10 +392,12 @@ class MongoStore:
             DeleteOne({"_id": product.id, "revision": product.revision, **confirmed})
             for product in products
         ]
-        if not deletions:
-            return 0
-        with _unavailable():
-            return self._products.bulk_write(deletions, ordered=False).deleted_count
+        dropped = 0
+        for start in range(0, len(deletions), AT_ONCE):
+            part = deletions[start : start + AT_ONCE]
+            with _unavailable():
+                dropped += self._products.bulk_write(part, ordered=False).deleted_count
+        return dropped
 
     # ---- the sync as a whole ----
 
@@ -448,7 +458,15 @@ def _is_applied(document: Document, written: Product) -> bool:
     held = (document["version"], document["revision"], sync["budget"], sync["claim"])
     wanted = (written.version, written.revision, written.sync.budget, written.sync.claim)
     carrier = (sync["messageId"], sync["overdueAt"])
-    return held == wanted and carrier == (written.sync.message_id, written.sync.overdue_at)
+    # Permits of the rate limit are given for microseconds, which BSON cuts off.
+    overdue_at = written.sync.overdue_at
+    if overdue_at is not None:
+        overdue_at = overdue_at.replace(microsecond=overdue_at.microsecond // 1000 * 1000)
+    return held == wanted and carrier == (written.sync.message_id, overdue_at)
+
+
+def _projection(*, details: bool) -> Document:
+    return _WITHOUT_BULK if details else _WITHOUT_DETAILS
 
 
 def _age(product: Product) -> tuple[datetime, str]:

@@ -11,6 +11,7 @@ from chalicelib.domain.delivery import (
     Outcome,
     SyncResult,
     Times,
+    Transition,
     Verdict,
     conclude,
     redrive,
@@ -148,9 +149,16 @@ def history(result: SyncResult) -> tuple[Attempt, ...]:
     return (result.attempt,) if result.attempt else ()
 
 
+def a_redrive(product: Product) -> Transition:
+    """The restart of a failed product for a redrive."""
+    transition = redrive(product, LATER, LATER)
+    assert transition is not None
+    return transition
+
+
 def redriven(store: Store, product: Product) -> bool:
     """Restart a failed product for a redrive."""
-    return store.apply([redrive(product, LATER)]) == {product.id}
+    return store.apply([a_redrive(product)]) == {product.id}
 
 
 def ids(products: list[Product]) -> list[str]:
