@@ -18,6 +18,7 @@ from pymongo import MongoClient
 
 from chalicelib.adapters.jetstream import STREAM, JetStream
 from chalicelib.adapters.mongo.documents import Document
+from chalicelib.adapters.mongo.migration import migrate
 from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.adapters.sqs import SqsQueue
 from chalicelib.domain.product import Product
@@ -107,13 +108,20 @@ def own_nats(tmp_path: Path) -> Iterator[Servers]:
 # ---- the store ----
 
 
+def new_store(client: MongoClient[Document]) -> MongoStore:
+    """The adapter, on a database of its own that has the indexes."""
+    name = f"test-{uuid.uuid4().hex}"
+    list(migrate(lambda: client, name, now_utc()))
+    return MongoStore(lambda: client, name)
+
+
 @pytest.fixture
 def mongo_store(servers: Endpoints) -> Iterator[MongoStore]:
     """The adapter, on a database of its own."""
     with MongoClient[Document](servers.mongodb) as client:
-        name = f"test-{uuid.uuid4().hex}"
-        yield MongoStore(lambda: client, name)
-        client.drop_database(name)
+        store = new_store(client)
+        yield store
+        client.drop_database(store._database)
 
 
 @pytest.fixture(params=["fake", "real"])

@@ -6,7 +6,6 @@ The queries are those that the adapter sends. The server's `explain` says how it
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from chalicelib.adapters.mongo.indexes import INDEXES
 from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState, SyncStatus
 from chalicelib.usecases.ports import Creation, ProductQuery
+from tests.contract.conftest import new_store
 from tests.contract.store.steps import LATER, LATEST, insert
 from tests.contract.store.test_mongodb import Commands
 from tests.fakes import START, a_failed_state, a_product, fields
@@ -59,7 +59,7 @@ def filled(servers: Endpoints) -> Iterator[tuple[MongoStore, Commands]]:
     """A catalog most of which is delivered, and the commands that are sent to it."""
     commands = Commands()
     with MongoClient[Document](servers.mongodb, event_listeners=[commands]) as client:
-        store = MongoStore(lambda: client, f"test-{uuid.uuid4().hex}")
+        store = new_store(client)
         _fill(store)
         yield store, commands
         client.drop_database(store._database)

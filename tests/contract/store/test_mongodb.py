@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from chalicelib.usecases.catalog import Catalog, Origin
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import ProductQuery
 from chalicelib.usecases.sync import Sync, SyncPolicy
+from tests.contract.conftest import new_store
 from tests.contract.store.steps import (
     LATER,
     LATEST,
@@ -81,7 +81,7 @@ def commands() -> Commands:
 def watched(servers: Endpoints, commands: Commands) -> Iterator[MongoStore]:
     """The adapter, each of whose commands is kept."""
     with MongoClient[Document](servers.mongodb, event_listeners=[commands]) as client:
-        store = MongoStore(lambda: client, f"test-{uuid.uuid4().hex}")
+        store = new_store(client)
         yield store
         client.drop_database(store._database)
 
