@@ -33,10 +33,9 @@ def test_production_has_what_development_has_not() -> None:
     assert {"HorizontalPodAutoscaler", "ScaledObject", "PodDisruptionBudget", "Ingress"} <= kinds
 
 
-def test_production_runs_nothing_but_the_four_roles() -> None:
-    assert sorted(it["metadata"]["name"] for it in render("production").workloads()) == sorted(
-        ROLES
-    )
+def test_production_runs_nothing_but_the_four_roles_and_the_migration() -> None:
+    names = {it["metadata"]["name"] for it in render("production").workloads()}
+    assert names == {*ROLES, "migrate"}
 
 
 def test_production_keeps_its_secrets_out_of_git() -> None:
@@ -66,8 +65,8 @@ def test_the_documented_way_to_secrets_manager_has_no_fault(tmp_path: Path) -> N
         settings.write("CATALOG_SECRET_ID=catalog\nCORS_ORIGIN=https://shop.example.com\n")
     cluster = render("production", overlays)
     assert [it for check in checks.CHECKS for it in check(cluster)] == []
-    for role in ROLES:
-        assert "MONGODB_URI" not in cluster.environment(cluster.role(role)), role
+    for container in (*map(cluster.role, ROLES), cluster.migration()):
+        assert "MONGODB_URI" not in cluster.environment(container), container
     # Development keeps its Secret.
     assert [it for check in checks.CHECKS for it in check(render("development", overlays))] == []
 
