@@ -264,6 +264,22 @@ def test_an_interrupted_run_is_continued(
     assert "made 3 confirmed deletions overdue, which reconcile drops" in database.migrate()
 
 
+def test_a_run_ends_its_pages_when_another_has_done_them_all(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migration, "PAGE", 2)
+    database.products.create_indexes(RETIRED)
+    made = confirmed_earlier(database, 5)
+    pages = migration._pages(database.products)
+    seen = next(pages)
+
+    database.migrate()
+
+    assert len(seen) == 2
+    assert list(pages) == []
+    assert len(database.store().overdue(LATER, 100)) == len(made)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
