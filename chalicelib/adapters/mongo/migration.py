@@ -49,7 +49,7 @@ def migrate(
         products = products_of(connect(), database)
         yield from _make_missing(products)
         # While the index is there by which they are found.
-        if _has(list_indexes(products), RETIRED_DELETED):
+        if _finds_deletions(products):
             yield from _make_deletions_overdue(products, now)
         yield from _drop(products, _unwanted(list_indexes(products)))
 
@@ -96,41 +96,35 @@ def _with_free_name(index: IndexModel, found: Collection[Listed]) -> IndexModel:
 
     Uniqueness is never absent so: the one that is wrong is dropped when the right one is there.
     """
-    name = index.document["name"]
-    wanted = definition(index.document)
-    taken = any(other.name == name and other.definition != wanted for other in found)
-    building = [other.name for other in found if other.definition == wanted]
+    first, second = _names(index)
+    building = [other.name for other in found if other.definition == definition(index.document)]
+    taken = any(other.name == first for other in found)
+    name = building[0] if building else second if taken else first
     options = {key: value for key, value in index.document.items() if key not in {"key", "name"}}
-    chosen = building[0] if building else _second_name(name) if taken else name
-    return IndexModel(index.document["key"], name=chosen, **options)
-
-
-def _second_name(name: str) -> str:
-    return f"{name}_replacement"
+    return IndexModel(index.document["key"], name=name, **options)
 
 
 def _unwanted(found: Collection[Listed]) -> list[Listed]:
     """Give what earlier releases made under these very names, and what is replaced."""
-    retired = [
-        other
-        for other in found
-        for index in RETIRED
-        if (other.name, other.definition) == (index.document["name"], definition(index.document))
-    ]
+    retired = [other for other in found if any(_is(other, index) for index in RETIRED)]
     return retired + _replaced(found)
 
 
 def _replaced(found: Collection[Listed]) -> list[Listed]:
     """Give what has one of our names, and another definition."""
-    names = [index.document["name"] for index in INDEXES]
-    ours = {*names, *map(_second_name, names)}
+    ours = {name for index in INDEXES for name in _names(index)}
     wanted = [definition(index.document) for index in INDEXES]
     return [other for other in found if other.name in ours and other.definition not in wanted]
 
 
-def _has(found: Collection[Listed], index: IndexModel) -> bool:
-    wanted = (index.document["name"], definition(index.document))
-    return any((other.name, other.definition) == wanted for other in found)
+def _is(listed: Listed, index: IndexModel) -> bool:
+    return listed.name in _names(index) and listed.definition == definition(index.document)
+
+
+def _names(index: IndexModel) -> tuple[str, str]:
+    """Give the two names under which we make an index."""
+    name = index.document["name"]
+    return name, f"{name}_replacement"
 
 
 def _drop(products: MongoCollection[Document], unwanted: Iterable[Listed]) -> Iterator[str]:
@@ -143,6 +137,12 @@ def _drop(products: MongoCollection[Document], unwanted: Iterable[Listed]) -> It
                 raise
         else:
             yield f"dropped the index {index.name}"
+
+
+def _finds_deletions(products: MongoCollection[Document]) -> bool:
+    """Say whether the index is still there by which earlier releases found their deletions."""
+    wanted = (RETIRED_DELETED.document["name"], definition(RETIRED_DELETED.document))
+    return any((index.name, index.definition) == wanted for index in list_indexes(products))
 
 
 def _make_deletions_overdue(products: MongoCollection[Document], now: datetime) -> Iterator[str]:
@@ -166,7 +166,7 @@ def _pages(products: MongoCollection[Document]) -> Iterator[list[str]]:
             page = list(cursor.hint(name))
         except OperationFailure:
             # Another run has dropped the index when all was done.
-            if _has(list_indexes(products), RETIRED_DELETED):
+            if _finds_deletions(products):
                 raise
             return
         if not page:

@@ -106,6 +106,15 @@ def test_what_earlier_releases_made_is_dropped_and_nothing_else(database: Databa
     assert database.names() == NAMES | {"somebody's"}
 
 
+def test_a_replacement_is_dropped_with_its_retired_index(database: Database) -> None:
+    retired = RETIRED[1].document
+    database.products.create_index(list(retired["key"].items()), name="status_replacement")
+
+    database.migrate()
+
+    assert database.names() == NAMES
+
+
 def test_a_strangers_index_with_the_name_of_a_retired_one_stays(database: Database) -> None:
     database.products.create_index("name", name="status")
 
