@@ -21,8 +21,11 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.ports import ProductQuery, Store
 
 EVER = timedelta(days=365)
-CANDIDATES = 20
-"""Products that are looked at to find one for a probe."""
+CANDIDATES = (20, 1000)
+"""Products that are looked at to find one for a probe; more if the first ones need no call: letters
+and deletions that another server keeps waiting."""
+READ_AHEAD = 10
+"""Products of a page for each that may be brought forward: others are on their way already."""
 
 
 class Convergence:
@@ -47,13 +50,19 @@ class Convergence:
         return control
 
     def bring_forward(self, catch_up: CatchUp, limit: int) -> int:
-        """Bring the next page forward; give the number of products."""
-        page = self._waiting(catch_up, limit)
-        now = self._clock()
-        changed = self._apply([bring_forward(product, now) for product in page])
+        """Bring up to `limit` of the next page forward; give their number."""
+        page, now = self._waiting(catch_up, limit * READ_AHEAD), self._clock()
+        seen, wanted = 0, list[Transition]()
+        for product in page:
+            if len(wanted) == limit:
+                break
+            seen += 1
+            if forward := bring_forward(product, now):
+                wanted.append(forward)
+        changed = self._apply(wanted)
         self._enqueue(changed)
-        last = _position(page) if len(page) == limit else None
-        rest = replace(catch_up, after=last) if last else None
+        ended = seen == len(page) < limit * READ_AHEAD
+        rest = None if ended else replace(catch_up, after=_position(page[:seen]))
         self._controls.change(lambda stored: (None, _with_catch_up(stored, catch_up, rest)))
         return len(changed)
 
@@ -95,8 +104,16 @@ class Convergence:
         The one that is due first. A product whose probe failed is due later, so that each probe is
         of another one: one product alone must not keep the breaker open.
         """
+        for number in CANDIDATES:
+            products = self._store.overdue(self._clock() + EVER, number)
+            fed = self._feed_one(products)
+            if fed or len(products) < number:
+                return fed
+        return 0
+
+    def _feed_one(self, products: Sequence[Product]) -> int:
         now = self._clock()
-        for product in self._store.overdue(now + EVER, CANDIDATES):
+        for product in products:
             if duty_of(product) is not Duty.MESSAGE or product.sync.leased(now):
                 continue
             early = bring_forward(product, now)
