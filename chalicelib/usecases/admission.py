@@ -55,7 +55,7 @@ class Admissions:
             )
         except ConcurrentChangeError:
             return Admission(0, again=(now + FRESH,) * wanted)
-        self._keep(stored)
+        self._keep(stored, self._clock())
         return admission
 
     def report(self, outcomes: Sequence[tuple[Product, Outcome]]) -> None:
@@ -83,12 +83,13 @@ class Admissions:
             if _within(FRESH, self._read_at, now):
                 return self._control
         control = self._controls.read()
-        self._keep(control)
+        # As old as the question, not as the answer: a slow store must not hide a pause for longer.
+        self._keep(control, now)
         return control
 
-    def _keep(self, control: Control) -> None:
+    def _keep(self, control: Control, read_at: datetime) -> None:
         with self._lock:
-            self._control, self._read_at = control, self._clock()
+            self._control, self._read_at = control, read_at
 
     def _tell(self, change: Callable[[Control], Control]) -> None:
         """Change the state. If that fails only a report is lost, and others will come."""
@@ -97,7 +98,7 @@ class Admissions:
         except (ConcurrentChangeError, StoreUnavailableError) as error:
             telemetry.log.warning("the breaker could not be told", reason=str(error))
         else:
-            self._keep(stored)
+            self._keep(stored, self._clock())
 
 
 def _within(span: timedelta, since: datetime, now: datetime) -> bool:

@@ -63,7 +63,10 @@ class Reconciled:
 
 
 class Pace:
-    """How many products may be enqueued now, at a limited rate since the beginning of the run."""
+    """How many products may be enqueued now, at a limited rate.
+
+    It outlives a run: at a rate of one in a minute, no run is long enough for a permit.
+    """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -113,6 +116,7 @@ class Reconcile:
         self._clock = clock
         self._grace = grace
         self._sleep = sleep
+        self._pace = Pace(clock)
         self._gauged = self._fed = datetime.min.replace(tzinfo=UTC)
 
     @telemetry.batch()
@@ -124,11 +128,11 @@ class Reconcile:
         settled, missing = self._with_queue(self._dead_letters.sweep, (0, 0))
         done = Reconciled(settled=settled, letters=missing)
         self._gauge_if_due()
-        pace, relaying = Pace(self._clock), True
+        relaying = True
         while True:
             control = self._convergence.settle()
             probes = self._feed_probe(control)
-            step, more = self._step(control, pace)
+            step, more = self._step(control)
             # After the queue: a slow stream must not delay it.
             relaying = relaying and seconds_left() > 0
             relayed, relaying = self._relay() if relaying else (0, False)
@@ -162,11 +166,11 @@ class Reconcile:
         self._fed = now
         return self._convergence.feed_probe()
 
-    def _step(self, control: Control, pace: Pace) -> tuple[Reconciled, bool]:
+    def _step(self, control: Control) -> tuple[Reconciled, bool]:
         """Do a page of everything; say whether there is more to do in this run."""
         now = self._clock()
         held = control.held_by(now) is not None
-        allowed = PAGE if held else pace.allowed(control.breaker.limit(now, self._policy))
+        allowed = PAGE if held else self._pace.allowed(control.breaker.limit(now, self._policy))
         forward = None if held else control.catch_up
         # A part, and first: what is overdue must not wait until millions are brought forward.
         part = allowed // 4 if forward or control.redrive else allowed
@@ -177,7 +181,7 @@ class Reconcile:
             forwarded = self._convergence.bring_forward(forward, left)
         elif control.redrive is not None and left:
             redriven = self._convergence.redrive(control.redrive, left, held=held)
-        pace.spend(forwarded + redriven + overdue.enqueued)
+        self._pace.spend(forwarded + redriven + overdue.enqueued)
         counts = Reconciled(forwarded=forwarded, redriven=redriven)
         return counts.plus(overdue), full or _is_busy(control, now)
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.domain.sync_state import SyncState, SyncStatus
 from chalicelib.usecases.admission import Admissions
-from tests.fakes import Pipeline
+from tests.fakes import START, Pipeline
 from tests.unit.outages.steps import a_pipeline, calls, converge, is_parked
 
 
@@ -74,6 +74,13 @@ def test_everything_is_delivered_at_the_limited_rate() -> None:
     assert {pipeline.product(product_id).sync.status for product_id in ids} == {
         SyncStatus.DELIVERED
     }
+
+
+def test_what_waits_is_enqueued_also_at_a_rate_too_low_for_one_run() -> None:
+    pipeline = a_pipeline(max_rate=0.02)
+    pipeline.put(sync=SyncState(behind_since=START, overdue_at=START), outbox=())
+
+    assert [pipeline.reconcile_once(seconds=40).enqueued for _ in range(2)] == [0, 1]
 
 
 def a_long_wait(pipeline: Pipeline) -> str:

@@ -150,3 +150,20 @@ def test_a_pause_comes_through_while_many_workers_change_the_state(
     pipeline.operations.control(PAUSE)
 
     assert pipeline.store.stored_control.pause is not None
+
+
+def test_an_answer_of_a_slow_store_hides_a_pause_no_longer_than_a_second(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = pipeline.store.control
+
+    def read_slowly() -> Control:
+        found = read()
+        pipeline.clock.advance(5)
+        return found
+
+    monkeypatch.setattr(pipeline.store, "control", read_slowly)
+    assert pipeline.admissions.admit(1).granted == 1
+    pipeline.operations.control(PAUSE)
+
+    assert pipeline.admissions.admit(1).granted == 0
