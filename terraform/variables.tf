@@ -82,6 +82,7 @@ variable "functions" {
     bridge     = optional(object({ memory = optional(number, 256), timeout = optional(number, 90), concurrency = optional(number, -1) }), {})
     sync       = optional(object({ memory = optional(number, 512), timeout = optional(number, 60), concurrency = optional(number, -1) }), {})
     reconcile  = optional(object({ memory = optional(number, 512), timeout = optional(number, 60), concurrency = optional(number, -1) }), {})
+    migrate    = optional(object({ memory = optional(number, 256), timeout = optional(number, 900), concurrency = optional(number, -1) }), {})
   })
   default = {}
   validation {
@@ -106,6 +107,11 @@ variable "functions" {
     # functions/reconcile.py reserves 20 s to finish the page that is in progress.
     condition     = var.functions.reconcile.timeout >= 40
     error_message = "functions.reconcile.timeout must be at least 40: its last 20 s are reserved for the page that is in progress."
+  }
+  validation {
+    # functions/migrate.py reserves 20 s to say that the time was not enough.
+    condition     = var.functions.migrate.timeout >= 60
+    error_message = "functions.migrate.timeout must be at least 60, better 900: it waits until an index is built."
   }
 }
 

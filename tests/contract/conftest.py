@@ -18,6 +18,7 @@ from pymongo import MongoClient
 
 from chalicelib.adapters.jetstream import JetStream
 from chalicelib.adapters.mongo.documents import Document
+from chalicelib.adapters.mongo.migration import migrate
 from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.adapters.sqs import SqsQueue
 from chalicelib.bootstrap import _sqs_client
@@ -150,11 +151,17 @@ def databases(servers: Endpoints) -> Iterator[Databases]:
         made.names.remove_the_rest()
 
 
+def new_store(client: MongoClient[Document], name: str) -> MongoStore:
+    """The adapter, on a database with this name, in which it makes the indexes."""
+    list(migrate(lambda: client, name, now_utc()))
+    return MongoStore(lambda: client, name)
+
+
 @pytest.fixture
 def mongo_store(databases: Databases) -> Iterator[MongoStore]:
     """The adapter, on a database of its own."""
     with databases.names.one() as name:
-        yield MongoStore(lambda: databases.client, name)
+        yield new_store(databases.client, name)
 
 
 @pytest.fixture(params=["fake", "real"])

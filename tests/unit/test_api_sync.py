@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from chalicelib.domain.errors import StoreNotMigratedError
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncStatus
@@ -207,6 +208,18 @@ def test_it_is_not_ready_without_the_store(world: World) -> None:
     answer = world.client.get("/ready")
     assert (answer.status, answer.json()["status"]) == (503, "away")
     assert answer.json()["dependencies"]["mongodb"] == "unreachable"
+
+
+def test_it_is_not_ready_until_the_store_is_migrated(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise StoreNotMigratedError("no index sku yet")
+
+    monkeypatch.setattr(world.store, "ping", refuse)
+    answer = world.client.get("/ready")
+    assert (answer.status, answer.json()["status"]) == (503, "away")
+    assert answer.json()["dependencies"]["mongodb"] == "not migrated"
 
 
 @pytest.mark.parametrize("name", ["nats", "sqs"])

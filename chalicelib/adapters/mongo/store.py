@@ -25,7 +25,7 @@ from chalicelib.adapters.mongo.documents import (
     to_document,
     to_product,
 )
-from chalicelib.adapters.mongo.indexes import ANY_STATUS, EPOCH, INDEXES, PRESENT
+from chalicelib.adapters.mongo.indexes import ANY_STATUS, EPOCH, PRESENT, check_indexes
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
     budget_fields,
@@ -90,13 +90,27 @@ def _unavailable() -> Iterator[None]:
         raise StoreUnavailableError(f"MongoDB: {type(error).__name__}: {error}") from error
 
 
+def products_of(client: MongoClient[Document], database: str) -> MongoCollection[Document]:
+    """Give the collection of the products."""
+    return client[database].get_collection(
+        "products",
+        codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
+        # An acknowledged write is on disk on most nodes: a 2xx must survive any crash.
+        write_concern=WriteConcern(w="majority", j=True),
+    )
+
+
 class MongoStore:
-    """Implements `ports.Store`. Connects, and creates the indexes, at the first use."""
+    """Implements `ports.Store`. Connects, and checks that the indexes are there, at the first use.
+
+    Every method raises StoreNotMigratedError while an index is missing: without it, a
+    sku could be used twice, or a query would read the whole catalog.
+    """
 
     def __init__(self, connect: Callable[[], MongoClient[Document]], database: str) -> None:
         self._connect = connect
         self._database = database
-        self._indexed = False
+        self._checked = False
 
     @cached_property
     def _client(self) -> MongoClient[Document]:
@@ -105,20 +119,15 @@ class MongoStore:
     @property
     def _products(self) -> MongoCollection[Document]:
         # Not a cached property, whose lock would make requests wait for one another's time-out
-        # while MongoDB is away. Creating an index twice has no effect.
-        if not self._indexed:
-            self._collection.create_indexes(INDEXES)
-            self._indexed = True
+        # while MongoDB is away. Checking twice has no effect.
+        if not self._checked:
+            check_indexes(self._collection)
+            self._checked = True
         return self._collection
 
     @cached_property
     def _collection(self) -> MongoCollection[Document]:
-        return self._client[self._database].get_collection(
-            "products",
-            codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
-            # An acknowledged write is on disk on most nodes: a 2xx must survive any crash.
-            write_concern=WriteConcern(w="majority", j=True),
-        )
+        return products_of(self._client, self._database)
 
     @cached_property
     def _controls(self) -> MongoCollection[Document]:
@@ -420,7 +429,7 @@ class MongoStore:
 
     def ping(self) -> None:
         with _unavailable():
-            self._client.admin.command("ping")
+            self._products.database.command("ping")
 
     def _bulk(self, updates: Sequence[UpdateOne]) -> int:
         matched = 0

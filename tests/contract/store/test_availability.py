@@ -69,7 +69,7 @@ def test_requests_while_the_server_is_away_do_not_wait_for_one_another() -> None
     together = threading.Barrier(3)
 
     class Waiting(MongoStore):
-        """Meets the others in the middle of making the indexes, which fails."""
+        """Meets the others in the middle of looking for the indexes, which fails."""
 
         @property
         def _collection(self) -> MongoCollection[Document]:

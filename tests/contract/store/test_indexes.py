@@ -17,6 +17,7 @@ from chalicelib.adapters.mongo.indexes import INDEXES
 from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState, SyncStatus
 from chalicelib.usecases.ports import Creation, ProductQuery
+from tests.contract.conftest import new_store
 from tests.contract.store.steps import LATER, LATEST, insert
 from tests.contract.store.test_mongodb import Commands
 from tests.fakes import START, a_failed_state, a_product, fields
@@ -59,7 +60,7 @@ def filled(servers: Endpoints, databases: Databases) -> Iterator[tuple[MongoStor
         databases.names.one() as name,
         MongoClient[Document](uri, event_listeners=[commands]) as client,
     ):
-        store = MongoStore(lambda: client, name)
+        store = new_store(client, name)
         _fill(store)
         yield store, commands
 

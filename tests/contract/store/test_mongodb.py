@@ -27,6 +27,7 @@ from chalicelib.usecases.controls import Controls
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import ProductQuery
 from chalicelib.usecases.sync import Sync, SyncPolicy
+from tests.contract.conftest import new_store
 from tests.contract.store.steps import (
     LATER,
     LATEST,
@@ -90,7 +91,7 @@ def watched(servers: Endpoints, databases: Databases, commands: Commands) -> Ite
         databases.names.one() as name,
         MongoClient[Document](uri, event_listeners=[commands]) as client,
     ):
-        yield MongoStore(lambda: client, name)
+        yield new_store(client, name)
 
 
 def test_each_write_waits_for_the_disks_of_most_nodes(
