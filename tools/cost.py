@@ -309,27 +309,33 @@ class Outage:
 def outage(case: Case, call_ms: float, seconds: float = 86_400.0) -> Outage:
     """Price a day on which all changed products are different ones, and its catching up.
 
-    `call_ms`: how long a probe takes to fail; 10,000 is the time-out. It is logged in full (800
-    bytes). Reconcile looks every second. Each product is parked, which is a run of sync more, and gets a message more afterwards.
+    `call_ms`: how long a probe takes to fail; 10,000 is the time-out.
     """
-    waiting = case.rate * seconds
-    between = Settings.model_fields["breaker_probe"].default + call_ms / 1000
-    probes = seconds / between
-    memory, size = case.memory["sync"], sync_batch(case)
-    parked = duration_ms(
-        case.per_product("sync") * size, case.waits.read + case.waits.write, memory
-    )
-    probe = duration_ms(
-        case.per_product("sync"), case.waits.read + 2 * case.waits.write + call_ms, memory
-    )
-    usd = lambda_usd(waiting / size, parked, memory) + lambda_usd(probes, probe, memory)
+    every = Settings.model_fields["breaker_probe"].default + call_ms / 1000
+    waiting, probes = case.rate * seconds, seconds / every
     reconcile = seconds * RECONCILE_SECONDS / 60 * case.memory["reconcile"] / 1024
-    usd += prices.LAMBDA_GB_SECOND.of(reconcile)
-    # A batch is received and deleted, a probe's message sent, too; ten are enqueued at a time.
-    usd += prices.SQS_REQUEST.of(2 * waiting / size + waiting / 10 + 3 * probes)
+    usd = parked_usd(case, waiting) + probes_usd(case, probes, call_ms)
+    return Outage(waiting, probes, usd + prices.LAMBDA_GB_SECOND.of(reconcile))
+
+
+def parked_usd(case: Case, products: float) -> float:
+    """Give what parked products cost: a run of sync more, and afterwards a message more."""
+    size, memory = sync_batch(case), case.memory["sync"]
+    wait = case.waits.read + case.waits.write
+    took = duration_ms(case.per_product("sync") * size, wait, memory)
+    # A batch is received and deleted; ten messages are enqueued at a time.
+    requests = 2 * products / size + products / 10
+    return lambda_usd(products / size, took, memory) + prices.SQS_REQUEST.of(requests)
+
+
+def probes_usd(case: Case, probes: float, call_ms: float) -> float:
+    """Give what probes cost that fail: a run and a message each, and 800 bytes of log."""
+    memory = case.memory["sync"]
+    wait = case.waits.read + 2 * case.waits.write + call_ms
+    took = duration_ms(case.per_product("sync"), wait, memory)
+    usd = lambda_usd(probes, took, memory) + prices.SQS_REQUEST.of(3 * probes)
     usd += prices.LOGS_GB.of(probes * 800 / GB)
-    usd += prices.INTERNET_GB.of(probes * (case.product_bytes + 700) / GB)
-    return Outage(waiting, probes, usd)
+    return usd + prices.INTERNET_GB.of(probes * (case.product_bytes + 700) / GB)
 
 
 # ---- the tables ----

@@ -12,8 +12,8 @@ import pytest
 from functions import bridge, reconcile
 from tools import prices
 from tools.cost import (
-    RECONCILE_SECONDS,
     BRIDGE_SECONDS,
+    RECONCILE_SECONDS,
     Case,
     api_usd,
     bill,
