@@ -1,4 +1,4 @@
-"""An operator pauses the sync: no call is made, and nothing is lost."""
+"""A pause with an end: no call is made before it, and nobody needs to resume."""
 
 from __future__ import annotations
 
@@ -48,13 +48,3 @@ def test_products_written_during_a_pause_are_delivered_after_its_end(
         state = wait_for(resumed, product["id"], "delivered")
         assert [attempt["time"] >= until for attempt in state["history"]] == [True]
     assert resumed.get("/sync")["control"]["paused"] is False
-
-
-def test_a_resume_lets_the_calls_go_on(resumed: RunningStack) -> None:
-    control(resumed, paused=True)
-    product = resumed.create()
-    begun = rfc3339(datetime.now(UTC))
-    control(resumed, paused=False)
-    state = wait_for(resumed, product["id"], "delivered")
-    assert (state["held"], state["attempts"]) == (None, 1)
-    assert state["history"][0]["time"] >= begun
