@@ -27,9 +27,16 @@ from chalicelib.settings import (
     read_settings,
     secret_id,
 )
+from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.bridge import Bridge
 from chalicelib.usecases.catalog import Catalog
+from chalicelib.usecases.controls import Controls
+from chalicelib.usecases.convergence import Convergence
+from chalicelib.usecases.dead_letters import DeadLetters
+from chalicelib.usecases.enqueuing import Enqueuer
+from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.parallel import InThreads
 from chalicelib.usecases.reconcile import Reconcile
 from chalicelib.usecases.sync import Sync, SyncPolicy
 
@@ -49,6 +56,7 @@ MONGODB_SECONDS = 3
 MIGRATION_SECONDS = 30
 """How long the migration waits for MongoDB, which may be starting at the same time."""
 
+ENQUEUED_IN_PARALLEL = 8
 CONNECTIONS = 64
 """Connections to the supply chain that are kept open for the next call."""
 READY_SECONDS = 4.0
@@ -188,7 +196,6 @@ class Container:
         return Catalog(
             self.store,
             self.outbox,
-            self.queue,
             clock=now_utc,
             grace=self._grace,
             new_id=new_product_id,
@@ -223,12 +230,62 @@ class Container:
             lease=timedelta(seconds=self.settings.lease_seconds),
             grace=self._grace,
             concurrency=self.settings.sync_concurrency,
+            max_in_flight=self.settings.sync_max_in_flight,
         )
-        return Sync(self.store, queue, self.outbox, self.supply_chain, policy, clock=now_utc)
+        return Sync(
+            self.store,
+            queue,
+            self.outbox,
+            self.supply_chain,
+            policy,
+            self.admissions,
+            clock=now_utc,
+        )
+
+    @Part
+    def admissions(self) -> Admissions:
+        """One for both queues: they share what this process knows of the breaker."""
+        return Admissions(self.controls, self.settings.breaker, clock=now_utc)
+
+    @Part
+    def controls(self) -> Controls:
+        return Controls(self.store)
+
+    @Part
+    def enqueuer(self) -> Enqueuer:
+        in_parallel = InThreads(ENQUEUED_IN_PARALLEL)
+        return Enqueuer(
+            self.store, self.queue, clock=now_utc, grace=self._grace, in_parallel=in_parallel
+        )
+
+    @Part
+    def convergence(self) -> Convergence:
+        return Convergence(self.store, self.controls, self.enqueuer, clock=now_utc)
+
+    @Part
+    def operations(self) -> Operations:
+        return Operations(
+            self.store,
+            self.controls,
+            self.enqueuer,
+            self.convergence,
+            self.settings.breaker,
+            clock=now_utc,
+            grace=self._grace,
+        )
 
     @Part
     def reconcile(self) -> Reconcile:
-        return Reconcile(self.store, self.queue, self.outbox, clock=now_utc, grace=self._grace)
+        return Reconcile(
+            self.store,
+            self.outbox,
+            self.enqueuer,
+            DeadLetters(self.store, self.queue, clock=now_utc),
+            self.convergence,
+            self.settings.breaker,
+            clock=now_utc,
+            grace=self._grace,
+        )
 
     def migrate(self, patience: float | None = None) -> Iterator[str]:
         """Migrate the store; give a line for each change. Raises StoreUnavailableError.

@@ -108,7 +108,8 @@ module "sync" {
       actions   = local.change_visibility
       resources = values(local.sync_queue_arns)
     }
-    # Used by Lambda's event source mappings, which act with the function's role.
+    # Used by Lambda's event source mappings, which act with the function's role. The function itself
+    # asks for the number of messages in flight (GetQueueAttributes).
     Consume = {
       actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
       resources = values(local.sync_queue_arns)

@@ -21,6 +21,8 @@ from tests.unit.api_support import (
 )
 from tests.unit.conftest import World
 
+NOT_PAUSED = {"paused": False, "reason": None, "until": None, "since": None}
+
 # ---- sync ----
 
 
@@ -41,6 +43,7 @@ def test_the_state_of_a_sync_is_told(world: World) -> None:
         "nextAttemptAt": None,
         "syncCompletedAt": None,
         "lastError": None,
+        "held": None,
         "history": [],
     }
 
@@ -111,6 +114,10 @@ def test_the_summary_counts_and_tells_how_old_the_oldest_change_is(world: World)
             "oldestUndeliveredSeconds": Decimal("300.5"),
             "outboxBacklog": 1,
             "unreadable": 0,
+            "breaker": {"state": "closed", "since": None, "reason": None, "callsPerSecond": None},
+            "control": NOT_PAUSED,
+            "catchingUp": False,
+            "redrive": None,
         },
     )
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from embedded.services import Endpoints
+    from tests.contract.services import Databases
 
 DELIVERED = 60
 """Products that no query of these is about."""
@@ -48,21 +49,20 @@ QUERIES = {
     ),
     "what has failed": Query(lambda store: store.failed(100), "undelivered", 2),
     "the counts": Query(lambda store: store.summary(START), "undelivered", 9),
-    "a redrive": Query(
-        lambda store: store.restart_failed({SyncStatus.REJECTED}, LATEST), "undelivered", 2
-    ),
 }
 
 
 @pytest.fixture(scope="module")
-def filled(servers: Endpoints) -> Iterator[tuple[MongoStore, Commands]]:
+def filled(servers: Endpoints, databases: Databases) -> Iterator[tuple[MongoStore, Commands]]:
     """A catalog most of which is delivered, and the commands that are sent to it."""
-    commands = Commands()
-    with MongoClient[Document](servers.mongodb, event_listeners=[commands]) as client:
-        store = new_store(client)
+    commands, uri = Commands(), servers.mongodb
+    with (
+        databases.names.one() as name,
+        MongoClient[Document](uri, event_listeners=[commands]) as client,
+    ):
+        store = new_store(client, name)
         _fill(store)
         yield store, commands
-        client.drop_database(store._database)
 
 
 def _fill(store: MongoStore) -> None:
@@ -106,6 +106,9 @@ def stages(plan: object) -> Iterator[dict[str, Any]]:
             yield from stages(inner)
 
 
+@pytest.mark.embedded(
+    "mongodb", "reads SecantusDB's form of `explain`, and no other has been tried"
+)
 @pytest.mark.parametrize("name", QUERIES)
 def test_a_query_reads_by_its_index_no_more_than_what_it_is_about(
     filled: tuple[MongoStore, Commands], name: str
