@@ -11,6 +11,7 @@ from chalicelib.domain.breaker import Admission, BreakerPolicy, Report
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Outcome, report_of
 from chalicelib.domain.errors import ConcurrentChangeError, StoreUnavailableError
+from chalicelib.domain.product import Product
 from chalicelib.usecases.controls import Controls
 
 FRESH = timedelta(seconds=1)
@@ -57,8 +58,8 @@ class Admissions:
         self._keep(stored)
         return admission
 
-    def report(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
-        """Note outcomes, as (product id, outcome); tell the others while something is wrong."""
+    def report(self, outcomes: Sequence[tuple[Product, Outcome]]) -> None:
+        """Note outcomes, with their products; tell the others while something is wrong."""
         now = self._clock()
         with self._lock:
             self._seen = self._seen.plus(report_of(outcomes))
@@ -72,7 +73,7 @@ class Admissions:
             seen, self._seen, self._reported_at = self._seen, Report(0), now
         self._tell(lambda control: control.reported(seen, self._clock(), self._policy))
 
-    def probed(self, outcome: tuple[str, Outcome] | None) -> None:
+    def probed(self, outcome: tuple[Product, Outcome] | None) -> None:
         """Note the outcome of a probe; None if it was not made."""
         report = report_of([outcome]) if outcome else None
         self._tell(lambda control: control.probed(report, self._clock(), self._policy))

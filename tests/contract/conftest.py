@@ -141,12 +141,6 @@ def own_nats(tmp_path: Path) -> Iterator[Servers]:
 # ---- the store ----
 
 
-def new_store(client: MongoClient[Document], name: str) -> MongoStore:
-    """The adapter, on a database that has the indexes."""
-    list(migrate(lambda: client, name, now_utc()))
-    return MongoStore(lambda: client, name)
-
-
 @pytest.fixture(scope="package")
 def databases(servers: Endpoints) -> Iterator[Databases]:
     """The MongoDB server."""
@@ -155,6 +149,12 @@ def databases(servers: Endpoints) -> Iterator[Databases]:
         made = Databases(client)
         yield made
         made.names.remove_the_rest()
+
+
+def new_store(client: MongoClient[Document], name: str) -> MongoStore:
+    """The adapter, on a database with this name, in which it makes the indexes."""
+    list(migrate(lambda: client, name, now_utc()))
+    return MongoStore(lambda: client, name)
 
 
 @pytest.fixture

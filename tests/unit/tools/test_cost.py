@@ -226,8 +226,8 @@ def test_batches_traces_and_logs_are_those_of_terraform() -> None:
     case = Case()
     assert case.sync_batch == default(r"batch_size +=.*\(number, (\d+)\)")
     assert case.window_seconds == default(r"batch_window_seconds +=.*\(number, (\d+)\)")
-    assert case.traced == default(r"share +=.*\(number, ([\d.]+)\)")
-    assert case.traced_per_second == default(r"per_second +=.*\(number, (\d+)\)")
+    assert case.traced == default(r"per_second = .*\n    share +=.*\(number, ([\d.]+)\)")
+    assert case.traced_per_second == default(r"\n    per_second +=.*\(number, (\d+)\)")
     assert 'optional(string, "PassThrough")' in VARIABLES
     assert not case.functions_traced
     assert re.search(r'"system_log_level" \{[^}]*default     = "WARN"', VARIABLES)
