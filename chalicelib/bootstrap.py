@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 
 MONGODB_SECONDS = 3
 """How long a request waits for MongoDB before it raises StoreUnavailableError."""
-
-
+SQS_ANSWER_SECONDS = 8
+"""How long a request waits for SQS: longer than the longest long poll. Connections that have died
+without a word stop a worker for as long. All tries together are shorter than API Gateway waits."""
 CONNECTIONS = 64
 """Connections to the supply chain that are kept open for the next call."""
 READY_SECONDS = 4.0
@@ -265,8 +266,7 @@ def _sqs_client() -> SQSClient:
         "sqs",
         config=Config(
             connect_timeout=3,
-            # Longer than the longest long poll.
-            read_timeout=25,
+            read_timeout=SQS_ANSWER_SECONDS,
             retries={"mode": "standard", "max_attempts": 3},
             # More than a sync process uses at a time.
             max_pool_connections=128,

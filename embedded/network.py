@@ -42,7 +42,7 @@ HELD = 64
 
 
 class Fault(StrEnum):
-    """What is wrong with a link. Others than the first three leave nothing behind but dead ends."""
+    """What is wrong with a link. Connections survive the first three."""
 
     DELAY = "delay"
     """Every chunk arrives `DELAY_SECONDS` late."""
@@ -54,10 +54,10 @@ class Fault(StrEnum):
     """Connections are reset, and new ones are refused."""
     RESET = "reset"
     """Connections are reset, once; new ones work."""
-    HALF_OPEN = "half-open"
-    """The server's end of each connection is gone, and the client is not told; new ones work."""
     ORPHAN = "orphan"
     """The client's end of each connection is gone, and the server is not told; new ones work."""
+    HALF_OPEN = "half-open"
+    """The server's end of each connection is gone, and the client is not told; new ones work."""
 
 
 class Network:
