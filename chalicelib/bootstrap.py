@@ -267,7 +267,7 @@ def _sqs_client() -> SQSClient:
         config=Config(
             connect_timeout=3,
             read_timeout=SQS_ANSWER_SECONDS,
-            retries={"mode": "standard", "max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": 3},
             # More than a sync process uses at a time.
             max_pool_connections=128,
         ),

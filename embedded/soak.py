@@ -65,6 +65,8 @@ DOWN_SECONDS = (0.0, 4.0)
 CHAIN_EVERY = (3.0, 8.0)
 CHAIN_RATES = (0.0, 0.1, 0.3, 0.6, 1.0)
 CONVERGE_SECONDS = 240.0
+SETTLED_SECONDS = 45.0
+"""Longer than dead letters are hidden by a process that was killed."""
 # The supply chain would still work at a call whose client was told that its connection is broken,
 # and see a second call beside it. No client can know better.
 NOT_AT_THE_SUPPLY_CHAIN = {Fault.ORPHAN}
@@ -144,6 +146,7 @@ class Writer:
 
     def __init__(self, run: Run, number: int) -> None:
         self.histories: dict[str, History] = {}
+        self.slowest = Write("none", 0, 0, None, 0)
         self._run = run
         self._number = number
         self._session = local_session()
@@ -203,7 +206,9 @@ class Writer:
         status, content = self._request(method, path, body)
         seconds = time.monotonic() - began
         self._run.counts[f"write {status or 'without an answer'}"] += 1
-        return Write(action, at, seconds, status, mark, content.get("version")), content
+        write = Write(action, at, seconds, status, mark, content.get("version"))
+        self.slowest = max(self.slowest, write, key=lambda it: it.seconds)
+        return write, content
 
     def _request(self, method: str, path: str, body: object) -> tuple[int | None, Json]:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
@@ -298,7 +303,7 @@ def calls(info: StackInfo) -> list[Json]:
 
 
 def world(run: Run, client: Client) -> World:
-    """Read what there is. Reconcile is stopped: it takes dead letters into its hands."""
+    """Read what there is."""
     letters = Counter(dead_letters(run.info))
     catalog = {product["id"]: product for product in client.products()}
     held = {product["id"]: product for product in client.delivered()}
@@ -332,21 +337,31 @@ def dead_letters(info: StackInfo) -> Iterator[str]:
 
 
 def converge(run: Run, histories: Mapping[str, History]) -> list[tuple[str, str]]:
-    """Wait until every promise is kept; what is broken still after `CONVERGE_SECONDS`."""
-    client, line, began = Client(run.info), ProgressLine(), time.monotonic()
-    broken: list[tuple[str, str]] = []
-    while time.monotonic() - began < CONVERGE_SECONDS:
+    """Wait until every promise is kept; give what is still broken when the time is up."""
+    client, line, waited = Client(run.info), ProgressLine(), False
+    deadline = time.monotonic() + CONVERGE_SECONDS
+    while True:
         counts = client.progress()["products"]
-        line.show(f"converging: {counts}, {len(broken)} differences")
-        if not counts["pending"] + counts["retrying"]:
-            run.stack.stop("reconcile")
-            broken = list(violations(histories, world(run, client)))
-            run.stack.up()
-            if not broken:
-                break
+        waiting, late = counts["pending"] + counts["retrying"], time.monotonic() > deadline
+        line.show(f"converging: {counts}")
+        if late or not waiting:
+            broken = inspect(run, client, histories)
+            if late or not broken:
+                line.end(f"{counts}")
+                return broken
+            if not waited:
+                # Nobody works at it any more, but for dead letters.
+                waited, deadline = True, min(deadline, time.monotonic() + SETTLED_SECONDS)
         time.sleep(1)
-    line.end("")
-    return broken
+
+
+def inspect(run: Run, client: Client, histories: Mapping[str, History]) -> list[tuple[str, str]]:
+    """Give what is broken now. Reconcile is stopped meanwhile: it receives dead letters too."""
+    run.stack.stop("reconcile")
+    try:
+        return list(violations(histories, world(run, client)))
+    finally:
+        run.stack.up()
 
 
 def wrong_calls(seen: Sequence[Json]) -> Iterator[tuple[str, str]]:
@@ -358,16 +373,14 @@ def wrong_calls(seen: Sequence[Json]) -> Iterator[tuple[str, str]]:
             yield call["id"], f"two calls at once, at {call['time']}"
 
 
-def report(run: Run, histories: Mapping[str, History], seconds: float) -> None:
+def report(run: Run, products: int, slowest: Write, seconds: float) -> None:
     """Print what happened."""
-    writes = [write for history in histories.values() for write in history.writes]
-    slowest = max(writes, key=lambda write: write.seconds)
     rows: dict[str, object] = {
         "seed": run.seed,
-        "products": len(histories),
+        "products": products,
         **dict(sorted(run.counts.items())),
         "calls": len(run.calls),
-        "slowest write": f"{slowest.seconds:.1f} s ({slowest.action}, {slowest.status})",
+        "slowest write": str(slowest),
         "time to converge": f"{seconds:.1f} s",
     }
     for name, value in rows.items():
@@ -394,11 +407,12 @@ def soak(run: Run, minutes: float) -> None:
             thread.join()
         line.end("")
     run.check()
-    end(run, {key: it for writer in writers for key, it in writer.histories.items()})
+    end(run, writers)
 
 
-def end(run: Run, histories: dict[str, History]) -> None:
+def end(run: Run, writers: Sequence[Writer]) -> None:
     """End all faults, wait, and judge. Raises SoakError."""
+    histories = {key: it for writer in writers for key, it in writer.histories.items()}
     run.links.end()
     run.info = run.stack.up()
     control(run.info, failureRate=0)
@@ -408,7 +422,8 @@ def end(run: Run, histories: dict[str, History]) -> None:
     run.calls += calls(run.info)
     broken += [*refusals(histories), *wrong_calls(run.calls)]
     broken += [("-", kind) for kind in ("hang", "503 without Retry-After") if run.counts[kind]]
-    report(run, histories, seconds)
+    slowest = max((writer.slowest for writer in writers), key=lambda write: write.seconds)
+    report(run, len(histories), slowest, seconds)
     if broken:
         keep(run, histories)
         raise SoakError("\n".join([f"{len(broken)} violations:", *told(broken[:20], histories)]))
@@ -431,7 +446,7 @@ def keep(run: Run, histories: Mapping[str, History]) -> None:
 
 
 def soak_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the soak's stack: of the settings only MONGOD is the developer's."""
+    """The environment of the soak's stack, without the developer's settings."""
     return {**without_settings(environ), "PORT": str(free_port()), **SETTINGS}
 
 
