@@ -22,6 +22,7 @@ from embedded.processes import free_port
 from embedded.services import HOST, Endpoints
 
 Result = TypeVar("Result")
+End = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 See = Callable[[bytes], None]
 Watch = Callable[[], tuple[See, See]]
 """Called for each connection: gives what is told the bytes of the client, and of the server."""
@@ -191,7 +192,8 @@ class Proxy:
             part, data = (data[: rate // 20], data[rate // 20 :]) if rate else (data, b"")
             writer.write(part)
             await writer.drain()
-            await asyncio.sleep(len(part) / rate if rate else 0)
+            if rate:
+                await asyncio.sleep(len(part) / rate)
 
 
 class _Connection:
@@ -202,7 +204,7 @@ class _Connection:
     ) -> None:
         self._proxy = proxy
         self._client = (reader, writer)
-        self._server: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._server: End | None = None
         self._work: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -213,12 +215,12 @@ class _Connection:
         if self._work.cancelled():
             # One end is lost: nothing that the other says arrives, and it gets no answer.
             await self._swallow()
-        for _, writer in filter(None, (self._client, self._server)):
+        for _, writer in self._ends():
             writer.close()
 
     def reset(self) -> None:
         """End both connections with a RST."""
-        for _, writer in filter(None, (self._client, self._server)):
+        for _, writer in self._ends():
             abort(writer)
 
     def lose(self, *, server: bool) -> None:
@@ -267,8 +269,11 @@ class _Connection:
                 data = await source.read(CHUNK)
                 await held.put((asyncio.get_running_loop().time(), data))
 
+    def _ends(self) -> list[End]:
+        return [self._client] if self._server is None else [self._client, self._server]
+
     async def _swallow(self) -> None:
-        for reader, writer in filter(None, (self._client, self._server)):
+        for reader, writer in self._ends():
             with suppress(OSError):
                 while not writer.is_closing() and await reader.read(CHUNK):
                     pass

@@ -7,11 +7,22 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from embedded.network import BYTES_PER_SECOND, DELAY_SECONDS, Fault, Network, Proxy, host_and_port
+from embedded.network import (
+    BYTES_PER_SECOND,
+    DELAY_SECONDS,
+    PAIRS,
+    Fault,
+    Links,
+    Network,
+    Proxy,
+    host_and_port,
+)
 from embedded.processes import free_port
+from embedded.services import ROLES, SERVERS, endpoints
 from tests.http import reset
 from tests.support import eventually
 
@@ -251,3 +262,43 @@ def test_a_proxy_leads_to_the_servers_new_address(proxy: Proxy) -> None:
         with connected(proxy) as client:
             ask(client, b"one")
         assert other.got == b"one"
+
+
+WHERE = endpoints({}, {name: 20_000 + n for n, name in enumerate((*SERVERS, "api"))})
+
+
+@pytest.fixture
+def links() -> Iterator[Links]:
+    with contextlib.closing(Links()) as made:
+        yield made
+
+
+def test_each_role_reaches_each_of_its_servers_by_a_link_of_its_own(links: Links) -> None:
+    for role in ROLES:
+        links.route(role, WHERE)
+    assert set(links.proxies) == set(PAIRS)
+    assert len({proxy.address for proxy in links.proxies.values()}) == len(PAIRS)
+
+
+def test_all_addresses_of_a_server_lead_through_its_link(links: Links) -> None:
+    seen = links.route("sync", WHERE)
+    sqs = f"http://{links.proxies['sync', 'sqs'].address}"
+    assert seen.sqs == sqs
+    queues = (seen.queue, seen.dlq, seen.bulk_queue)
+    assert [it.removeprefix(sqs) for it in queues] == [
+        it.removeprefix(WHERE.sqs) for it in (WHERE.queue, WHERE.dlq, WHERE.bulk_queue)
+    ]
+    assert seen.mongodb == WHERE.mongodb.replace(
+        links.proxies["sync", "mongodb"].target, links.proxies["sync", "mongodb"].address
+    )
+
+
+def test_a_server_that_a_role_does_not_use_keeps_its_address(links: Links) -> None:
+    assert links.route("bridge", WHERE).mongodb == WHERE.mongodb
+
+
+def test_a_link_keeps_its_address_when_the_server_moves(links: Links) -> None:
+    before = links.route("sync", WHERE)
+    moved = endpoints({}, {name: 21_000 + n for n, name in enumerate((*SERVERS, "api"))})
+    assert links.route("sync", moved) == replace(before, api=moved.api)
+    assert links.proxies["sync", "nats"].target == moved.nats.removeprefix("nats://")
