@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,9 @@ Json = dict[str, Any]
 
 COMPARED = ("version", "name", "price", "quantity")
 """The supply chain may hold more of a product than this; these must be the same."""
+STILL_HELD = "the supply chain still holds what is deleted"
+LIES = 3
+"""So many 404s in a row, to a DELETE and to the questions after it, are believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,21 @@ def refusals(histories: Mapping[str, History]) -> Iterator[tuple[str, str]]:
                 yield product_id, f"a write is answered {write.status}"
 
 
+def misled(calls: Sequence[Json]) -> set[str]:
+    """Give the ids of the products that the supply chain has denied to hold, against the truth.
+
+    It answers 404 at random. It says so once too often for anybody to know better.
+    """
+    lies: Counter[str] = Counter()
+    for call in calls:
+        product_id, outcome = call["id"], call["outcome"]
+        if outcome == "http_404":
+            lies[product_id] = 1 if call["method"] == "DELETE" else lies[product_id] + 1
+        elif call["status"] is not None and lies[product_id] < LIES:
+            lies[product_id] = 0
+    return {product_id for product_id, number in lies.items() if number >= LIES}
+
+
 def _lost(history: History, product: Json | None) -> str:
     """Compare the catalog with what the API has acknowledged; empty if it is as promised."""
     if product is None:
@@ -136,7 +155,7 @@ def _undelivered(product_id: str, world: World) -> str:
     if letters:
         return f"it has not failed, and has {letters} dead letters"
     if product is None:
-        return "" if held is None else "the supply chain still holds what is deleted"
+        return "" if held is None else STILL_HELD
     if held is None:
         return "the supply chain does not hold it"
     wrong = [name for name in COMPARED if held.get(name) != product[name]]

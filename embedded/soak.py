@@ -28,7 +28,7 @@ import simplejson
 
 from chalicelib.settings import SettingsError
 from embedded.demo import Client, DemoError, ProgressLine
-from embedded.history import History, Json, World, Write, refusals, violations
+from embedded.history import STILL_HELD, History, Json, World, Write, misled, refusals, violations
 from embedded.network import PAIRS, Fault, Links
 from embedded.processes import free_port
 from embedded.services import (
@@ -358,8 +358,10 @@ def converge(run: Run, histories: Mapping[str, History]) -> list[tuple[str, str]
 def inspect(run: Run, client: Client, histories: Mapping[str, History]) -> list[tuple[str, str]]:
     """Give what is broken now. Reconcile is stopped meanwhile: it receives dead letters too."""
     run.stack.stop("reconcile")
+    lied = misled(run.calls + calls(run.info))
     try:
-        return list(violations(histories, world(run, client)))
+        found = list(violations(histories, world(run, client)))
+        return [it for it in found if it[1] != STILL_HELD or it[0] not in lied]
     finally:
         run.stack.up()
 
@@ -375,11 +377,13 @@ def wrong_calls(seen: Sequence[Json]) -> Iterator[tuple[str, str]]:
 
 def report(run: Run, products: int, slowest: Write, seconds: float) -> None:
     """Print what happened."""
+    lied = misled(run.calls)
     rows: dict[str, object] = {
         "seed": run.seed,
         "products": products,
         **dict(sorted(run.counts.items())),
         "calls": len(run.calls),
+        "deletes wrongly denied": len(lied),
         "slowest write": str(slowest),
         "time to converge": f"{seconds:.1f} s",
     }

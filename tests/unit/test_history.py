@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
-from embedded.history import History, Json, World, Write, refusals, violations
+from embedded.history import History, Json, World, Write, misled, refusals, violations
 
 
 def product(version: int, mark: int) -> Json:
@@ -141,3 +141,35 @@ def test_an_answer_that_the_api_may_not_give_is_found(status: int) -> None:
 def test_unavailable_and_gone_are_answers_that_the_api_may_give() -> None:
     writes = [CREATED, write("replace", 503), write("delete", None), write("replace", 404)]
     assert list(refusals({"p": History(writes)})) == []
+
+
+def calls(*outcomes: str) -> list[Json]:
+    """A DELETE and questions after it, with these outcomes."""
+    methods = ["DELETE", *["GET"] * (len(outcomes) - 1)]
+    statuses = {"http_404": 404, "lost_answer": None, "read": 200, "deleted": 204}
+    return [
+        {"id": "p", "method": method, "outcome": outcome, "status": statuses[outcome]}
+        for method, outcome in zip(methods, outcomes, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [("http_404",) * 3, ("http_404", "http_404", "lost_answer", "http_404")],
+)
+def test_a_supply_chain_that_denies_three_times_what_it_holds_misleads(
+    outcomes: tuple[str, ...],
+) -> None:
+    assert misled(calls(*outcomes)) == {"p"}
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [("deleted",), ("http_404",), ("http_404", "http_404"), ("http_404", "http_404", "read")],
+)
+def test_one_that_denies_it_less_often_does_not(outcomes: tuple[str, ...]) -> None:
+    assert misled(calls(*outcomes)) == set()
+
+
+def test_denials_of_two_attempts_do_not_add_up() -> None:
+    assert misled(calls("http_404", "http_404", "read") + calls("http_404", "http_404")) == set()
