@@ -17,6 +17,7 @@ from chalicelib.http.responses import (
 )
 from chalicelib.http.routing import CatalogApi, View
 from chalicelib.usecases.catalog import Catalog
+from chalicelib.usecases.operations import Operations
 
 app = CatalogApi(app_name="product-catalog", configure_logs=False)
 
@@ -32,8 +33,13 @@ def route(method: str, path: str) -> Callable[[View], View]:
 
 
 def catalog() -> Catalog:
-    """Give the use cases."""
+    """Give the use cases of API consumers."""
     return container().catalog
+
+
+def operations() -> Operations:
+    """Give the use cases of operators."""
+    return container().operations
 
 
 # ---- products ----
@@ -89,22 +95,27 @@ def delete_product(request: Request, product_id: str) -> Response:
 
 @route("GET", "/products/{product_id}/sync")
 def get_sync(_: Request, product_id: str) -> Response:
-    return respond(200, catalog().sync_state(product_id))
+    return respond(200, operations().sync_state(product_id))
 
 
 @route("POST", "/products/{product_id}/sync")
 def replay_product(_: Request, product_id: str) -> Response:
-    return respond(202, catalog().replay(product_id))
+    return respond(202, operations().replay(product_id))
 
 
 @route("GET", "/sync")
 def get_summary(_: Request) -> Response:
-    return respond(200, catalog().summary())
+    return respond(200, operations().summary())
 
 
 @route("POST", "/sync/redrive")
 def redrive(request: Request) -> Response:
-    return respond(202, {"count": catalog().redrive(requests.query_or_body(request))})
+    return respond(202, {"count": operations().redrive(requests.query_or_body(request))})
+
+
+@route("PUT", "/sync/control")
+def control_sync(request: Request) -> Response:
+    return respond(200, operations().control(requests.body(request)))
 
 
 # ---- the service itself ----

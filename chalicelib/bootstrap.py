@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from chalicelib import telemetry
+from chalicelib.domain.errors import StoreNotMigratedError
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.times import now_utc
 from chalicelib.settings import (
@@ -25,9 +27,16 @@ from chalicelib.settings import (
     read_settings,
     secret_id,
 )
+from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.bridge import Bridge
 from chalicelib.usecases.catalog import Catalog
+from chalicelib.usecases.controls import Controls
+from chalicelib.usecases.convergence import Convergence
+from chalicelib.usecases.dead_letters import DeadLetters
+from chalicelib.usecases.enqueuing import Enqueuer
+from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.parallel import InThreads
 from chalicelib.usecases.reconcile import Reconcile
 from chalicelib.usecases.sync import Sync, SyncPolicy
 
@@ -47,6 +56,10 @@ MONGODB_SECONDS = 3
 SQS_ANSWER_SECONDS = 8
 """How long a request waits for SQS: longer than the longest long poll. Connections that have died
 without a word stop a worker for as long. All tries together are shorter than API Gateway waits."""
+MIGRATION_SECONDS = 30
+"""How long the migration waits for MongoDB, which may be starting at the same time."""
+
+ENQUEUED_IN_PARALLEL = 8
 CONNECTIONS = 64
 """Connections to the supply chain that are kept open for the next call."""
 READY_SECONDS = 4.0
@@ -102,15 +115,18 @@ class Container:
 
         return MongoStore(self._mongo_client, self.settings.mongodb_database)
 
-    def _mongo_client(self) -> MongoClient[Document]:
+    def _mongo_client(
+        self, find: float = MONGODB_SECONDS, answer: float | None = 10
+    ) -> MongoClient[Document]:
+        """Make a client that waits `find` seconds for a server, `answer` for a command's answer."""
         from pymongo import MongoClient
 
         client: MongoClient[Document] = MongoClient(
             self.settings.mongodb_uri,
             appname="product-catalog",
-            serverSelectionTimeoutMS=MONGODB_SECONDS * 1000,
+            serverSelectionTimeoutMS=find * 1000,
             connectTimeoutMS=MONGODB_SECONDS * 1000,
-            socketTimeoutMS=10_000,
+            socketTimeoutMS=answer and answer * 1000,
         )
         self._closing.callback(client.close)
         return client
@@ -183,7 +199,6 @@ class Container:
         return Catalog(
             self.store,
             self.outbox,
-            self.queue,
             clock=now_utc,
             grace=self._grace,
             new_id=new_product_id,
@@ -218,17 +233,77 @@ class Container:
             lease=timedelta(seconds=self.settings.lease_seconds),
             grace=self._grace,
             concurrency=self.settings.sync_concurrency,
+            max_in_flight=self.settings.sync_max_in_flight,
         )
-        return Sync(self.store, queue, self.outbox, self.supply_chain, policy, clock=now_utc)
+        return Sync(
+            self.store,
+            queue,
+            self.outbox,
+            self.supply_chain,
+            policy,
+            self.admissions,
+            clock=now_utc,
+        )
+
+    @Part
+    def admissions(self) -> Admissions:
+        """One for both queues: they share what this process knows of the breaker."""
+        return Admissions(self.controls, self.settings.breaker, clock=now_utc)
+
+    @Part
+    def controls(self) -> Controls:
+        return Controls(self.store)
+
+    @Part
+    def enqueuer(self) -> Enqueuer:
+        in_parallel = InThreads(ENQUEUED_IN_PARALLEL)
+        return Enqueuer(
+            self.store, self.queue, clock=now_utc, grace=self._grace, in_parallel=in_parallel
+        )
+
+    @Part
+    def convergence(self) -> Convergence:
+        return Convergence(self.store, self.controls, self.enqueuer, clock=now_utc)
+
+    @Part
+    def operations(self) -> Operations:
+        return Operations(
+            self.store,
+            self.controls,
+            self.enqueuer,
+            self.convergence,
+            self.settings.breaker,
+            clock=now_utc,
+            grace=self._grace,
+        )
 
     @Part
     def reconcile(self) -> Reconcile:
-        return Reconcile(self.store, self.queue, self.outbox, clock=now_utc, grace=self._grace)
+        return Reconcile(
+            self.store,
+            self.outbox,
+            self.enqueuer,
+            DeadLetters(self.store, self.queue, clock=now_utc),
+            self.convergence,
+            self.settings.breaker,
+            clock=now_utc,
+            grace=self._grace,
+        )
+
+    def migrate(self, patience: float | None = None) -> Iterator[str]:
+        """Migrate the store; give a line for each change. Raises StoreUnavailableError.
+
+        `patience`: seconds that one command may take; None: as long as it takes.
+        """
+        from chalicelib.adapters.mongo.migration import migrate
+
+        connect = partial(self._mongo_client, MIGRATION_SECONDS, patience)
+        return migrate(connect, self.settings.mongodb_database, now_utc())
 
     # ---- readiness ----
 
     def readiness(self) -> dict[str, str]:
-        """Check each dependency: its name → `ok`, `unreachable` or `no answer`."""
+        """Check each dependency: its name → `ok`, `unreachable`, `no answer` or `not migrated`."""
         pings = {"mongodb": self.store.ping, "nats": self.stream.ping, "sqs": self.queue.ping}
         asked = {name: self._asked(name, ping) for name, ping in pings.items()}
         wait(asked.values(), timeout=READY_SECONDS)
@@ -255,7 +330,10 @@ class Container:
 def _state(answer: Future[None]) -> str:
     if not answer.done():
         return "no answer"
-    return "ok" if answer.exception() is None else "unreachable"
+    error = answer.exception()
+    if isinstance(error, StoreNotMigratedError):
+        return "not migrated"
+    return "ok" if error is None else "unreachable"
 
 
 def _sqs_client() -> SQSClient:

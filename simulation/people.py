@@ -14,7 +14,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import parse_sync_message
-from chalicelib.usecases.catalog import Catalog, Origin, Precondition
+from chalicelib.usecases.catalog import Origin, Precondition
 from simulation.promises import Answer
 from simulation.roles import Parts
 from simulation.scheduler import Process
@@ -43,13 +43,13 @@ class People:
     def _at(self, time: float, act: Callable[[], None]) -> None:
         self._world.scheduler.spawn(Process("somebody"), act, time)
 
-    def _request(self, what: str, work: Callable[[Catalog], object], after: float = 0.0) -> None:
+    def _request(self, what: str, work: Callable[[Parts], object], after: float = 0.0) -> None:
         """Answer a request in a separate API process, which may crash without an answer."""
         world, process = self._world, self._world.process(f"api {what}")
 
         def answer() -> None:
             try:
-                work(Parts(world, process).catalog())
+                work(Parts(world, process))
             except CatalogError as error:
                 world.say(process.name, type(error).__name__)
             world.scheduler.notify("stream")
@@ -60,9 +60,9 @@ class People:
     # ---- consumers ----
 
     def _create(self, price: Decimal, after: float = 0.0) -> None:
-        def create(catalog: Catalog) -> None:
+        def create(parts: Parts) -> None:
             try:
-                made = catalog.create(_body(price), Origin("consumer", f"key {price}"))
+                made = parts.catalog().create(_body(price), Origin("consumer", f"key {price}"))
             except (StoreUnavailableError, DuplicateIdempotencyKeyError):
                 self._create(price, _patience(after))
                 raise
@@ -82,9 +82,9 @@ class People:
             self._replace(product_id, price)
 
     def _replace(self, product_id: str, price: Decimal, after: float = 0.0) -> None:
-        def change(catalog: Catalog) -> None:
+        def change(parts: Parts) -> None:
             try:
-                done = catalog.replace(product_id, _body(price), Precondition(), Origin())
+                done = parts.catalog().replace(product_id, _body(price), Precondition(), Origin())
             except StoreUnavailableError:
                 self._replace(product_id, price, _patience(after))
                 raise
@@ -93,9 +93,9 @@ class People:
         self._request("replace", change, after)
 
     def _delete(self, product_id: str, after: float = 0.0) -> None:
-        def delete(catalog: Catalog) -> None:
+        def delete(parts: Parts) -> None:
             try:
-                catalog.delete(product_id, Precondition(), Origin())
+                parts.catalog().delete(product_id, Precondition(), Origin())
             except StoreUnavailableError:
                 self._delete(product_id, _patience(after))
                 raise
@@ -119,10 +119,10 @@ class People:
         if kind == "move":
             self._move()
         elif kind == "redrive":
-            self._request("redrive", lambda catalog: catalog.redrive({}))
+            self._request("redrive", lambda parts: parts.operations().redrive({}))
         elif self._ids:
             product_id = random.choice(self._ids)
-            self._request("replay", lambda catalog: catalog.replay(product_id))
+            self._request("replay", lambda parts: parts.operations().replay(product_id))
 
     def _move(self) -> None:
         """Move a dead letter back, as the console of SQS does: a new message, the same body."""

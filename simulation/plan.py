@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.retry import Schedule
 from simulation.faults import Faults
 from simulation.supply_chain import TIMEOUT, Mood
@@ -35,6 +36,7 @@ class Plan:
     busy: float = 1800.0
     schedule: Schedule = field(default_factory=lambda: Schedule(5, 900, 400))
     grace: float = 120.0
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     receives: int | None = None
     deadly: bool = False
 

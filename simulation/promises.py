@@ -186,6 +186,7 @@ class Promises:
         for product in store.products.values():
             self._settled(product, letters[product.id], supply_chain)
             _completed(product, stream)
+        _deleted(store, supply_chain)
         if queue.messages:
             raise BrokenPromiseError(f"messages stay in the queue: {queue.messages}")
         _published(store, stream)
@@ -229,6 +230,19 @@ def _survives(answer: Answer, store: ReplicaSet) -> None:
         if (product.version, product.fields.price) == (answer.version, answer.price):
             return
     raise BrokenPromiseError(f"a consumer was answered 2xx, and it is gone: {answer}")
+
+
+def _deleted(store: ReplicaSet, supply_chain: SupplyChain) -> None:
+    """A product is dropped, or its deletion is delivered, only once the supply chain lacks it."""
+    for product_id in store.lineage:
+        product = store.products.get(product_id)
+        if product and not (product.deleted_at and product.sync.status is SyncStatus.DELIVERED):
+            continue
+        if (held := supply_chain.held(product_id)) is not None:
+            raise BrokenPromiseError(
+                f"the deletion of {product_id} counts as done, "
+                f"and the supply chain holds version {held}"
+            )
 
 
 def _completed(product: Product, stream: WindowedStream) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
@@ -14,14 +14,20 @@ from chalicelib.domain.errors import (
     StreamUnavailableError,
 )
 from chalicelib.domain.product import Product
+from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.bridge import Bridge
 from chalicelib.usecases.catalog import Catalog
+from chalicelib.usecases.controls import Controls
+from chalicelib.usecases.convergence import Convergence
+from chalicelib.usecases.dead_letters import DeadLetters
+from chalicelib.usecases.enqueuing import Enqueuer
+from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.reconcile import Reconcile
 from chalicelib.usecases.sync import Sync, SyncPolicy
 from simulation.plan import LEASE
 from simulation.ports import Port, StorePort
-from simulation.scheduler import Crashed, Process, moment
+from simulation.scheduler import Crashed, Item, Process, Result, moment
 
 if TYPE_CHECKING:
     from chalicelib.usecases.ports import Consumer, Publisher, Queue, Store
@@ -67,6 +73,20 @@ class Parts:
         self.queue = Port("queue", world.queue, world.step)
         self.stream = Port("stream", world.stream, world.step)
         self._outbox = Outbox(self._store, cast("Publisher", self.stream))
+        self._controls = Controls(self._store, pause=self._pause)
+        self._enqueuer = Enqueuer(
+            self._store,
+            cast("Queue", self.queue),
+            clock=self._clock,
+            grace=self._grace,
+            in_parallel=self._in_parallel,
+        )
+        self._convergence = Convergence(
+            self._store, self._controls, self._enqueuer, clock=self._clock
+        )
+
+    def _pause(self, attempt: int) -> None:
+        self._world.scheduler.sleep(self._world.random.uniform(0, 0.01 * attempt))
 
     def bridge(self) -> Bridge:
         return Bridge(cast("Consumer", self.stream), cast("Queue", self.queue))
@@ -76,11 +96,10 @@ class Parts:
         return Catalog(
             self._store,
             self._outbox,
-            cast("Queue", self.queue),
             clock=self._clock,
             grace=self._grace,
             new_id=lambda: f"{world.number():024x}",
-            pause=lambda n: world.scheduler.sleep(world.random.uniform(0, 0.01 * n)),
+            pause=self._pause,
         )
 
     def sync(self) -> Sync:
@@ -91,16 +110,40 @@ class Parts:
             self._outbox,
             Caller(world, self._process),
             SyncPolicy(world.plan.schedule, LEASE, self._grace, 10),
+            Admissions(self._controls, world.plan.breaker, clock=self._clock),
             clock=self._clock,
             jitter=world.random.random,
-            new_token=lambda: f"token-{world.number()}",
-            in_parallel=lambda work, items: world.scheduler.in_parallel(work, items, world.random),
+            in_parallel=self._in_parallel,
+        )
+
+    def operations(self) -> Operations:
+        return Operations(
+            self._store,
+            self._controls,
+            self._enqueuer,
+            self._convergence,
+            self._world.plan.breaker,
+            clock=self._clock,
+            grace=self._grace,
         )
 
     def reconcile(self) -> Reconcile:
-        queue = cast("Queue", self.queue)
-        clock = self._clock
-        return Reconcile(self._store, queue, self._outbox, clock=clock, grace=self._grace)
+        return Reconcile(
+            self._store,
+            self._outbox,
+            self._enqueuer,
+            DeadLetters(self._store, cast("Queue", self.queue), clock=self._clock),
+            self._convergence,
+            self._world.plan.breaker,
+            clock=self._clock,
+            grace=self._grace,
+            sleep=self._world.scheduler.sleep,
+        )
+
+    def _in_parallel(
+        self, work: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[list[tuple[Item, Result]]]:
+        return self._world.scheduler.in_parallel(work, items, self._world.random)
 
 
 def run_bridge(world: World, process: Process) -> None:

@@ -11,7 +11,7 @@ from simulation.plan import Plan
 from simulation.supply_chain import Mood
 
 BUSY = 1800.0
-OK, FAIL, REJECT = (1, 0, 0, 0, 0), (0, 1, 0, 0, 0), (0, 0, 1, 0, 0)
+OK, FAIL, REJECT = (1, 0, 0, 0, 0, 0), (0, 1, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0)
 
 
 def random_plan(seed: int) -> Plan:
@@ -20,7 +20,7 @@ def random_plan(seed: int) -> Plan:
     if random.random() < 0.15:
         return faultless(seed)
     busy = random.choice((300.0, BUSY))
-    mixtures = (OK, (3, 4, 1, 1, 1), (1, 6, 1, 1, 1), (1, 1, 1, 0, 0), FAIL)
+    mixtures = (OK, (3, 4, 1, 1, 1, 1), (1, 6, 1, 1, 1, 0), (1, 1, 1, 0, 0, 1), FAIL)
     away = ((random.uniform(0, busy), busy),) if random.random() < 0.2 else ()
     return Plan(
         seed,
@@ -38,7 +38,7 @@ def random_plan(seed: int) -> Plan:
 def faultless(seed: int) -> Plan:
     """Nothing goes wrong but the supply chain: reconcile must find nothing to do."""
     random = Random(f"plan {seed}")
-    mood, busy = Mood(random.choice((OK, (1, 1, 0, 0, 0)))), random.choice((120.0, BUSY))
+    mood, busy = Mood(random.choice((OK, (1, 1, 0, 0, 0, 0)))), random.choice((120.0, BUSY))
     # Many in a short time: some fall into a call that is under way.
     changes = 60 if busy < BUSY else 6
     return Plan(seed, Faults(), mood, changes=changes, operations=0, busy=busy)
@@ -91,8 +91,14 @@ def failovers(seed: int) -> Plan:
 def hot_product(seed: int) -> Plan:
     """One product is changed and replayed again and again while calls for it are under way."""
     faults = Faults(until=120.0, duplicate=0.2, pause=0.02)
-    mood = Mood((3, 2, 1, 1, 2))
+    mood = Mood((3, 2, 1, 1, 2, 0))
     return Plan(seed, faults, mood, Mood(OK), 1, changes=60, operations=40, workers=4, busy=120.0)
+
+
+def denials(seed: int) -> Plan:
+    """The supply chain says at random that there is no such product, although it holds it."""
+    mood = Mood((3, 0, 0, 1, 0, 2))
+    return Plan(seed, Faults(), mood, products=3, changes=15, busy=600.0)
 
 
 def deadly_message(seed: int) -> Plan:
@@ -132,6 +138,7 @@ SCENARIOS: dict[str, Callable[[int], Plan]] = {
         replays,
         failovers,
         hot_product,
+        denials,
         deadly_message,
         three_days,
     )

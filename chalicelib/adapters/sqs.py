@@ -31,9 +31,10 @@ SWEEP_SECONDS = 30
 """Visibility timeout of a received dead letter: when it is visible again after a crash."""
 SWEEP_WAIT_SECONDS = 1
 PARALLEL = 8
+IN_FLIGHT: QueueAttributeNameType = "ApproximateNumberOfMessagesNotVisible"
 COUNTS: tuple[QueueAttributeNameType, ...] = (
     "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible",
+    IN_FLIGHT,
     "ApproximateNumberOfMessagesDelayed",
 )
 
@@ -148,6 +149,13 @@ class SqsQueue:
 
     def change_visibility(self, messages: Mapping[str, int]) -> None:
         self._set_visibility(self._queue_url, messages)
+
+    def in_flight(self) -> int:
+        with _unavailable():
+            answer = self._client.get_queue_attributes(
+                QueueUrl=self._queue_url, AttributeNames=[IN_FLIGHT]
+            )
+        return int(answer["Attributes"][IN_FLIGHT])
 
     # ---- the dead-letter queue ----
 

@@ -8,17 +8,19 @@ order.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from chalicelib.domain.breaker import Report
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
+    WAITING_STATUSES,
     Attempt,
     Lease,
     SyncState,
@@ -29,6 +31,10 @@ EARLY = timedelta(seconds=1)
 """SQS counts in whole seconds: a message that becomes visible this early is on time."""
 ENQUEUE_AT_LEAST_EVERY = timedelta(hours=1)
 """Longest time between two messages for an overdue product: so long a purged queue stays empty."""
+PARK_LONGER = timedelta(seconds=60)
+"""Shorter waits are never parked: a parked product costs a write and another message."""
+SYSTEMIC = frozenset({401, 403, 407, 408, 429})
+"""Statuses below 500 that no product causes."""
 
 
 # ---- what happens to a message ----
@@ -43,9 +49,13 @@ class Acknowledge:
 
 @dataclass(frozen=True, slots=True)
 class Defer:
-    """Keep the message in the queue; it becomes visible again at `until`."""
+    """Keep the message in the queue; it becomes visible again at `until`.
+
+    `scheduled`: it carries the schedule until then, so the product may be parked instead.
+    """
 
     until: datetime
+    scheduled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,8 @@ def decide(
             return Acknowledge("duplicate")
         return Defer(sync.lease.until)
     if sync.next_attempt_at is not None and sync.next_attempt_at > now + EARLY:
-        return Defer(sync.next_attempt_at) if carries_schedule else Acknowledge("duplicate")
+        waits = Defer(sync.next_attempt_at, scheduled=True)
+        return waits if carries_schedule else Acknowledge("duplicate")
     return Try(sync.budget)
 
 
@@ -135,10 +146,82 @@ def claim(
         lease=Lease(token, times.until, product.version, budget),
         claim=token,
         message_id=message_id,
+        parked=False,
         overdue_at=overdue_at,
     )
     claimed = replace(product, sync=leased, revision=product.revision + 1)
     return Claim(claimed, product, token, message.event_id)
+
+
+# ---- changes without a call ----
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of a product's sync without a call, which needs the revision of `before`.
+
+    `event_id`: the event in the outbox that the stream is known to have, or None.
+    """
+
+    before: Product
+    after: Product
+    event_id: str | None = None
+
+
+def _transition(before: Product, sync: SyncState, event_id: str | None = None) -> Transition:
+    return Transition(before, replace(before, sync=sync, revision=before.revision + 1), event_id)
+
+
+def park(
+    product: Product, message: SyncMessage, budget: int, now: datetime, until: datetime
+) -> Transition:
+    """Let the document carry the schedule instead of a message: reconcile enqueues at `until`.
+
+    A message in flight counts against SQS's limit, and nobody can reach it. A parked product costs
+    nothing, and can be brought forward.
+    """
+    sync = product.sync
+    if budget != sync.budget:
+        sync = sync.restarted(now, until, budget=budget)
+    return _transition(product, _parked(sync, until), message.event_id)
+
+
+def _parked(sync: SyncState, until: datetime) -> SyncState:
+    return replace(sync, message_id=None, parked=True, overdue_at=until)
+
+
+def bring_forward(product: Product, now: datetime) -> Transition | None:
+    """Make the next attempt due now; None if there is nothing to bring forward.
+
+    The plan stays: should the attempt fail, the product returns to it, and nothing is counted.
+    A product that is due, and whose message is on its way, needs no other.
+    """
+    sync = product.sync
+    if sync.status not in WAITING_STATUSES or sync.leased(now):
+        return None
+    if sync.next_attempt_at is not None and sync.next_attempt_at > now:
+        planned = sync.planned_at or sync.next_attempt_at
+        sync = replace(sync, planned_at=planned, next_attempt_at=now)
+    elif not sync.parked:
+        return None
+    return _transition(product, replace(sync, message_id=None, parked=False, overdue_at=now))
+
+
+def redrive(
+    product: Product, since: datetime, now: datetime, *, parked: bool = False
+) -> Transition | None:
+    """Start the next budget of a failed product, as bulk; it is overdue at once.
+
+    `parked`: no calls are allowed, so it waits to be brought forward.
+    None for what was changed, or tried for the first time in its budget, after the redrive began at
+    `since`: a product that fails again during a redrive is not restarted again.
+    """
+    sync = product.sync
+    if max(sync.behind_since or since, sync.first_attempt_at or since) > since:
+        return None
+    overdue_at = now + ENQUEUE_AT_LEAST_EVERY if parked else now
+    restarted = sync.restarted(now, overdue_at, budget=sync.budget + 1, bulk=True)
+    return _transition(product, replace(restarted, parked=parked))
 
 
 # ---- what an attempt leads to ----
@@ -160,18 +243,44 @@ class Outcome:
     verdict: Verdict
     retry_after: datetime | None = None
 
+    @property
+    def is_systemic(self) -> bool:
+        """Say whether it failed in a way that no product causes: the supply chain is down."""
+        status = self.attempt.status
+        down = status is None or status >= 500 or status in SYSTEMIC
+        return down and self.verdict is Verdict.FAILED
+
+    @property
+    def cooldown_until(self) -> datetime | None:
+        """Until when the supply chain wants no calls at all."""
+        return self.retry_after if self.attempt.status in {429, 503} else None
+
+
+def report_of(outcomes: Sequence[tuple[str, Outcome]]) -> Report:
+    """Sum up outcomes, as (product id, outcome), for the circuit breaker."""
+    failed = [(name, outcome) for name, outcome in outcomes if outcome.is_systemic]
+    wishes = [outcome.cooldown_until for _, outcome in failed if outcome.cooldown_until]
+    return Report(
+        calls=len(outcomes),
+        failures=len(failed),
+        products=frozenset(name for name, _ in failed),
+        reason=failed[-1][1].attempt.error if failed else None,
+        cooldown_until=max(wishes, default=None),
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
     """What to write after an attempt; it is written only if the claim's token is still stored.
 
-    `product` is the product afterwards. `event` is kept in the outbox, since publishing it failed;
-    None otherwise.
+    `product` is the product afterwards. `attempt` is added to the history; None for a probe that
+    found the supply chain down. `event` is kept in the outbox, since publishing it failed; None
+    otherwise.
     """
 
     product: Product
     claim: Claim
-    attempt: Attempt
+    attempt: Attempt | None
     event: Event | None = None
 
     @property
@@ -185,13 +294,6 @@ class SyncResult:
         return self.product.sync.status in FAILED_STATUSES
 
 
-def judge(status: int, *, deleting: bool, reject_statuses: Collection[int]) -> Verdict:
-    """Say what an HTTP status means. A deletion of an unknown product (404, 410) is delivered."""
-    if 200 <= status < 300 or (deleting and status in {404, 410}):
-        return Verdict.DELIVERED
-    return Verdict.REJECTED if status in reject_statuses else Verdict.FAILED
-
-
 def conclude(
     claim: Claim,
     outcome: Outcome,
@@ -200,17 +302,23 @@ def conclude(
     now: datetime,
     jitter: float,
     grace: timedelta,
+    probe: bool = False,
 ) -> SyncResult:
     """Give the result to write. It counts the attempt, so a crash before is not an attempt.
 
     `jitter` is 0 to 1. The product is overdue `grace` after its next attempt.
     """
     product, attempt = claim.product, outcome.attempt
+    if not _counts(product.sync, outcome, probe=probe):
+        sync = _as_planned(product, attempt, now, grace, probe=probe)
+        back = replace(product, sync=sync, revision=product.revision + 1)
+        return SyncResult(back, claim, None if probe else attempt)
     sync = replace(
         product.sync,
         attempts=product.sync.attempts + 1,
         first_attempt_at=product.sync.first_attempt_at or attempt.time,
         next_attempt_at=None,
+        planned_at=None,
         lease=None,
         claim=None,
         last_error=attempt.error,
@@ -228,6 +336,37 @@ def conclude(
         )
     done = replace(product, sync=sync, sync_completed_at=completed, revision=product.revision + 1)
     return SyncResult(done, claim, attempt)
+
+
+def _counts(sync: SyncState, outcome: Outcome, *, probe: bool) -> bool:
+    """Say whether an attempt uses up one of the budget.
+
+    Not a probe that found the supply chain down, nor a failure before its planned time: otherwise
+    a supply chain that comes and goes would use up a budget of 72 hours in minutes.
+    """
+    if outcome.verdict is not Verdict.FAILED:
+        return True
+    early = sync.planned_at is not None and sync.planned_at > outcome.attempt.time
+    return not early and not (probe and outcome.is_systemic)
+
+
+def _as_planned(
+    product: Product, attempt: Attempt, now: datetime, grace: timedelta, *, probe: bool
+) -> SyncState:
+    """Go back to the plan; parked, since a message in flight could not be brought forward."""
+    sync = product.sync
+    due = sync.planned_at or sync.next_attempt_at
+    # After a probe later than all that are parked, so that the next one is of another product.
+    earliest = now + max(grace, ENQUEUE_AT_LEAST_EVERY) if probe else now
+    back = replace(
+        sync,
+        next_attempt_at=due,
+        planned_at=None,
+        lease=None,
+        claim=None,
+        last_error=attempt.error,
+    )
+    return _parked(back, max(due or earliest, earliest))
 
 
 def _delivered(sync: SyncState, version: int, overdue_at: datetime | None) -> SyncState:
@@ -269,10 +408,21 @@ def _retry(
     )
 
 
+def park_result(result: SyncResult) -> SyncResult:
+    """Let the document carry the schedule instead of the message, from this result on."""
+    product, due = result.product, result.product.sync.next_attempt_at
+    if due is None:
+        return result
+    return replace(result, product=replace(product, sync=_parked(product.sync, due)))
+
+
 def disposition_of(result: SyncResult) -> Disposition:
     """Give the disposition of the message whose result was written."""
-    due = result.product.sync.next_attempt_at
-    return Defer(due) if due is not None else Acknowledge(result.product.sync.status.value)
+    sync = result.product.sync
+    if sync.status not in WAITING_STATUSES:
+        return Acknowledge(sync.status.value)
+    due = sync.next_attempt_at
+    return Acknowledge("parked") if sync.parked or due is None else Defer(due)
 
 
 def completion_of(result: SyncResult, now: datetime, trace: str | None) -> Event:
@@ -300,13 +450,14 @@ def duty_of(product: Product) -> Duty:
 
 
 def next_enqueue(product: Product, now: datetime, grace: timedelta) -> datetime:
-    """Say when to enqueue an overdue product again if the message that is sent now is lost too.
+    """Say when to look at an overdue product again: its message may be lost too, or it is held.
 
     The time between two messages doubles, up to an hour, so that a queue with a long backlog is
-    not flooded with duplicates.
+    not flooded with duplicates. It is a multiple of `grace`: many products get the same time, and
+    can be written together.
     """
     due = product.sync.next_attempt_at or product.sync.behind_since or product.updated_at
-    return now + max(grace, min(now - due, ENQUEUE_AT_LEAST_EVERY))
+    return now + max(1, min(now - due, ENQUEUE_AT_LEAST_EVERY) // grace) * grace
 
 
 class LetterMeans(StrEnum):

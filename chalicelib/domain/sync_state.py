@@ -27,6 +27,18 @@ FAILED_STATUSES = frozenset({SyncStatus.EXHAUSTED, SyncStatus.REJECTED})
 """The catalog does not retry these: a person must decide, and replay or redrive."""
 
 
+WAITING_STATUSES = frozenset({SyncStatus.PENDING, SyncStatus.RETRYING})
+"""The supply chain lacks the newest version, and the catalog will call it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The place of a product in a list: of all by id, of undelivered ones by their age."""
+
+    id: str
+    behind_since: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One call of the supply chain. `duration` in seconds; `status` None if none was received."""
@@ -67,7 +79,9 @@ class SyncState:
     `overdue_at`: when reconcile must look at this product: its message then counts as lost, its
     dead letter is owed, or it is a confirmed deletion to be dropped.
     `aim_at`, `ends_at`: the planned time of the next attempt before jitter, and the horizon's end.
+    `planned_at`: when the next attempt was due before it was brought forward; None if it was not.
     `message_id`: of the message that carries the schedule; None before the first claim.
+    `parked`: no message carries it: reconcile enqueues one at `overdue_at`.
     `claim`: the token of the current call. A write or a replay clears it, and keeps the lease: the
     result of that call is then not written, and no second call begins meanwhile.
     `bulk`: this budget began with a batch write or a redrive: single changes need not wait for it.
@@ -81,11 +95,13 @@ class SyncState:
     next_attempt_at: datetime | None = None
     aim_at: datetime | None = None
     ends_at: datetime | None = None
+    planned_at: datetime | None = None
     behind_since: datetime | None = None
     overdue_at: datetime | None = None
     lease: Lease | None = None
     claim: str | None = None
     message_id: str | None = None
+    parked: bool = False
     last_error: str | None = None
     history: tuple[Attempt, ...] = ()
     bulk: bool = False

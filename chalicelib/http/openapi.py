@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from chalicelib.domain import exact_json
+from chalicelib.domain.breaker import BreakerState
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import ProductFields
 from chalicelib.domain.sync_state import SyncStatus
@@ -19,8 +20,8 @@ from chalicelib.usecases.catalog import (
     BATCH_LIMIT,
     BatchRequest,
     ListRequest,
-    RedriveRequest,
 )
+from chalicelib.usecases.operations import ControlRequest, RedriveRequest
 
 READ, WRITE, ADMIN = "products:read", "products:write", "sync:admin"
 """The scopes a token can carry."""
@@ -107,7 +108,52 @@ class SyncRecord(BaseModel):
     nextAttemptAt: str | None  # noqa: N815 - JSON's name
     syncCompletedAt: str | None  # noqa: N815 - JSON's name
     lastError: str | None  # noqa: N815 - JSON's name
+    held: str | None = Field(
+        description="While the product waits: why no calls are made at all; null if they are.",
+        examples=["paused: their release", "the breaker is open since …: HTTP 503"],
+    )
     history: list[AttemptRecord]
+
+
+class SyncControl(BaseModel):
+    """The pause of an operator."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "paused": True,
+                    "reason": "their release",
+                    "until": "2026-01-31T22:00:00.000Z",
+                    "since": "2026-01-31T20:00:00.000Z",
+                }
+            ]
+        }
+    )
+
+    paused: bool
+    reason: str | None
+    until: str | None = Field(description="When the sync resumes by itself.")
+    since: str | None
+
+
+class BreakerRecord(BaseModel):
+    """The circuit breaker between the catalog and the supply chain."""
+
+    state: BreakerState
+    since: str | None = Field(description="When it opened, or closed again.")
+    reason: str | None = Field(description="The last systemic error, while it is not closed.")
+    callsPerSecond: float | None = Field(  # noqa: N815 - JSON's name
+        description="The limit of calls per second now; null for none, or while it is not closed."
+    )
+
+
+class RedriveRecord(BaseModel):
+    """A redrive that is under way."""
+
+    startedAt: str  # noqa: N815 - JSON's name
+    count: int = Field(description="Products at its beginning.")
+    done: int = Field(description="Products that are restarted; after a crash it may be less.")
 
 
 class SyncSummary(BaseModel):
@@ -116,9 +162,15 @@ class SyncSummary(BaseModel):
     products: dict[SyncStatus, int]
     oldestUndeliveredSeconds: float | None  # noqa: N815 - JSON's name
     outboxBacklog: int = Field(  # noqa: N815 - JSON's name
-        description="Products with an event that is older than the grace."
+        description="Products with an event that is older than the grace; 10000 for more too."
     )
     unreadable: int = Field(description="Documents that this version of the service cannot read.")
+    breaker: BreakerRecord
+    control: SyncControl
+    catchingUp: bool = Field(  # noqa: N815 - JSON's name
+        description="What an outage or a pause has delayed is being brought forward."
+    )
+    redrive: RedriveRecord | None
 
 
 class Redriven(BaseModel):
@@ -250,6 +302,15 @@ OPERATIONS = (
         body=RedriveRequest,
         query=RedriveRequest,
         answers={202: Redriven},
+        problems=_BODY,
+    ),
+    Operation(
+        "PUT",
+        "/sync/control",
+        "Pause the sync, or resume it",
+        frozenset({ADMIN}),
+        body=ControlRequest,
+        answers={200: SyncControl},
         problems=_BODY,
     ),
     Operation("GET", "/health", "Alive", answers={200: Health}),

@@ -1,4 +1,4 @@
-"""The use cases behind the routes: write, read, replay. Knows neither HTTP nor MongoDB."""
+"""The use cases of API consumers: write and read products. Knows neither HTTP nor MongoDB."""
 
 from __future__ import annotations
 
@@ -25,28 +25,18 @@ from chalicelib.domain.errors import (
     InvalidRequestError,
     PayloadTooLargeError,
     ProductNotFoundError,
-    QueueUnavailableError,
     VersionMismatchError,
 )
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.exact_json import Json
-from chalicelib.domain.messages import message_to
 from chalicelib.domain.product import SIZE_LIMIT, Product, ProductFields
-from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState, SyncStatus
+from chalicelib.domain.sync_state import Position, SyncState, SyncStatus
 from chalicelib.domain.times import rfc3339
 from chalicelib.usecases.outbox import Outbox
-from chalicelib.usecases.ports import (
-    Creation,
-    Position,
-    ProductQuery,
-    Queue,
-    Store,
-)
+from chalicelib.usecases.ports import Creation, ProductQuery, Store
 
 BATCH_LIMIT = 100
 PAGE_LIMIT = 100
-ENQUEUE_AT_ONCE = 500
-"""Messages that a redrive enqueues itself; reconcile enqueues the rest within the minute."""
 TRIES = 20
 """How often a change is tried when other writers come first."""
 
@@ -66,14 +56,6 @@ class BatchRequest(BaseModel):
     items: list[
         Annotated[object, WithJsonSchema({"$ref": "#/components/schemas/ProductFields"})]
     ] = Field(min_length=1, max_length=BATCH_LIMIT)
-
-
-class RedriveRequest(BaseModel):
-    """Which failed products to replay; all of them without a filter."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    status: SyncStatus | None = None
 
 
 class ListRequest(BaseModel):
@@ -133,13 +115,12 @@ def sleep_a_little(attempt: int) -> None:
 
 
 class Catalog:
-    """What API consumers and operators can do."""
+    """What API consumers can do."""
 
     def __init__(
         self,
         store: Store,
         outbox: Outbox,
-        queue: Queue,
         *,
         clock: Callable[[], datetime],
         grace: timedelta,
@@ -149,7 +130,6 @@ class Catalog:
     ) -> None:
         self._store = store
         self._outbox = outbox
-        self._queue = queue
         self._clock = clock
         self._grace = grace
         self._new_id = new_id
@@ -356,81 +336,6 @@ class Catalog:
             "items": [product.to_json() for product in page],
             "nextCursor": _encode_cursor(page[-1], query) if more else None,
         }
-
-    # ---- sync, as operators see it ----
-
-    def sync_state(self, product_id: str) -> Json:
-        """Give the state of a product's sync, also of a deleted one that is not yet confirmed."""
-        return self._with_tombstones(product_id).sync_to_json()
-
-    def summary(self) -> Json:
-        """Give counts per status, the age of the oldest undelivered change, the outbox backlog.
-
-        `unreadable`: documents that this version of the code cannot read.
-        """
-        now = self._clock()
-        summary = self._store.summary(now - self._grace)
-        behind = summary.behind_since
-        return {
-            "products": {status.value: summary.products.get(status, 0) for status in SyncStatus},
-            "oldestUndeliveredSeconds": (now - behind).total_seconds() if behind else None,
-            "outboxBacklog": summary.outbox_backlog,
-            "unreadable": summary.unreadable,
-        }
-
-    def replay(self, product_id: str) -> Json:
-        """Have the newest version delivered (again) now, with a fresh budget."""
-        for attempt in range(TRIES):
-            product = self._with_tombstones(product_id)
-            now, budget = self._clock(), product.sync.budget + 1
-            sync = product.sync.restarted(now, now + self._grace, budget=budget)
-            replayed = replace(product, sync=sync, sync_completed_at=None)
-            if self._store.save_sync(replayed, expected_revision=product.revision):
-                self._enqueue([replayed])
-                return self.sync_state(product_id)
-            self._pause(attempt)
-        raise ConcurrentChangeError("other writers changed the product each time")
-
-    def redrive(self, body: object) -> int:
-        """Replay all products that are exhausted or rejected; give their number."""
-        status = validated(RedriveRequest, body).status
-        if status is not None and status not in FAILED_STATUSES:
-            allowed = ", ".join(sorted(FAILED_STATUSES))
-            raise InvalidRequestError([FieldError("status", f"must be one of: {allowed}")])
-        now = self._clock()
-        count = self._store.restart_failed({status} if status else FAILED_STATUSES, now)
-        if count:
-            overdue = self._store.overdue(now, min(count, ENQUEUE_AT_ONCE))
-            # Failed products whose dead letter is owed are overdue too.
-            accepted = self._enqueue([it for it in overdue if it.sync.status is SyncStatus.PENDING])
-            self._postpone(accepted)
-        return count
-
-    def _enqueue(self, products: Sequence[Product]) -> list[Product]:
-        """Enqueue restarted products at once; if that fails, reconcile does it."""
-        messages = [message_to(product) for product in products]
-        try:
-            accepted = {message.product_id for message in self._queue.enqueue(messages)}
-        except QueueUnavailableError as error:
-            telemetry.log.warning("reconcile will enqueue instead", reason=str(error))
-            return []
-        return [product for product in products if product.id in accepted]
-
-    def _postpone(self, products: Sequence[Product]) -> None:
-        now = self._clock()
-        self._store.postpone(
-            {
-                product.id: (product.sync.overdue_at, now + self._grace)
-                for product in products
-                if product.sync.overdue_at is not None
-            }
-        )
-
-    def _with_tombstones(self, product_id: str) -> Product:
-        product = self._store.get(product_id)
-        if product is None:
-            raise ProductNotFoundError(f"no product has the id {product_id}")
-        return product
 
 
 def _written(product: Product) -> tuple[object, ...]:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from chalicelib.domain.delivery import Claim, Outcome, SyncResult
+from chalicelib.domain.control import Control
+from chalicelib.domain.delivery import Claim, Outcome, SyncResult, Transition
 from chalicelib.domain.errors import CatalogError
 from chalicelib.domain.events import Event
 from chalicelib.domain.messages import DeadLetter, SyncMessage
 from chalicelib.domain.product import Product
-from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.domain.sync_state import Position, SyncStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,8 @@ class Creation:
     answer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """The place of a product in a list; see `ProductQuery`."""
-
-    id: str
-    behind_since: datetime | None = None
+BACKLOG_LIMIT = 10_000
+"""No more outboxes are counted: to count them, MongoDB reads their documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +37,15 @@ class ProductQuery:
     """Products after `after` (exclusive), at most `limit`.
 
     In the order of their ids; with a status other than delivered, oldest undelivered change first,
-    and then `after` needs its `behind_since`.
+    and then `after` needs its `behind_since`. `details`: with description and attributes, which may
+    take 200 KB.
     """
 
     limit: int
     after: Position | None = None
     status: SyncStatus | None = None
     sku: str | None = None
+    details: bool = True
 
     @property
     def undelivered(self) -> bool:
@@ -58,7 +57,9 @@ class ProductQuery:
 class Summary:
     """Products per status, since when the oldest is behind, products with an unpublished event.
 
-    `unreadable`: documents with a status that this version of the code does not know.
+    `outbox_backlog` is at most BACKLOG_LIMIT. `unreadable`: documents with a status that this
+    version of the code does not know. Delivered ones are estimated; confirmed deletions are counted
+    among them until they are dropped.
     """
 
     products: Mapping[SyncStatus, int]
@@ -95,8 +96,11 @@ class Store(Protocol):
         `majority`: what the majority has, which no failover rolls back; it may be an older version.
         """
 
-    def get_many(self, product_ids: Collection[str]) -> Found:
-        """Find products by id, tombstones included, without their outboxes and histories."""
+    def get_many(self, product_ids: Collection[str], *, details: bool = True) -> Found:
+        """Find products by id, tombstones included, without their outboxes and histories.
+
+        `details` as in ProductQuery.
+        """
 
     def save_change(self, product: Product, *, expected_version: int) -> bool:
         """Write a new version and its newest event, if the stored version is the expected one.
@@ -127,13 +131,19 @@ class Store(Protocol):
         """
 
     def overdue(self, now: datetime, limit: int) -> list[Product]:
-        """Products whose `sync.overdue_at` has passed, longest overdue first."""
+        """Products whose `sync.overdue_at` has passed, longest overdue first, without details."""
 
     def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
-        """Change `overdue_at` from the first time to the second, if it is still the first."""
+        """Change `overdue_at` to the second time, unless it has become later than the first.
 
-    def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
-        """Start the next budget of all with these (failed) statuses, as bulk; give their number."""
+        Products with the same second time may be compared with the latest of their first times.
+        """
+
+    def apply(self, transitions: Sequence[Transition]) -> set[str]:
+        """Change the syncs of products whose revision is unchanged, and remove the events.
+
+        Gives the ids of those changed. One that has changed again since may be missing.
+        """
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
         """Take leases, and remove the claims' events; give the ids of the claimed products."""
@@ -149,7 +159,7 @@ class Store(Protocol):
         """Note that the dead letters of these products are sent, if their revision is unchanged."""
 
     def failed(self, limit: int) -> list[Product]:
-        """Failed products whose dead letter is sent, oldest change first.
+        """Failed products whose dead letter is sent, oldest change first, without details.
 
         At most `limit`, and of the `limit` oldest with each status.
         """
@@ -159,6 +169,12 @@ class Store(Protocol):
 
         Gives their number.
         """
+
+    def control(self) -> Control:
+        """Read the state of the sync as a whole; a new one if there is none yet."""
+
+    def save_control(self, control: Control, *, expected_revision: int) -> bool:
+        """Write the state of the sync as a whole, if its stored revision is the expected one."""
 
     def ping(self) -> None:
         """Return if the store answers."""
@@ -236,6 +252,9 @@ class Queue(Protocol):
 
     def change_visibility(self, messages: Mapping[str, int]) -> None:
         """Set the visibility timeout of each message: receipt handle → seconds from now."""
+
+    def in_flight(self) -> int:
+        """Count the messages in flight, also those that are deferred; approximate."""
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> list[int]:
         """Send to the dead-letter queue; give the positions of the letters that it accepted."""

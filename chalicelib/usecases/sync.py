@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from queue import Empty, SimpleQueue
-from typing import Protocol, TypeVar
 
 from chalicelib import telemetry
 from chalicelib.domain.delivery import (
+    PARK_LONGER,
     Acknowledge,
     Claim,
     Defer,
@@ -23,12 +20,16 @@ from chalicelib.domain.delivery import (
     Reject,
     SyncResult,
     Times,
+    Transition,
     Try,
     claim,
     completion_of,
     conclude,
     decide,
     disposition_of,
+    next_enqueue,
+    park,
+    park_result,
 )
 from chalicelib.domain.errors import (
     PoisonMessageError,
@@ -46,22 +47,11 @@ from chalicelib.domain.messages import (
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule, visibility_timeout
 from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.parallel import InThreads, Parallel
+from chalicelib.usecases.parking import LOST_RACE, Parking
 from chalicelib.usecases.ports import Found, Queue, Store, SupplyChain
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-TOGETHER_SECONDS = 0.02
-"""How long a finished call waits for others of its batch, to be recorded with them.
-
-A bulk write of ten results costs little more than one of one. The calls of a batch begin together,
-and most take about the same time."""
-LOST_RACE = timedelta(seconds=1)
-"""How long a message is deferred if its product changed before the claim or during the call.
-
-The message is deferred and not replaced by a new one: two workers may have received it, and
-deleting it could delete the message that carries the schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +60,8 @@ class SyncPolicy:
 
     `lease` must be longer than `start_within` (the latest start of a call after its claim), the
     longest call, and the difference of two workers' clocks together. `publish_within`: how long
-    publishing may take. `concurrency`: calls at a time.
+    publishing may take. `concurrency`: calls at a time. `max_in_flight`: with more messages in
+    flight long waits are parked.
     """
 
     schedule: Schedule
@@ -79,6 +70,7 @@ class SyncPolicy:
     concurrency: int
     start_within: timedelta = timedelta(seconds=5)
     publish_within: timedelta = timedelta(seconds=6)
+    max_in_flight: int = 60_000
 
 
 REPORTED = frozenset(SyncStatus)
@@ -96,58 +88,12 @@ class Call:
     sync_message: SyncMessage
     claim: Claim
     times: Times
+    is_probe: bool = False
 
-
-class Parallel(Protocol):
-    """Does work for several items in parallel."""
-
-    def __call__(
-        self, work: Callable[[Item], Result], items: Sequence[Item]
-    ) -> Iterator[list[tuple[Item, Result]]]:
-        """Give what is finished, as it comes: groups of items with their results.
-
-        Each item is in one group. A slow item delays no other group.
-        """
-
-
-class InThreads:
-    """Uses a thread for each item, and keeps the threads for the next items.
-
-    A call must not wait for a thread while its lease runs, so `threads` is more than a process
-    makes calls at a time.
-    """
-
-    def __init__(self, threads: int = 1000) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
-
-    def __call__(
-        self, work: Callable[[Item], Result], items: Sequence[Item]
-    ) -> Iterator[list[tuple[Item, Result]]]:
-        """Give groups as `Parallel` does. A single item is done in the caller's own thread."""
-        if len(items) == 1:
-            yield [(items[0], work(items[0]))]
-            return
-        done: SimpleQueue[tuple[Item, Future[Result]]] = SimpleQueue()
-        for item in items:
-            future = self._pool.submit(work, item)
-            future.add_done_callback(lambda future, item=item: done.put((item, future)))  # type: ignore[misc]  # bound per turn
-        missing = len(items)
-        while missing:
-            group = _gather(done, missing, TOGETHER_SECONDS)
-            missing -= len(group)
-            yield [(item, future.result()) for item, future in group]
-
-
-def _gather(queue: SimpleQueue[Item], limit: int, seconds: float) -> list[Item]:
-    """Wait for an item, then for others: until there are `limit`, at most for so many seconds."""
-    items = [queue.get()]
-    end = time.monotonic() + seconds
-    while len(items) < limit:
-        try:
-            items.append(queue.get(timeout=max(0.0, end - time.monotonic())))
-        except Empty:
-            break
-    return items
+    @property
+    def product_id(self) -> str:
+        """The product to be delivered."""
+        return self.claim.product.id
 
 
 class Sync:
@@ -160,10 +106,10 @@ class Sync:
         outbox: Outbox,
         supply_chain: SupplyChain,
         policy: SyncPolicy,
+        admissions: Admissions,
         *,
         clock: Callable[[], datetime],
         jitter: Callable[[], float] = random.random,
-        new_token: Callable[[], str] = lambda: uuid.uuid4().hex,
         in_parallel: Parallel | None = None,
     ) -> None:
         self._store = store
@@ -171,9 +117,10 @@ class Sync:
         self._outbox = outbox
         self._supply_chain = supply_chain
         self._policy = policy
+        self._admissions = admissions
+        self._parking = Parking(store, queue, policy.max_in_flight, clock=clock)
         self._clock = clock
         self._jitter = jitter
-        self._new_token = new_token
         self._in_parallel = in_parallel or InThreads()
 
     @telemetry.batch()
@@ -220,9 +167,13 @@ class Sync:
             found = self._store.get_many({sync_message.product_id for _, sync_message in pairs})
             dispositions, tries = self._decide(pairs, found)
             self._forget_superseded(pairs, dispositions)
+            dispositions |= self._park_waiting(pairs, found, dispositions)
+            admitted, refused = self._admit(tries)
+            dispositions |= refused
         with telemetry.segment("claim"):
-            won = self._store.claim([call.claim for call in tries]) if tries else set()
-        calls = [call for call in tries if call.claim.product.id in won]
+            won = self._store.claim([call.claim for call in admitted]) if admitted else set()
+        self._no_probe([call for call in admitted if call.product_id not in won])
+        calls = [call for call in admitted if call.product_id in won]
         return dispositions | self._call(calls)
 
     # ---- before the call ----
@@ -230,7 +181,7 @@ class Sync:
     def _decide(
         self, pairs: Sequence[Pair], found: Found
     ) -> tuple[dict[str, Disposition], list[Call]]:
-        now, token = self._clock(), self._new_token()
+        now, token = self._clock(), uuid.uuid4().hex
         dispositions: dict[str, Disposition] = {}
         tries: dict[str, Call] = {}
         for message, sync_message in pairs:
@@ -276,6 +227,65 @@ class Sync:
         if events:
             self._store.remove_events(events)
 
+    # ---- calls that must wait ----
+
+    def _admit(self, tries: Sequence[Call]) -> tuple[list[Call], dict[str, Disposition]]:
+        """Give the calls that may be made now, and the dispositions of the others."""
+        if not tries:
+            return [], {}
+        admission = self._admissions.admit(len(tries))
+        admitted = [replace(call, is_probe=admission.probe) for call in tries[: admission.granted]]
+        now, refused = self._clock(), tries[admission.granted :]
+        if admission.again is None:
+            grace = self._policy.grace
+            # Until then the end of the outage brings it forward.
+            until = [next_enqueue(call.claim.before, now, grace) for call in refused]
+            return admitted, self._park(list(zip(refused, until, strict=True)))
+        waits = list(zip(refused, admission.again, strict=True))
+        short = {call.message.id: Defer(then) for call, then in waits if then - now <= PARK_LONGER}
+        long = [(call, then) for call, then in waits if then - now > PARK_LONGER]
+        return admitted, short | self._park(long)
+
+    def _park(self, waits: Sequence[tuple[Call, datetime]]) -> dict[str, Disposition]:
+        now = self._clock()
+        return self._parking.park(
+            [
+                (
+                    call.message,
+                    park(
+                        call.claim.before,
+                        call.sync_message,
+                        call.claim.product.sync.budget,
+                        now,
+                        until,
+                    ),
+                )
+                for call, until in waits
+            ]
+        )
+
+    def _park_waiting(
+        self, pairs: Sequence[Pair], found: Found, dispositions: Mapping[str, Disposition]
+    ) -> dict[str, Disposition]:
+        """Park the products whose messages would be deferred for long, if the queue is full."""
+        now = self._clock()
+        parkings: list[tuple[ReceivedMessage, Transition]] = []
+        for message, sync_message in pairs:
+            match dispositions[message.id]:
+                case Defer(until, scheduled=True) if (
+                    until - now > PARK_LONGER and self._parking.queue_is_full
+                ):
+                    product = found.products[sync_message.product_id]
+                    budget = product.sync.budget
+                    parking = park(product, sync_message, budget, now, until)
+                    parkings.append((message, parking))
+        return self._parking.park(parkings)
+
+    def _no_probe(self, calls: Sequence[Call]) -> None:
+        """Let another worker make the probe that was not made here."""
+        if any(call.is_probe for call in calls):
+            self._admissions.probed(None)
+
     # ---- the call and its result ----
 
     def _call(self, calls: Sequence[Call]) -> dict[str, Disposition]:
@@ -297,10 +307,12 @@ class Sync:
         stops the process meanwhile and lets it go on later.
         """
         done = [(call, outcome) for call, outcome in group if outcome is not None]
+        self._no_probe([call for call, outcome in group if outcome is None])
         unknown: dict[str, Disposition] = {
             call.message.id: Defer(call.times.until) for call, _ in group
         }
         try:
+            self._report(done)
             with telemetry.segment("record"):
                 return unknown | self._record(done)
         except StoreUnavailableError as error:
@@ -308,6 +320,14 @@ class Sync:
         except Exception:  # noqa: BLE001 - logged; a bug, after which nothing is known of these calls
             telemetry.log.exception("results could not be written")
             return unknown
+
+    def _report(self, done: Sequence[tuple[Call, Outcome]]) -> None:
+        outcomes = [(call.product_id, outcome) for call, outcome in done]
+        if any(call.is_probe for call, _ in done):
+            # A probe is alone in its batch.
+            self._admissions.probed(outcomes[0])
+        elif outcomes:
+            self._admissions.report(outcomes)
 
     def _attempt(self, call: Call) -> Outcome | None:
         """Call, unless this worker is so late that its lease could end during the call.
@@ -343,14 +363,18 @@ class Sync:
         return dispositions
 
     def _conclude(self, call: Call, outcome: Outcome, now: datetime) -> SyncResult:
-        return conclude(
+        result = conclude(
             call.claim,
             outcome,
             self._policy.schedule,
             now=now,
             jitter=self._jitter(),
             grace=self._policy.grace,
+            probe=call.is_probe,
         )
+        due = result.product.sync.next_attempt_at
+        long = due is not None and due - now > PARK_LONGER
+        return park_result(result) if long and self._parking.queue_is_full else result
 
     def _announced(
         self, done: Sequence[tuple[Call, SyncResult]], now: datetime

@@ -5,14 +5,22 @@ from __future__ import annotations
 from datetime import timedelta
 
 from chalicelib.adapters.mongo.documents import new_product_id
+from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.messages import ReceivedMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
+from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.bridge import Bridge, Bridged
 from chalicelib.usecases.catalog import Catalog, Origin, Precondition
+from chalicelib.usecases.controls import Controls
+from chalicelib.usecases.convergence import Convergence
+from chalicelib.usecases.dead_letters import DeadLetters
+from chalicelib.usecases.enqueuing import Enqueuer
+from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.parallel import InThreads, Parallel
 from chalicelib.usecases.reconcile import Reconcile, Reconciled
-from chalicelib.usecases.sync import Parallel, Sync, SyncPolicy
+from chalicelib.usecases.sync import Sync, SyncPolicy
 from tests.fakes.builders import BODY, GRACE, a_product
 from tests.fakes.clock import FakeClock
 from tests.fakes.queue import FakeQueue
@@ -29,10 +37,17 @@ class Pipeline:
 
     LEASE = timedelta(seconds=70)
 
-    def __init__(self, *, schedule: Schedule | None = None, concurrency: int = 10) -> None:
+    def __init__(
+        self,
+        *,
+        schedule: Schedule | None = None,
+        concurrency: int = 10,
+        breaker: BreakerPolicy | None = None,
+    ) -> None:
         self.clock = FakeClock()
         self.store = FakeStore()
         self.stream = FakeStream(self.clock)
+        self.breaker = breaker or BreakerPolicy()
         self.schedule = schedule or Schedule()
         self.policy = SyncPolicy(self.schedule, self.LEASE, GRACE, concurrency)
         self.queue = FakeQueue(self.clock)
@@ -46,17 +61,35 @@ class Pipeline:
         self.catalog = Catalog(
             store,
             self.outbox,
-            queue,
             clock=clock,
             grace=GRACE,
             new_id=new_product_id,
             bulk_queue=True,
         )
         self.bridge = Bridge(self.stream, queue)
+        self.controls = Controls(store, pause=lambda _: None)
+        enqueuer = Enqueuer(store, queue, clock=clock, grace=GRACE, in_parallel=InThreads())
+        convergence = Convergence(store, self.controls, enqueuer, clock=clock)
+        self.admissions = Admissions(self.controls, self.breaker, clock=clock)
+        self.operations = Operations(
+            store, self.controls, enqueuer, convergence, self.breaker, clock=clock, grace=GRACE
+        )
+        self.reconcile = Reconcile(
+            store,
+            self.outbox,
+            enqueuer,
+            DeadLetters(store, queue, clock=clock),
+            convergence,
+            self.breaker,
+            clock=clock,
+            grace=GRACE,
+            sleep=self.clock.advance,
+        )
         self.sync = self.a_worker()
-        self.reconcile = Reconcile(store, queue, self.outbox, clock=clock, grace=GRACE)
 
-    def a_worker(self, in_parallel: Parallel | None = None) -> Sync:
+    def a_worker(
+        self, in_parallel: Parallel | None = None, admissions: Admissions | None = None
+    ) -> Sync:
         """Another sync function, as Lambda runs several; without jitter."""
         return Sync(
             self.store,
@@ -64,6 +97,7 @@ class Pipeline:
             self.outbox,
             self.supply_chain,
             self.policy,
+            self.admissions if admissions is None else admissions,
             clock=self.clock,
             jitter=lambda: 0.0,
             in_parallel=in_parallel,
@@ -104,7 +138,13 @@ class Pipeline:
 
     def reconcile_once(self, seconds: float = 40) -> Reconciled:
         """Run reconcile, with so much time."""
-        return self.reconcile.run(lambda: seconds)
+        end = self.clock() + timedelta(seconds=seconds)
+
+        def seconds_left() -> float:
+            # Asked anew each time: the clock moves while reconcile waits.
+            return (end - self.clock()).total_seconds()
+
+        return self.reconcile.run(seconds_left)
 
     def pass_on(self) -> list[ReceivedMessage]:
         """Bridge and sync once each."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from chalicelib.domain.control import Control
 from chalicelib.domain.errors import (
     CatalogError,
     DuplicateIdempotencyKeyError,
@@ -20,13 +21,13 @@ from chalicelib.domain.sync_state import (
     SyncState,
     SyncStatus,
 )
-from chalicelib.usecases.ports import Creation, Found, ProductQuery, Summary
+from chalicelib.usecases.ports import BACKLOG_LIMIT, Creation, Found, ProductQuery, Summary
 from tests.fakes.switchable import Switchable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from chalicelib.domain.delivery import Claim, SyncResult
+    from chalicelib.domain.delivery import Claim, SyncResult, Transition
 
 
 class FakeStore(Switchable):
@@ -43,6 +44,7 @@ class FakeStore(Switchable):
         self.products: dict[str, Product] = {}
         self._creations: dict[str, Creation] = {}
         self.unreadable: set[str] = set()
+        self.stored_control = Control()
 
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
@@ -83,11 +85,15 @@ class FakeStore(Switchable):
         """What no failover can take back: here, everything."""
         return self.products
 
-    def get_many(self, product_ids: Collection[str]) -> Found:
+    def get_many(self, product_ids: Collection[str], *, details: bool = True) -> Found:
         self._reach("get_many")
         with self._lock:
             found = [self.products[item] for item in sorted(product_ids) if item in self.products]
-        readable = {item.id: _slim(item) for item in found if item.id not in self.unreadable}
+        readable = {
+            item.id: _slim(item, details=details)
+            for item in found
+            if item.id not in self.unreadable
+        }
         return Found(readable, frozenset(item.id for item in found) - readable.keys())
 
     def save_change(self, product: Product, *, expected_version: int) -> bool:
@@ -146,7 +152,7 @@ class FakeStore(Switchable):
         if query.after is not None:
             since = query.after.behind_since or datetime.min.replace(tzinfo=UTC)
             found = [item for item in found if place(item) > (since, query.after.id)]
-        return [_slim(product) for product in found[: query.limit]]
+        return [_slim(product, details=query.details) for product in found[: query.limit]]
 
     def summary(self, outbox_before: datetime) -> Summary:
         self._reach("summary")
@@ -156,7 +162,10 @@ class FakeStore(Switchable):
         return Summary(
             {status: statuses.count(status) for status in SyncStatus},
             min(behind, default=None),
-            sum(any(event.time < outbox_before for event in item.outbox) for item in products),
+            min(
+                BACKLOG_LIMIT,
+                sum(any(event.time < outbox_before for event in item.outbox) for item in products),
+            ),
             unreadable=len(self.unreadable & self.products.keys()),
         )
 
@@ -185,7 +194,7 @@ class FakeStore(Switchable):
             return product.sync.overdue_at or datetime.max.replace(tzinfo=UTC)
 
         found = sorted((item for item in self._readable() if due(item) <= now), key=due)
-        return [_slim(product) for product in found[:limit]]
+        return [_slim(product, details=False) for product in found[:limit]]
 
     def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
         self._reach("postpone")
@@ -193,20 +202,25 @@ class FakeStore(Switchable):
             self._change_sync(
                 product_id,
                 lambda sync, seen=seen, then=then: (  # type: ignore[misc]  # bound per turn
-                    replace(sync, overdue_at=then) if sync.overdue_at == seen else sync
+                    replace(sync, overdue_at=then)
+                    if sync.overdue_at is not None and sync.overdue_at <= seen
+                    else sync
                 ),
             )
 
-    def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
-        self._reach("restart_failed")
+    def apply(self, transitions: Sequence[Transition]) -> set[str]:
+        self._reach("apply")
         with self._lock:
-            failed = [
-                item for item in self._all() if item.sync.status in FAILED_STATUSES & set(statuses)
-            ]
-            for item in failed:
-                fresh = item.sync.restarted(now, now, budget=item.sync.budget + 1, bulk=True)
-                self.products[item.id] = replace(item, sync=fresh, revision=item.revision + 1)
-            return len(failed)
+            return {item.after.id for item in transitions if self._apply(item)}
+
+    def _apply(self, transition: Transition) -> bool:
+        stored = self.products.get(transition.before.id)
+        if stored is None or stored.revision != transition.before.revision:
+            return False
+        sync = _keep(stored.sync, transition.after.sync)
+        changed = replace(stored, sync=sync, revision=stored.revision + 1)
+        self.products[stored.id] = _without(changed, transition.event_id)
+        return True
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
         self._reach("claim")
@@ -255,7 +269,7 @@ class FakeStore(Switchable):
             for item in sorted(self._readable(), key=_age)
             if item.sync.status in FAILED_STATUSES and item.sync.overdue_at is None
         ]
-        return [_slim(product) for product in found[:limit]]
+        return [_slim(product, details=False) for product in found[:limit]]
 
     def drop_tombstones(self, products: Collection[Product]) -> int:
         self._reach("drop_tombstones")
@@ -273,6 +287,18 @@ class FakeStore(Switchable):
                 del self.products[product_id]
                 self._creations.pop(product_id, None)
             return len(done)
+
+    def control(self) -> Control:
+        self._reach("control")
+        return self.stored_control
+
+    def save_control(self, control: Control, *, expected_revision: int) -> bool:
+        self._reach("save_control")
+        with self._lock:
+            if self.stored_control.revision != expected_revision:
+                return False
+            self.stored_control = control
+            return True
 
     def ping(self) -> None:
         self._reach("ping")
@@ -299,8 +325,11 @@ def _age(product: Product) -> tuple[datetime, str]:
     return product.sync.behind_since or datetime.max.replace(tzinfo=UTC), product.id
 
 
-def _slim(product: Product) -> Product:
-    return replace(product, outbox=(), sync=replace(product.sync, history=()))
+def _slim(product: Product, *, details: bool) -> Product:
+    fields = product.fields
+    if not details:
+        fields = fields.model_copy(update={"description": None, "attributes": None})
+    return replace(product, fields=fields, outbox=(), sync=replace(product.sync, history=()))
 
 
 def _keep(stored: SyncState, fresh: SyncState) -> SyncState:
@@ -321,11 +350,12 @@ def _after_call(stored: Product, result: SyncResult, *, current: bool) -> Produc
     newest = stored.sync.delivered_version
     if result.delivered:
         newest = max(result.product.version, -1 if newest is None else newest)
+    attempts = (result.attempt,) if result.attempt else ()
     sync = replace(
         result.product.sync if current else stored.sync,
         lease=None,
         delivered_version=newest,
-        history=(*stored.sync.history, result.attempt)[-HISTORY_LIMIT:],
+        history=(*stored.sync.history, *attempts)[-HISTORY_LIMIT:],
     )
     events = (result.event,) if result.event else ()
     completed = result.product.sync_completed_at if current else stored.sync_completed_at

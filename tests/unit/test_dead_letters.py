@@ -10,7 +10,7 @@ import pytest
 from chalicelib.domain.messages import DeadLetter, SyncMessage, dead_letter_for
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import Lease, SyncState, SyncStatus
-from chalicelib.usecases.reconcile import DEAD_LETTERS
+from chalicelib.usecases.dead_letters import AT_ONCE, ROUNDS
 from tests.fakes import GRACE, START, Pipeline
 
 REJECTED = SyncState(SyncStatus.REJECTED)
@@ -36,7 +36,7 @@ def ids(pipeline: Pipeline) -> list[str]:
 
 def products_of(pipeline: Pipeline) -> list[str | None]:
     """The products of the letters that a person sees."""
-    found = pipeline.queue.receive_dead_letters(10 * DEAD_LETTERS)
+    found = pipeline.queue.receive_dead_letters(10 * AT_ONCE)
     return [item.message.product_id if item.message else None for item in found]
 
 
@@ -59,7 +59,7 @@ def test_a_dead_letter_of_a_version_that_was_replaced_is_removed(pipeline: Pipel
 
 def test_a_dead_letter_of_a_budget_that_was_replaced_is_removed(pipeline: Pipeline) -> None:
     product_id = dead_letter(pipeline, REJECTED)
-    pipeline.catalog.replay(product_id)
+    pipeline.operations.replay(product_id)
     pipeline.supply_chain.answers[product_id] = [500]
     pipeline.sync_once()
 
@@ -72,7 +72,7 @@ def test_a_replay_that_sync_has_not_seen_yet_loses_its_old_letter_and_stays_a_re
     pipeline: Pipeline,
 ) -> None:
     product_id = dead_letter(pipeline, REJECTED)
-    pipeline.catalog.replay(product_id)
+    pipeline.operations.replay(product_id)
 
     assert pipeline.reconcile_once().settled == 1
     assert pipeline.queue.dead == []
@@ -138,7 +138,7 @@ def test_of_several_dead_letters_each_is_judged_on_its_own(pipeline: Pipeline) -
 def test_dead_letters_that_stay_do_not_keep_the_later_ones_from_being_settled(
     pipeline: Pipeline,
 ) -> None:
-    failed = [dead_letter(pipeline, REJECTED) for _ in range(DEAD_LETTERS)]
+    failed = [dead_letter(pipeline, REJECTED) for _ in range(AT_ONCE)]
     dead_letter(pipeline, DELIVERED)
 
     assert pipeline.reconcile_once().settled == 1
@@ -189,7 +189,7 @@ def test_the_letter_of_a_product_that_was_redriven_meanwhile_does_not_come_back(
 
     def late(limit: int) -> list[Product]:
         found = failed(limit)
-        pipeline.catalog.replay(product_id)
+        pipeline.operations.replay(product_id)
         return found
 
     pipeline.store.failed = late  # type: ignore[method-assign]
@@ -200,20 +200,33 @@ def test_the_letter_of_a_product_that_was_redriven_meanwhile_does_not_come_back(
 
 def test_a_letter_that_comes_during_the_sweep_is_not_sent_again(pipeline: Pipeline) -> None:
     product = pipeline.put(sync=SyncState(), outbox=())
-    count = pipeline.queue.count_dead_letters
+    count, counted = pipeline.queue.count_dead_letters, list[int]()
 
     def late() -> int:
-        # Received and counted are the letters; only now this one comes.
-        found = count()
-        pipeline.store.products[product.id] = replace(product, sync=REJECTED, revision=1)
-        pipeline.queue.dead_letter([dead_letter_for(pipeline.product(product.id))])
-        return found
+        counted.append(count())
+        if len(counted) == 2:
+            # Received and counted again are the letters; only now this one comes.
+            pipeline.store.products[product.id] = replace(product, sync=REJECTED, revision=1)
+            pipeline.queue.dead_letter([dead_letter_for(pipeline.product(product.id))])
+        return counted[-1]
 
     pipeline.queue.count_dead_letters = late  # type: ignore[method-assign]
     done = pipeline.reconcile_once()
 
     assert done.letters == 0
     assert len(pipeline.queue.dead) == 1
+
+
+def test_where_not_all_letters_can_be_seen_the_failed_products_are_not_read(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead_letter(pipeline, REJECTED)
+    pipeline.queue.dead.clear()
+    monkeypatch.setattr(pipeline.queue, "count_dead_letters", lambda: AT_ONCE * ROUNDS + 1)
+    # There may be a million of them.
+    pipeline.store.broken = {"failed"}
+
+    assert pipeline.reconcile_once().letters == 0
 
 
 def test_a_letter_that_was_missing_counts_as_sent(pipeline: Pipeline) -> None:

@@ -17,7 +17,15 @@ from chalicelib.usecases.ports import Creation
 
 Document = dict[str, Any]
 
-_TIMES = ("firstAttemptAt", "nextAttemptAt", "aimAt", "endsAt", "behindSince", "overdueAt")
+_TIMES = (
+    "firstAttemptAt",
+    "nextAttemptAt",
+    "plannedAt",
+    "aimAt",
+    "endsAt",
+    "behindSince",
+    "overdueAt",
+)
 NO_LEASE: Document = {"owner": "", "until": EPOCH, "version": -1, "budget": -1}
 """Always there, so that "no lease holds" is one comparison."""
 
@@ -72,12 +80,14 @@ def sync_to_document(sync: SyncState) -> Document:
         "attempts": sync.attempts,
         "firstAttemptAt": sync.first_attempt_at,
         "nextAttemptAt": sync.next_attempt_at,
+        "plannedAt": sync.planned_at,
         "aimAt": sync.aim_at,
         "endsAt": sync.ends_at,
         "behindSince": sync.behind_since,
         "overdueAt": sync.overdue_at,
         "claim": sync.claim,
         "messageId": sync.message_id,
+        "parked": sync.parked,
         "lastError": sync.last_error,
         "bulk": sync.bulk,
         "history": [attempt_to_document(attempt) for attempt in sync.history],
@@ -133,7 +143,7 @@ def _check_types(document: Document) -> None:
     """Raise TypeError for a number or a time of another type: a decision could not compare it."""
     sync = document["sync"]
     counts = (document["version"], document["revision"], sync["budget"], sync["attempts"])
-    times = [sync[name] for name in _TIMES]
+    times = [sync.get(name) for name in _TIMES]
     if not all(isinstance(count, int) for count in counts):
         raise TypeError(f"no counts: {counts}")
     if not all(time is None or isinstance(time, datetime) for time in times):
@@ -185,6 +195,8 @@ def _to_sync(document: Document) -> SyncState:
         delivered_version=document.get("deliveredVersion"),
         first_attempt_at=document["firstAttemptAt"],
         next_attempt_at=document["nextAttemptAt"],
+        # Not in documents of earlier releases.
+        planned_at=document.get("plannedAt"),
         aim_at=document["aimAt"],
         ends_at=document["endsAt"],
         behind_since=document["behindSince"],
@@ -192,6 +204,7 @@ def _to_sync(document: Document) -> SyncState:
         lease=Lease(**lease) if lease["owner"] else None,
         claim=document["claim"],
         message_id=document["messageId"],
+        parked=document.get("parked", False),
         last_error=document["lastError"],
         history=tuple(Attempt(**attempt) for attempt in document.get("history", ())),
         bulk=document.get("bulk", False),

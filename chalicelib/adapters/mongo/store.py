@@ -17,6 +17,7 @@ from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from chalicelib.adapters.mongo.controls import CONTROL_ID, control_to_document, to_control
 from chalicelib.adapters.mongo.documents import (
     NO_LEASE,
     Document,
@@ -24,7 +25,7 @@ from chalicelib.adapters.mongo.documents import (
     to_document,
     to_product,
 )
-from chalicelib.adapters.mongo.indexes import ANY_STATUS, EPOCH, INDEXES, PRESENT
+from chalicelib.adapters.mongo.indexes import ANY_STATUS, EPOCH, PRESENT, check_indexes
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
     budget_fields,
@@ -33,8 +34,10 @@ from chalicelib.adapters.mongo.updates import (
     out_of_outbox,
     result_update,
     superseded_update,
+    transition_update,
 )
-from chalicelib.domain.delivery import Claim, SyncResult
+from chalicelib.domain.control import Control
+from chalicelib.domain.delivery import Claim, SyncResult, Transition
 from chalicelib.domain.errors import (
     CatalogError,
     DuplicateIdempotencyKeyError,
@@ -43,24 +46,28 @@ from chalicelib.domain.errors import (
     UnreadableDocumentError,
 )
 from chalicelib.domain.product import OUTBOX_PAGE, Product
-from chalicelib.domain.sync_state import (
-    FAILED_STATUSES,
-    SyncState,
-    SyncStatus,
-)
-from chalicelib.usecases.ports import Creation, Found, ProductQuery, Summary
+from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
+from chalicelib.usecases.ports import BACKLOG_LIMIT, Creation, Found, ProductQuery, Summary
 
 AT_ONCE = 25
 """Writes of one command. On the embedded server other writers wait for a whole command."""
 _WITHOUT_BULK = {"outbox": False, "sync.history": False, "creation": False}
 _WITHOUT_OUTBOX = {"outbox": False, "creation": False}
+_WITHOUT_DETAILS = {**_WITHOUT_BULK, "description": False, "attributes": False}
 _OWN_RESULT = {
     "revision": True,
     "sync.attempts": True,
     "sync.claim": True,
     "sync.lease.owner": True,
 }
-_KEPT_BY_A_REDRIVE = {"sync.budget", "sync.behindSince"}
+_OWN_TRANSITION = {
+    "version": True,
+    "revision": True,
+    "sync.budget": True,
+    "sync.claim": True,
+    "sync.messageId": True,
+    "sync.overdueAt": True,
+}
 # One query, so that a product that changes its status is not counted twice.
 _UNDELIVERED_BY_STATUS: list[Document] = [
     {"$match": {"sync.status": ANY_STATUS, "sync.behindSince": PRESENT}},
@@ -83,13 +90,27 @@ def _unavailable() -> Iterator[None]:
         raise StoreUnavailableError(f"MongoDB: {type(error).__name__}: {error}") from error
 
 
+def products_of(client: MongoClient[Document], database: str) -> MongoCollection[Document]:
+    """Give the collection of the products."""
+    return client[database].get_collection(
+        "products",
+        codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
+        # An acknowledged write is on disk on most nodes: a 2xx must survive any crash.
+        write_concern=WriteConcern(w="majority", j=True),
+    )
+
+
 class MongoStore:
-    """Implements `ports.Store`. Connects, and creates the indexes, at the first use."""
+    """Implements `ports.Store`. Connects, and checks that the indexes are there, at the first use.
+
+    Every method raises StoreNotMigratedError while an index is missing: without it, a
+    sku could be used twice, or a query would read the whole catalog.
+    """
 
     def __init__(self, connect: Callable[[], MongoClient[Document]], database: str) -> None:
         self._connect = connect
         self._database = database
-        self._indexed = False
+        self._checked = False
 
     @cached_property
     def _client(self) -> MongoClient[Document]:
@@ -98,19 +119,22 @@ class MongoStore:
     @property
     def _products(self) -> MongoCollection[Document]:
         # Not a cached property, whose lock would make requests wait for one another's time-out
-        # while MongoDB is away. Creating an index twice has no effect.
-        if not self._indexed:
-            self._collection.create_indexes(INDEXES)
-            self._indexed = True
+        # while MongoDB is away. Checking twice has no effect.
+        if not self._checked:
+            check_indexes(self._collection)
+            self._checked = True
         return self._collection
 
     @cached_property
     def _collection(self) -> MongoCollection[Document]:
+        return products_of(self._client, self._database)
+
+    @cached_property
+    def _controls(self) -> MongoCollection[Document]:
         return self._client[self._database].get_collection(
-            "products",
-            codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
-            # An acknowledged write is on disk on most nodes: a 2xx must survive any crash.
-            write_concern=WriteConcern(w="majority", j=True),
+            "control",
+            codec_options=self._collection.codec_options,
+            write_concern=self._collection.write_concern,
         )
 
     @property
@@ -194,11 +218,12 @@ class MongoStore:
             found = products.find_one({"_id": product_id}, _WITHOUT_OUTBOX)
         return to_product(found) if found else None
 
-    def get_many(self, product_ids: Collection[str]) -> Found:
+    def get_many(self, product_ids: Collection[str], *, details: bool = True) -> Found:
         if not product_ids:
             return Found({})
+        condition = {"_id": {"$in": list(product_ids)}}
         with _unavailable():
-            found = list(self._products.find({"_id": {"$in": list(product_ids)}}, _WITHOUT_BULK))
+            found = list(self._products.find(condition, _projection(details=details)))
         products = {product.id: product for product in _readable(found)}
         return Found(products, frozenset(document["_id"] for document in found) - products.keys())
 
@@ -213,7 +238,7 @@ class MongoStore:
         condition["deletedAt"] = None
         if query.after is not None:
             condition["_id"] = {"$gt": query.after.id}
-        return self._find(condition, ["_id"], query.limit)
+        return self._find(condition, ["_id"], query.limit, _projection(details=query.details))
 
     def _find_undelivered(self, condition: Document, query: ProductQuery) -> list[Product]:
         """List oldest change first, also deletions that are not delivered yet."""
@@ -228,7 +253,8 @@ class MongoStore:
         found: list[Product] = []
         for part in ranges:
             if missing := query.limit - len(found):
-                found += self._find(condition | part, ["sync.behindSince", "_id"], missing)
+                order, projection = ["sync.behindSince", "_id"], _projection(details=query.details)
+                found += self._find(condition | part, order, missing, projection)
         return found
 
     def _find(
@@ -260,7 +286,7 @@ class MongoStore:
             # Delivered products are not read: there may be millions.
             total = self._products.estimated_document_count()
             late = {**PRESENT, "$lt": outbox_before}
-            backlog = self._products.count_documents({"outbox.time": late})
+            backlog = self._products.count_documents({"outbox.time": late}, limit=BACKLOG_LIMIT)
         counts: dict[str, int] = {group["_id"]: group["count"] for group in groups}
         # Not below zero: a product may have been inserted between the two counts.
         counts[SyncStatus.DELIVERED] = max(0, total - sum(counts.values()))
@@ -289,29 +315,30 @@ class MongoStore:
 
     def overdue(self, now: datetime, limit: int) -> list[Product]:
         condition = {"sync.overdueAt": {**PRESENT, "$lte": now}}
-        return self._find(condition, ["sync.overdueAt"], limit)
+        return self._find(condition, ["sync.overdueAt"], limit, _WITHOUT_DETAILS)
 
     def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
-        self._bulk(
-            [
-                UpdateOne(
-                    {"_id": product_id, "sync.overdueAt": seen}, {"$set": {"sync.overdueAt": then}}
-                )
-                for product_id, (seen, then) in products.items()
-            ]
-        )
+        # An update of several documents takes a third of the time of several updates. Compared by
+        # $lte: for one value MongoDB would consider the index, where many products may have it.
+        groups: dict[datetime, list[str]] = {}
+        for product_id, (_, then) in products.items():
+            groups.setdefault(then, []).append(product_id)
+        for then, ids in groups.items():
+            for start in range(0, len(ids), AT_ONCE):
+                part = ids[start : start + AT_ONCE]
+                seen = max(products[product_id][0] for product_id in part)
+                condition = {"_id": {"$in": part}, "sync.overdueAt": {"$lte": seen}}
+                with _unavailable():
+                    self._products.update_many(condition, {"$set": {"sync.overdueAt": then}})
 
-    def restart_failed(self, statuses: Collection[SyncStatus], now: datetime) -> int:
-        fresh = budget_fields(SyncState(overdue_at=now, bulk=True))
-        # These two differ per product: budget is incremented, behindSince stays.
-        fields = {name: fresh[name] for name in fresh if name not in _KEPT_BY_A_REDRIVE}
-        update = {"$set": fields, "$inc": {**NEXT_REVISION, "sync.budget": 1}}
-        count = 0
+    def apply(self, transitions: Sequence[Transition]) -> set[str]:
+        after = {transition.after.id: transition.after for transition in transitions}
+        if self._bulk([transition_update(transition) for transition in transitions]) == len(after):
+            return set(after)
+        # Some products have changed. One that is changed again by now counts as not changed by us.
         with _unavailable():
-            for status in FAILED_STATUSES & set(statuses):
-                condition = {"sync.status": status.value, "sync.behindSince": PRESENT}
-                count += self._products.update_many(condition, update).matched_count
-        return count
+            found = self._products.find({"_id": {"$in": list(after)}}, _OWN_TRANSITION)
+            return {d["_id"] for d in found if _is_applied(d, after[d["_id"]])}
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:
         wanted = {claim.product.id for claim in claims}
@@ -357,7 +384,8 @@ class MongoStore:
         for status in sorted(FAILED_STATUSES):
             # A range of the index each, which is in order.
             condition = {"sync.status": status.value, "sync.behindSince": PRESENT}
-            found += self._find(condition, ["sync.behindSince", "_id"], limit)
+            order = ["sync.behindSince", "_id"]
+            found += self._find(condition, order, limit, _WITHOUT_DETAILS)
         sent = [product for product in found if product.sync.overdue_at is None]
         return sorted(sent, key=_age)[:limit]
 
@@ -373,14 +401,35 @@ class MongoStore:
             DeleteOne({"_id": product.id, "revision": product.revision, **confirmed})
             for product in products
         ]
-        if not deletions:
-            return 0
+        dropped = 0
+        for start in range(0, len(deletions), AT_ONCE):
+            part = deletions[start : start + AT_ONCE]
+            with _unavailable():
+                dropped += self._products.bulk_write(part, ordered=False).deleted_count
+        return dropped
+
+    # ---- the sync as a whole ----
+
+    def control(self) -> Control:
         with _unavailable():
-            return self._products.bulk_write(deletions, ordered=False).deleted_count
+            found = self._controls.find_one({"_id": CONTROL_ID})
+        return to_control(found) if found else Control()
+
+    def save_control(self, control: Control, *, expected_revision: int) -> bool:
+        document = control_to_document(control)
+        condition = {"_id": CONTROL_ID, "revision": expected_revision}
+        with _unavailable():
+            if expected_revision > 0:
+                return self._controls.replace_one(condition, document).matched_count == 1
+            try:
+                self._controls.insert_one(document)
+            except DuplicateKeyError:
+                return False
+            return True
 
     def ping(self) -> None:
         with _unavailable():
-            self._client.admin.command("ping")
+            self._products.database.command("ping")
 
     def _bulk(self, updates: Sequence[UpdateOne]) -> int:
         matched = 0
@@ -410,6 +459,23 @@ def _is_unchanged(document: Document, written: Product) -> bool:
     # Reconcile may have made the product exhausted ("its worker died"): then attempts differ.
     counted = sync["attempts"] == written.sync.attempts
     return bool(idle and counted and document["revision"] == written.revision)
+
+
+def _is_applied(document: Document, written: Product) -> bool:
+    """Say whether it is as it was written; another change may have the same revision."""
+    sync = document["sync"]
+    held = (document["version"], document["revision"], sync["budget"], sync["claim"])
+    wanted = (written.version, written.revision, written.sync.budget, written.sync.claim)
+    carrier = (sync["messageId"], sync["overdueAt"])
+    # Permits of the rate limit are given for microseconds, which BSON cuts off.
+    overdue_at = written.sync.overdue_at
+    if overdue_at is not None:
+        overdue_at = overdue_at.replace(microsecond=overdue_at.microsecond // 1000 * 1000)
+    return held == wanted and carrier == (written.sync.message_id, overdue_at)
+
+
+def _projection(*, details: bool) -> Document:
+    return _WITHOUT_BULK if details else _WITHOUT_DETAILS
 
 
 def _age(product: Product) -> tuple[datetime, str]:

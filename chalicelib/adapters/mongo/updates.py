@@ -14,7 +14,7 @@ from chalicelib.adapters.mongo.documents import (
     event_to_document,
     sync_to_document,
 )
-from chalicelib.domain.delivery import Claim, SyncResult
+from chalicelib.domain.delivery import Claim, SyncResult, Transition
 from chalicelib.domain.events import Event
 from chalicelib.domain.product import OUTBOX_LIMIT
 from chalicelib.domain.sync_state import HISTORY_LIMIT, SyncState
@@ -26,12 +26,14 @@ _BUDGET = (
     "attempts",
     "firstAttemptAt",
     "nextAttemptAt",
+    "plannedAt",
     "aimAt",
     "endsAt",
     "behindSince",
     "overdueAt",
     "claim",
     "messageId",
+    "parked",
     "lastError",
     "bulk",
 )
@@ -73,6 +75,15 @@ def claim_update(claim: Claim) -> UpdateOne:
     return UpdateOne({"_id": claim.product.id, "revision": claim.before.revision}, update)
 
 
+def transition_update(transition: Transition) -> UpdateOne:
+    """Change the sync without a call, if the product still has the revision that was read."""
+    before, after = transition.before, transition.after
+    update: Document = {"$set": _changes(before.sync, after.sync), "$inc": NEXT_REVISION}
+    if transition.event_id is not None:
+        update["$pull"] = out_of_outbox(transition.event_id)
+    return UpdateOne({"_id": before.id, "revision": before.revision}, update)
+
+
 def result_update(result: SyncResult) -> UpdateOne:
     """Write the result of an attempt, if no write and no replay has cleared its token."""
     product = result.product
@@ -92,14 +103,15 @@ def superseded_update(result: SyncResult) -> UpdateOne:
 
 
 def _after_call(result: SyncResult) -> Document:
-    attempt = attempt_to_document(result.attempt)
-    update: Document = {
-        "$set": {"sync.lease": NO_LEASE},
-        "$push": {"sync.history": {"$each": [attempt], "$slice": -HISTORY_LIMIT}},
-        "$inc": NEXT_REVISION,
-    }
+    update: Document = {"$set": {"sync.lease": NO_LEASE}, "$inc": NEXT_REVISION}
+    pushed: Document = {}
+    if result.attempt is not None:
+        attempt = attempt_to_document(result.attempt)
+        pushed["sync.history"] = {"$each": [attempt], "$slice": -HISTORY_LIMIT}
     if result.event is not None:
-        update["$push"]["outbox"] = into_outbox(result.event)
+        pushed["outbox"] = into_outbox(result.event)
+    if pushed:
+        update["$push"] = pushed
     if result.delivered:
         update["$max"] = {"sync.deliveredVersion": result.product.version}
     return update

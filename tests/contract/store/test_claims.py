@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.domain.product import Product
-from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState, SyncStatus
+from chalicelib.domain.sync_state import SyncState, SyncStatus
 from tests.contract.store.steps import (
-    LATER,
     LATEST,
     a_claim,
     change,
@@ -20,6 +19,7 @@ from tests.contract.store.steps import (
     events,
     inserted,
     recorded,
+    redriven,
     replay,
     stored,
     without_outbox,
@@ -85,7 +85,7 @@ def test_a_claim_of_a_failed_product_is_lost_to_what_happened_since_the_look(
 ) -> None:
     product = inserted(store, sync=a_failed_state(SyncStatus.EXHAUSTED))
     if what == "a redrive":
-        store.restart_failed(FAILED_STATUSES, LATER)
+        redriven(store, product)
     else:
         store.letters_sent([product])
 

@@ -10,7 +10,6 @@ import pytest
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState, SyncStatus
 from tests.contract.store.steps import (
-    LATER,
     LATEST,
     change,
     claimed,
@@ -18,6 +17,7 @@ from tests.contract.store.steps import (
     insert,
     inserted,
     recorded,
+    redriven,
     replay,
     stored,
     without_outbox,
@@ -59,7 +59,7 @@ def test_the_dead_letters_of_several_products_are_noted_at_once(store: Store) ->
 SINCE_THE_RESULT: dict[str, Callable[[Store, Product], object]] = {
     "a write": change,
     "a replay": replay,
-    "a redrive": lambda store, _: store.restart_failed(FAILED_STATUSES, LATER),
+    "a redrive": redriven,
     "a claim": claimed,
 }
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.domain.sync_state import SyncState, SyncStatus
-from chalicelib.usecases.ports import Found, Position, ProductQuery
+from chalicelib.domain.sync_state import Position, SyncState, SyncStatus
+from chalicelib.usecases.ports import Found, ProductQuery
 from tests.contract.store.steps import (
     LATER,
     LATEST,
     change,
+    history,
     ids,
     insert,
     inserted,
@@ -41,7 +42,7 @@ def test_a_product_comes_with_its_history_and_without_its_outbox(
 
     found = store.get(product.id, majority=majority)
 
-    sync = replace(result.product.sync, history=(result.attempt,))
+    sync = replace(result.product.sync, history=history(result))
     assert found == without_outbox(replace(result.product, sync=sync))
 
 

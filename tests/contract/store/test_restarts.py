@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.domain.delivery import worker_died
+from chalicelib.domain.delivery import bring_forward, park, worker_died
+from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState, SyncStatus
 from tests.contract.store.steps import (
     LATER,
     LATEST,
+    a_redrive,
     change,
     claimed,
     events,
     inserted,
     recorded,
+    redriven,
     replay,
     replayed,
     stored,
@@ -134,18 +137,19 @@ def test_the_state_of_a_product_that_is_gone_is_not_written(store: Store) -> Non
     assert store.get(product.id) is None
 
 
-# ---- restart_failed ----
+# ---- apply ----
 
 
-def test_all_failed_products_are_restarted_each_in_its_next_budget(store: Store) -> None:
+def test_each_redriven_product_begins_its_next_budget(store: Store) -> None:
     failed = [a_failed_state(status) for status in sorted(FAILED_STATUSES)]
     products = [
         inserted(store, revision=budget, sync=replace(sync, budget=budget, message_id="message"))
         for budget, sync in enumerate(failed)
     ]
-    inserted(store)
 
-    assert store.restart_failed(FAILED_STATUSES, LATER) == 2
+    assert store.apply([a_redrive(product) for product in products]) == {
+        product.id for product in products
+    }
 
     after = [stored(store, product) for product in products]
     assert [item.sync for item in after] == [
@@ -155,32 +159,58 @@ def test_all_failed_products_are_restarted_each_in_its_next_budget(store: Store)
     assert [item.revision for item in after] == [1, 2]
 
 
-def test_only_products_of_the_given_failed_status_are_restarted(store: Store) -> None:
-    inserted(store, sync=a_failed_state(SyncStatus.EXHAUSTED))
-    rejected = inserted(store, sync=a_failed_state(SyncStatus.REJECTED))
-
-    assert store.restart_failed({SyncStatus.EXHAUSTED}, LATER) == 1
-    assert stored(store, rejected) == without_outbox(rejected)
-
-
-@pytest.mark.parametrize("status", sorted(set(SyncStatus) - FAILED_STATUSES))
-def test_products_that_have_not_failed_are_never_restarted_as_failed(
-    store: Store, status: SyncStatus
+def test_a_product_that_has_changed_is_not_changed_again_and_its_neighbours_are(
+    store: Store,
 ) -> None:
-    product = inserted(store, sync=SyncState(status))
+    changed = inserted(store, sync=a_failed_state(SyncStatus.EXHAUSTED))
+    other = inserted(store, sync=a_failed_state(SyncStatus.EXHAUSTED))
+    change(store, changed)
+    before = stored(store, changed)
 
-    assert store.restart_failed({status}, LATER) == 0
-    assert stored(store, product) == without_outbox(product)
+    assert store.apply([a_redrive(item) for item in (changed, other)]) == {other.id}
+    assert stored(store, changed) == before
 
 
-def test_a_restart_of_failed_products_keeps_what_the_supply_chain_holds(store: Store) -> None:
+def test_a_redrive_keeps_what_the_supply_chain_holds(store: Store) -> None:
     product = inserted(store)
     recorded(store, product)
     change(store, stored(store, product))
-    recorded(store, product, 422)
+    failed = recorded(store, product, 422).product
 
-    store.restart_failed(FAILED_STATUSES, LATER)
+    assert redriven(store, failed)
 
     sync = stored(store, product).sync
     assert (sync.status, sync.delivered_version) == (SyncStatus.PENDING, 0)
     assert [attempt.status for attempt in sync.history] == [200, 422]
+
+
+def test_a_parked_product_loses_its_message_and_its_own_event_only(store: Store) -> None:
+    product = inserted(store)
+    change(store, product)
+    newer = stored(store, product)
+    own, other = (event.id for event in reversed(events(store, product)))
+    claimed(store, newer)
+    waiting = stored(store, product)
+    message = SyncMessage(product.id, *newer.pair, event_id=own)
+
+    assert store.apply([park(waiting, message, 0, LATER, LATEST)]) == {product.id}
+
+    after = stored(store, product)
+    assert (after.sync.message_id, after.sync.overdue_at) == (None, LATEST)
+    assert after.revision == waiting.revision + 1
+    assert other in [event.id for event in events(store, product)]
+    assert own not in [event.id for event in events(store, product)]
+
+
+def test_what_is_brought_forward_keeps_its_plan(store: Store) -> None:
+    product = inserted(store)
+    waiting = recorded(store, product, 500).product
+    planned = waiting.sync.next_attempt_at
+    early = bring_forward(waiting, LATER)
+    assert early is not None
+
+    assert store.apply([early]) == {product.id}
+
+    sync = stored(store, product).sync
+    assert (sync.planned_at, sync.next_attempt_at, sync.overdue_at) == (planned, LATER, LATER)
+    assert sync.message_id is None

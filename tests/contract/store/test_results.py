@@ -18,6 +18,7 @@ from tests.contract.store.steps import (
     change,
     claimed,
     events,
+    history,
     ids,
     inserted,
     recorded,
@@ -49,7 +50,7 @@ def test_a_result_is_written_as_it_was_concluded(
     result = recorded(store, product, status)
 
     done = stored(store, product)
-    sync = replace(result.product.sync, history=(result.attempt,))
+    sync = replace(result.product.sync, history=history(result))
     assert done == without_outbox(replace(result.product, sync=sync))
     assert (done.sync.status, done.sync.lease, done.sync.claim) == (expected, None, None)
     assert done.revision == product.revision + 2
@@ -171,9 +172,7 @@ def test_a_result_is_not_counted_where_something_came_during_its_call(
     assert store.record([result]) == set()
 
     # The lease is free, the call is remembered, and what the supply chain holds is known.
-    sync = replace(
-        following.sync, lease=None, history=(result.attempt,), delivered_version=delivered
-    )
+    sync = replace(following.sync, lease=None, history=history(result), delivered_version=delivered)
     after = without_outbox(replace(following, sync=sync, revision=following.revision + 1))
     assert stored(store, product) == after
     assert (sync.status, sync.attempts) == (SyncStatus.PENDING, 0)

@@ -89,7 +89,6 @@ def test_without_a_bulk_queue_a_batch_is_not_bulk(pipeline: Pipeline) -> None:
     catalog = Catalog(
         pipeline.store,
         pipeline.outbox,
-        pipeline.queue,
         clock=pipeline.clock,
         grace=GRACE,
         new_id=lambda: "new",

@@ -28,7 +28,7 @@ def test_the_state_of_a_sync_tells_each_attempt(pipeline: Pipeline) -> None:
     pipeline.supply_chain.answers[product_id] = [500]
     pipeline.pass_on()
 
-    state = pipeline.catalog.sync_state(product_id)
+    state = pipeline.operations.sync_state(product_id)
 
     assert (state["status"], state["attempts"], state["lastError"]) == ("retrying", 1, "HTTP 500")
     assert [attempt["statusCode"] for attempt in state["history"]] == [500]
@@ -38,35 +38,34 @@ def test_the_state_of_a_deleted_product_can_be_seen_until_it_is_gone(pipeline: P
     product_id = pipeline.create()
     pipeline.catalog.delete(product_id, Precondition(), SOMEBODY)
 
-    assert pipeline.catalog.sync_state(product_id)["deleted"] is True
+    assert pipeline.operations.sync_state(product_id)["deleted"] is True
 
 
 @pytest.mark.parametrize("use", ["sync_state", "replay"])
 def test_there_is_no_sync_of_a_product_that_is_not_there(pipeline: Pipeline, use: str) -> None:
     with pytest.raises(ProductNotFoundError):
-        getattr(pipeline.catalog, use)(str(ObjectId()))
+        getattr(pipeline.operations, use)(str(ObjectId()))
 
 
 def test_the_summary_counts_every_status(pipeline: Pipeline) -> None:
     pipeline.create()
     pipeline.clock.advance(90)
 
-    assert pipeline.catalog.summary() == {
-        "products": {
-            "pending": 1,
-            "retrying": 0,
-            "delivered": 0,
-            "exhausted": 0,
-            "rejected": 0,
-        },
-        "oldestUndeliveredSeconds": 90.0,
-        "outboxBacklog": 0,
-        "unreadable": 0,
+    summary = pipeline.operations.summary()
+
+    assert summary["products"] == {
+        "pending": 1,
+        "retrying": 0,
+        "delivered": 0,
+        "exhausted": 0,
+        "rejected": 0,
     }
+    assert summary["oldestUndeliveredSeconds"] == 90.0
+    assert (summary["outboxBacklog"], summary["unreadable"]) == (0, 0)
 
 
 def test_nothing_undelivered_has_no_age(pipeline: Pipeline) -> None:
-    assert pipeline.catalog.summary()["oldestUndeliveredSeconds"] is None
+    assert pipeline.operations.summary()["oldestUndeliveredSeconds"] is None
 
 
 def put_failed(pipeline: Pipeline, status: SyncStatus) -> Product:
@@ -76,7 +75,7 @@ def put_failed(pipeline: Pipeline, status: SyncStatus) -> Product:
 def test_a_replay_enqueues_the_newest_version_with_a_fresh_budget(pipeline: Pipeline) -> None:
     product = put_failed(pipeline, SyncStatus.EXHAUSTED)
 
-    state = pipeline.catalog.replay(product.id)
+    state = pipeline.operations.replay(product.id)
 
     assert (state["status"], state["attempts"]) == ("pending", 0)
     assert bodies_in_queue(pipeline) == [SyncMessage(product.id, 0, 1).to_json()]
@@ -84,9 +83,9 @@ def test_a_replay_enqueues_the_newest_version_with_a_fresh_budget(pipeline: Pipe
 
 def test_a_redrive_is_bulk_and_a_replay_is_not(pipeline: Pipeline) -> None:
     redriven = put_failed(pipeline, SyncStatus.EXHAUSTED)
-    pipeline.catalog.redrive({})
+    pipeline.operations.redrive({})
     replayed = put_failed(pipeline, SyncStatus.EXHAUSTED)
-    pipeline.catalog.replay(replayed.id)
+    pipeline.operations.replay(replayed.id)
 
     assert len(pipeline.queue.messages) == 2
     assert pipeline.queue.bulk == [redriven.id]
@@ -95,7 +94,7 @@ def test_a_redrive_is_bulk_and_a_replay_is_not(pipeline: Pipeline) -> None:
 def test_a_replay_that_was_enqueued_is_not_overdue(pipeline: Pipeline) -> None:
     product = put_failed(pipeline, SyncStatus.EXHAUSTED)
 
-    pipeline.catalog.replay(product.id)
+    pipeline.operations.replay(product.id)
 
     assert pipeline.product(product.id).sync.overdue_at == START + GRACE
 
@@ -106,7 +105,7 @@ def test_a_replay_is_taken_while_the_queue_is_away_and_reconcile_enqueues_it(
     product = put_failed(pipeline, SyncStatus.REJECTED)
     pipeline.queue.away = True
 
-    assert pipeline.catalog.replay(product.id)["status"] == "pending"
+    assert pipeline.operations.replay(product.id)["status"] == "pending"
     pipeline.queue.away = False
     pipeline.clock.advance(GRACE.total_seconds())
     assert pipeline.reconcile_once().enqueued == 1
@@ -116,7 +115,7 @@ def test_a_delivered_product_can_be_replayed(pipeline: Pipeline) -> None:
     product_id = pipeline.create()
     pipeline.pass_on()
 
-    pipeline.catalog.replay(product_id)
+    pipeline.operations.replay(product_id)
     pipeline.sync_once()
 
     assert pipeline.supply_chain.versions(product_id) == [0, 0]
@@ -143,7 +142,7 @@ def test_a_replay_is_of_the_version_that_is_the_newest_when_it_is_written(
     product_id = pipeline.create()
     seen = late_replays(pipeline, 1)
 
-    state = pipeline.catalog.replay(product_id)
+    state = pipeline.operations.replay(product_id)
 
     assert (state["version"], state["budget"]) == (1, 1)
     assert seen == [0, 1]
@@ -157,17 +156,17 @@ def test_a_replay_that_never_comes_first_is_given_up(
     late_replays(pipeline, TRIES)
 
     with pytest.raises(ConcurrentChangeError):
-        pipeline.catalog.replay(product_id)
+        pipeline.operations.replay(product_id)
     assert bodies_in_queue(pipeline) == []
 
 
 def test_each_replay_is_of_the_next_budget_and_a_write_starts_at_0(pipeline: Pipeline) -> None:
     product_id = pipeline.create()
-    assert [pipeline.catalog.replay(product_id)["budget"] for _ in range(2)] == [1, 2]
+    assert [pipeline.operations.replay(product_id)["budget"] for _ in range(2)] == [1, 2]
 
     pipeline.update(product_id, name="Other")
 
-    assert pipeline.catalog.sync_state(product_id)["budget"] == 0
+    assert pipeline.operations.sync_state(product_id)["budget"] == 0
 
 
 def test_a_redrive_enqueues_no_failed_product_whose_letter_is_owed(pipeline: Pipeline) -> None:
@@ -176,7 +175,7 @@ def test_a_redrive_enqueues_no_failed_product_whose_letter_is_owed(pipeline: Pip
     )
     exhausted = put_failed(pipeline, SyncStatus.EXHAUSTED)
 
-    assert pipeline.catalog.redrive({"status": "exhausted"}) == 1
+    assert pipeline.operations.redrive({"status": "exhausted"}) == 1
     # The one that is owed may be in its way; reconcile enqueues the rest.
     pipeline.reconcile_once()
     pipeline.sync_once()
@@ -190,7 +189,7 @@ def test_what_a_redrive_has_enqueued_is_not_enqueued_by_reconcile_too(
     pipeline: Pipeline,
 ) -> None:
     put_failed(pipeline, SyncStatus.EXHAUSTED)
-    pipeline.catalog.redrive({})
+    pipeline.operations.redrive({})
 
     assert pipeline.reconcile_once().enqueued == 0
 
@@ -214,7 +213,7 @@ def test_a_redrive_replays_all_that_has_failed(pipeline: Pipeline) -> None:
     delivered = pipeline.create()
     pipeline.pass_on()
 
-    assert pipeline.catalog.redrive({}) == 2
+    assert pipeline.operations.redrive({}) == 2
     pipeline.sync_once()
 
     assert {call.product_id for call in pipeline.supply_chain.calls[1:]} == {p.id for p in products}
@@ -225,7 +224,7 @@ def test_a_redrive_can_be_for_one_status_only(pipeline: Pipeline) -> None:
     put_failed(pipeline, SyncStatus.EXHAUSTED)
     rejected = put_failed(pipeline, SyncStatus.REJECTED)
 
-    assert pipeline.catalog.redrive({"status": "rejected"}) == 1
+    assert pipeline.operations.redrive({"status": "rejected"}) == 1
     assert bodies_in_queue(pipeline) == [SyncMessage(rejected.id, 0, 1).to_json()]
 
 
@@ -241,13 +240,13 @@ def test_a_redrive_can_be_for_one_status_only(pipeline: Pipeline) -> None:
 def test_a_redrive_of_what_has_not_failed_is_refused(
     pipeline: Pipeline, body: object, field: str
 ) -> None:
-    assert list(faults(lambda: pipeline.catalog.redrive(body))) == [field]
+    assert list(faults(lambda: pipeline.operations.redrive(body))) == [field]
 
 
 def test_a_redrive_while_the_queue_is_away_is_left_to_reconcile(pipeline: Pipeline) -> None:
     product = put_failed(pipeline, SyncStatus.EXHAUSTED)
     pipeline.queue.away = True
-    assert pipeline.catalog.redrive({}) == 1
+    assert pipeline.operations.redrive({}) == 1
     pipeline.queue.away = False
 
     pipeline.reconcile_once()
@@ -260,5 +259,5 @@ def test_a_redrive_of_nothing_enqueues_nothing(pipeline: Pipeline) -> None:
     pipeline.create()
     pipeline.clock.advance(GRACE / timedelta(seconds=1) + 1)
 
-    assert pipeline.catalog.redrive({}) == 0
+    assert pipeline.operations.redrive({}) == 0
     assert bodies_in_queue(pipeline) == []

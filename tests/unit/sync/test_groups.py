@@ -9,8 +9,8 @@ import pytest
 
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.sync_state import SyncStatus
-from chalicelib.usecases import sync
-from chalicelib.usecases.sync import InThreads
+from chalicelib.usecases import parallel
+from chalicelib.usecases.parallel import InThreads
 from tests.fakes import Pipeline
 from tests.support import eventually
 from tests.unit.sync.steps import WorkerDiedError, die, status, waiting
@@ -64,7 +64,7 @@ def test_a_call_that_hangs_delays_no_other_result(pipeline: Pipeline) -> None:
 def test_results_that_come_together_are_written_at_once(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "TOGETHER_SECONDS", 30)
+    monkeypatch.setattr(parallel, "TOGETHER_SECONDS", 30)
     for _ in range(10):
         pipeline.create()
     sizes = recorded_sizes(pipeline)

@@ -129,7 +129,7 @@ def test_an_exhausted_product_that_is_redriven_is_delivered_and_its_dead_letter_
     product_id = failing(pipeline, 500)
     assert len(pipeline.queue.dead) == 1
 
-    pipeline.catalog.redrive({})
+    pipeline.operations.redrive({})
     pipeline.sync_once()
     pipeline.reconcile_once()
 

@@ -45,7 +45,7 @@ def after_look(pipeline: Pipeline, deed: Callable[[], object]) -> None:
         deed()
         return found
 
-    pipeline.store.get_many = look  # type: ignore[method-assign]
+    pipeline.store.get_many = look  # type: ignore[method-assign, assignment]  # as sync calls it
 
 
 def test_a_worker_that_loses_the_race_for_the_lease_defers_its_message(
@@ -179,7 +179,7 @@ def test_a_product_that_was_replayed_during_its_call_is_not_called_for_twice_at_
     product_id = pipeline.create()
 
     def replay_and_sync() -> None:
-        pipeline.catalog.replay(product_id)
+        pipeline.operations.replay(product_id)
         pipeline.sync_once()
 
     meddle(pipeline, replay_and_sync)
@@ -202,7 +202,7 @@ def test_a_replay_during_a_call_keeps_its_fresh_budget_and_the_calls_result_is_n
     product = pipeline.put(sync=before)
     message_id = enqueue(pipeline, product)
     pipeline.supply_chain.answers[product.id] = [answer, 500]
-    meddle(pipeline, lambda: pipeline.catalog.replay(product.id))
+    meddle(pipeline, lambda: pipeline.operations.replay(product.id))
 
     pipeline.sync_once()
 

@@ -1,0 +1,80 @@
+"""The state of the sync as a whole, as one document of the collection `control`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+from chalicelib.adapters.mongo.documents import Document
+from chalicelib.domain.breaker import Breaker, BreakerState, Tally
+from chalicelib.domain.control import CatchUp, Control, Pause, Redrive
+from chalicelib.domain.errors import StoreUnavailableError
+from chalicelib.domain.sync_state import Position, SyncStatus
+
+CONTROL_ID = "sync"
+
+
+def control_to_document(control: Control) -> Document:
+    """Convert to a document; fields have the names of the dataclasses."""
+    document = {"_id": CONTROL_ID, **asdict(control)}
+    breaker = document["breaker"]
+    breaker["state"] = control.breaker.state.value
+    breaker["tallies"] = [
+        {**tally, "products": sorted(tally["products"])} for tally in breaker["tallies"]
+    ]
+    if control.redrive is not None:
+        statuses = [status.value for status in control.redrive.statuses]
+        document["redrive"]["statuses"] = statuses
+    return document
+
+
+def to_control(document: Document) -> Control:
+    """Convert a document back. Raises StoreUnavailableError if it is not one.
+
+    Nothing is delivered then: it may say that an operator has paused.
+    """
+    try:
+        return Control(
+            _to_breaker(document["breaker"]),
+            Pause(**_known(Pause, document["pause"])) if document["pause"] else None,
+            _to_catch_up(document["catch_up"]),
+            _to_redrive(document["redrive"]),
+            document["revision"],
+        )
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise StoreUnavailableError(
+            f"the document {CONTROL_ID} of `control` cannot be read: {error!r}"
+        ) from error
+
+
+def _known(target: type[Any], document: Document) -> Document:
+    """Leave out fields of a later release."""
+    names = {field.name for field in fields(target)}
+    return {name: value for name, value in document.items() if name in names}
+
+
+def _to_breaker(document: Document) -> Breaker:
+    tallies = tuple(
+        Tally(**{**_known(Tally, tally), "products": frozenset(tally["products"])})
+        for tally in document["tallies"]
+    )
+    state = BreakerState(document["state"])
+    return Breaker(**{**_known(Breaker, document), "state": state, "tallies": tallies})
+
+
+def _to_catch_up(document: Document | None) -> CatchUp | None:
+    if document is None:
+        return None
+    return CatchUp(document["since"], _to_position(document["after"]))
+
+
+def _to_redrive(document: Document | None) -> Redrive | None:
+    if document is None:
+        return None
+    statuses = tuple(SyncStatus(status) for status in document["statuses"])
+    after = _to_position(document["after"])
+    return Redrive(**{**_known(Redrive, document), "statuses": statuses, "after": after})
+
+
+def _to_position(document: Document | None) -> Position | None:
+    return Position(**_known(Position, document)) if document else None

@@ -1,0 +1,249 @@
+"""The circuit breaker and the rate limit that all workers share. Pure; durations in seconds.
+
+Closed, every call is allowed. The breaker opens when most calls for many products fail in a way
+that no product causes: the supply chain is down. While it is open one probe at a time is allowed.
+After several probes that were answered it closes; then calls per second are limited at first, and
+the limit doubles with every step of the ramp.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+RAMP_STEPS = 10
+"""Steps of the ramp: after so many doublings there is no limit."""
+LONGEST_COOLDOWN = timedelta(hours=1)
+"""The longest Retry-After that stops the calls for all products. A product waits for its own."""
+SAVED = timedelta(seconds=1)
+"""Permits that were not used are kept for so long."""
+
+
+class BreakerState(StrEnum):
+    """The state of the circuit breaker."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """When the breaker opens and closes, and how many calls per second are allowed.
+
+    It opens when in the last `window` seconds at least `failures` calls for at least `products`
+    products have failed, and these are at least the share `share` of all calls. A probe comes
+    `probe_every` seconds after one that failed; one that says nothing for `probe_within` seconds is
+    lost. After `successes` probes it closes, and the limit is `ramp_rate` calls per second, doubled
+    every `ramp_step` seconds. `max_rate`: calls per second at any time, None for no limit.
+    """
+
+    failures: int = 10
+    products: int = 5
+    share: float = 0.8
+    window: float = 30.0
+    probe_every: float = 2.0
+    probe_within: float = 40.0
+    successes: int = 3
+    ramp_rate: float = 20.0
+    ramp_step: float = 5.0
+    max_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker has seen: calls, and the products whose calls failed systemically.
+
+    `cooldown_until`: the latest Retry-After of the answers 429 and 503. `reason`: one error.
+    """
+
+    calls: int
+    failures: int = 0
+    products: frozenset[str] = frozenset()
+    reason: str | None = None
+    cooldown_until: datetime | None = None
+
+    def plus(self, other: Report) -> Report:
+        """Add another report."""
+        until = max(filter(None, (self.cooldown_until, other.cooldown_until)), default=None)
+        return Report(
+            self.calls + other.calls,
+            self.failures + other.failures,
+            self.products | other.products,
+            other.reason or self.reason,
+            until,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The calls that were reported within the second after `at`."""
+
+    at: datetime
+    calls: int
+    failures: int
+    products: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How many of the calls that a worker wants to make it may make now.
+
+    `probe`: the one that is allowed is a probe. `again`: when to ask again for each of the others;
+    None if nobody can say, since the breaker is open or an operator has paused.
+    """
+
+    granted: int
+    probe: bool = False
+    again: tuple[datetime, ...] | None = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """The state that all workers share.
+
+    `since`: when it opened, or closed again. `reason`: why it is open. `probe_at`: no probe before.
+    `successes`: probes in a row that were answered. `ramp_since`: when the ramp began.
+    `cooldown_until`: no call before, though it is closed. `spent_until`: the permits of the rate
+    limit are used up to this time. `queued_until`: refused calls ask again up to this time.
+    """
+
+    state: BreakerState = BreakerState.CLOSED
+    since: datetime | None = None
+    reason: str | None = None
+    probe_at: datetime | None = None
+    successes: int = 0
+    ramp_since: datetime | None = None
+    cooldown_until: datetime | None = None
+    spent_until: datetime | None = None
+    queued_until: datetime | None = None
+    tallies: tuple[Tally, ...] = ()
+
+    @property
+    def is_closed(self) -> bool:
+        """Say whether calls are allowed."""
+        return self.state is BreakerState.CLOSED
+
+    # ---- before calls ----
+
+    def is_due(self, now: datetime) -> bool:
+        """Say whether the next probe may begin."""
+        return not self.is_closed and (self.probe_at is None or now >= self.probe_at)
+
+    def limit(self, now: datetime, policy: BreakerPolicy) -> float | None:
+        """Give the calls per second that are allowed now while it is closed; None for no limit."""
+        limits = [] if policy.max_rate is None else [policy.max_rate]
+        if self.ramp_since is not None:
+            steps = max(0, (now - self.ramp_since) // timedelta(seconds=policy.ramp_step))
+            limits += [policy.ramp_rate * 2**steps] if steps < RAMP_STEPS else []
+        return min(limits, default=None)
+
+    def admit(self, wanted: int, now: datetime, policy: BreakerPolicy) -> tuple[Admission, Breaker]:
+        """Decide about `wanted` calls; the breaker is the same object if nothing has changed."""
+        if not self.is_closed:
+            return self._admit_probe(now, policy)
+        if self.cooldown_until is not None and now < self.cooldown_until:
+            return _queue(self, 0, wanted, self.cooldown_until, policy.ramp_rate)
+        limit = self.limit(now, policy)
+        if limit is None:
+            return Admission(wanted), self
+        saved = max(SAVED, timedelta(seconds=1 / limit))
+        start = max(self.spent_until or now - saved, now - saved)
+        # A little more, since a permit's time is rounded to microseconds.
+        granted = min(wanted, math.floor((now - start).total_seconds() * limit + 0.001))
+        spent_until = start + timedelta(seconds=granted / limit)
+        spent = replace(self, spent_until=spent_until) if granted else self
+        if self.ramp_since is None or policy.max_rate == limit:
+            return _queue(spent, granted, wanted - granted, now, limit)
+        # The ramp goes on meanwhile, so nobody waits as long as at the rate of now.
+        latest = now + timedelta(seconds=2 * policy.ramp_step)
+        fresh = replace(spent, queued_until=None)
+        admission, _ = _queue(fresh, granted, wanted - granted, now, limit)
+        soon = tuple(min(time, latest) for time in admission.again or ())
+        return replace(admission, again=soon), spent
+
+    def _admit_probe(self, now: datetime, policy: BreakerPolicy) -> tuple[Admission, Breaker]:
+        if not self.is_due(now):
+            return Admission(0, again=None), self
+        lost_at = now + timedelta(seconds=policy.probe_within)
+        probing = replace(self, state=BreakerState.HALF_OPEN, probe_at=lost_at)
+        return Admission(1, probe=True, again=None), probing
+
+    # ---- after calls ----
+
+    def reported(self, report: Report, now: datetime, policy: BreakerPolicy) -> Breaker:
+        """Add what a worker has seen. Only the answer of a probe closes the breaker."""
+        if not self.is_closed:
+            return _not_before(self, report.cooldown_until, now)
+        counted = replace(self, tallies=self._tallied(report, now, policy))
+        if _is_down(counted.tallies, policy):
+            return _opened(now, report.reason, now, policy)
+        if report.cooldown_until is None or report.cooldown_until <= now:
+            return counted
+        until = min(report.cooldown_until, now + LONGEST_COOLDOWN)
+        if until - now >= timedelta(seconds=policy.ramp_step):
+            return _opened(now, report.reason, until, policy)
+        return replace(counted, cooldown_until=max(until, self.cooldown_until or until))
+
+    def probed(self, report: Report | None, now: datetime, policy: BreakerPolicy) -> Breaker:
+        """Note what a probe has seen; None: it was not made, so another one may be."""
+        if self.is_closed:
+            return self
+        if report is None:
+            return replace(self, probe_at=now)
+        if report.failures:
+            after = now + timedelta(seconds=policy.probe_every)
+            failed = replace(
+                self, state=BreakerState.OPEN, successes=0, probe_at=after, reason=report.reason
+            )
+            return _not_before(failed, report.cooldown_until, now)
+        if self.successes + 1 < policy.successes:
+            return replace(self, successes=self.successes + 1, probe_at=now)
+        return Breaker(since=now, ramp_since=now)
+
+    def _tallied(self, report: Report, now: datetime, policy: BreakerPolicy) -> tuple[Tally, ...]:
+        begin = now - timedelta(seconds=policy.window)
+        kept = [tally for tally in self.tallies if tally.at > begin]
+        new = Tally(now, report.calls, report.failures, report.products)
+        if kept and now - kept[-1].at < timedelta(seconds=1):
+            last = kept.pop()
+            products = last.products | new.products
+            new = Tally(last.at, last.calls + new.calls, last.failures + new.failures, products)
+        # More ids than decide are not stored.
+        few = frozenset(sorted(new.products)[: policy.products])
+        tallies = (*kept, replace(new, products=few))
+        return tallies if any(tally.failures for tally in tallies) else ()
+
+
+def _queue(
+    breaker: Breaker, granted: int, refused: int, start: datetime, rate: float
+) -> tuple[Admission, Breaker]:
+    """Spread the calls that are refused over the time in which there will be permits."""
+    begin = max(breaker.queued_until or start, start)
+    again = tuple(begin + timedelta(seconds=(n + 1) / rate) for n in range(refused))
+    queued = replace(breaker, queued_until=again[-1]) if again else breaker
+    return Admission(granted, again=again), queued
+
+
+def _is_down(tallies: Sequence[Tally], policy: BreakerPolicy) -> bool:
+    calls = sum(tally.calls for tally in tallies)
+    failures = sum(tally.failures for tally in tallies)
+    products = {product for tally in tallies for product in tally.products}
+    many = failures >= policy.failures and len(products) >= policy.products
+    return many and failures >= policy.share * calls
+
+
+def _opened(now: datetime, reason: str | None, until: datetime, policy: BreakerPolicy) -> Breaker:
+    probe_at = max(until, now + timedelta(seconds=policy.probe_every))
+    return Breaker(BreakerState.OPEN, now, reason, probe_at)
+
+
+def _not_before(breaker: Breaker, cooldown_until: datetime | None, now: datetime) -> Breaker:
+    """Let no probe begin before the time for which the supply chain has asked."""
+    if cooldown_until is None:
+        return breaker
+    until = min(cooldown_until, now + LONGEST_COOLDOWN)
+    return replace(breaker, probe_at=max(until, breaker.probe_at or until))

@@ -1,0 +1,131 @@
+"""What all workers share about the sync as a whole: one small document. Pure.
+
+The breaker, the pause of an operator, and work that reconcile does step by step: bringing forward
+what an outage has delayed, and a redrive of many products.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from chalicelib.domain.breaker import Admission, Breaker, BreakerPolicy, Report
+from chalicelib.domain.exact_json import Json
+from chalicelib.domain.sync_state import Position, SyncStatus
+from chalicelib.domain.times import rfc3339
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """No calls are made. `until`: it ends by itself; None: not before an operator resumes."""
+
+    since: datetime
+    reason: str | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CatchUp:
+    """What changed before `since` is brought forward; up to `after` that is done."""
+
+    since: datetime
+    after: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redrive:
+    """Products with these statuses are redriven; `done` of `count`, up to `after`.
+
+    `count` is the number at the beginning. `statuses` that are done are taken out.
+    """
+
+    statuses: tuple[SyncStatus, ...]
+    started_at: datetime
+    count: int
+    done: int = 0
+    after: Position | None = None
+
+    def advanced(self, seen: Redrive, done: int, after: Position | None) -> Redrive | None:
+        """Count `done` more, and go on after `after`, None for the next status.
+
+        None if all is done. Another copy may have gone on from `seen`: then only the number counts.
+        """
+        counted = replace(self, done=self.done + done)
+        if (self.statuses, self.after) != (seen.statuses, seen.after):
+            return counted
+        if after is not None:
+            return replace(counted, after=after)
+        rest = self.statuses[1:]
+        return replace(counted, statuses=rest, after=None) if rest else None
+
+    def to_json(self) -> Json:
+        """Give the progress as operators see it."""
+        return {"startedAt": rfc3339(self.started_at), "count": self.count, "done": self.done}
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The state of the sync as a whole. `revision` grows by one with every change."""
+
+    breaker: Breaker = field(default_factory=Breaker)
+    pause: Pause | None = None
+    catch_up: CatchUp | None = None
+    redrive: Redrive | None = None
+    revision: int = 0
+
+    def is_paused(self, now: datetime) -> bool:
+        """Say whether an operator's pause holds."""
+        return self.pause is not None and (self.pause.until is None or now < self.pause.until)
+
+    def held_by(self, now: datetime) -> str | None:
+        """Say why no calls are made, to operators too; None if they are."""
+        if self.pause is not None and self.is_paused(now):
+            return _with_reason("paused", self.pause.reason)
+        if self.breaker.is_closed:
+            return None
+        since = f" since {rfc3339(self.breaker.since)}" if self.breaker.since else ""
+        return _with_reason(f"the breaker is open{since}", self.breaker.reason)
+
+    def admit(self, wanted: int, now: datetime, policy: BreakerPolicy) -> tuple[Admission, Control]:
+        """Decide about `wanted` calls; the control is the same object if nothing has changed."""
+        if self.is_paused(now):
+            return Admission(0, again=None), self
+        current = self.settled(now)
+        admission, breaker = current.breaker.admit(wanted, now, policy)
+        if breaker is current.breaker:
+            return admission, current
+        return admission, replace(current, breaker=breaker)
+
+    def reported(self, report: Report, now: datetime, policy: BreakerPolicy) -> Control:
+        """Add what a worker has seen."""
+        return replace(self, breaker=self.breaker.reported(report, now, policy))
+
+    def probed(self, report: Report | None, now: datetime, policy: BreakerPolicy) -> Control:
+        """Note what a probe has seen; if that closes the breaker, what waits is brought forward."""
+        breaker = self.breaker.probed(report, now, policy)
+        closed = breaker.is_closed and not self.breaker.is_closed
+        return replace(self, breaker=breaker, catch_up=CatchUp(now) if closed else self.catch_up)
+
+    # ---- the pause ----
+
+    def paused(self, pause: Pause) -> Control:
+        """Stop all calls; a pause that holds already keeps its beginning."""
+        since = self.pause.since if self.is_paused(pause.since) and self.pause else pause.since
+        return replace(self, pause=replace(pause, since=since))
+
+    def resumed(self, now: datetime) -> Control:
+        """Allow calls again, at the ramp's rate, and bring forward what waits."""
+        if self.pause is None:
+            return self
+        breaker = self.breaker
+        if breaker.is_closed:
+            breaker = replace(breaker, ramp_since=now)
+        return replace(self, pause=None, breaker=breaker, catch_up=CatchUp(now))
+
+    def settled(self, now: datetime) -> Control:
+        """End a pause whose time is over; the same object otherwise."""
+        return self if self.pause is None or self.is_paused(now) else self.resumed(now)
+
+
+def _with_reason(text: str, reason: str | None) -> str:
+    return f"{text}: {reason}" if reason else text

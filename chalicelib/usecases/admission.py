@@ -1,0 +1,104 @@
+"""Admission of calls: what one process knows of the breaker, the pause and the rate limit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from chalicelib import telemetry
+from chalicelib.domain.breaker import Admission, BreakerPolicy, Report
+from chalicelib.domain.control import Control
+from chalicelib.domain.delivery import Outcome, report_of
+from chalicelib.domain.errors import ConcurrentChangeError, StoreUnavailableError
+from chalicelib.usecases.controls import Controls
+
+FRESH = timedelta(seconds=1)
+"""How long the state is used before it is read again: so long a pause needs to reach everybody."""
+REPORT_EVERY = timedelta(seconds=1)
+REPORT_SOON = timedelta(seconds=0.25)
+"""A process writes what it has seen no more often, however many batches it has in hand; soon, if
+half of its calls have failed."""
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+class Admissions:
+    """Asks for permission to call, and reports what came of it. Threads may share it.
+
+    While all is well it reads one small document a second, and writes nothing.
+    """
+
+    def __init__(
+        self, controls: Controls, policy: BreakerPolicy, *, clock: Callable[[], datetime]
+    ) -> None:
+        self._controls = controls
+        self._policy = policy
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._control = Control()
+        self._read_at = LONG_AGO
+        self._seen = Report(0)
+        self._reported_at = LONG_AGO
+
+    def admit(self, wanted: int) -> Admission:
+        """Say how many of so many calls may be made now. Raises StoreUnavailableError."""
+        now = self._clock()
+        known = self._known(now)
+        admission, after = known.admit(wanted, now, self._policy)
+        if after is known and admission.granted == wanted:
+            return admission
+        # Calls are refused, or permits are used up: only the stored state decides about that.
+        try:
+            admission, stored = self._controls.change(
+                lambda control: control.admit(wanted, self._clock(), self._policy)
+            )
+        except ConcurrentChangeError:
+            return Admission(0, again=(now + FRESH,) * wanted)
+        self._keep(stored)
+        return admission
+
+    def report(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
+        """Note outcomes, as (product id, outcome); tell the others while something is wrong."""
+        now = self._clock()
+        with self._lock:
+            self._seen = self._seen.plus(report_of(outcomes))
+            wrong = bool(self._seen.failures or self._control.breaker.tallies)
+            bad = 2 * self._seen.failures >= self._seen.calls
+            every = REPORT_SOON if bad else REPORT_EVERY
+            if not wrong or _within(every, self._reported_at, now):
+                # What was well long ago says nothing about a failure that comes later.
+                self._seen = self._seen if wrong else Report(0)
+                return
+            seen, self._seen, self._reported_at = self._seen, Report(0), now
+        self._tell(lambda control: control.reported(seen, self._clock(), self._policy))
+
+    def probed(self, outcome: tuple[str, Outcome] | None) -> None:
+        """Note the outcome of a probe; None if it was not made."""
+        report = report_of([outcome]) if outcome else None
+        self._tell(lambda control: control.probed(report, self._clock(), self._policy))
+
+    def _known(self, now: datetime) -> Control:
+        with self._lock:
+            if _within(FRESH, self._read_at, now):
+                return self._control
+        control = self._controls.read()
+        self._keep(control)
+        return control
+
+    def _keep(self, control: Control) -> None:
+        with self._lock:
+            self._control, self._read_at = control, self._clock()
+
+    def _tell(self, change: Callable[[Control], Control]) -> None:
+        """Change the state. If that fails only a report is lost, and others will come."""
+        try:
+            _, stored = self._controls.change(lambda control: (None, change(control)))
+        except (ConcurrentChangeError, StoreUnavailableError) as error:
+            telemetry.log.warning("the breaker could not be told", reason=str(error))
+        else:
+            self._keep(stored)
+
+
+def _within(span: timedelta, since: datetime, now: datetime) -> bool:
+    """Say whether less than `span` has passed; not after a clock was set back."""
+    return timedelta() <= now - since < span

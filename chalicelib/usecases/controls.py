@@ -1,0 +1,68 @@
+"""The state of the sync as a whole: read, and changed by one of many at a time."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from chalicelib import telemetry
+from chalicelib.domain.control import Control
+from chalicelib.domain.errors import ConcurrentChangeError
+from chalicelib.usecases.ports import Store
+
+TRIES = 20
+"""How often a change is tried when others come first."""
+
+Answer = TypeVar("Answer")
+
+
+def sleep_a_little(attempt: int) -> None:
+    """Wait up to `attempt` times 5 ms, so that colliding writers are spread."""
+    time.sleep(random.uniform(0, 0.005 * attempt))  # noqa: S311 - not a secret
+
+
+class Controls:
+    """Reads and changes the one document that all processes share."""
+
+    def __init__(self, store: Store, pause: Callable[[int], None] = sleep_a_little) -> None:
+        self._store = store
+        self._pause = pause
+
+    def read(self) -> Control:
+        """Give the stored state. Raises StoreUnavailableError."""
+        return self._store.control()
+
+    def change(self, change: Callable[[Control], tuple[Answer, Control]]) -> tuple[Answer, Control]:
+        """Change the stored state; give the answer of `change`, and the state afterwards.
+
+        `change` gets the newest state, and may be called several times. Nothing is written if it
+        gives an equal state. Raises StoreUnavailableError, ConcurrentChangeError.
+        """
+        for attempt in range(TRIES):
+            before = self._store.control()
+            answer, after = change(before)
+            if after == before:
+                return answer, before
+            after = replace(after, revision=before.revision + 1)
+            if self._store.save_control(after, expected_revision=before.revision):
+                _log(before, after)
+                return answer, after
+            self._pause(attempt)
+        raise ConcurrentChangeError("others changed the state of the sync each time")
+
+
+def _log(before: Control, after: Control) -> None:
+    # Not each probe: there is one every few seconds, for hours.
+    if before.breaker.is_closed and not after.breaker.is_closed:
+        telemetry.log.warning("the breaker has opened", reason=after.breaker.reason)
+        telemetry.count(breaker_opened=1)
+    if after.breaker.is_closed and not before.breaker.is_closed:
+        telemetry.log.info("the breaker has closed")
+    if after.pause != before.pause:
+        telemetry.log.warning(
+            "sync is paused" if after.pause else "sync is resumed",
+            reason=after.pause.reason if after.pause else None,
+        )

@@ -1,0 +1,141 @@
+"""After an outage or a pause: what waits is brought forward, oldest change first.
+
+And the work on many products that an operator asks for. Each step is one page, and where it ended
+is stored, so that the next run goes on there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from chalicelib import telemetry
+from chalicelib.domain.control import CatchUp, Control, Redrive
+from chalicelib.domain.delivery import Duty, Transition, bring_forward, duty_of, redrive
+from chalicelib.domain.errors import QueueUnavailableError
+from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import Position, SyncStatus
+from chalicelib.usecases.controls import Controls
+from chalicelib.usecases.enqueuing import Enqueuer
+from chalicelib.usecases.ports import ProductQuery, Store
+
+EVER = timedelta(days=365)
+CANDIDATES = 20
+"""Products that are looked at to find one for a probe."""
+
+
+class Convergence:
+    """Brings forward, redrives, and finds a product for the next probe."""
+
+    def __init__(
+        self,
+        store: Store,
+        controls: Controls,
+        enqueuer: Enqueuer,
+        *,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._controls = controls
+        self._enqueuer = enqueuer
+        self._clock = clock
+
+    def settle(self) -> Control:
+        """Give the state of the sync, after the end of a pause whose time is over."""
+        _, control = self._controls.change(lambda stored: (None, stored.settled(self._clock())))
+        return control
+
+    def bring_forward(self, catch_up: CatchUp, limit: int) -> int:
+        """Bring the next page forward; give the number of products."""
+        page = self._waiting(catch_up, limit)
+        now = self._clock()
+        changed = self._apply([bring_forward(product, now) for product in page])
+        self._enqueue(changed)
+        last = _position(page) if len(page) == limit else None
+        rest = replace(catch_up, after=last) if last else None
+        self._controls.change(lambda stored: (None, _with_catch_up(stored, catch_up, rest)))
+        return len(changed)
+
+    def _waiting(self, catch_up: CatchUp, limit: int) -> list[Product]:
+        """Find what is not delivered and changed before the outage ended, oldest first."""
+        found = [
+            product
+            for status in (SyncStatus.PENDING, SyncStatus.RETRYING)
+            for product in self._store.find(
+                ProductQuery(limit, catch_up.after, status, details=False)
+            )
+        ]
+        oldest = sorted(found, key=_age)[:limit]
+        return [product for product in oldest if _age(product)[0] <= catch_up.since]
+
+    def redrive(self, job: Redrive, limit: int, *, held: bool) -> int:
+        """Restart the next page of failed products; give their number.
+
+        After a crash, and beside another copy, the same page comes again: what was restarted is
+        not restarted again.
+        """
+        query = ProductQuery(limit, job.after, job.statuses[0], details=False)
+        page, now = self._store.find(query), self._clock()
+        changed = self._apply([redrive(item, job.started_at, now, parked=held) for item in page])
+        if not held:
+            self._enqueue(changed)
+        ended = len(page) < limit or _age(page[-1])[0] > job.started_at
+        after = None if ended else _position(page)
+        _, control = self._controls.change(
+            lambda stored: (None, _with_redrive(stored, job, len(changed), after))
+        )
+        if control.redrive is None:
+            telemetry.log.info("a redrive is done", products=job.count)
+        return len(changed)
+
+    def feed_probe(self) -> int:
+        """Enqueue a message for the next probe: it needs one where nothing else arrives.
+
+        The one that is due first. A product whose probe failed is due later, so that each probe is
+        of another one: one product alone must not keep the breaker open.
+        """
+        now = self._clock()
+        for product in self._store.overdue(now + EVER, CANDIDATES):
+            if duty_of(product) is not Duty.MESSAGE or product.sync.leased(now):
+                continue
+            early = bring_forward(product, now)
+            if early is None:
+                return self._enqueue([product])
+            if changed := self._apply([early]):
+                return self._enqueue(changed)
+        return 0
+
+    def _apply(self, transitions: Sequence[Transition | None]) -> list[Product]:
+        wanted = [transition for transition in transitions if transition is not None]
+        changed = self._store.apply(wanted) if wanted else set()
+        return [item.after for item in wanted if item.after.id in changed]
+
+    def _enqueue(self, products: Sequence[Product]) -> int:
+        try:
+            return self._enqueuer.enqueue(products) if products else 0
+        except QueueUnavailableError as error:
+            # They are overdue, and will be enqueued as such.
+            telemetry.log.warning("the queue is away", reason=str(error))
+            return 0
+
+
+def _age(product: Product) -> tuple[datetime, str]:
+    return product.sync.behind_since or product.updated_at, product.id
+
+
+def _position(page: Sequence[Product]) -> Position | None:
+    return Position(page[-1].id, page[-1].sync.behind_since) if page else None
+
+
+def _with_catch_up(stored: Control, before: CatchUp, after: CatchUp | None) -> Control:
+    """Change the progress, unless another outage has ended meanwhile."""
+    same = stored.catch_up is not None and stored.catch_up.since == before.since
+    return replace(stored, catch_up=after) if same else stored
+
+
+def _with_redrive(stored: Control, seen: Redrive, done: int, after: Position | None) -> Control:
+    """Change the progress, unless another redrive has begun meanwhile."""
+    if stored.redrive is None or stored.redrive.started_at != seen.started_at:
+        return stored
+    return replace(stored, redrive=stored.redrive.advanced(seen, done, after))

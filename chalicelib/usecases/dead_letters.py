@@ -1,0 +1,101 @@
+"""One dead letter per failed product, and no other: sends what is owed, deletes what is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from chalicelib import telemetry
+from chalicelib.domain.delivery import LetterMeans, judge_letter, worker_died
+from chalicelib.domain.messages import SyncMessage, dead_letter_for
+from chalicelib.domain.product import Product
+from chalicelib.usecases.ports import Queue, ReceivedDeadLetter, Store
+
+AT_ONCE = 100
+ROUNDS = 25
+"""Receives of a sweep: it sees 2,500 dead letters at most."""
+
+
+class DeadLetters:
+    """Keeps the dead-letter queue and the documents in step."""
+
+    def __init__(self, store: Store, queue: Queue, *, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._queue = queue
+        self._clock = clock
+
+    def send(self, products: Sequence[Product]) -> int:
+        """Send the dead letters of these; give the number of those sent."""
+        if not products:
+            return 0
+        accepted = self._queue.dead_letter([dead_letter_for(product) for product in products])
+        self._store.letters_sent([products[position] for position in accepted])
+        return len(accepted)
+
+    def sweep(self) -> tuple[int, int]:
+        """Check every dead letter, so that each failed product has one, and no other has any.
+
+        Returns how many were deleted, and how many were missing and sent again.
+        """
+        # Of more letters not all are seen: then nobody can say which are missing.
+        seen = self._queue.count_dead_letters() <= ROUNDS * AT_ONCE
+        # Read before the letters: a product that fails during the sweep sends its own letter.
+        failed = self._store.failed(ROUNDS * AT_ONCE) if seen else []
+        held: dict[str, ReceivedDeadLetter] = {}
+        try:
+            for _ in range(ROUNDS):
+                letters = self._queue.receive_dead_letters(AT_ONCE)
+                held |= {letter.id: letter for letter in letters}
+                if len(letters) < AT_ONCE:
+                    break
+            complete = self._queue.count_dead_letters() == len(held)
+            done, kept = self._judge(list(held.values()))
+            self._queue.delete_dead_letters([letter.receipt for letter in done])
+            for letter in done:
+                del held[letter.id]
+        finally:
+            # Not earlier: the next round would receive them again, before the others.
+            self._queue.release_dead_letters([letter.receipt for letter in held.values()])
+        return len(done), self._replace_missing(failed, kept) if complete else 0
+
+    def _judge(
+        self, letters: Sequence[ReceivedDeadLetter]
+    ) -> tuple[list[ReceivedDeadLetter], set[str]]:
+        """Give the letters to delete, and the ids of the products that keep one."""
+        # Read after the letters were received, so that a product is not older than its letter.
+        ids = {letter.message.product_id for letter in letters if letter.message is not None}
+        found = self._store.get_many(ids, details=False)
+        done: list[ReceivedDeadLetter] = []
+        kept: set[str] = set()
+        # Of several letters of a product, the one with the smallest id stays in every run.
+        for letter in sorted(letters, key=lambda letter: letter.id):
+            message = letter.message
+            if message is None or message.product_id in found.unreadable:
+                continue
+            means = self._meaning(found.products.get(message.product_id), message, letter.id)
+            if means is LetterMeans.WORK and message.product_id not in kept:
+                kept.add(message.product_id)
+            elif means is not LetterMeans.WAIT:
+                done.append(letter)
+        return done, kept
+
+    def _meaning(
+        self, product: Product | None, message: SyncMessage, letter_id: str
+    ) -> LetterMeans:
+        now = self._clock()
+        means = judge_letter(product, message, letter_id, now)
+        if means is not LetterMeans.CRASH or product is None:
+            return means
+        exhausted = worker_died(product, letter_id, now)
+        telemetry.log.error("a message has crashed its workers", **message.log_fields)
+        telemetry.count(exhausted=1)
+        if self._store.save_sync(exhausted, expected_revision=product.revision):
+            return LetterMeans.NOTHING
+        # The product has changed since it was read: the next run decides again.
+        return LetterMeans.WAIT
+
+    def _replace_missing(self, failed: Sequence[Product], kept: set[str]) -> int:
+        """Send the letters again that somebody has deleted, of products that still are failed."""
+        missing = [product for product in failed if product.id not in kept]
+        found = self._store.get_many({product.id for product in missing}, details=False).products
+        return self.send([product for product in missing if product == found.get(product.id)])

@@ -1,0 +1,79 @@
+"""Sends messages for products as they are: not by way of the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from chalicelib.domain.delivery import next_enqueue
+from chalicelib.domain.errors import QueueUnavailableError
+from chalicelib.domain.messages import message_to
+from chalicelib.domain.product import Product
+from chalicelib.usecases.parallel import Parallel
+from chalicelib.usecases.ports import Queue, Store
+
+AT_ONCE = 50
+"""Products of one step; several steps are done in parallel."""
+
+
+class Enqueuer:
+    """Enqueues messages, and notes when reconcile must look at their products again.
+
+    The stream's other listeners have received the events already, so they are not published again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        queue: Queue,
+        *,
+        clock: Callable[[], datetime],
+        grace: timedelta,
+        in_parallel: Parallel,
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._clock = clock
+        self._grace = grace
+        self._in_parallel = in_parallel
+
+    def enqueue(self, products: Sequence[Product]) -> int:
+        """Enqueue a message for each product; give the number that the queue has accepted.
+
+        After a crash in between, the products are still overdue, and get another message. Raises
+        QueueUnavailableError if none was accepted, StoreUnavailableError.
+        """
+        parts = [products[start : start + AT_ONCE] for start in range(0, len(products), AT_ONCE)]
+        done = [result for group in self._in_parallel(self._enqueue, parts) for _, result in group]
+        failures = [result for result in done if isinstance(result, QueueUnavailableError)]
+        accepted = sum(result for result in done if isinstance(result, int))
+        if failures and not accepted:
+            raise failures[0]
+        return accepted
+
+    def _enqueue(self, products: Sequence[Product]) -> int | QueueUnavailableError:
+        messages = [message_to(item) for item in products]
+        try:
+            accepted = {message.product_id for message in self._queue.enqueue(messages)}
+        except QueueUnavailableError as error:
+            return error
+        self.postpone([product for product in products if product.id in accepted])
+        return len(accepted)
+
+    def postpone(self, products: Sequence[Product]) -> None:
+        """Look at these again when their messages count as lost."""
+        now = self._clock()
+        postpone(self._store, products, lambda item: next_enqueue(item, now, self._grace))
+
+
+def postpone(
+    store: Store, products: Sequence[Product], then: Callable[[Product], datetime]
+) -> None:
+    """Let these be overdue later, unless somebody has moved their time meanwhile."""
+    store.postpone(
+        {
+            product.id: (product.sync.overdue_at, then(product))
+            for product in products
+            if product.sync.overdue_at is not None
+        }
+    )

@@ -1,0 +1,249 @@
+"""The use cases of operators: the state of the sync, replay, redrive, pause and resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+
+from chalicelib import telemetry
+from chalicelib.domain.breaker import BreakerPolicy
+from chalicelib.domain.control import Control, Pause, Redrive
+from chalicelib.domain.errors import (
+    ConcurrentChangeError,
+    FieldError,
+    InvalidRequestError,
+    ProductNotFoundError,
+    QueueUnavailableError,
+)
+from chalicelib.domain.exact_json import Json
+from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES, SyncStatus
+from chalicelib.domain.times import rfc3339
+from chalicelib.usecases.catalog import TRIES, sleep_a_little, validated
+from chalicelib.usecases.controls import Controls
+from chalicelib.usecases.convergence import Convergence
+from chalicelib.usecases.enqueuing import Enqueuer
+from chalicelib.usecases.ports import Store
+
+REDRIVEN_AT_ONCE = 100
+"""Products of the pages that a request to redrive restarts itself, one page for each status that
+it asks for; reconcile does the rest."""
+LONGEST_PAUSE = timedelta(days=31)
+"""The latest end that a pause may have. One without an end lasts until an operator resumes."""
+
+
+def _text(value: object) -> object:
+    """Refuse numbers, which pydantic takes for seconds since 1970."""
+    if value is not None and not isinstance(value, str):
+        raise ValueError("must be a time of RFC 3339, such as 2026-01-31T22:00:00Z")
+    return value
+
+
+class RedriveRequest(BaseModel):
+    """Which failed products to replay; all of them without a filter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: SyncStatus | None = None
+
+
+class ControlRequest(BaseModel):
+    """Pause the sync, or resume it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"paused": True, "reason": "their release", "until": "2026-01-31T22:00:00Z"},
+                {"paused": False},
+            ]
+        },
+    )
+
+    paused: StrictBool
+    reason: str | None = Field(
+        default=None, max_length=500, description="Shown wherever the pause is shown."
+    )
+    until: Annotated[AwareDatetime | None, BeforeValidator(_text)] = Field(
+        default=None,
+        description="When the sync resumes by itself, with a time zone, 31 days ahead at most; "
+        "without it the pause lasts until somebody resumes. Only for a pause.",
+    )
+
+
+class Operations:
+    """What operators can do. Every method raises StoreUnavailableError."""
+
+    def __init__(
+        self,
+        store: Store,
+        controls: Controls,
+        enqueuer: Enqueuer,
+        convergence: Convergence,
+        policy: BreakerPolicy,
+        *,
+        clock: Callable[[], datetime],
+        grace: timedelta,
+        pause: Callable[[int], None] = sleep_a_little,
+    ) -> None:
+        self._store = store
+        self._controls = controls
+        self._enqueuer = enqueuer
+        self._convergence = convergence
+        self._policy = policy
+        self._clock = clock
+        self._grace = grace
+        self._pause = pause
+
+    def summary(self) -> Json:
+        """Give counts per status, the age of the oldest undelivered change, and what is held.
+
+        `unreadable`: documents that this version of the code cannot read.
+        """
+        now = self._clock()
+        summary = self._store.summary(now - self._grace)
+        behind = summary.behind_since
+        return {
+            "products": {status.value: summary.products.get(status, 0) for status in SyncStatus},
+            "oldestUndeliveredSeconds": (now - behind).total_seconds() if behind else None,
+            "outboxBacklog": summary.outbox_backlog,
+            "unreadable": summary.unreadable,
+            **control_to_json(self._controls.read(), now, self._policy),
+        }
+
+    def sync_state(self, product_id: str) -> Json:
+        """Give the state of a product's sync, also of a deleted one that is not yet confirmed.
+
+        `held` says why no calls are made at all; None if they are, or if this product needs none.
+        Raises ProductNotFoundError, UnreadableDocumentError.
+        """
+        product = self._product(product_id)
+        waits = product.sync.status in WAITING_STATUSES
+        held = self._controls.read().held_by(self._clock()) if waits else None
+        return {**product.sync_to_json(), "held": held}
+
+    def replay(self, product_id: str) -> Json:
+        """Have the newest version delivered (again) now, with a fresh budget.
+
+        Raises as `sync_state`, and ConcurrentChangeError.
+        """
+        for attempt in range(TRIES):
+            product = self._product(product_id)
+            now, budget = self._clock(), product.sync.budget + 1
+            sync = product.sync.restarted(now, now + self._grace, budget=budget)
+            replayed = replace(product, sync=sync, sync_completed_at=None)
+            if self._store.save_sync(replayed, expected_revision=product.revision):
+                self._enqueue(replayed)
+                return self.sync_state(product_id)
+            self._pause(attempt)
+        raise ConcurrentChangeError("other writers changed the product each time")
+
+    def redrive(self, body: object) -> int:
+        """Replay all products that are exhausted or rejected; give their number.
+
+        The first pages are restarted now, the rest by reconcile. Another redrive that is under way
+        begins again, with the statuses of both. Raises InvalidRequestError, ConcurrentChangeError.
+        """
+        status = validated(RedriveRequest, body).status
+        if status is not None and status not in FAILED_STATUSES:
+            allowed = ", ".join(sorted(FAILED_STATUSES))
+            raise InvalidRequestError([FieldError("status", f"must be one of: {allowed}")])
+        now = self._clock()
+        statuses = FAILED_STATUSES if status is None else {status}
+        products = self._store.summary(now).products
+        count = _count(products, statuses)
+        if count:
+            _, control = self._controls.change(
+                lambda stored: (None, _with_redrive(stored, statuses, now, products))
+            )
+            self._redrive(control, len(statuses))
+        return count
+
+    def _redrive(self, control: Control, statuses: int) -> None:
+        for _ in range(statuses):
+            if control.redrive is not None:
+                held = control.held_by(self._clock()) is not None
+                self._convergence.redrive(control.redrive, REDRIVEN_AT_ONCE, held=held)
+                control = self._controls.read()
+
+    def control(self, body: object) -> Json:
+        """Pause or resume the sync; give the new state.
+
+        Raises InvalidRequestError, ConcurrentChangeError.
+        """
+        request = validated(ControlRequest, body)
+        now = self._clock()
+        if problem := _problem_of_end(request, now):
+            raise InvalidRequestError([FieldError("until", problem)])
+        pause = Pause(now, request.reason, request.until)
+        _, stored = self._controls.change(
+            lambda it: (None, it.paused(pause) if request.paused else it.resumed(now))
+        )
+        return pause_to_json(stored, now)
+
+    def _enqueue(self, product: Product) -> None:
+        try:
+            self._enqueuer.enqueue([product])
+        except QueueUnavailableError as error:
+            telemetry.log.warning("reconcile will enqueue instead", reason=str(error))
+
+    def _product(self, product_id: str) -> Product:
+        product = self._store.get(product_id)
+        if product is None:
+            raise ProductNotFoundError(f"no product has the id {product_id}")
+        return product
+
+
+def _problem_of_end(request: ControlRequest, now: datetime) -> str | None:
+    if request.until is None:
+        return None
+    if not request.paused:
+        return "is only for a pause"
+    if request.until <= now:
+        return "must be in the future"
+    return "is too far ahead" if request.until - now > LONGEST_PAUSE else None
+
+
+def _with_redrive(
+    stored: Control,
+    statuses: Collection[SyncStatus],
+    now: datetime,
+    products: Mapping[SyncStatus, int],
+) -> Control:
+    wanted = {*statuses, *(stored.redrive.statuses if stored.redrive else ())}
+    return replace(stored, redrive=Redrive(tuple(sorted(wanted)), now, _count(products, wanted)))
+
+
+def _count(products: Mapping[SyncStatus, int], statuses: Collection[SyncStatus]) -> int:
+    return sum(products.get(status, 0) for status in statuses)
+
+
+def pause_to_json(control: Control, now: datetime) -> Json:
+    """Give the pause of an operator: `{paused, reason, until, since}`."""
+    pause = control.pause if control.is_paused(now) else None
+    return {
+        "paused": pause is not None,
+        "reason": pause.reason if pause else None,
+        "until": rfc3339(pause.until) if pause and pause.until else None,
+        "since": rfc3339(pause.since) if pause else None,
+    }
+
+
+def control_to_json(control: Control, now: datetime, policy: BreakerPolicy) -> Json:
+    """Give the state of the sync as a whole, as `GET /sync` shows it."""
+    breaker = control.breaker
+    return {
+        "breaker": {
+            "state": breaker.state.value,
+            "since": rfc3339(breaker.since) if breaker.since else None,
+            "reason": breaker.reason,
+            "callsPerSecond": breaker.limit(now, policy) if breaker.is_closed else None,
+        },
+        "control": pause_to_json(control, now),
+        "catchingUp": control.catch_up is not None,
+        "redrive": control.redrive.to_json() if control.redrive else None,
+    }
