@@ -149,9 +149,9 @@ def table(pairs: Iterable[Pair]) -> Iterator[str]:
         yield f"{pair.name:18}{first:>26}{second:>26}{ratio.median:>8.2f}  {spread}"
 
 
-def counted(stack: Stack, info: StackInfo, deliveries: Deliveries) -> Iterator[str]:
+def counted(stack: Stack, deliveries: Deliveries) -> Iterator[str]:
     """Count round trips and writes, for products alone and in a burst; give the lines."""
-    with traffic.CountedRoles(stack, info) as roles:
+    with traffic.CountedRoles(stack) as roles:
         deliveries.catalog(BURST, None)
         roles.counts.clear()
         deliveries.one_by_one(ALONE)
@@ -189,7 +189,7 @@ def run(stack: Stack) -> None:
     out = sys.stdout
     print(f"MongoDB: {info['store']}\n")
     deliveries = Deliveries(info, stack.run_dir / "logs")
-    tables = (deliveries.compare(), counted(stack, info, deliveries), batches(stack))
+    tables = (deliveries.compare(), counted(stack, deliveries), batches(stack))
     # Logs and metrics are part of the work, but must not be printed into the tables.
     with contextlib.closing(deliveries), contextlib.redirect_stdout(io.StringIO()):
         for line in itertools.chain(*tables):
