@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from chalicelib.domain.delivery import next_enqueue
@@ -61,16 +61,19 @@ class Enqueuer:
         return len(accepted)
 
     def postpone(self, products: Sequence[Product]) -> None:
-        """Look at these again later, unless somebody has moved their time meanwhile."""
+        """Look at these again when their messages count as lost."""
         now = self._clock()
-        self._store.postpone(_moved(products, lambda item: next_enqueue(item, now, self._grace)))
+        postpone(self._store, products, lambda item: next_enqueue(item, now, self._grace))
 
 
-def _moved(
-    products: Sequence[Product], then: Callable[[Product], datetime]
-) -> Mapping[str, tuple[datetime, datetime]]:
-    return {
-        product.id: (product.sync.overdue_at, then(product))
-        for product in products
-        if product.sync.overdue_at is not None
-    }
+def postpone(
+    store: Store, products: Sequence[Product], then: Callable[[Product], datetime]
+) -> None:
+    """Let these be overdue later, unless somebody has moved their time meanwhile."""
+    store.postpone(
+        {
+            product.id: (product.sync.overdue_at, then(product))
+            for product in products
+            if product.sync.overdue_at is not None
+        }
+    )

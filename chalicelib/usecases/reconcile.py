@@ -20,7 +20,7 @@ from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.product import Product
 from chalicelib.usecases.convergence import Convergence
 from chalicelib.usecases.dead_letters import DeadLetters
-from chalicelib.usecases.enqueuing import Enqueuer
+from chalicelib.usecases.enqueuing import Enqueuer, postpone
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import Store
 
@@ -129,6 +129,7 @@ class Reconcile:
             control = self._convergence.settle()
             step, more = self._step(control, pace)
             # After the queue: a slow stream must not delay it.
+            relaying = relaying and seconds_left() > 0
             relayed, relaying = self._relay() if relaying else (0, False)
             done = done.plus(replace(step, relayed=relayed))
             if not (more or relaying) or seconds_left() <= 0:
@@ -219,8 +220,9 @@ class Reconcile:
         """Drop confirmed deletions; those with an unpublished event are looked at again later."""
         dropped = self._store.drop_tombstones(tombstones) if tombstones else 0
         if dropped < len(tombstones):
+            later = self._clock() + self._grace
             # Of those that are gone, nothing is left to postpone.
-            self._enqueuer.postpone(tombstones)
+            postpone(self._store, tombstones, lambda _: later)
         return dropped
 
     # ---- what operators watch ----

@@ -99,7 +99,7 @@ def test_a_lease_that_has_ended_holds_nobody_back() -> None:
 
 def test_the_message_that_carries_the_schedule_is_deferred_until_the_next_attempt() -> None:
     waiting = product(status=SyncStatus.RETRYING, next_attempt_at=LATER, message_id=MESSAGE_ID)
-    assert decided(waiting, MESSAGE_ID) == Defer(LATER)
+    assert decided(waiting, MESSAGE_ID) == Defer(LATER, scheduled=True)
 
 
 def test_another_message_before_the_next_attempt_is_a_duplicate() -> None:
@@ -118,7 +118,7 @@ def test_a_message_that_comes_back_within_a_second_of_its_attempt_is_on_time() -
 def test_a_message_that_comes_back_earlier_than_that_is_not() -> None:
     ahead = NOW + EARLY + timedelta(milliseconds=1)
     early = product(status=SyncStatus.RETRYING, next_attempt_at=ahead, message_id=MESSAGE_ID)
-    assert decided(early, MESSAGE_ID) == Defer(ahead)
+    assert decided(early, MESSAGE_ID) == Defer(ahead, scheduled=True)
 
 
 def test_any_message_takes_over_once_the_next_attempt_is_due() -> None:

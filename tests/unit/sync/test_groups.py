@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.sync_state import SyncStatus
-from chalicelib.usecases import sync
+from chalicelib.usecases import parallel
 from chalicelib.usecases.parallel import InThreads
 from tests.fakes import Pipeline
 from tests.support import eventually
@@ -64,7 +64,7 @@ def test_a_call_that_hangs_delays_no_other_result(pipeline: Pipeline) -> None:
 def test_results_that_come_together_are_written_at_once(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "TOGETHER_SECONDS", 30)
+    monkeypatch.setattr(parallel, "TOGETHER_SECONDS", 30)
     for _ in range(10):
         pipeline.create()
     sizes = recorded_sizes(pipeline)
