@@ -41,6 +41,8 @@ class People:
             self._at(random.uniform(5, plan.busy), self._change)
         for pause in plan.pauses:
             self._at(pause.begin, lambda pause=pause: self._pause(pause))  # type: ignore[misc]  # bound per turn
+        for time in plan.redrives:
+            self._at(time, self._redrive)
         for _ in range(plan.operations):
             self._at(random.uniform(60, plan.busy), self._operate)
 

@@ -32,6 +32,7 @@ class Plan:
     consumers; `operations`: replays, redrives and moved dead letters of operators.
     `pauses`: of operators, from when to when; `max_in_flight`: with more messages in flight, long
     waits are parked; `page`: products of a step of reconcile and of a redrive.
+    `redrives`: when operators redrive everything.
     `receives`: of the queue's redrive policy, None for the usual one. `deadly`: each call for the
     first product crashes its worker.
     """
@@ -49,6 +50,7 @@ class Plan:
     grace: float = 120.0
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     pauses: tuple[Pause, ...] = ()
+    redrives: tuple[float, ...] = ()
     max_in_flight: int = 60_000
     page: int = 400
     receives: int | None = None

@@ -61,7 +61,6 @@ class Promises:
     redrives: int = 0
     _wishes: dict[tuple[Budget, int], float] = field(default_factory=dict)
     _redrives: Counter[str] = field(default_factory=Counter)
-    _restarts: Counter[str] = field(default_factory=Counter)
     _running: dict[str, Call] = field(default_factory=dict)
     _counted: dict[Budget, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -178,13 +177,12 @@ class Promises:
         """Only a write, a replay, a redrive or a dead letter moved back ends a failure."""
         if method == "save_sync":
             return
-        if method == "apply":
-            self._restarts[product.id] += 1
-            if self._restarts[product.id] > self.redrives:
-                raise BrokenPromiseError(f"{product.id} is redriven more often than was asked for")
-            return
         self._redrives[product.id] += 1
-        if method != "claim" or self._redrives[product.id] > self.moves[product.id]:
+        asked = self.moves[product.id]
+        if method == "apply":
+            # A redrive of operators; or a letter moved back whose product is parked.
+            asked += self.redrives
+        if method not in {"apply", "claim"} or self._redrives[product.id] > asked:
             raise BrokenPromiseError(
                 f"{product.id} leaves {product.sync.status} by a {method} that nobody asked for"
             )
@@ -201,7 +199,7 @@ class Promises:
         """Judge the end of a run. Raises BrokenPromiseError."""
         down = not self.watch.control.breaker.is_closed
         if down:
-            self._still_probed(supply_chain)
+            self._still_probed(store, supply_chain)
         if supply_chain.wrong_memory:
             raise BrokenPromiseError(
                 f"a replay was answered from an older budget's memory: {supply_chain.wrong_memory}"
@@ -229,15 +227,17 @@ class Promises:
             raise BrokenPromiseError(f"messages stay in the queue: {queue.messages}")
         _published(store, stream)
 
-    def _still_probed(self, supply_chain: SupplyChain) -> None:
+    def _still_probed(self, store: ReplicaSet, supply_chain: SupplyChain) -> None:
         """Only a supply chain that answers nothing is held for down, and it is asked again."""
         calls = [call for call in supply_chain.calls if call.start > self.now() - PROBED_WITHIN]
-        if not calls or not all(call.failed for call in calls):
+        waiting = any(item.sync.status in WAITING for item in store.products.values())
+        if not all(call.failed for call in calls) or (waiting and not calls):
             raise BrokenPromiseError(f"the breaker is open after {len(calls)} calls")
 
     def converged(self, store: ReplicaSet, poison: int | None) -> None:
         """After an outage everything is delivered soon, not only at its own next attempt."""
-        if not self.watch.control.breaker.is_closed:
+        waiting = any(item.sync.status in WAITING for item in store.products.values())
+        if waiting and not self.watch.control.breaker.is_closed:
             raise BrokenPromiseError("the outage is over, and the breaker is still open")
         late = [
             product

@@ -131,6 +131,8 @@ class Parts:
             self._world.plan.breaker,
             clock=self._clock,
             grace=self._grace,
+            pause=self._pause,
+            at_once=self._world.plan.page,
         )
 
     def reconcile(self) -> Reconcile:
@@ -144,6 +146,7 @@ class Parts:
             clock=self._clock,
             grace=self._grace,
             sleep=self._world.scheduler.sleep,
+            page=self._world.plan.page,
         )
 
     def _in_parallel(

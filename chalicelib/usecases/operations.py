@@ -64,6 +64,7 @@ class Operations:
         clock: Callable[[], datetime],
         grace: timedelta,
         pause: Callable[[int], None] = sleep_a_little,
+        at_once: int = REDRIVEN_AT_ONCE,
     ) -> None:
         self._store = store
         self._controls = controls
@@ -73,6 +74,7 @@ class Operations:
         self._clock = clock
         self._grace = grace
         self._pause = pause
+        self._at_once = at_once
 
     def summary(self) -> Json:
         """Give counts per status, the age of the oldest undelivered change, and what is held.
@@ -138,7 +140,7 @@ class Operations:
         for _ in range(statuses):
             if control.redrive is not None:
                 held = control.held_by(self._clock()) is not None
-                self._convergence.redrive(control.redrive, REDRIVEN_AT_ONCE, held=held)
+                self._convergence.redrive(control.redrive, self._at_once, held=held)
                 control = self._controls.read()
 
     def control(self, body: object) -> Json:

@@ -65,8 +65,9 @@ class Reconciled:
 class Pace:
     """How many products may be enqueued now, at a limited rate since the beginning of the run."""
 
-    def __init__(self, clock: Callable[[], datetime]) -> None:
+    def __init__(self, clock: Callable[[], datetime], page: int) -> None:
         self._clock = clock
+        self._page = page
         self._at = clock()
         self._permits = 0.0
 
@@ -75,10 +76,10 @@ class Pace:
         now = self._clock()
         since, self._at = (now - self._at).total_seconds(), now
         if limit is None:
-            return PAGE
+            return self._page
         # What was not used for a second or two is lost, as with the permits of the calls.
         self._permits = min(self._permits + since * limit, max(1.0, 2 * limit))
-        return min(PAGE, int(self._permits))
+        return min(self._page, int(self._permits))
 
     def spend(self, products: int) -> None:
         """Use permits up."""
@@ -103,6 +104,7 @@ class Reconcile:
         clock: Callable[[], datetime],
         grace: timedelta,
         sleep: Callable[[float], None] = time.sleep,
+        page: int = PAGE,
     ) -> None:
         self._store = store
         self._outbox = outbox
@@ -113,6 +115,7 @@ class Reconcile:
         self._clock = clock
         self._grace = grace
         self._sleep = sleep
+        self._page = page
         self._gauged = datetime.min.replace(tzinfo=UTC)
 
     @telemetry.batch()
@@ -124,7 +127,7 @@ class Reconcile:
         settled, missing = self._with_queue(self._dead_letters.sweep, (0, 0))
         done = Reconciled(settled=settled, letters=missing)
         self._gauge_if_due()
-        pace, relaying = Pace(self._clock), True
+        pace, relaying = Pace(self._clock, self._page), True
         while True:
             control = self._convergence.settle()
             step, more = self._step(control, pace)
@@ -154,9 +157,9 @@ class Reconcile:
         """Do a page of everything; say whether there is more to do in this run."""
         now = self._clock()
         held = control.held_by(now) is not None
-        allowed = PAGE if held else pace.allowed(control.breaker.limit(now, self._policy))
+        allowed = self._page if held else pace.allowed(control.breaker.limit(now, self._policy))
         probing = control.breaker.is_due(now) and not control.is_paused(now)
-        probes = self._convergence.feed_probe() if probing else 0
+        probes = self._convergence.feed_probe(control.breaker) if probing else 0
         forwarded = redriven = 0
         if control.catch_up is not None and not held and allowed:
             forwarded = self._convergence.bring_forward(control.catch_up, allowed)
