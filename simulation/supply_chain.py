@@ -126,7 +126,7 @@ class SupplyChain:
 
     def _outcome(self, call: Call) -> Outcome:
         heard = self.scheduler.now >= call.end and call.answer != "lost"
-        status = STATUS[call.answer] if heard else None
+        status = STATUS.get(call.answer) if heard else None
         verdict = Verdict.FAILED
         if status is not None:
             deleting = call.product.deleted_at is not None

@@ -94,7 +94,8 @@ class World:
         self._judge_repairs()
 
     def _judge_repairs(self) -> None:
-        if self.watch.was_held():
+        if self.watch.was_held() or self.plan.breaker.max_rate:
+            # Parked products are enqueued by reconcile; those that wait for permits are relayed.
             return
         if self.plan.faults.lossless and not self.plan.deadly:
             relayed = sum(done.relayed for done in self._repairs)
