@@ -24,6 +24,11 @@ demo: $(STACK) ## deliver the sample catalog to a failing supply chain, check th
 test: $(DEV) ## run every test that needs no cloud account; ARGS="-k words" selects some
 	@$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+# In one process, and each name that it uses elsewhere is its own: docs/contract-tests.md.
+.PHONY: test-contract
+test-contract: $(DEV) ## hold the servers of MONGODB_URI, NATS_URL, SYNC_QUEUE_URL to the adapters' tests
+	@$(RUN) -m pytest --servers-of-environment tests/contract $(ARGS)
+
 .PHONY: up
 up: $(STACK) ## start the embedded stack in the background, or the parts that do not run
 	@$(RUN) -m embedded.stack up

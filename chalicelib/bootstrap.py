@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from chalicelib import telemetry
+from chalicelib.domain.errors import StoreNotMigratedError
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.times import now_utc
 from chalicelib.settings import (
@@ -51,7 +53,8 @@ if TYPE_CHECKING:
 
 MONGODB_SECONDS = 3
 """How long a request waits for MongoDB before it raises StoreUnavailableError."""
-
+MIGRATION_SECONDS = 30
+"""How long the migration waits for MongoDB, which may be starting at the same time."""
 
 ENQUEUED_IN_PARALLEL = 8
 CONNECTIONS = 64
@@ -109,15 +112,18 @@ class Container:
 
         return MongoStore(self._mongo_client, self.settings.mongodb_database)
 
-    def _mongo_client(self) -> MongoClient[Document]:
+    def _mongo_client(
+        self, find: float = MONGODB_SECONDS, answer: float | None = 10
+    ) -> MongoClient[Document]:
+        """Make a client that waits `find` seconds for a server, `answer` for a command's answer."""
         from pymongo import MongoClient
 
         client: MongoClient[Document] = MongoClient(
             self.settings.mongodb_uri,
             appname="product-catalog",
-            serverSelectionTimeoutMS=MONGODB_SECONDS * 1000,
+            serverSelectionTimeoutMS=find * 1000,
             connectTimeoutMS=MONGODB_SECONDS * 1000,
-            socketTimeoutMS=10_000,
+            socketTimeoutMS=answer and answer * 1000,
         )
         self._closing.callback(client.close)
         return client
@@ -254,9 +260,7 @@ class Container:
 
     @Part
     def convergence(self) -> Convergence:
-        return Convergence(
-            self.store, self.controls, self.enqueuer, clock=now_utc, grace=self._grace
-        )
+        return Convergence(self.store, self.controls, self.enqueuer, clock=now_utc)
 
     @Part
     def operations(self) -> Operations:
@@ -283,10 +287,20 @@ class Container:
             grace=self._grace,
         )
 
+    def migrate(self, patience: float | None = None) -> Iterator[str]:
+        """Migrate the store; give a line for each change. Raises StoreUnavailableError.
+
+        `patience`: seconds that one command may take; None: as long as it takes.
+        """
+        from chalicelib.adapters.mongo.migration import migrate
+
+        connect = partial(self._mongo_client, MIGRATION_SECONDS, patience)
+        return migrate(connect, self.settings.mongodb_database, now_utc())
+
     # ---- readiness ----
 
     def readiness(self) -> dict[str, str]:
-        """Check each dependency: its name → `ok`, `unreachable` or `no answer`."""
+        """Check each dependency: its name → `ok`, `unreachable`, `no answer` or `not migrated`."""
         pings = {"mongodb": self.store.ping, "nats": self.stream.ping, "sqs": self.queue.ping}
         asked = {name: self._asked(name, ping) for name, ping in pings.items()}
         wait(asked.values(), timeout=READY_SECONDS)
@@ -313,7 +327,10 @@ class Container:
 def _state(answer: Future[None]) -> str:
     if not answer.done():
         return "no answer"
-    return "ok" if answer.exception() is None else "unreachable"
+    error = answer.exception()
+    if isinstance(error, StoreNotMigratedError):
+        return "not migrated"
+    return "ok" if error is None else "unreachable"
 
 
 def _sqs_client() -> SQSClient:

@@ -28,6 +28,8 @@ from chalicelib.domain.retry import (
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 Text = Annotated[str, Field(min_length=1)]
+Rate = Annotated[float, Field(ge=0.01, le=100_000)]
+"""Calls per second."""
 
 LEASE_SLACK_SECONDS = 15
 """Added to a lease for the DNS look-up, for waiting for a thread, and for clocks that differ.
@@ -103,15 +105,15 @@ class Settings(BaseModel):
     sync_max_in_flight: Annotated[
         int, Field(alias="SYNC_MAX_IN_FLIGHT", ge=1, le=SQS_MAX_IN_FLIGHT)
     ] = 60_000
-    max_rate: Annotated[float | None, Field(alias="SUPPLY_CHAIN_MAX_RATE", gt=0)] = None
+    max_rate: Annotated[Rate | None, Field(alias="SUPPLY_CHAIN_MAX_RATE")] = None
     breaker_failures: Annotated[int, Field(alias="BREAKER_FAILURES", ge=1)] = 10
     breaker_products: Annotated[int, Field(alias="BREAKER_PRODUCTS", ge=2, le=1000)] = 5
     breaker_share: Annotated[float, Field(alias="BREAKER_SHARE", gt=0, le=1)] = 0.8
     breaker_window: Annotated[float, Field(alias="BREAKER_WINDOW_SECONDS", ge=1, le=600)] = 30.0
     breaker_probe: Annotated[float, Field(alias="BREAKER_PROBE_SECONDS", ge=1, le=600)] = 2.0
     breaker_successes: Annotated[int, Field(alias="BREAKER_SUCCESSES", ge=1, le=100)] = 3
-    breaker_ramp_rate: Annotated[float, Field(alias="BREAKER_RAMP_RATE", gt=0)] = 20.0
-    breaker_ramp_step: Annotated[float, Field(alias="BREAKER_RAMP_STEP_SECONDS", gt=0, le=600)] = (
+    breaker_ramp_rate: Annotated[Rate, Field(alias="BREAKER_RAMP_RATE")] = 20.0
+    breaker_ramp_step: Annotated[float, Field(alias="BREAKER_RAMP_STEP_SECONDS", ge=1, le=600)] = (
         5.0
     )
     sync_pollers: Annotated[int, Field(alias="SYNC_POLLERS", ge=1, le=100)] = 4
@@ -145,7 +147,7 @@ class Settings(BaseModel):
     def lease_seconds(self) -> float:
         """How long a worker may call for one product, in seconds.
 
-        Two time-outs: after a 409, a second call asks which version the supply chain has.
+        Two time-outs: that of the call, and that of the questions after it.
         """
         return 2 * self.supply_chain_timeout + LEASE_SLACK_SECONDS
 

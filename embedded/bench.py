@@ -65,7 +65,7 @@ class Ratio:
 def compare(pair: Pair, clock: Callable[[], float] = time.perf_counter) -> Ratio:
     """Run both ways in each round, in alternating order."""
     seconds: dict[Way, list[float]] = {pair.ours[1]: [], pair.other[1]: []}
-    # One round to warm up: connections, caches, indexes.
+    # One round to warm up: connections, caches.
     for turn in range(ROUNDS + 1):
         ways = list(seconds) if turn % 2 else list(reversed(seconds))
         for way in ways:
@@ -178,6 +178,8 @@ def batches(stack: Stack) -> Iterator[str]:
         "LOG_LEVEL": "CRITICAL",
     }
     with contextlib.closing(Container(read_settings(settings))) as parts:
+        for _ in parts.migrate():
+            pass
         yield from table(Batches(info, parts).pairs())
 
 

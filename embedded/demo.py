@@ -196,9 +196,12 @@ def wait_for_delivery(client: Client, total: int) -> None:
     """
     deadline, line = time.monotonic() + DEADLINE_SECONDS, ProgressLine()
     while True:
-        counts, calls = client.progress()["products"], client.calls()
+        summary, calls = client.progress(), client.calls()
+        counts, breaker = summary["products"], summary["breaker"]
         text = f"delivered {counts['delivered']} / {total}, "
         text += f"{calls['calls']} calls, {calls['failed']} failed"
+        if breaker["state"] != "closed":
+            text += f", the breaker is {breaker['state']}: {breaker['reason']}"
         if counts["delivered"] == total:
             line.end(text)
             return

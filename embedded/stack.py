@@ -52,6 +52,7 @@ from embedded.services import (
     embedded_servers,
     endpoints,
     failure_rate,
+    migrate,
     role_settings,
     set_failure_rate,
     store_name,
@@ -121,6 +122,8 @@ class Stack:
                 create_queues(where.sqs, checked)
             if "supplyChain" in servers and rate is not None:
                 set_failure_rate(where.supply_chain, rate)
+            if any(name not in running for name in ROLES):
+                migrate(settings, environ)
             running.start({name: services[name] for name in ROLES})
             return self._write_info(running, where, secret, _store(environ))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import random
 import signal
 import sys
@@ -58,6 +59,8 @@ DELETE_SECONDS = 0.2
 RUN_SECONDS = 60
 """How many seconds a scheduled function may run, as on Lambda."""
 AWAY_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+"""Between two looks whether an outage or a pause has ended, which reconcile should not wait for."""
 
 stopping = threading.Event()
 
@@ -120,12 +123,28 @@ def run_bridge(_: Container) -> None:
 
 
 def run_reconcile(parts: Container) -> None:
-    """Reconcile every minute; more often if the grace is shorter than 5 minutes."""
+    """Reconcile every minute; more often if the grace is shorter than 5 minutes.
+
+    And at once after an outage or a pause: what waits is then brought forward.
+    """
     handler = load("functions.reconcile.handler")
     interval = min(60.0, max(1.0, parts.settings.reconcile_grace / 5))
     while not stopping.is_set():
         _survive(lambda: handler({}, HostContext(RUN_SECONDS)))
-        stopping.wait(interval)
+        _rest(interval)
+
+
+def _rest(seconds: float) -> None:
+    """Wait so long, or until a run is needed at once, or the host stops."""
+    looks = math.ceil(seconds / LOOK_SECONDS)
+    for _ in range(looks):
+        if stopping.wait(seconds / looks) or _survive(_is_needed):
+            return
+
+
+def _is_needed() -> bool:
+    # The container of now: it is another one after the secrets have been rotated.
+    return container().reconcile.is_needed()
 
 
 def run_sync(parts: Container) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from chalicelib.domain.breaker import LONGEST_COOLDOWN, SAVED, BreakerPolicy
 from chalicelib.domain.control import Control
-from simulation.scheduler import moment, seconds
+from simulation.scheduler import moment
 from simulation.supply_chain import Call
 
 REPORTED = 3.0

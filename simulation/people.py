@@ -148,7 +148,8 @@ class People:
         self, body: Json, then: Callable[[], None] = lambda: None, latest: float = inf
     ) -> None:
         """Ask until it is answered, until `latest`: nobody may stay paused by a lost request."""
-        scheduler, answered = self._world.scheduler, []
+        scheduler = self._world.scheduler
+        answered: list[bool] = []
 
         def control(parts: Parts) -> None:
             parts.operations().control(body)

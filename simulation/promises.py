@@ -197,9 +197,28 @@ class Promises:
         supply_chain: SupplyChain,
     ) -> None:
         """Judge the end of a run. Raises BrokenPromiseError."""
+        self._kept(store, supply_chain)
         down = not self.watch.control.breaker.is_closed
         if down:
             self._still_probed(store, supply_chain)
+        letters: dict[str, list[SyncMessage]] = defaultdict(list)
+        for message in queue.dead:
+            letter = parse_sync_message(message.body)
+            letters[letter.product_id].append(letter)
+        if lost := letters.keys() - store.products.keys():
+            raise BrokenPromiseError(f"dead letters are left of {lost}, which are gone")
+        for product in store.products.values():
+            if down and product.sync.status in WAITING:
+                continue
+            self._settled(product, letters[product.id], supply_chain)
+            _completed(product, stream)
+        _deleted(store, supply_chain)
+        if queue.messages and not down:
+            raise BrokenPromiseError(f"messages stay in the queue: {queue.messages}")
+        _published(store, stream)
+
+    def _kept(self, store: ReplicaSet, supply_chain: SupplyChain) -> None:
+        """What was answered has survived, and each key was used once."""
         if supply_chain.wrong_memory:
             raise BrokenPromiseError(
                 f"a replay was answered from an older budget's memory: {supply_chain.wrong_memory}"
@@ -212,20 +231,6 @@ class Promises:
         keys = Counter(creation.key for creation in store.creations().values())
         if twice := [key for key, count in keys.items() if count > 1]:
             raise BrokenPromiseError(f"several products were created under one key: {twice}")
-        letters: dict[str, list[SyncMessage]] = defaultdict(list)
-        for message in queue.dead:
-            letter = parse_sync_message(message.body)
-            letters[letter.product_id].append(letter)
-        if lost := letters.keys() - store.products.keys():
-            raise BrokenPromiseError(f"dead letters are left of {lost}, which are gone")
-        for product in store.products.values():
-            if down and product.sync.status in WAITING:
-                continue
-            self._settled(product, letters[product.id], supply_chain)
-            _completed(product, stream)
-        if queue.messages and not down:
-            raise BrokenPromiseError(f"messages stay in the queue: {queue.messages}")
-        _published(store, stream)
 
     def _still_probed(self, store: ReplicaSet, supply_chain: SupplyChain) -> None:
         """Only a supply chain that answers nothing is held for down, and it is asked again."""
@@ -291,6 +296,19 @@ def _survives(answer: Answer, store: ReplicaSet) -> None:
         if (product.version, product.fields.price) == (answer.version, answer.price):
             return
     raise BrokenPromiseError(f"a consumer was answered 2xx, and it is gone: {answer}")
+
+
+def _deleted(store: ReplicaSet, supply_chain: SupplyChain) -> None:
+    """A product is dropped, or its deletion is delivered, only once the supply chain lacks it."""
+    for product_id in store.lineage:
+        product = store.products.get(product_id)
+        if product and not (product.deleted_at and product.sync.status is SyncStatus.DELIVERED):
+            continue
+        if (held := supply_chain.held(product_id)) is not None:
+            raise BrokenPromiseError(
+                f"the deletion of {product_id} counts as done, "
+                f"and the supply chain holds version {held}"
+            )
 
 
 def _completed(product: Product, stream: WindowedStream) -> None:

@@ -82,7 +82,7 @@ class Parts:
             in_parallel=self._in_parallel,
         )
         self._convergence = Convergence(
-            self._store, self._controls, self._enqueuer, clock=self._clock, grace=self._grace
+            self._store, self._controls, self._enqueuer, clock=self._clock
         )
 
     def _pause(self, attempt: int) -> None:
@@ -123,7 +123,7 @@ class Parts:
         )
 
     def operations(self) -> Operations:
-        return Operations(
+        operations = Operations(
             self._store,
             self._controls,
             self._enqueuer,
@@ -132,11 +132,12 @@ class Parts:
             clock=self._clock,
             grace=self._grace,
             pause=self._pause,
-            at_once=self._world.plan.page,
         )
+        operations.redriven_at_once = self._world.plan.page
+        return operations
 
     def reconcile(self) -> Reconcile:
-        return Reconcile(
+        reconcile = Reconcile(
             self._store,
             self._outbox,
             self._enqueuer,
@@ -146,8 +147,9 @@ class Parts:
             clock=self._clock,
             grace=self._grace,
             sleep=self._world.scheduler.sleep,
-            page=self._world.plan.page,
         )
+        reconcile.page = self._world.plan.page
+        return reconcile
 
     def _in_parallel(
         self, work: Callable[[Item], Result], items: Sequence[Item]

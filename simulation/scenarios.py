@@ -13,7 +13,7 @@ from simulation.plan import Pause, Plan
 from simulation.supply_chain import Mood
 
 BUSY = 1800.0
-OK, FAIL, REJECT = (1, 0, 0, 0, 0), (0, 1, 0, 0, 0), (0, 0, 1, 0, 0)
+OK, FAIL, REJECT = (1, 0, 0, 0, 0, 0), (0, 1, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0)
 
 
 def random_plan(seed: int) -> Plan:
@@ -24,7 +24,7 @@ def random_plan(seed: int) -> Plan:
     if random.random() < 0.3:
         return outages(seed)
     busy = random.choice((300.0, BUSY))
-    mixtures = (OK, (3, 4, 1, 1, 1), (1, 6, 1, 1, 1), (1, 1, 1, 0, 0), FAIL)
+    mixtures = (OK, (3, 4, 1, 1, 1, 1), (1, 6, 1, 1, 1, 0), (1, 1, 1, 0, 0, 1), FAIL)
     away = ((random.uniform(0, busy), busy),) if random.random() < 0.2 else ()
     return Plan(
         seed,
@@ -42,7 +42,7 @@ def random_plan(seed: int) -> Plan:
 def faultless(seed: int) -> Plan:
     """Nothing goes wrong but the supply chain: reconcile must find nothing to do."""
     random = Random(f"plan {seed}")
-    mood, busy = Mood(random.choice((OK, (1, 1, 0, 0, 0)))), random.choice((120.0, BUSY))
+    mood, busy = Mood(random.choice((OK, (1, 1, 0, 0, 0, 0)))), random.choice((120.0, BUSY))
     # Many in a short time: some fall into a call that is under way.
     changes = 60 if busy < BUSY else 6
     return Plan(seed, Faults(), mood, changes=changes, operations=0, busy=busy)
@@ -64,7 +64,7 @@ def outages(seed: int) -> Plan:
     busy = random.choice((300.0, BUSY))
     faults = random.choice((draw(random, busy), Faults()))
     spans = tuple(sorted(_spans_of(random, busy)))
-    mixtures = (OK, OK, (3, 4, 1, 1, 1))
+    mixtures = (OK, OK, (3, 4, 1, 1, 1, 0))
     mood = Mood(random.choice(mixtures), spans, random.choice((None, None, None, 3.0, 60.0)))
     pauses = tuple(_pause_of(random, busy) for _ in range(random.choice((0, 0, 1))))
     in_flight = faults.in_flight if faults.in_flight < NO_LIMIT else random.choice((4, 60_000))
@@ -116,7 +116,7 @@ def flapping(seed: int) -> Plan:
 
 
 def poison(seed: int) -> Plan:
-    """One product always fails, as if the supply chain were down; an outage of all comes and ends."""
+    """One product always fails, whatever the supply chain does; an outage of all ends."""
     mood, calm = Mood(OK, ((60.0, 600.0),), poison=1), Mood(OK, poison=1)
     return replace(_long(seed, mood, products=8, changes=0, busy=600.0), calm=calm)
 
@@ -126,7 +126,7 @@ def paused(seed: int) -> Plan:
     random = Random(seed)
     pause = Pause(random.uniform(1, 300), 900.0, resumed=random.random() < 0.5)
     faults = Faults(until=900.0, crash=random.choice((0, 0.03)))
-    plan = _long(seed, Mood((2, 1, 0, 0, 0)), faults, products=8, changes=30, busy=900.0)
+    plan = _long(seed, Mood((2, 1, 0, 0, 0, 0)), faults, products=8, changes=30, busy=900.0)
     return replace(plan, pauses=(pause,))
 
 
@@ -140,7 +140,7 @@ def limited(seed: int) -> Plan:
 def parked(seed: int) -> Plan:
     """More products wait than the queue may have in flight; the breaker never opens."""
     faults = Faults(until=BUSY, in_flight=40)
-    plan = _long(seed, Mood((1, 3, 0, 0, 0)), faults, products=30, changes=20, workers=2)
+    plan = _long(seed, Mood((1, 3, 0, 0, 0, 0)), faults, products=30, changes=20, workers=2)
     return replace(plan, breaker=NEVER, max_in_flight=6)
 
 
@@ -159,7 +159,7 @@ def lost_probe(seed: int) -> Plan:
 def redrive_of_many(seed: int) -> Plan:
     """An operator redrives once, while products that were redriven fail again in other ways."""
     # All are exhausted or rejected by then.
-    mood = Mood((0, 1, 1, 0, 0))
+    mood = Mood((0, 1, 1, 0, 0, 0))
     plan = Plan(seed, Faults(), mood, mood, products=12, changes=0, busy=2400.0, breaker=NEVER)
     return replace(plan, schedule=Schedule(2, 60, 60), redrives=(1200.0,), page=2)
 
@@ -240,8 +240,14 @@ def failovers(seed: int) -> Plan:
 def hot_product(seed: int) -> Plan:
     """One product is changed and replayed again and again while calls for it are under way."""
     faults = Faults(until=120.0, duplicate=0.2, pause=0.02)
-    mood = Mood((3, 2, 1, 1, 2))
+    mood = Mood((3, 2, 1, 1, 2, 0))
     return Plan(seed, faults, mood, Mood(OK), 1, changes=60, operations=40, workers=4, busy=120.0)
+
+
+def denials(seed: int) -> Plan:
+    """The supply chain says at random that there is no such product, although it holds it."""
+    mood = Mood((3, 0, 0, 1, 0, 2))
+    return Plan(seed, Faults(), mood, products=3, changes=15, busy=600.0)
 
 
 def deadly_message(seed: int) -> Plan:
@@ -281,6 +287,7 @@ SCENARIOS: dict[str, Callable[[int], Plan]] = {
         replays,
         failovers,
         hot_product,
+        denials,
         deadly_message,
         three_days,
         outages,

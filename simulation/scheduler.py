@@ -128,7 +128,7 @@ class Scheduler:
     ) -> Iterator[list[tuple[Item, Result]]]:
         """Do work for each item, each as a task of this process; groups as they come, in any order.
 
-        Raises what the work raises, as threads do: when its result is taken. `random` decides how long a finished one waits for others.
+        `random` decides how long a finished one waits for others. Raises what the work has raised.
         """
         process, name = self.process, f"parallel {next(self._numbers)}"
         done: list[tuple[Item, Result]] = []

@@ -1,4 +1,4 @@
-"""The simulated supply chain: outages, slow and lost answers, answers stored by key."""
+"""The simulated supply chain: outages, slow, lost and wrong answers, answers stored by key."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from chalicelib.domain.delivery import Outcome, Verdict, judge
+from chalicelib.domain import exact_json
+from chalicelib.domain.answers import Answer, Judgement, judge
+from chalicelib.domain.delivery import Outcome, Verdict
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import Attempt
 from simulation.scheduler import Crashed, Process, Scheduler, moment
 
 TIMEOUT = 2.0
 """Seconds of a call as a whole, as the catalog limits it."""
-ANSWERS = ("ok", "fail", "reject", "lost", "slow")
+ANSWERS = ("ok", "fail", "reject", "lost", "slow", "deny")
 DOWN = ("fail", "down")
 """Answers of an outage; "down" is none at all."""
-STATUS = {"ok": 200, "fail": 503, "reject": 422}
+STATUS = {"ok": 200, "fail": 503, "reject": 422, "deny": 404, "absent": 404}
+"""`deny`: it says that there is no such product, whatever it holds."""
+DENIALS = 2
+"""How often in a row it denies one product: the call, and one question after it."""
 
 
 @dataclass
@@ -57,7 +62,7 @@ class Mood:
     `poison`: it fails for the product with this price, always.
     """
 
-    weights: tuple[float, ...] = (1, 0, 0, 0, 0)
+    weights: tuple[float, ...] = (1, 0, 0, 0, 0, 0)
     away: tuple[tuple[float, float], ...] = ()
     retry_after: float | None = None
     poison: int | None = None
@@ -68,8 +73,9 @@ class SupplyChain:
     """What it has accepted, and every call that it saw.
 
     It remembers each answer by its key, and which budget it was given to: `wrong_memory` holds the
-    keys under which another budget asked. `begun` is told of each call, `wished` of each that was
-    answered with a Retry-After.
+    keys under which another budget asked. `deleted` holds the version of each tombstone that it
+    has accepted. `begun` is told of each call, `wished` of each that was answered with a
+    Retry-After.
     """
 
     scheduler: Scheduler
@@ -79,6 +85,7 @@ class SupplyChain:
     mood: Mood = field(default_factory=Mood)
     calls: list[Call] = field(default_factory=list)
     accepted: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    deleted: dict[str, int] = field(default_factory=dict)
     wrong_memory: list[str] = field(default_factory=list)
     _remembered: dict[str, tuple[str, int]] = field(default_factory=dict)
     _own: Process = field(default_factory=lambda: Process("supply chain"))
@@ -94,6 +101,11 @@ class SupplyChain:
         self.scheduler.spawn(self._own, lambda: self._apply(call), (call.end - call.start) / 2)
         self.scheduler.sleep(min(call.end - call.start, TIMEOUT))
         return self._outcome(call)
+
+    def held(self, product_id: str) -> int | None:
+        """Give the version that it holds, None if it holds none: it compares versions."""
+        newest = max(self.accepted[product_id], default=None)
+        return None if newest == self.deleted.get(product_id) else newest
 
     def _call(self, product: Product, process: Process) -> Call:
         answer, now = self._answer(product), self.scheduler.now
@@ -112,7 +124,7 @@ class SupplyChain:
 
     def _apply(self, call: Call) -> None:
         """Do what the call asks; a failure does nothing, and is not remembered."""
-        if call.answer in DOWN:
+        if call.answer in {*DOWN, "deny"}:
             return
         budget = call.product.sync.budget
         if call.key in self._remembered:
@@ -121,21 +133,49 @@ class SupplyChain:
                 self.wrong_memory.append(call.key)
             return
         if call.answer != "reject":
-            self.accepted[call.product.id].append(call.product.version)
-        self._remembered[call.key] = ("reject" if call.answer == "reject" else "ok", budget)
+            self._accept(call)
+        remembered = call.answer if call.answer in {"reject", "absent"} else "ok"
+        self._remembered[call.key] = (remembered, budget)
+
+    def _accept(self, call: Call) -> None:
+        product = call.product
+        if product.deleted_at is not None:
+            if self.held(product.id) is None and call.answer == "ok":
+                call.answer = "absent"
+            self.deleted[product.id] = product.version
+        self.accepted[product.id].append(product.version)
 
     def _outcome(self, call: Call) -> Outcome:
         heard = self.scheduler.now >= call.end and call.answer != "lost"
         status = STATUS.get(call.answer) if heard else None
-        verdict = Verdict.FAILED
+        judgement = Judgement(Verdict.FAILED, "silent")
         if status is not None:
-            deleting = call.product.deleted_at is not None
-            verdict = judge(status, deleting=deleting, reject_statuses={413, 422})
-        error = None if verdict is Verdict.DELIVERED else f"HTTP {status}" if status else "silent"
+            judgement = judge(call.product, Answer(status), self._questions(call), {413, 422})
         duration = self.scheduler.now - call.start
-        attempt = Attempt(moment(call.start), call.product.version, status, duration, error)
+        error, version = judgement.error, call.product.version
+        attempt = Attempt(moment(call.start), version, status, duration, error)
         if self.mood.retry_after is None or status != STATUS["fail"]:
-            return Outcome(attempt, verdict)
+            return Outcome(attempt, judgement.verdict)
         until = self.scheduler.now + self.mood.retry_after
         self.wished(call, until)
-        return Outcome(attempt, verdict, moment(until))
+        return Outcome(attempt, judgement.verdict, moment(until))
+
+    def _questions(self, call: Call) -> Callable[[], Answer]:
+        """Make what answers the questions after a call."""
+        denials = DENIALS - 1 if call.answer == "deny" else 0
+
+        def ask() -> Answer:
+            nonlocal denials
+            self.scheduler.sleep(self.random.choice((0.05, 0.3)))
+            if self._answer(call.product) in DOWN:
+                return Answer(STATUS["fail"])
+            if denials and self.random.random() < 1 / 2:
+                denials -= 1
+                return Answer(STATUS["deny"])
+            version = self.held(call.product.id)
+            if version is None:
+                return Answer(STATUS["absent"])
+            body = {"id": call.product.id, "version": version}
+            return Answer(STATUS["ok"], exact_json.dumps(body).encode())
+
+        return ask

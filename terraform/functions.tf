@@ -1,4 +1,4 @@
-# The five functions. Only this file has their permissions: each function lists the actions that it
+# The six functions. Only this file has their permissions: each function lists the actions that it
 # may call and the resources it may call them on.
 
 locals {
@@ -56,6 +56,7 @@ module "api" {
     Ready = { actions = ["sqs:GetQueueAttributes"], resources = [local.sync_queue_arns.single] }
   }
   pinned_version = lookup(var.pinned_versions, "api", null)
+  alias_after    = aws_lambda_invocation.migrate.id
   common         = local.common
 }
 
@@ -69,6 +70,7 @@ module "authorizer" {
   size           = var.functions.authorizer
   permissions    = { Secrets = local.read_secrets }
   pinned_version = lookup(var.pinned_versions, "authorizer", null)
+  alias_after    = aws_lambda_invocation.migrate.id
   common         = local.common
 }
 
@@ -86,6 +88,7 @@ module "bridge" {
     DeadLetter = local.dead_letter
   }
   pinned_version = lookup(var.pinned_versions, "bridge", null)
+  alias_after    = aws_lambda_invocation.migrate.id
   common         = local.common
 }
 
@@ -105,13 +108,15 @@ module "sync" {
       actions   = local.change_visibility
       resources = values(local.sync_queue_arns)
     }
-    # Used by Lambda's event source mappings, which act with the function's role.
+    # Used by Lambda's event source mappings, which act with the function's role. The function itself
+    # asks for the number of messages in flight (GetQueueAttributes).
     Consume = {
       actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
       resources = values(local.sync_queue_arns)
     }
   }
   pinned_version = lookup(var.pinned_versions, "sync", null)
+  alias_after    = aws_lambda_invocation.migrate.id
   common         = local.common
 }
 
@@ -133,5 +138,36 @@ module "reconcile" {
     }
   }
   pinned_version = lookup(var.pinned_versions, "reconcile", null)
+  alias_after    = aws_lambda_invocation.migrate.id
   common         = local.common
+}
+
+# Makes the indexes before any alias moves to a version that needs them. An index that is needed no
+# more is dropped by the release after, so the versions in use work meanwhile.
+module "migrate" {
+  source = "./modules/function"
+
+  name        = "${local.name}-migrate"
+  description = "Product catalog: makes and changes the indexes"
+  handler     = "functions.migrate.handler"
+  zip         = local.zips.functions
+  size        = var.functions.migrate
+  permissions = { Secrets = local.read_secrets }
+  common      = local.common
+}
+
+# An apply whose run fails stops before the aliases; the next apply runs it again.
+resource "aws_lambda_invocation" "migrate" {
+  function_name = module.migrate.function_name
+  qualifier     = module.migrate.version
+  input         = jsonencode({})
+
+  triggers = {
+    # Changes with the code and with the settings.
+    version = module.migrate.version
+    # The address of another MongoDB.
+    secrets = tostring(coalesce(var.secrets_version, 0))
+  }
+
+  depends_on = [aws_secretsmanager_secret_version.catalog]
 }

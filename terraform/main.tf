@@ -32,6 +32,16 @@ locals {
     SYNC_HORIZON_SECONDS         = tostring(var.sync.horizon_seconds)
     SYNC_MAX_WAIT_SECONDS        = tostring(var.sync.max_wait_seconds)
     SYNC_CONCURRENCY             = tostring(var.sync.concurrency)
+    SYNC_MAX_IN_FLIGHT           = tostring(var.sync.max_in_flight)
+    SUPPLY_CHAIN_MAX_RATE        = var.supply_chain_max_rate == null ? null : tostring(var.supply_chain_max_rate)
+    BREAKER_FAILURES             = tostring(var.breaker.failures)
+    BREAKER_PRODUCTS             = tostring(var.breaker.products)
+    BREAKER_SHARE                = tostring(var.breaker.share)
+    BREAKER_WINDOW_SECONDS       = tostring(var.breaker.window_seconds)
+    BREAKER_PROBE_SECONDS        = tostring(var.breaker.probe_seconds)
+    BREAKER_SUCCESSES            = tostring(var.breaker.successes)
+    BREAKER_RAMP_RATE            = tostring(var.breaker.ramp_rate)
+    BREAKER_RAMP_STEP_SECONDS    = tostring(var.breaker.ramp_step_seconds)
     RECONCILE_GRACE_SECONDS      = tostring(var.sync.reconcile_grace_seconds)
     CATALOG_JWKS_URL             = var.jwks_url
     CORS_ORIGIN                  = var.cors_origin

@@ -32,6 +32,18 @@ locals {
         dimensions  = local.own
         operator    = "GreaterThanThreshold", threshold = 0, periods = 10, missing = "breaching"
       }
+      breaker-open = {
+        description = "The supply chain is down: no calls but probes. GET /api/sync says since when and why"
+        namespace   = local.metrics_namespace, metric = "breaker_open", statistic = "Minimum"
+        dimensions  = local.own
+        operator    = "GreaterThanThreshold", threshold = 0, periods = var.breaker_alarm_minutes, missing = "notBreaching"
+      }
+      sync-paused = {
+        description = "An operator has paused the sync, and perhaps forgotten it: PUT /api/sync/control"
+        namespace   = local.metrics_namespace, metric = "sync_paused", statistic = "Minimum"
+        dimensions  = local.own
+        operator    = "GreaterThanThreshold", threshold = 0, periods = var.paused_alarm_minutes, missing = "notBreaching"
+      }
       bridge-stopped = {
         description = "The bridge does not run"
         namespace   = "AWS/Lambda", metric = "Invocations", statistic = "Sum"
@@ -82,6 +94,12 @@ locals {
       [[local.metrics_namespace, "delivery_lag", "service", local.own.service, { stat = "SampleCount", label = "delivered" }]],
       [for key, name in local.sync_queue_names : ["AWS/SQS", "NumberOfMessagesSent", "QueueName", name, { stat = "Sum", label = "enqueued, ${key}" }]],
     ) },
+    { title = "Breaker open, sync paused", metrics = [
+      for metric in ["breaker_open", "sync_paused"] : [local.metrics_namespace, metric, "service", local.own.service, { stat = "Maximum" }]
+    ] },
+    { title = "Outages: opened, parked, brought forward", metrics = [
+      for metric in ["breaker_opened", "parked", "brought_forward"] : [local.metrics_namespace, metric, "service", local.own.service, { stat = "Sum" }]
+    ] },
     { title = "Queue depth", metrics = [
       for pair in setproduct(["ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible"], values(local.sync_queue_names)) : ["AWS/SQS", pair[0], "QueueName", pair[1], { stat = "Maximum" }]
     ] },

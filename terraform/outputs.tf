@@ -28,7 +28,7 @@ output "secret_arn" {
 
 output "functions" {
   description = "Name, version in use, and ARN of the role of each function."
-  value       = { for key, made in local.functions : key => { name = made.function_name, version = made.version, role = made.role_arn } }
+  value       = { for key, made in merge(local.functions, { migrate = module.migrate }) : key => { name = made.function_name, version = made.version, role = made.role_arn } }
 }
 
 output "dashboard" {

@@ -82,6 +82,7 @@ variable "functions" {
     bridge     = optional(object({ memory = optional(number, 256), timeout = optional(number, 90), concurrency = optional(number, -1) }), {})
     sync       = optional(object({ memory = optional(number, 512), timeout = optional(number, 60), concurrency = optional(number, -1) }), {})
     reconcile  = optional(object({ memory = optional(number, 512), timeout = optional(number, 60), concurrency = optional(number, -1) }), {})
+    migrate    = optional(object({ memory = optional(number, 256), timeout = optional(number, 900), concurrency = optional(number, -1) }), {})
   })
   default = {}
   validation {
@@ -106,6 +107,11 @@ variable "functions" {
     # functions/reconcile.py reserves 20 s to finish the page that is in progress.
     condition     = var.functions.reconcile.timeout >= 40
     error_message = "functions.reconcile.timeout must be at least 40: its last 20 s are reserved for the page that is in progress."
+  }
+  validation {
+    # functions/migrate.py reserves 20 s to say that the time was not enough.
+    condition     = var.functions.migrate.timeout >= 60
+    error_message = "functions.migrate.timeout must be at least 60, better 900: it waits until an index is built."
   }
 }
 
@@ -277,8 +283,13 @@ variable "sync" {
     bulk_maximum_concurrency = optional(number, 4)               # and for bulk messages: what an import may take of the supply chain and the store
     visibility_seconds       = optional(number, 360)             # visibility timeout of both queues
     reject_statuses          = optional(set(number), [413, 422]) # answers that are not retried
+    max_in_flight            = optional(number, 60000)           # with more messages in flight in a queue, long waits are parked in the documents
   })
   default = {}
+  validation {
+    condition     = var.sync.max_in_flight >= 1 && var.sync.max_in_flight <= 120000 && floor(var.sync.max_in_flight) == var.sync.max_in_flight
+    error_message = "sync.max_in_flight must be 1 to 120000, the limit of SQS."
+  }
   validation {
     condition     = var.sync.maximum_concurrency >= 2 && var.sync.maximum_concurrency <= 1000
     error_message = "sync.maximum_concurrency must be 2 to 1000, the limits of SQS."
@@ -324,6 +335,51 @@ variable "sync" {
     # The settings treat an empty value as unset and use the default.
     condition     = length(var.sync.reject_statuses) > 0 && alltrue([for status in var.sync.reject_statuses : status >= 300 && status <= 599])
     error_message = "sync.reject_statuses must hold at least one status, each of 300 to 599."
+  }
+}
+
+variable "supply_chain_max_rate" {
+  description = "Limit of calls per second to the supply chain, over all functions; null for none. Each second with calls costs a few writes of one document in MongoDB."
+  type        = number
+  default     = null
+  validation {
+    condition     = var.supply_chain_max_rate == null || try(var.supply_chain_max_rate >= 0.01 && var.supply_chain_max_rate <= 100000, false)
+    error_message = "supply_chain_max_rate must be null or 0.01 to 100000."
+  }
+}
+
+variable "breaker" {
+  description = "When the circuit breaker in front of the supply chain opens and closes (docs/architecture.md, The circuit breaker). What is left out has its default."
+  type = object({
+    failures          = optional(number, 10)  # it opens after so many systemic failures ...
+    products          = optional(number, 5)   # ... of so many products ...
+    share             = optional(number, 0.8) # ... that are at least this share of all calls ...
+    window_seconds    = optional(number, 30)  # ... within so many seconds
+    probe_seconds     = optional(number, 2)   # from a probe that failed to the next one
+    successes         = optional(number, 3)   # it closes after so many probes in a row that were answered
+    ramp_rate         = optional(number, 20)  # calls per second when it has closed; doubled ...
+    ramp_step_seconds = optional(number, 5)   # ... every so many seconds; after ten steps there is no limit
+  })
+  default = {}
+  validation {
+    condition     = var.breaker.failures >= 1 && var.breaker.products >= 2 && var.breaker.products <= 1000 && var.breaker.successes >= 1 && var.breaker.successes <= 100
+    error_message = "breaker: failures must be at least 1, products 2 to 1000, successes 1 to 100."
+  }
+  validation {
+    condition     = alltrue([for n in [var.breaker.failures, var.breaker.products, var.breaker.successes] : floor(n) == n])
+    error_message = "breaker: failures, products and successes must be whole numbers."
+  }
+  validation {
+    condition     = var.breaker.share > 0 && var.breaker.share <= 1
+    error_message = "breaker.share must be above 0 and at most 1."
+  }
+  validation {
+    condition     = alltrue([for n in [var.breaker.window_seconds, var.breaker.probe_seconds, var.breaker.ramp_step_seconds] : n >= 1 && n <= 600])
+    error_message = "breaker: window_seconds, probe_seconds and ramp_step_seconds must be 1 to 600."
+  }
+  validation {
+    condition     = var.breaker.ramp_rate >= 0.01 && var.breaker.ramp_rate <= 100000
+    error_message = "breaker.ramp_rate must be 0.01 to 100000."
   }
 }
 
@@ -385,4 +441,24 @@ variable "undelivered_alarm_seconds" {
   description = "Age in seconds of the oldest undelivered change above which an alarm is raised."
   type        = number
   default     = 14400
+}
+
+variable "breaker_alarm_minutes" {
+  description = "Minutes for which the circuit breaker must be open, so the supply chain down, until an alarm is raised."
+  type        = number
+  default     = 5
+  validation {
+    condition     = var.breaker_alarm_minutes >= 1 && var.breaker_alarm_minutes <= 1440 && floor(var.breaker_alarm_minutes) == var.breaker_alarm_minutes
+    error_message = "breaker_alarm_minutes must be a whole number of 1 to 1440: CloudWatch evaluates no more than a day."
+  }
+}
+
+variable "paused_alarm_minutes" {
+  description = "Minutes for which the sync must be paused until an alarm is raised: a pause that somebody has forgotten."
+  type        = number
+  default     = 60
+  validation {
+    condition     = var.paused_alarm_minutes >= 1 && var.paused_alarm_minutes <= 1440 && floor(var.paused_alarm_minutes) == var.paused_alarm_minutes
+    error_message = "paused_alarm_minutes must be a whole number of 1 to 1440: CloudWatch evaluates no more than a day."
+  }
 }

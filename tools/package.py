@@ -3,7 +3,7 @@
 Writes into `dist/`:
 
     api.zip         the Chalice app and its authorizer, as `chalice package` zips them
-    functions.zip   the handlers of bridge, sync and reconcile
+    functions.zip   the handlers of bridge, sync, reconcile and migrate
     routes.json     every route of the app, for API Gateway: Terraform lists none itself
     manifest.json   architecture, runtime (python3.13), and size and SHA-256 of the zips
 
@@ -70,6 +70,7 @@ HANDLERS = {
     "bridge": ("functions", "functions.bridge", "handler"),
     "sync": ("functions", "functions.sync", "handler"),
     "reconcile": ("functions", "functions.reconcile", "handler"),
+    "migrate": ("functions", "functions.migrate", "handler"),
 }
 """Lambda → (zip, module, attribute)."""
 # The container host's part of the code: never on Lambda.
@@ -206,7 +207,7 @@ def chalice_files(site: Path, work: Path) -> dict[str, bytes]:
 
 
 def function_files(site: Path) -> dict[str, bytes]:
-    """Give the content of the zip of bridge, sync and reconcile."""
+    """Give the content of functions.zip."""
     ours = (read_folder(ROOT / name, f"{name}/") for name in ("chalicelib", "functions"))
     return read_folder(site) | {name: content for part in ours for name, content in part.items()}
 

@@ -8,6 +8,7 @@ takes no time-out. If it ends after the deadline, nothing is sent.
 
 from __future__ import annotations
 
+import io
 import socket
 import ssl
 import struct
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http import client
 from typing import Any, Self
 
 import certifi
@@ -97,7 +99,36 @@ class StaleConnectionError(ConnectionError):
     """The server closed a kept-alive connection without an answer."""
 
 
+class _Head:
+    """Reads the lines of an answer's head, and keeps the last one."""
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self.stream = stream
+        self.close = stream.close
+        self.last = b""
+
+    def readline(self, limit: int) -> bytes:
+        self.last = self.stream.readline(limit)
+        return self.last
+
+
+class _Response(client.HTTPResponse):
+    """Refuses a head that breaks off, which http.client takes for a whole one."""
+
+    def begin(self) -> None:
+        head = _Head(self.fp)
+        self.fp = head  # type: ignore[assignment]  # http.client reads nothing but lines here
+        try:
+            super().begin()
+        finally:
+            # Or it is None, since the answer is no HTTP.
+            self.fp = self.fp and head.stream
+        if not head.last:
+            raise client.HTTPException("the answer breaks off in its head")
+
+
 class _Connection(HTTPConnection):
+    response_class = _Response
     _kept = False
 
     def _new_conn(self) -> socket.socket:

@@ -173,17 +173,23 @@ class JetStream:
         url: str,
         credentials: str | None = None,
         *,
+        name: str = STREAM,
+        prefix: str = "",
         durable: str = BRIDGE,
         max_bytes: int | None = None,
         duplicate_window: float = 1200.0,
     ) -> None:
         """`credentials`: the path of a `.creds` file, or its text.
 
+        `name`: the stream's. `prefix`: text before the subject of each event. An account refuses
+        two streams of the same name, or of overlapping subjects.
         `max_bytes`: size limit of a new stream; some NATS services require one.
         `duplicate_window`: seconds for which the stream must detect duplicates; an existing stream
         with a shorter window is updated.
         """
         self._url = url
+        self._name = name
+        self._prefix = prefix
         self._max_bytes = max_bytes
         # The server refuses a duplicate window that is longer than the retention.
         self._duplicate_window = min(duplicate_window, QUEUE_RETENTION_SECONDS)
@@ -223,7 +229,8 @@ class JetStream:
         headers = {"Nats-Msg-Id": event.id, "Content-Type": "application/cloudevents+json"}
         if event.trace:
             headers[TRACE_HEADER] = event.trace
-        await stream.publish(event.type.subject, event.to_cloudevent().encode(), headers=headers)
+        subject = self._prefix + event.type.subject
+        await stream.publish(subject, event.to_cloudevent().encode(), headers=headers)
 
     def ping(self) -> None:
         self._run(self._ping(), ANSWER_SECONDS)
@@ -250,13 +257,21 @@ class JetStream:
         if self._inbox is None:
             stream = client.jetstream(timeout=ANSWER_SECONDS)
             try:
-                await stream.consumer_info(STREAM, self._durable)
+                await stream.consumer_info(self._name, self._durable)
             except NotFoundError:
-                await stream.add_consumer(STREAM, _consumer_config(self._durable))
-            inbox = Inbox(client, f"{API}.CONSUMER.MSG.NEXT.{STREAM}.{self._durable}")
+                await stream.add_consumer(self._name, self._consumer_config())
+            inbox = Inbox(client, f"{API}.CONSUMER.MSG.NEXT.{self._name}.{self._durable}")
             await inbox.open()
             self._inbox = inbox
         return self._inbox
+
+    def _consumer_config(self) -> ConsumerConfig:
+        return ConsumerConfig(
+            durable_name=self._durable,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT_SECONDS,
+            filter_subjects=sorted(self._prefix + event_type.subject for event_type in BRIDGED),
+        )
 
     def release(self) -> None:
         if self._inbox is not None:
@@ -348,7 +363,7 @@ class JetStream:
             await self._disconnect()
             try:
                 self._client = await self._connect()
-                await _ensure_stream(self._client, self._max_bytes, self._duplicate_window)
+                await self._ensure_stream(self._client)
             except BaseException as error:
                 # Any error, also unusable credentials: writes continue, the outbox keeps events.
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
@@ -395,6 +410,40 @@ class JetStream:
             with suppress(*_BROKEN):
                 await asyncio.wait_for(client.close(), timeout=1)
 
+    # ---- the stream ----
+
+    async def _ensure_stream(self, client: Client) -> None:
+        stream = client.jetstream(timeout=ANSWER_SECONDS)
+        try:
+            config = (await stream.stream_info(self._name)).config
+        except NotFoundError:
+            await stream.add_stream(self._stream_config())
+            return
+        if (config.duplicate_window or 0) < self._duplicate_window:
+            # If the server refuses, an event may be stored twice. Sync acknowledges duplicates.
+            with suppress(nats.errors.Error):
+                await self._widen_duplicate_window(client)
+
+    def _stream_config(self) -> StreamConfig:
+        return StreamConfig(
+            name=self._name,
+            subjects=[f"{self._prefix}product.*"],
+            storage=StorageType.FILE,
+            retention=RetentionPolicy.LIMITS,
+            # A full stream refuses events, and the outbox keeps them: none is dropped.
+            discard=DiscardPolicy.NEW,
+            max_age=QUEUE_RETENTION_SECONDS,
+            max_bytes=self._max_bytes,
+            duplicate_window=self._duplicate_window,
+        )
+
+    async def _widen_duplicate_window(self, client: Client) -> None:
+        # As raw JSON: nats-py's StreamConfig lacks some settings, and would reset those.
+        answer = await client.request(f"{API}.STREAM.INFO.{self._name}", timeout=1)
+        window = {"duplicate_window": int(self._duplicate_window * 1e9)}
+        config = json.dumps(json.loads(answer.data)["config"] | window)
+        await client.request(f"{API}.STREAM.UPDATE.{self._name}", config.encode(), timeout=1)
+
 
 def _started_loop() -> asyncio.AbstractEventLoop:
     """Start an event loop on a thread of its own, which ends when the loop is stopped."""
@@ -411,47 +460,6 @@ def _started_loop() -> asyncio.AbstractEventLoop:
 async def _ignore(_: Exception) -> None:
     # Errors are raised to the caller; nats-py would log them a second time.
     return
-
-
-async def _ensure_stream(client: Client, max_bytes: int | None, duplicate_window: float) -> None:
-    stream = client.jetstream(timeout=ANSWER_SECONDS)
-    try:
-        config = (await stream.stream_info(STREAM)).config
-    except NotFoundError:
-        await stream.add_stream(
-            StreamConfig(
-                name=STREAM,
-                subjects=["product.*"],
-                storage=StorageType.FILE,
-                retention=RetentionPolicy.LIMITS,
-                # A full stream refuses events, and the outbox keeps them: none is dropped.
-                discard=DiscardPolicy.NEW,
-                max_age=QUEUE_RETENTION_SECONDS,
-                max_bytes=max_bytes,
-                duplicate_window=duplicate_window,
-            )
-        )
-        return
-    if (config.duplicate_window or 0) < duplicate_window:
-        # If the server refuses that, an event may be stored twice. Sync acknowledges duplicates.
-        with suppress(nats.errors.Error):
-            await _widen_duplicate_window(client, duplicate_window)
-
-
-async def _widen_duplicate_window(client: Client, seconds: float) -> None:
-    # As raw JSON: nats-py's StreamConfig does not know all settings, and would reset the others.
-    answer = await client.request(f"{API}.STREAM.INFO.{STREAM}", timeout=1)
-    config = json.loads(answer.data)["config"] | {"duplicate_window": int(seconds * 1e9)}
-    await client.request(f"{API}.STREAM.UPDATE.{STREAM}", json.dumps(config).encode(), timeout=1)
-
-
-def _consumer_config(durable: str) -> ConsumerConfig:
-    return ConsumerConfig(
-        durable_name=durable,
-        ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=ACK_WAIT_SECONDS,
-        filter_subjects=sorted(event_type.subject for event_type in BRIDGED),
-    )
 
 
 def _credentials(given: str | None) -> RawCredentials | None:

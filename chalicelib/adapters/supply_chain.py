@@ -4,53 +4,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import unquote
+from uuid import uuid4
 
 from standardwebhooks.webhooks import Webhook
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
 from urllib3.util import make_headers, parse_url
 
 from chalicelib.adapters.http_deadline import deadline, deadline_pools
 from chalicelib.domain import exact_json
-from chalicelib.domain.delivery import Outcome, Verdict, judge
+from chalicelib.domain.answers import ERROR_LIMIT, Answer, judge
+from chalicelib.domain.delivery import Outcome, Verdict
 from chalicelib.domain.events import HEADER_VALUE
-from chalicelib.domain.product import Product
+from chalicelib.domain.product import SIZE_LIMIT, Product
 from chalicelib.domain.sync_state import Attempt
 from chalicelib.domain.times import rfc3339
 
 HEADERS = {"User-Agent": "product-catalog", "Accept": "*/*"}
-ANSWER_LIMIT = 65_536
-"""Bytes of an answer that are read."""
+ANSWER_LIMIT = 4 * SIZE_LIMIT
+"""Bytes of an answer that are read: enough for the largest product, also with escaped characters.
+What is longer is no JSON then."""
 IDLE = timedelta(seconds=30)
 """Connections that were idle for longer are not used again. A function that was frozen meanwhile
 does not see that they are dead, and would lose an attempt to them."""
-ERROR_LIMIT = 300
-"""Characters of an answer that are stored in a product's history."""
 
 # urllib3 does not wrap every error of sockets and http.client.
 _FAILURES = (HTTPError, OSError, ValueError)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back: status, headers and the beginning of the body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class HttpSupplyChain:
     """Implements `ports.SupplyChain`.
 
     `timeout` is the time-out in seconds of a whole call, from connecting to the last byte. A longer
-    call is cut off, so that it has ended before its lease does. If a kept-alive connection turns
-    out to be closed, the call is repeated within the same time-out.
+    call is cut off, so that it has ended before its lease does. The questions after a call have one
+    more time-out, all together. If a kept-alive connection turns out to be closed, the call is
+    repeated within the same time-out.
     """
 
     def __init__(
@@ -66,7 +59,7 @@ class HttpSupplyChain:
         self._url = url.rstrip("/") + "/supply-chain"
         self._headers = HEADERS | _credentials(url)
         self._timeout = timeout
-        self._reject_statuses = frozenset(reject_statuses)
+        self._rejects = frozenset(reject_statuses)
         self._webhook = Webhook(signing_secret) if signing_secret else None
         self._clock = clock
         self._pools = deadline_pools(connections)
@@ -78,12 +71,15 @@ class HttpSupplyChain:
         status: int | None = None
         retry_after: datetime | None = None
         try:
-            answer = self._send(product, trace)
+            with deadline(self._timeout):
+                answer = self._send(product, trace)
             status = answer.status
             retry_after = parse_retry_after(answer.headers.get("Retry-After"), self._clock())
-            verdict, error = self._judge(product, answer)
+            with deadline(self._timeout):
+                judgement = judge(product, answer, lambda: self._ask(product), self._rejects)
+            verdict, error = judgement.verdict, judgement.error
         except _FAILURES as failure:
-            verdict, error = Verdict.FAILED, _describe(failure)
+            verdict, error = Verdict.FAILED, _describe(failure, status)
         duration = time.monotonic() - clock
         attempt = Attempt(started, product.version, status, duration, error)
         return Outcome(attempt, verdict, retry_after)
@@ -117,47 +113,32 @@ class HttpSupplyChain:
             "webhook-signature": self._webhook.sign(message_id, now, body),
         }
 
-    def _judge(self, product: Product, answer: Answer) -> tuple[Verdict, str | None]:
-        deleting = product.deleted_at is not None
-        if answer.status == 409 and not deleting and self._holds(product):
-            return Verdict.DELIVERED, None
-        verdict = judge(answer.status, deleting=deleting, reject_statuses=self._reject_statuses)
-        if verdict is Verdict.DELIVERED:
-            return verdict, None
-        text = answer.body.decode("utf-8", "replace").strip()[:ERROR_LIMIT]
-        return verdict, f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}"
-
-    def _holds(self, product: Product) -> bool:
-        """After a 409, ask whether the supply chain has this version, or a newer one."""
-        # A separate id: a receiver may ignore a message whose id it has seen.
-        headers = self._headers | self._signature(f"{product.idempotency_key}:held", "")
-        answer = self._request("GET", f"{self._url}/{product.id}", headers)
-        try:
-            held = exact_json.loads(answer.body)
-        except ValueError:
-            return False
-        version = held.get("version") if isinstance(held, dict) else None
-        return answer.status == 200 and type(version) is int and version >= product.version
+    def _ask(self, product: Product) -> Answer:
+        """Ask which version the supply chain has."""
+        # A separate id each time: a receiver may ignore a message whose id it has seen.
+        headers = self._headers | self._signature(f"{product.idempotency_key}:{uuid4().hex}", "")
+        # The answer of a cache on the way would be older than the call.
+        headers["Cache-Control"] = "no-cache"
+        return self._request("GET", f"{self._url}/{product.id}", headers)
 
     def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer:
-        with deadline(self._timeout):
-            response = self._pools.urlopen(
-                method,
-                url,
-                body=body,
-                headers=headers,
-                timeout=self._timeout,
-                redirect=False,
-                preload_content=False,
-            )
-            try:
-                return Answer(response.status, response.headers, _read(response))
-            finally:
-                # Closes the connection only if the answer was not read to its end.
-                response.close()
-                response.release_conn()
+        response = self._pools.urlopen(
+            method,
+            url,
+            body=body,
+            headers=headers,
+            timeout=self._timeout,
+            redirect=False,
+            preload_content=False,
+        )
+        try:
+            return Answer(response.status, _read(response), response.headers)
+        finally:
+            # Closes the connection only if the answer was not read to its end.
+            response.close()
+            response.release_conn()
 
 
 def _credentials(url: str) -> dict[str, str]:
@@ -190,9 +171,22 @@ def _request_body(product: Product) -> dict[str, Any]:
     }
 
 
-def _describe(failure: Exception) -> str:
+def _describe(failure: Exception, status: int | None) -> str:
+    """Say what failed: the call, or the question after it was answered with `status`."""
     kind = "no answer in time" if isinstance(failure, TimeoutError) else "no usable answer"
-    return f"{kind}: {failure}"[:ERROR_LIMIT]
+    call = "" if status is None else f"HTTP {status}, but a GET of the product gets "
+    return f"{call}{kind}: {_reason(failure)}"[:ERROR_LIMIT]
+
+
+def _reason(failure: Exception) -> str:
+    """Describe what urllib3 has wrapped."""
+    reason: object = failure
+    if isinstance(failure, MaxRetryError):
+        reason = failure.reason or failure
+    elif isinstance(failure, ProtocolError):
+        reason = failure.args[-1]
+    # Those of http.client may contain any bytes that were no answer.
+    return repr(reason) if isinstance(reason, HTTPException) else str(reason)
 
 
 def parse_retry_after(value: str | None, now: datetime) -> datetime | None:

@@ -45,6 +45,19 @@ class Redrive:
     done: int = 0
     after: Position | None = None
 
+    def advanced(self, seen: Redrive, done: int, after: Position | None) -> Redrive | None:
+        """Count `done` more, and go on after `after`, None for the next status.
+
+        None if all is done. Another copy may have gone on from `seen`: then only the number counts.
+        """
+        counted = replace(self, done=self.done + done)
+        if (self.statuses, self.after) != (seen.statuses, seen.after):
+            return counted
+        if after is not None:
+            return replace(counted, after=after)
+        rest = self.statuses[1:]
+        return replace(counted, statuses=rest, after=None) if rest else None
+
     def to_json(self) -> Json:
         """Give the progress as operators see it."""
         return {"startedAt": rfc3339(self.started_at), "count": self.count, "done": self.done}
@@ -65,10 +78,13 @@ class Control:
         return self.pause is not None and (self.pause.until is None or now < self.pause.until)
 
     def held_by(self, now: datetime) -> str | None:
-        """Say why no calls are made; None if they are."""
-        if self.is_paused(now):
-            return "paused"
-        return None if self.breaker.is_closed else "breaker open"
+        """Say why no calls are made, to operators too; None if they are."""
+        if self.pause is not None and self.is_paused(now):
+            return _with_reason("paused", self.pause.reason)
+        if self.breaker.is_closed:
+            return None
+        since = f" since {rfc3339(self.breaker.since)}" if self.breaker.since else ""
+        return _with_reason(f"the breaker is open{since}", self.breaker.reason)
 
     def admit(self, wanted: int, now: datetime, policy: BreakerPolicy) -> tuple[Admission, Control]:
         """Decide about `wanted` calls; the control is the same object if nothing has changed."""
@@ -115,3 +131,7 @@ class Control:
     def settled(self, now: datetime) -> Control:
         """End a pause whose time is over; the same object otherwise."""
         return self if self.pause is None or self.is_paused(now) else self.resumed(now)
+
+
+def _with_reason(text: str, reason: str | None) -> str:
+    return f"{text}: {reason}" if reason else text

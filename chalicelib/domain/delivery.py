@@ -8,7 +8,7 @@ order.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,6 +20,7 @@ from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
+    WAITING_STATUSES,
     Attempt,
     Lease,
     SyncState,
@@ -145,6 +146,7 @@ def claim(
         lease=Lease(token, times.until, product.version, budget),
         claim=token,
         message_id=message_id,
+        parked=False,
         overdue_at=overdue_at,
     )
     claimed = replace(product, sync=leased, revision=product.revision + 1)
@@ -181,30 +183,45 @@ def park(
     sync = product.sync
     if budget != sync.budget:
         sync = sync.restarted(now, until, budget=budget)
-    return _transition(product, replace(sync, message_id=None, overdue_at=until), message.event_id)
+    return _transition(product, _parked(sync, until), message.event_id)
 
 
-def bring_forward(product: Product, now: datetime, grace: timedelta) -> Transition | None:
+def _parked(sync: SyncState, until: datetime) -> SyncState:
+    return replace(sync, message_id=None, parked=True, overdue_at=until)
+
+
+def bring_forward(product: Product, now: datetime) -> Transition | None:
     """Make the next attempt due now; None if there is nothing to bring forward.
 
     The plan stays: should the attempt fail, the product returns to it, and nothing is counted.
-    A product whose first message is on its way needs no other: its time is `grace` after the write.
+    A product that is due, and whose message is on its way, needs no other.
     """
     sync = product.sync
-    if sync.status not in {SyncStatus.PENDING, SyncStatus.RETRYING} or sync.leased(now):
+    if sync.status not in WAITING_STATUSES or sync.leased(now):
         return None
     if sync.next_attempt_at is not None and sync.next_attempt_at > now:
         planned = sync.planned_at or sync.next_attempt_at
         sync = replace(sync, planned_at=planned, next_attempt_at=now)
-    elif sync.overdue_at is None or sync.overdue_at <= max(now, product.updated_at + grace):
+    elif not sync.parked:
         return None
-    return _transition(product, replace(sync, message_id=None, overdue_at=now))
+    return _transition(product, replace(sync, message_id=None, parked=False, overdue_at=now))
 
 
-def redrive(product: Product, now: datetime) -> Transition:
-    """Start the next budget of a failed product, as bulk; it is overdue at once."""
+def redrive(
+    product: Product, since: datetime, now: datetime, *, parked: bool = False
+) -> Transition | None:
+    """Start the next budget of a failed product, as bulk; it is overdue at once.
+
+    `parked`: no calls are allowed, so it waits to be brought forward.
+    None for what was changed, or tried for the first time in its budget, after the redrive began at
+    `since`: a product that fails again during a redrive is not restarted again.
+    """
     sync = product.sync
-    return _transition(product, sync.restarted(now, now, budget=sync.budget + 1, bulk=True))
+    if max(sync.behind_since or since, sync.first_attempt_at or since) > since:
+        return None
+    overdue_at = now + ENQUEUE_AT_LEAST_EVERY if parked else now
+    restarted = sync.restarted(now, overdue_at, budget=sync.budget + 1, bulk=True)
+    return _transition(product, replace(restarted, parked=parked))
 
 
 # ---- what an attempt leads to ----
@@ -277,13 +294,6 @@ class SyncResult:
         return self.product.sync.status in FAILED_STATUSES
 
 
-def judge(status: int, *, deleting: bool, reject_statuses: Collection[int]) -> Verdict:
-    """Say what an HTTP status means. A deletion of an unknown product (404, 410) is delivered."""
-    if 200 <= status < 300 or (deleting and status in {404, 410}):
-        return Verdict.DELIVERED
-    return Verdict.REJECTED if status in reject_statuses else Verdict.FAILED
-
-
 def conclude(
     claim: Claim,
     outcome: Outcome,
@@ -300,7 +310,7 @@ def conclude(
     """
     product, attempt = claim.product, outcome.attempt
     if not _counts(product.sync, outcome, probe=probe):
-        sync = _as_planned(product, attempt, now, grace)
+        sync = _as_planned(product, attempt, now, grace, probe=probe)
         back = replace(product, sync=sync, revision=product.revision + 1)
         return SyncResult(back, claim, None if probe else attempt)
     sync = replace(
@@ -340,21 +350,23 @@ def _counts(sync: SyncState, outcome: Outcome, *, probe: bool) -> bool:
     return not early and not (probe and outcome.is_systemic)
 
 
-def _as_planned(product: Product, attempt: Attempt, now: datetime, grace: timedelta) -> SyncState:
+def _as_planned(
+    product: Product, attempt: Attempt, now: datetime, grace: timedelta, *, probe: bool
+) -> SyncState:
     """Go back to the plan; parked, since a message in flight could not be brought forward."""
     sync = product.sync
     due = sync.planned_at or sync.next_attempt_at
-    waits = due is not None and due > now
-    return replace(
+    # After a probe later than all that are parked, so that the next one is of another product.
+    earliest = now + max(grace, ENQUEUE_AT_LEAST_EVERY) if probe else now
+    back = replace(
         sync,
         next_attempt_at=due,
         planned_at=None,
-        overdue_at=due if waits else next_enqueue(product, now, grace),
         lease=None,
         claim=None,
-        message_id=None,
         last_error=attempt.error,
     )
+    return _parked(back, max(due or earliest, earliest))
 
 
 def _delivered(sync: SyncState, version: int, overdue_at: datetime | None) -> SyncState:
@@ -398,19 +410,19 @@ def _retry(
 
 def park_result(result: SyncResult) -> SyncResult:
     """Let the document carry the schedule instead of the message, from this result on."""
-    product = result.product
-    sync = replace(product.sync, message_id=None, overdue_at=product.sync.next_attempt_at)
-    return replace(result, product=replace(product, sync=sync))
+    product, due = result.product, result.product.sync.next_attempt_at
+    if due is None:
+        return result
+    return replace(result, product=replace(product, sync=_parked(product.sync, due)))
 
 
 def disposition_of(result: SyncResult) -> Disposition:
     """Give the disposition of the message whose result was written."""
     sync = result.product.sync
-    if sync.status not in {SyncStatus.PENDING, SyncStatus.RETRYING}:
+    if sync.status not in WAITING_STATUSES:
         return Acknowledge(sync.status.value)
-    if sync.message_id is None or sync.next_attempt_at is None:
-        return Acknowledge("parked")
-    return Defer(sync.next_attempt_at)
+    due = sync.next_attempt_at
+    return Acknowledge("parked") if sync.parked or due is None else Defer(due)
 
 
 def completion_of(result: SyncResult, now: datetime, trace: str | None) -> Event:
@@ -441,10 +453,11 @@ def next_enqueue(product: Product, now: datetime, grace: timedelta) -> datetime:
     """Say when to look at an overdue product again: its message may be lost too, or it is held.
 
     The time between two messages doubles, up to an hour, so that a queue with a long backlog is
-    not flooded with duplicates.
+    not flooded with duplicates. It is a multiple of `grace`: many products get the same time, and
+    can be written together.
     """
     due = product.sync.next_attempt_at or product.sync.behind_since or product.updated_at
-    return now + max(grace, min(now - due, ENQUEUE_AT_LEAST_EVERY))
+    return now + max(1, min(now - due, ENQUEUE_AT_LEAST_EVERY) // grace) * grace
 
 
 class LetterMeans(StrEnum):

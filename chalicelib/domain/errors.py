@@ -61,6 +61,10 @@ class StoreUnavailableError(CatalogError):
     """The product store cannot be reached; whether a write took place is unknown."""
 
 
+class StoreNotMigratedError(StoreUnavailableError):
+    """The product store lacks what the migration makes; the text says what. Nothing was written."""
+
+
 class UnreadableDocumentError(CatalogError):
     """A stored document is not one that this version of the code can read; the text says why."""
 

@@ -27,6 +27,10 @@ FAILED_STATUSES = frozenset({SyncStatus.EXHAUSTED, SyncStatus.REJECTED})
 """The catalog does not retry these: a person must decide, and replay or redrive."""
 
 
+WAITING_STATUSES = frozenset({SyncStatus.PENDING, SyncStatus.RETRYING})
+"""The supply chain lacks the newest version, and the catalog will call it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """The place of a product in a list: of all by id, of undelivered ones by their age."""
@@ -77,6 +81,7 @@ class SyncState:
     `aim_at`, `ends_at`: the planned time of the next attempt before jitter, and the horizon's end.
     `planned_at`: when the next attempt was due before it was brought forward; None if it was not.
     `message_id`: of the message that carries the schedule; None before the first claim.
+    `parked`: no message carries it: reconcile enqueues one at `overdue_at`.
     `claim`: the token of the current call. A write or a replay clears it, and keeps the lease: the
     result of that call is then not written, and no second call begins meanwhile.
     `bulk`: this budget began with a batch write or a redrive: single changes need not wait for it.
@@ -96,6 +101,7 @@ class SyncState:
     lease: Lease | None = None
     claim: str | None = None
     message_id: str | None = None
+    parked: bool = False
     last_error: str | None = None
     history: tuple[Attempt, ...] = ()
     bulk: bool = False

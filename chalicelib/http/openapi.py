@@ -108,11 +108,28 @@ class SyncRecord(BaseModel):
     nextAttemptAt: str | None  # noqa: N815 - JSON's name
     syncCompletedAt: str | None  # noqa: N815 - JSON's name
     lastError: str | None  # noqa: N815 - JSON's name
+    held: str | None = Field(
+        description="While the product waits: why no calls are made at all; null if they are.",
+        examples=["paused: their release", "the breaker is open since …: HTTP 503"],
+    )
     history: list[AttemptRecord]
 
 
 class SyncControl(BaseModel):
     """The pause of an operator."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "paused": True,
+                    "reason": "their release",
+                    "until": "2026-01-31T22:00:00.000Z",
+                    "since": "2026-01-31T20:00:00.000Z",
+                }
+            ]
+        }
+    )
 
     paused: bool
     reason: str | None
@@ -136,7 +153,7 @@ class RedriveRecord(BaseModel):
 
     startedAt: str  # noqa: N815 - JSON's name
     count: int = Field(description="Products at its beginning.")
-    done: int = Field(description="Products that are restarted.")
+    done: int = Field(description="Products that are restarted; after a crash it may be less.")
 
 
 class SyncSummary(BaseModel):
@@ -145,7 +162,7 @@ class SyncSummary(BaseModel):
     products: dict[SyncStatus, int]
     oldestUndeliveredSeconds: float | None  # noqa: N815 - JSON's name
     outboxBacklog: int = Field(  # noqa: N815 - JSON's name
-        description="Products with an event that is older than the grace."
+        description="Products with an event that is older than the grace; 10000 for more too."
     )
     unreadable: int = Field(description="Documents that this version of the service cannot read.")
     breaker: BreakerRecord

@@ -64,7 +64,8 @@ class Admissions:
             self._seen = self._seen.plus(report_of(outcomes))
             wrong = bool(self._seen.failures or self._control.breaker.tallies)
             bad = 2 * self._seen.failures >= self._seen.calls
-            if not wrong or now - self._reported_at < (REPORT_SOON if bad else REPORT_EVERY):
+            every = REPORT_SOON if bad else REPORT_EVERY
+            if not wrong or _within(every, self._reported_at, now):
                 # What was well long ago says nothing about a failure that comes later.
                 self._seen = self._seen if wrong else Report(0)
                 return
@@ -78,7 +79,7 @@ class Admissions:
 
     def _known(self, now: datetime) -> Control:
         with self._lock:
-            if now - self._read_at < FRESH:
+            if _within(FRESH, self._read_at, now):
                 return self._control
         control = self._controls.read()
         self._keep(control)
@@ -96,3 +97,8 @@ class Admissions:
             telemetry.log.warning("the breaker could not be told", reason=str(error))
         else:
             self._keep(stored)
+
+
+def _within(span: timedelta, since: datetime, now: datetime) -> bool:
+    """Say whether less than `span` has passed; not after a clock was set back."""
+    return timedelta() <= now - since < span

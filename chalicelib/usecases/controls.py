@@ -55,11 +55,14 @@ class Controls:
 
 
 def _log(before: Control, after: Control) -> None:
-    old, new = before.breaker.state, after.breaker.state
-    if new is not old:
-        level = telemetry.log.info if after.breaker.is_closed else telemetry.log.warning
-        level("breaker", state=new.value, before=old.value, reason=after.breaker.reason)
+    # Not each probe: there is one every few seconds, for hours.
     if before.breaker.is_closed and not after.breaker.is_closed:
+        telemetry.log.warning("the breaker has opened", reason=after.breaker.reason)
         telemetry.count(breaker_opened=1)
+    if after.breaker.is_closed and not before.breaker.is_closed:
+        telemetry.log.info("the breaker has closed")
     if after.pause != before.pause:
-        telemetry.log.warning("sync is paused" if after.pause else "sync is resumed")
+        telemetry.log.warning(
+            "sync is paused" if after.pause else "sync is resumed",
+            reason=after.pause.reason if after.pause else None,
+        )

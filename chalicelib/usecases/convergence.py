@@ -36,13 +36,11 @@ class Convergence:
         enqueuer: Enqueuer,
         *,
         clock: Callable[[], datetime],
-        grace: timedelta,
     ) -> None:
         self._store = store
         self._controls = controls
         self._enqueuer = enqueuer
         self._clock = clock
-        self._grace = grace
 
     def settle(self) -> Control:
         """Give the state of the sync, after the end of a pause whose time is over."""
@@ -53,7 +51,7 @@ class Convergence:
         """Bring the next page forward; give the number of products."""
         page = self._waiting(catch_up, limit)
         now = self._clock()
-        changed = self._apply([bring_forward(product, now, self._grace) for product in page])
+        changed = self._apply([bring_forward(product, now) for product in page])
         self._enqueue(changed)
         last = _position(page) if len(page) == limit else None
         rest = replace(catch_up, after=last) if last else None
@@ -65,22 +63,31 @@ class Convergence:
         found = [
             product
             for status in (SyncStatus.PENDING, SyncStatus.RETRYING)
-            for product in self._store.find(ProductQuery(limit, catch_up.after, status))
+            for product in self._store.find(
+                ProductQuery(limit, catch_up.after, status, details=False)
+            )
         ]
         oldest = sorted(found, key=_age)[:limit]
         return [product for product in oldest if _age(product)[0] <= catch_up.since]
 
     def redrive(self, job: Redrive, limit: int, *, held: bool) -> int:
-        """Restart the next page of failed products; give their number."""
-        page = self._store.find(ProductQuery(limit, job.after, job.statuses[0]))
-        old = [product for product in page if _age(product)[0] <= job.started_at]
-        changed = self._apply([redrive(product, self._clock()) for product in old])
+        """Restart the next page of failed products; give their number.
+
+        After a crash, and beside another copy, the same page comes again: what was restarted is
+        not restarted again.
+        """
+        query = ProductQuery(limit, job.after, job.statuses[0], details=False)
+        page, now = self._store.find(query), self._clock()
+        changed = self._apply([redrive(item, job.started_at, now, parked=held) for item in page])
         if not held:
             self._enqueue(changed)
-        done = replace(job, done=job.done + len(changed), after=_position(page))
-        if len(old) < limit:
-            done = replace(done, statuses=job.statuses[1:], after=None)
-        self._controls.change(lambda stored: (None, _with_redrive(stored, job, done)))
+        ended = len(page) < limit or _age(page[-1])[0] > job.started_at
+        after = None if ended else _position(page)
+        _, control = self._controls.change(
+            lambda stored: (None, _with_redrive(stored, job, len(changed), after))
+        )
+        if control.redrive is None:
+            telemetry.log.info("a redrive is done", products=job.count)
         return len(changed)
 
     def feed_probe(self, breaker: Breaker) -> int:
@@ -99,7 +106,7 @@ class Convergence:
             self._controls.change(lambda stored: (None, stored.starved(now)))
         free = [product for product in waiting if not product.sync.leased(now)]
         for product in sorted(free, key=lambda product: product.id == breaker.suspect):
-            early = bring_forward(product, now, self._grace)
+            early = bring_forward(product, now)
             if early is None:
                 return self._enqueue([product])
             if changed := self._apply([early]):
@@ -134,7 +141,8 @@ def _with_catch_up(stored: Control, before: CatchUp, after: CatchUp | None) -> C
     return replace(stored, catch_up=after) if same else stored
 
 
-def _with_redrive(stored: Control, before: Redrive, after: Redrive) -> Control:
+def _with_redrive(stored: Control, seen: Redrive, done: int, after: Position | None) -> Control:
     """Change the progress, unless another redrive has begun meanwhile."""
-    same = stored.redrive is not None and stored.redrive.started_at == before.started_at
-    return replace(stored, redrive=after if after.statuses else None) if same else stored
+    if stored.redrive is None or stored.redrive.started_at != seen.started_at:
+        return stored
+    return replace(stored, redrive=stored.redrive.advanced(seen, done, after))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from chalicelib import telemetry
 from chalicelib.domain.breaker import BreakerPolicy
@@ -20,7 +21,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import Product
-from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
+from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES, SyncStatus
 from chalicelib.domain.times import rfc3339
 from chalicelib.usecases.catalog import TRIES, sleep_a_little, validated
 from chalicelib.usecases.controls import Controls
@@ -28,8 +29,18 @@ from chalicelib.usecases.convergence import Convergence
 from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.ports import Store
 
-REDRIVEN_AT_ONCE = 400
-"""Products that a request to redrive restarts itself, of each status; reconcile does the rest."""
+REDRIVEN_AT_ONCE = 100
+"""Products of the pages that a request to redrive restarts itself, one page for each status that
+it asks for; reconcile does the rest."""
+LONGEST_PAUSE = timedelta(days=31)
+"""The latest end that a pause may have. One without an end lasts until an operator resumes."""
+
+
+def _text(value: object) -> object:
+    """Refuse numbers, which pydantic takes for seconds since 1970."""
+    if value is not None and not isinstance(value, str):
+        raise ValueError("must be a time of RFC 3339, such as 2026-01-31T22:00:00Z")
+    return value
 
 
 class RedriveRequest(BaseModel):
@@ -41,17 +52,33 @@ class RedriveRequest(BaseModel):
 
 
 class ControlRequest(BaseModel):
-    """Pause the sync, or resume it. `until`: when it resumes by itself."""
+    """Pause the sync, or resume it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"paused": True, "reason": "their release", "until": "2026-01-31T22:00:00Z"},
+                {"paused": False},
+            ]
+        },
+    )
 
     paused: StrictBool
-    reason: str | None = Field(default=None, max_length=500)
-    until: AwareDatetime | None = None
+    reason: str | None = Field(
+        default=None, max_length=500, description="Shown wherever the pause is shown."
+    )
+    until: Annotated[AwareDatetime | None, BeforeValidator(_text)] = Field(
+        default=None,
+        description="When the sync resumes by itself, with a time zone, 31 days ahead at most; "
+        "without it the pause lasts until somebody resumes. Only for a pause.",
+    )
 
 
 class Operations:
     """What operators can do. Every method raises StoreUnavailableError."""
+
+    redriven_at_once = REDRIVEN_AT_ONCE
 
     def __init__(
         self,
@@ -64,7 +91,6 @@ class Operations:
         clock: Callable[[], datetime],
         grace: timedelta,
         pause: Callable[[int], None] = sleep_a_little,
-        at_once: int = REDRIVEN_AT_ONCE,
     ) -> None:
         self._store = store
         self._controls = controls
@@ -74,7 +100,6 @@ class Operations:
         self._clock = clock
         self._grace = grace
         self._pause = pause
-        self._at_once = at_once
 
     def summary(self) -> Json:
         """Give counts per status, the age of the oldest undelivered change, and what is held.
@@ -95,9 +120,13 @@ class Operations:
     def sync_state(self, product_id: str) -> Json:
         """Give the state of a product's sync, also of a deleted one that is not yet confirmed.
 
+        `held` says why no calls are made at all; None if they are, or if this product needs none.
         Raises ProductNotFoundError, UnreadableDocumentError.
         """
-        return self._product(product_id).sync_to_json()
+        product = self._product(product_id)
+        waits = product.sync.status in WAITING_STATUSES
+        held = self._controls.read().held_by(self._clock()) if waits else None
+        return {**product.sync_to_json(), "held": held}
 
     def replay(self, product_id: str) -> Json:
         """Have the newest version delivered (again) now, with a fresh budget.
@@ -128,10 +157,10 @@ class Operations:
         now = self._clock()
         statuses = FAILED_STATUSES if status is None else {status}
         products = self._store.summary(now).products
-        count = sum(products.get(item, 0) for item in statuses)
+        count = _count(products, statuses)
         if count:
             _, control = self._controls.change(
-                lambda stored: (None, _with_redrive(stored, statuses, now, count))
+                lambda stored: (None, _with_redrive(stored, statuses, now, products))
             )
             self._redrive(control, len(statuses))
         return count
@@ -140,7 +169,7 @@ class Operations:
         for _ in range(statuses):
             if control.redrive is not None:
                 held = control.held_by(self._clock()) is not None
-                self._convergence.redrive(control.redrive, self._at_once, held=held)
+                self._convergence.redrive(control.redrive, self.redriven_at_once, held=held)
                 control = self._controls.read()
 
     def control(self, body: object) -> Json:
@@ -150,10 +179,8 @@ class Operations:
         """
         request = validated(ControlRequest, body)
         now = self._clock()
-        if request.paused and request.until is not None and request.until <= now:
-            raise InvalidRequestError([FieldError("until", "must be in the future")])
-        if not request.paused and request.until is not None:
-            raise InvalidRequestError([FieldError("until", "is only for a pause")])
+        if problem := _problem_of_end(request, now):
+            raise InvalidRequestError([FieldError("until", problem)])
         pause = Pause(now, request.reason, request.until)
         _, stored = self._controls.change(
             lambda it: (None, it.paused(pause) if request.paused else it.resumed(now))
@@ -173,11 +200,28 @@ class Operations:
         return product
 
 
+def _problem_of_end(request: ControlRequest, now: datetime) -> str | None:
+    if request.until is None:
+        return None
+    if not request.paused:
+        return "is only for a pause"
+    if request.until <= now:
+        return "must be in the future"
+    return "is too far ahead" if request.until - now > LONGEST_PAUSE else None
+
+
 def _with_redrive(
-    stored: Control, statuses: frozenset[SyncStatus] | set[SyncStatus], now: datetime, count: int
+    stored: Control,
+    statuses: Collection[SyncStatus],
+    now: datetime,
+    products: Mapping[SyncStatus, int],
 ) -> Control:
-    wanted = set(statuses) | set(stored.redrive.statuses if stored.redrive else ())
-    return replace(stored, redrive=Redrive(tuple(sorted(wanted)), now, count))
+    wanted = {*statuses, *(stored.redrive.statuses if stored.redrive else ())}
+    return replace(stored, redrive=Redrive(tuple(sorted(wanted)), now, _count(products, wanted)))
+
+
+def _count(products: Mapping[SyncStatus, int], statuses: Collection[SyncStatus]) -> int:
+    return sum(products.get(status, 0) for status in statuses)
 
 
 def pause_to_json(control: Control, now: datetime) -> Json:

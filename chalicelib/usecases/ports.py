@@ -28,18 +28,24 @@ class Creation:
     answer: str
 
 
+BACKLOG_LIMIT = 10_000
+"""No more outboxes are counted: to count them, MongoDB reads their documents."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProductQuery:
     """Products after `after` (exclusive), at most `limit`.
 
     In the order of their ids; with a status other than delivered, oldest undelivered change first,
-    and then `after` needs its `behind_since`.
+    and then `after` needs its `behind_since`. `details`: with description and attributes, which may
+    take 200 KB.
     """
 
     limit: int
     after: Position | None = None
     status: SyncStatus | None = None
     sku: str | None = None
+    details: bool = True
 
     @property
     def undelivered(self) -> bool:
@@ -51,7 +57,9 @@ class ProductQuery:
 class Summary:
     """Products per status, since when the oldest is behind, products with an unpublished event.
 
-    `unreadable`: documents with a status that this version of the code does not know.
+    `outbox_backlog` is at most BACKLOG_LIMIT. `unreadable`: documents with a status that this
+    version of the code does not know. Delivered ones are estimated; confirmed deletions are counted
+    among them until they are dropped.
     """
 
     products: Mapping[SyncStatus, int]
@@ -88,8 +96,11 @@ class Store(Protocol):
         `majority`: what the majority has, which no failover rolls back; it may be an older version.
         """
 
-    def get_many(self, product_ids: Collection[str]) -> Found:
-        """Find products by id, tombstones included, without their outboxes and histories."""
+    def get_many(self, product_ids: Collection[str], *, details: bool = True) -> Found:
+        """Find products by id, tombstones included, without their outboxes and histories.
+
+        `details` as in ProductQuery.
+        """
 
     def save_change(self, product: Product, *, expected_version: int) -> bool:
         """Write a new version and its newest event, if the stored version is the expected one.
@@ -120,10 +131,13 @@ class Store(Protocol):
         """
 
     def overdue(self, now: datetime, limit: int) -> list[Product]:
-        """Products whose `sync.overdue_at` has passed, longest overdue first."""
+        """Products whose `sync.overdue_at` has passed, longest overdue first, without details."""
 
     def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
-        """Change `overdue_at` from the first time to the second, if it is still the first."""
+        """Change `overdue_at` to the second time, unless it has become later than the first.
+
+        Products with the same second time may be compared with the latest of their first times.
+        """
 
     def apply(self, transitions: Sequence[Transition]) -> set[str]:
         """Change the syncs of products whose revision is unchanged, and remove the events.
@@ -145,7 +159,7 @@ class Store(Protocol):
         """Note that the dead letters of these products are sent, if their revision is unchanged."""
 
     def failed(self, limit: int) -> list[Product]:
-        """Failed products whose dead letter is sent, oldest change first.
+        """Failed products whose dead letter is sent, oldest change first, without details.
 
         At most `limit`, and of the `limit` oldest with each status.
         """

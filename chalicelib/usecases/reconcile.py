@@ -24,8 +24,8 @@ from chalicelib.usecases.enqueuing import Enqueuer, postpone
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import Store
 
-PAGE = 400
-"""Products of a step. Whole documents are read, of up to 200 KB each."""
+PAGE = 1000
+"""Products of a step: about 1 KB each, since they are read without details."""
 RELAY_PAGE = 50
 """Products whose events are relayed at a time; the time left is checked after each page."""
 SLOW_RELAY = timedelta(seconds=1)
@@ -90,7 +90,10 @@ class Reconcile:
     """Relays unpublished events, enqueues overdue products, keeps one letter per failed product.
 
     After an outage it brings forward what waits, and it works off the redrives of operators.
+    `page`: products of a step.
     """
+
+    page = PAGE
 
     def __init__(
         self,
@@ -104,7 +107,6 @@ class Reconcile:
         clock: Callable[[], datetime],
         grace: timedelta,
         sleep: Callable[[float], None] = time.sleep,
-        page: int = PAGE,
     ) -> None:
         self._store = store
         self._outbox = outbox
@@ -115,8 +117,7 @@ class Reconcile:
         self._clock = clock
         self._grace = grace
         self._sleep = sleep
-        self._page = page
-        self._gauged = datetime.min.replace(tzinfo=UTC)
+        self._gauged = self._fed = datetime.min.replace(tzinfo=UTC)
 
     @telemetry.batch()
     def run(self, seconds_left: Callable[[], float]) -> Reconciled:
@@ -127,17 +128,18 @@ class Reconcile:
         settled, missing = self._with_queue(self._dead_letters.sweep, (0, 0))
         done = Reconciled(settled=settled, letters=missing)
         self._gauge_if_due()
-        pace, relaying = Pace(self._clock, self._page), True
+        pace, relaying = Pace(self._clock, self.page), True
         while True:
             control = self._convergence.settle()
+            probes = self._feed_probe(control)
             step, more = self._step(control, pace)
             # After the queue: a slow stream must not delay it.
             relaying = relaying and seconds_left() > 0
             relayed, relaying = self._relay() if relaying else (0, False)
-            done = done.plus(replace(step, relayed=relayed))
+            done = done.plus(replace(step, enqueued=step.enqueued + probes, relayed=relayed))
             if not (more or relaying) or seconds_left() <= 0:
                 break
-            if more and step == Reconciled():
+            if more and (step == Reconciled() or control.held_by(self._clock())):
                 self._sleep(PAUSE_SECONDS)
         telemetry.count(
             relayed=done.relayed,
@@ -145,6 +147,8 @@ class Reconcile:
             letters_sent=done.letters,
             dead_letters_settled=done.settled,
             brought_forward=done.forwarded,
+            redriven=done.redriven,
+            tombstones_dropped=done.dropped,
         )
         return done
 
@@ -153,13 +157,20 @@ class Reconcile:
         control = self._convergence.settle()
         return _is_busy(control, self._clock())
 
+    def _feed_probe(self, control: Control) -> int:
+        """Feed the next probe; it is due until a worker takes it, so not with every step."""
+        now = self._clock()
+        due = control.breaker.is_due(now) and not control.is_paused(now)
+        if not due or now - self._fed < timedelta(seconds=PAUSE_SECONDS):
+            return 0
+        self._fed = now
+        return self._convergence.feed_probe(control.breaker)
+
     def _step(self, control: Control, pace: Pace) -> tuple[Reconciled, bool]:
         """Do a page of everything; say whether there is more to do in this run."""
         now = self._clock()
         held = control.held_by(now) is not None
-        allowed = self._page if held else pace.allowed(control.breaker.limit(now, self._policy))
-        probing = control.breaker.is_due(now) and not control.is_paused(now)
-        probes = self._convergence.feed_probe(control.breaker) if probing else 0
+        allowed = self.page if held else pace.allowed(control.breaker.limit(now, self._policy))
         forwarded = redriven = 0
         if control.catch_up is not None and not held and allowed:
             forwarded = self._convergence.bring_forward(control.catch_up, allowed)
@@ -168,7 +179,7 @@ class Reconcile:
         left = allowed - forwarded - redriven
         overdue, full = self._overdue(left, held=held) if left > 0 else (Reconciled(), True)
         pace.spend(forwarded + redriven + (0 if held else overdue.enqueued))
-        counts = Reconciled(enqueued=probes, forwarded=forwarded, redriven=redriven)
+        counts = Reconciled(forwarded=forwarded, redriven=redriven)
         return counts.plus(overdue), full or _is_busy(control, now)
 
     def _with_queue(self, step: Callable[[], Done], nothing: Done) -> Done:

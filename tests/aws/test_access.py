@@ -34,6 +34,7 @@ ANSWERS = {
     ("POST", "/products/{product_id}/sync"): 404,
     ("GET", "/sync"): 200,
     ("POST", "/sync/redrive"): 422,
+    ("PUT", "/sync/control"): 422,
 }
 OPEN = {"/health", "/ready", "/openapi.json", "/docs"}
 NO_ROUTE = "urn:product-catalog:problem:no-such-route"
@@ -114,7 +115,9 @@ def test_invoked_past_the_gateway_the_function_itself_asks_for_a_token(
         ("products:read", "POST", "/sync/redrive", 403),
         ("products:write", "POST", "/products", 422),
         ("products:write", "POST", "/sync/redrive", 403),
+        ("products:write", "PUT", "/sync/control", 403),
         ("sync:admin", "POST", "/sync/redrive", 422),
+        ("sync:admin", "PUT", "/sync/control", 422),
         ("sync:admin", "POST", "/products", 403),
         ("", "GET", "/products", 403),
     ],

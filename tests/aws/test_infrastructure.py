@@ -66,6 +66,7 @@ def test_a_rollback_moves_one_alias_and_nothing_else(aws: DeployedStack) -> None
         ({"sync": {"visibility_seconds": 43201}}, "43200 at most"),
         ({"sync": {"reject_statuses": []}}, "at least one status"),
         ({"functions": {"reconcile": {"timeout": 39}}}, "at least 40"),
+        ({"functions": {"migrate": {"timeout": 59}}}, "at least 60"),
         ({"functions": {"bridge": {"timeout": 74}}}, "must be 75 to 120"),
         ({"functions": {"bridge": {"concurrency": 1}}}, "must be -1 or at least 2"),
         ({"log_level": "WARNING"}, "must be DEBUG or INFO"),
@@ -224,7 +225,7 @@ def handler(event, context):
             answers[name] = error.response["Error"]["Code"]
     return answers
 """
-EVERYBODY = {"api", "authorizer", "bridge", "sync", "reconcile"}
+EVERYBODY = {"api", "authorizer", "bridge", "sync", "reconcile", "migrate"}
 MAY = {
     "enqueue": {"api", "bridge", "reconcile"},
     "enqueue bulk": {"api", "bridge", "reconcile"},

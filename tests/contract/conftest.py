@@ -1,32 +1,46 @@
-"""The real servers, once per process, and each port as its fake and as its adapter."""
+"""The real servers, once per process, and each port as its fake and as its adapter.
+
+They are the embedded ones; with `--servers-of-environment`, those that the environment names.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 import signal
-import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import nats
 import pytest
-from nats.js.errors import NotFoundError
 from pymongo import MongoClient
 
-from chalicelib.adapters.jetstream import STREAM, JetStream
+from chalicelib.adapters.jetstream import JetStream
 from chalicelib.adapters.mongo.documents import Document
+from chalicelib.adapters.mongo.migration import migrate
 from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.adapters.sqs import SqsQueue
+from chalicelib.bootstrap import _sqs_client
 from chalicelib.domain.product import Product
 from chalicelib.domain.times import now_utc
 from embedded.processes import free_port
 from embedded.servers import ServerProcesses
 from embedded.services import Endpoints, endpoints, server_service, sqs_client
+from tests.contract.services import (
+    SQS_SETTLE_SECONDS,
+    VARIABLES,
+    Databases,
+    LeftOut,
+    Nats,
+    Queues,
+    Streams,
+    find,
+    must_answer,
+    servers_of,
+)
 from tests.fakes import FakeQueue, FakeStore, FakeStream
-from tests.support import eventually, stack_environment, stopped_for_sure
+from tests.support import stack_environment, stopped_for_sure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +53,21 @@ if TYPE_CHECKING:
 MAX_RECEIVES = 3
 NOWHERE = "127.0.0.1:9"
 """The discard port: nothing listens there."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Not without being asked: somebody's MONGODB_URI is no database for `make test`."""
+    parser.addoption(
+        "--servers-of-environment",
+        action="store_true",
+        help=f"hold the servers of {', '.join(VARIABLES.values())} to the contract",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out the tests of the embedded servers where the environment names others."""
+    if servers := servers_of(config):
+        config.pluginmanager.register(LeftOut(servers))
 
 
 class Servers:
@@ -81,18 +110,23 @@ class Servers:
 
 
 @pytest.fixture(scope="package")
-def servers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the servers keep their data."""
-    return tmp_path_factory.mktemp("servers")
+def elsewhere(pytestconfig: pytest.Config) -> dict[str, str]:
+    """The servers of the environment, by their addresses; the others are the embedded ones."""
+    return servers_of(pytestconfig)
 
 
 @pytest.fixture(scope="package")
-def servers(servers_folder: Path) -> Iterator[Endpoints]:
+def servers(
+    tmp_path_factory: pytest.TempPathFactory, elsewhere: dict[str, str]
+) -> Iterator[Endpoints]:
     """Where MongoDB, NATS and SQS are."""
-    started = Servers(servers_folder, ("mongodb", "nats", "sqs"))
+    embedded = tuple(name for name in VARIABLES if name not in elsewhere)
+    started = Servers(tmp_path_factory.mktemp("servers"), embedded)
     with stopped_for_sure(started):
         started.start()
-        yield started.where
+        field = {"mongodb": "mongodb", "nats": "nats", "sqs": "queue"}
+        given = {field[name]: address for name, address in elsewhere.items()}
+        yield replace(started.where, **given)
 
 
 @pytest.fixture
@@ -107,13 +141,27 @@ def own_nats(tmp_path: Path) -> Iterator[Servers]:
 # ---- the store ----
 
 
-@pytest.fixture
-def mongo_store(servers: Endpoints) -> Iterator[MongoStore]:
-    """The adapter, on a database of its own."""
+@pytest.fixture(scope="package")
+def databases(servers: Endpoints) -> Iterator[Databases]:
+    """The MongoDB server."""
     with MongoClient[Document](servers.mongodb) as client:
-        name = f"test-{uuid.uuid4().hex}"
-        yield MongoStore(lambda: client, name)
-        client.drop_database(name)
+        must_answer("mongodb", lambda: client.admin.command("ping"))
+        made = Databases(client)
+        yield made
+        made.names.remove_the_rest()
+
+
+def new_store(client: MongoClient[Document], name: str) -> MongoStore:
+    """The adapter, on a database with this name, in which it makes the indexes."""
+    list(migrate(lambda: client, name, now_utc()))
+    return MongoStore(lambda: client, name)
+
+
+@pytest.fixture
+def mongo_store(databases: Databases) -> Iterator[MongoStore]:
+    """The adapter, on a database of its own."""
+    with databases.names.one() as name:
+        yield new_store(databases.client, name)
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -160,48 +208,43 @@ def store_away(request: pytest.FixtureRequest) -> Iterator[Store]:
 Stream = FakeStream | JetStream
 
 
-async def _on_nats(url: str, subject: str | None, data: bytes) -> None:
-    client = await nats.connect(url)
-    try:
-        stream = client.jetstream()
-        if subject is None:
-            await stream.delete_stream(STREAM)
-        else:
-            await stream.publish(subject, data)
-    except NotFoundError:
-        assert subject is None, "there is no stream"
-    finally:
-        await client.close()
+@pytest.fixture(scope="package")
+def nats_server(servers: Endpoints, elsewhere: dict[str, str]) -> Iterator[Nats]:
+    """The NATS server."""
+    given = os.environ if "nats" in elsewhere else {}
+    limit = given.get("NATS_STREAM_MAX_BYTES")
+    credentials = given.get("NATS_CREDENTIALS") or None
+    server = Nats(servers.nats, credentials, int(limit) if limit else None)
+    must_answer("nats", lambda: server.ask(lambda client: client.jetstream().account_info()))
+    yield server
+    server.names.remove_the_rest()
 
 
 @pytest.fixture
-def open_stream(servers: Endpoints, servers_folder: Path) -> Iterator[Callable[..., JetStream]]:
-    """Open JetStream adapters on the real server, whose stream is not there yet."""
-    asyncio.run(_on_nats(servers.nats, None, b""))
-    # The server removes what it has put aside in its own time. What is put aside before that is
-    # done stays where it was, and the next stream of this name has old messages.
-    aside = f"data/nats/jetstream/*/streams/.{STREAM}"
-    eventually(lambda: not list(servers_folder.glob(aside)), message="the old stream is gone")
-    opened: list[JetStream] = []
-
-    def open_one(url: str = servers.nats, **options: Any) -> JetStream:  # noqa: ANN401 - the adapter's
-        opened.append(JetStream(url, **options))
-        return opened[-1]
-
-    yield open_one
-    for stream in opened:
-        stream.close()
+def open_stream(nats_server: Nats) -> Iterator[Streams]:
+    """Open JetStream adapters on a stream of their own, which is not there yet."""
+    with nats_server.names.one() as name:
+        streams = Streams(nats_server, name)
+        yield streams
+        for stream in streams.opened:
+            stream.close()
 
 
 class StreamKit:
     """A stream, another consumer of the same stream, and a publisher that is none of ours."""
 
     def __init__(
-        self, stream: Stream, another: Callable[[], Stream], add: Callable[[str, bytes], object]
+        self,
+        stream: Stream,
+        another: Callable[[], Stream],
+        add: Callable[[str, bytes], object],
+        prefix: str = "",
     ) -> None:
+        """`prefix`: what the stream's subjects begin with; `add` takes a subject without it."""
         self.stream = stream
         self.another = another
         self.add = add
+        self.prefix = prefix
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -210,12 +253,9 @@ def kit(request: pytest.FixtureRequest) -> StreamKit:
     if request.param == "fake":
         fake = FakeStream(now_utc)
         return StreamKit(fake, fake.another_consumer, fake.add)
-    servers: Endpoints = request.getfixturevalue("servers")
-    open_one: Callable[..., JetStream] = request.getfixturevalue("open_stream")
+    streams: Streams = request.getfixturevalue("open_stream")
     return StreamKit(
-        open_one(),
-        lambda: open_one(durable="other"),
-        lambda subject, data: asyncio.run(_on_nats(servers.nats, subject, data)),
+        streams(), lambda: streams(durable="other"), streams.publish, prefix=streams.prefix
     )
 
 
@@ -230,27 +270,46 @@ def impatient_sqs(endpoint: str) -> SQSClient:
 class SqsKit:
     """A pair of queues of its own on an SQS, and the adapter on it."""
 
-    def __init__(self, client: SQSClient) -> None:
-        self.client = client
-        name = f"test-{uuid.uuid4().hex}"
-        self.dlq_url = client.create_queue(QueueName=f"{name}-dlq")["QueueUrl"]
-        attributes = client.get_queue_attributes(QueueUrl=self.dlq_url, AttributeNames=["QueueArn"])
+    def __init__(self, queues: Queues, name: str, dlq_name: str) -> None:
+        self.client = queues.client
+        self.dlq_url = queues.create(dlq_name, {})
         redrive = {
-            "deadLetterTargetArn": attributes["Attributes"]["QueueArn"],
+            "deadLetterTargetArn": queues.arn(self.dlq_url),
             "maxReceiveCount": MAX_RECEIVES,
         }
-        self.queue_url = client.create_queue(
-            QueueName=name,
-            Attributes={"RedrivePolicy": json.dumps(redrive), "VisibilityTimeout": "60"},
-        )["QueueUrl"]
-        self.queue = SqsQueue(lambda: client, self.queue_url, self.dlq_url)
+        self.queue_url = queues.create(
+            name, {"RedrivePolicy": json.dumps(redrive), "VisibilityTimeout": "60"}
+        )
+        queues.settle()
+        self.queue = SqsQueue(lambda: self.client, self.queue_url, self.dlq_url)
+
+
+@pytest.fixture(scope="package")
+def queues(servers: Endpoints, elsewhere: dict[str, str]) -> Iterator[Queues]:
+    """The SQS."""
+    if "sqs" in elsewhere:
+        # As the product does: the region, the credentials and AWS_ENDPOINT_URL_SQS are boto3's.
+        client = _sqs_client()
+        must_answer("sqs", lambda: find(client, servers.queue))
+        made = Queues(client, servers.queue, SQS_SETTLE_SECONDS)
+    else:
+        made = Queues(impatient_sqs(servers.sqs), servers.queue)
+    yield made
+    made.names.remove_the_rest()
 
 
 @pytest.fixture
-def sqs(servers: Endpoints, monkeypatch: pytest.MonkeyPatch) -> SqsKit:
-    """The adapter on the real server; it does not wait for dead letters, which are all there."""
-    monkeypatch.setattr("chalicelib.adapters.sqs.SWEEP_WAIT_SECONDS", 0)
-    return SqsKit(impatient_sqs(servers.sqs))
+def sqs(
+    queues: Queues, elsewhere: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SqsKit]:
+    """The adapter on the real server."""
+    if "sqs" in elsewhere:
+        monkeypatch.setattr("tests.contract.queue.steps.LOOK_SECONDS", 1)
+    else:
+        # The embedded server finds all messages at once.
+        monkeypatch.setattr("chalicelib.adapters.sqs.SWEEP_WAIT_SECONDS", 0)
+    with queues.names.one() as dlq_name, queues.names.one() as name:
+        yield SqsKit(queues, name, dlq_name)
 
 
 @pytest.fixture(params=["fake", "real"])

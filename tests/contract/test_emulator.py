@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Applied = tuple[AwsStack, ServerProcesses]
 
+pytestmark = pytest.mark.embedded("sqs", "an emulator of AWS that is marked as ours")
+
 
 @pytest.fixture
 def endpoint(servers: Endpoints) -> Iterator[str]:

@@ -10,10 +10,12 @@ import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from pymongo import MongoClient
+
 from embedded import processes
 from embedded.services import ROLES, ROOT, SERVERS
 from embedded.stack import Stack
-from tests.support import RunningStack, eventually, stack_environment, stopped_for_sure
+from tests.support import Json, RunningStack, eventually, stack_environment, stopped_for_sure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +53,15 @@ def test_stack_json_is_what_up_returned(stack: RunningStack) -> None:
 def test_up_again_starts_nothing_twice(whole: RunningStack) -> None:
     before = whole.settings["processes"]
     assert whole.up()["processes"] == before
+
+
+def test_up_makes_the_indexes_that_a_role_needs(whole: RunningStack) -> None:
+    with MongoClient[Json](whole.settings["mongodb"]) as client:
+        products = client["catalog"]["products"]
+        whole.stop("api")
+        products.drop_index("sku")
+        whole.up()
+        assert "sku" in products.index_information()
 
 
 def test_a_changed_setting_restarts_only_the_roles(whole: RunningStack) -> None:

@@ -69,7 +69,7 @@ class Pipeline:
         self.bridge = Bridge(self.stream, queue)
         self.controls = Controls(store, pause=lambda _: None)
         enqueuer = Enqueuer(store, queue, clock=clock, grace=GRACE, in_parallel=InThreads())
-        convergence = Convergence(store, self.controls, enqueuer, clock=clock, grace=GRACE)
+        convergence = Convergence(store, self.controls, enqueuer, clock=clock)
         self.admissions = Admissions(self.controls, self.breaker, clock=clock)
         self.operations = Operations(
             store, self.controls, enqueuer, convergence, self.breaker, clock=clock, grace=GRACE
@@ -87,7 +87,9 @@ class Pipeline:
         )
         self.sync = self.a_worker()
 
-    def a_worker(self, in_parallel: Parallel | None = None) -> Sync:
+    def a_worker(
+        self, in_parallel: Parallel | None = None, admissions: Admissions | None = None
+    ) -> Sync:
         """Another sync function, as Lambda runs several; without jitter."""
         return Sync(
             self.store,
@@ -95,7 +97,7 @@ class Pipeline:
             self.outbox,
             self.supply_chain,
             self.policy,
-            self.admissions,
+            self.admissions if admissions is None else admissions,
             clock=self.clock,
             jitter=lambda: 0.0,
             in_parallel=in_parallel,

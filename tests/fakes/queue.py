@@ -47,6 +47,7 @@ class FakeQueue(Switchable):
         self._clock = clock
         self._max_receive_count = max_receive_count
         self._numbers = itertools.count(1)
+        self.others_in_flight = 0
         self.messages: list[FakeQueueMessage] = []
         self.dead: list[FakeQueueMessage] = []
         self.refused: set[str] = set()
@@ -86,7 +87,8 @@ class FakeQueue(Switchable):
     def in_flight(self) -> int:
         self._reach("in_flight")
         now = self._clock()
-        return sum(item.receives > 0 and item.visible_at > now for item in self.messages)
+        hidden = sum(item.receives > 0 and item.visible_at > now for item in self.messages)
+        return hidden + self.others_in_flight
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> list[int]:
         self._reach("dead_letter")

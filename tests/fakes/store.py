@@ -21,7 +21,7 @@ from chalicelib.domain.sync_state import (
     SyncState,
     SyncStatus,
 )
-from chalicelib.usecases.ports import Creation, Found, ProductQuery, Summary
+from chalicelib.usecases.ports import BACKLOG_LIMIT, Creation, Found, ProductQuery, Summary
 from tests.fakes.switchable import Switchable
 
 if TYPE_CHECKING:
@@ -85,11 +85,15 @@ class FakeStore(Switchable):
         """What no failover can take back: here, everything."""
         return self.products
 
-    def get_many(self, product_ids: Collection[str]) -> Found:
+    def get_many(self, product_ids: Collection[str], *, details: bool = True) -> Found:
         self._reach("get_many")
         with self._lock:
             found = [self.products[item] for item in sorted(product_ids) if item in self.products]
-        readable = {item.id: _slim(item) for item in found if item.id not in self.unreadable}
+        readable = {
+            item.id: _slim(item, details=details)
+            for item in found
+            if item.id not in self.unreadable
+        }
         return Found(readable, frozenset(item.id for item in found) - readable.keys())
 
     def save_change(self, product: Product, *, expected_version: int) -> bool:
@@ -148,7 +152,7 @@ class FakeStore(Switchable):
         if query.after is not None:
             since = query.after.behind_since or datetime.min.replace(tzinfo=UTC)
             found = [item for item in found if place(item) > (since, query.after.id)]
-        return [_slim(product) for product in found[: query.limit]]
+        return [_slim(product, details=query.details) for product in found[: query.limit]]
 
     def summary(self, outbox_before: datetime) -> Summary:
         self._reach("summary")
@@ -158,7 +162,10 @@ class FakeStore(Switchable):
         return Summary(
             {status: statuses.count(status) for status in SyncStatus},
             min(behind, default=None),
-            sum(any(event.time < outbox_before for event in item.outbox) for item in products),
+            min(
+                BACKLOG_LIMIT,
+                sum(any(event.time < outbox_before for event in item.outbox) for item in products),
+            ),
             unreadable=len(self.unreadable & self.products.keys()),
         )
 
@@ -187,7 +194,7 @@ class FakeStore(Switchable):
             return product.sync.overdue_at or datetime.max.replace(tzinfo=UTC)
 
         found = sorted((item for item in self._readable() if due(item) <= now), key=due)
-        return [_slim(product) for product in found[:limit]]
+        return [_slim(product, details=False) for product in found[:limit]]
 
     def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
         self._reach("postpone")
@@ -195,7 +202,9 @@ class FakeStore(Switchable):
             self._change_sync(
                 product_id,
                 lambda sync, seen=seen, then=then: (  # type: ignore[misc]  # bound per turn
-                    replace(sync, overdue_at=then) if sync.overdue_at == seen else sync
+                    replace(sync, overdue_at=then)
+                    if sync.overdue_at is not None and sync.overdue_at <= seen
+                    else sync
                 ),
             )
 
@@ -260,7 +269,7 @@ class FakeStore(Switchable):
             for item in sorted(self._readable(), key=_age)
             if item.sync.status in FAILED_STATUSES and item.sync.overdue_at is None
         ]
-        return [_slim(product) for product in found[:limit]]
+        return [_slim(product, details=False) for product in found[:limit]]
 
     def drop_tombstones(self, products: Collection[Product]) -> int:
         self._reach("drop_tombstones")
@@ -316,8 +325,11 @@ def _age(product: Product) -> tuple[datetime, str]:
     return product.sync.behind_since or datetime.max.replace(tzinfo=UTC), product.id
 
 
-def _slim(product: Product) -> Product:
-    return replace(product, outbox=(), sync=replace(product.sync, history=()))
+def _slim(product: Product, *, details: bool) -> Product:
+    fields = product.fields
+    if not details:
+        fields = fields.model_copy(update={"description": None, "attributes": None})
+    return replace(product, fields=fields, outbox=(), sync=replace(product.sync, history=()))
 
 
 def _keep(stored: SyncState, fresh: SyncState) -> SyncState:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from chalicelib.domain.delivery import Outcome, Verdict, judge
+from chalicelib.domain import exact_json
+from chalicelib.domain.answers import Answer, Judgement, judge
+from chalicelib.domain.delivery import Outcome, Verdict
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import Attempt
 
@@ -29,7 +31,8 @@ class FakeSupplyChain:
     """Implements `ports.SupplyChain`: answers 200 unless it is told otherwise.
 
     `answers` holds, per product, the statuses to come (None: no answer at all); `during` is called
-    in the middle of each call; `away` lets every call fail without an answer.
+    in the middle of each call; `away` lets every call fail without an answer. A question is
+    answered by what it holds.
     """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
@@ -49,16 +52,20 @@ class FakeSupplyChain:
             self.during(product)
         scripted = self.answers.get(product.id)
         status = None if self.away else scripted.pop(0) if scripted else 200
-        verdict = Verdict.FAILED
+        judgement = Judgement(Verdict.FAILED, "no answer")
         if status is not None:
-            verdict = judge(status, deleting=deleting, reject_statuses={413, 422})
-        if verdict is Verdict.DELIVERED:
+            judgement = judge(product, Answer(status), lambda: self._ask(product.id), {413, 422})
+        if judgement.verdict is Verdict.DELIVERED:
             self.held[product.id] = product
-        error = (
-            None if verdict is Verdict.DELIVERED else f"HTTP {status}" if status else "no answer"
-        )
-        attempt = Attempt(time, product.version, status, 0.25, error)
-        return Outcome(attempt, verdict, self.retry_after)
+        attempt = Attempt(time, product.version, status, 0.25, judgement.error)
+        return Outcome(attempt, judgement.verdict, self.retry_after)
+
+    def _ask(self, product_id: str) -> Answer:
+        held = self.held.get(product_id)
+        if held is None or held.deleted_at is not None:
+            return Answer(404)
+        body = {"id": product_id, "version": held.version}
+        return Answer(200, exact_json.dumps(body).encode())
 
     def versions(self, product_id: str) -> list[int]:
         """The versions that calls for this product carried, in order."""

@@ -114,6 +114,12 @@ class Cluster:
         (found,) = workload["spec"]["template"]["spec"]["containers"]
         return Container(workload, found)
 
+    def migration(self) -> Container:
+        """The container of the Job that makes the indexes."""
+        workload = self.get("Job", "migrate")
+        (found,) = workload["spec"]["template"]["spec"]["containers"]
+        return Container(workload, found)
+
     def secrets(self) -> dict[str, dict[str, str]]:
         """What each Secret holds; production's is made by hand, from the example."""
         if self.overlay == "production":

@@ -32,6 +32,11 @@ def container(cluster: Cluster, workload: str, name: str) -> Json:
     return found
 
 
+def job(cluster: Cluster) -> Json:
+    found: Json = cluster.migration().workload["spec"]
+    return found
+
+
 def policy(cluster: Cluster, name: str) -> Json:
     spec: Json = cluster.get("NetworkPolicy", name)["spec"]
     return spec
@@ -320,6 +325,31 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
             ["python", "-m", "embedded.nothing"],
         ),
     ),
+    "settings: the migration has none": (
+        "production",
+        lambda c: put(c.migration().spec, "envFrom", []),
+    ),
+    "migration: a role": (
+        "production",
+        lambda c: put(c.migration().spec, "command", ["python", "-m", "functions.run"]),
+    ),
+    "migration: of another release": (
+        "production",
+        lambda c: put(c.migration().spec, "image", "product-catalog:0.9.0"),
+    ),
+    "migration: tried once": ("development", lambda c: put(job(c), "backoffLimit", 0)),
+    "migration: never again": (
+        "development",
+        lambda c: put(c.migration().pod, "restartPolicy", "Never"),
+    ),
+    "migration: with a deadline": (
+        "production",
+        lambda c: put(job(c), "activeDeadlineSeconds", 60),
+    ),
+    "migration: it stays": (
+        "production",
+        lambda c: job(c).pop("ttlSecondsAfterFinished"),
+    ),
     "volumes: nothing is mounted": (
         "production",
         lambda c: catalog(c, "sync").pop("volumeMounts"),
@@ -346,6 +376,12 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
                 "matchExpressions"
             ][0]["values"].append("bridge"),
         ],
+    ),
+    "network: no way for the migration": (
+        "production",
+        lambda c: policy(c, "to-mongodb")["podSelector"]["matchExpressions"][0]["values"].remove(
+            "migrate"
+        ),
     ),
     "network: no way out": (
         "production",

@@ -224,6 +224,12 @@ class Pod:
             name = f"--name={self.called(container)}"
             self.podman("run", "--detach", name, *self._options(container))
 
+    def run(self) -> str:
+        """Run the pod of a Job to its end, which must be a good one; what it has printed."""
+        self._make_volumes()
+        (container,) = self.containers
+        return self.podman("run", "--rm", *self._options(container))
+
     def wait_until_ready(self) -> float:
         """Probe as the kubelet does; how many seconds it took from the start."""
         for container in self.containers:

@@ -12,11 +12,12 @@ import os
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 import simplejson
+from pymongo import MongoClient
 
 from embedded import processes
 from embedded.services import Endpoints, Service, endpoints, server_service, sqs_client
@@ -50,6 +51,7 @@ class Running:
     pods: dict[str, Pod] = field(default_factory=dict)
     servers: list[processes.Process] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    jobs: int = 0
 
     def __post_init__(self) -> None:
         self.supply_chain = SupplyChainControl("http://127.0.0.1:8900")
@@ -94,6 +96,11 @@ class Running:
         pod.start()
         self.seconds[pod.name] = pod.wait_until_ready()
         return pod
+
+    def migrate(self) -> str:
+        """Run the Job, as one that is made anew; what it has printed."""
+        self.jobs += 1
+        return Pod(self.podman, self.cluster, self.cluster.get("Job", "migrate"), self.jobs).run()
 
     def role(self, name: str) -> Pod:
         """The pod of a role."""
@@ -177,6 +184,7 @@ def running(podman: Podman, cluster: Cluster) -> Iterator[Running]:
     try:
         made.serve()
         made.start(cluster.get("StatefulSet", "sqs"), only="queues")
+        made.migrate()
         for name in ("supply-chain", *ROLES):
             made.start(cluster.get("Deployment", name))
         made.log_in()
@@ -339,6 +347,21 @@ def test_an_api_without_mongodb_is_alive_but_not_ready(running: Running) -> None
     running.servers[0] = processes.spawn(service.command, service.environment, log, ROOT, "")
     eventually(lambda: pod.holds(container, probe_of(container, "readinessProbe")), PATIENCE)
     running.wait_until_delivered(running.create())
+
+
+def test_an_api_waits_for_the_job_that_makes_the_indexes(running: Running) -> None:
+    with MongoClient[dict[str, Any]]("mongodb://127.0.0.1:27017/?directConnection=true") as client:
+        client["catalog"]["products"].drop_index("sku")
+    pod = running.role("api")
+    (container,) = pod.containers
+    assert pod.stop() == [0]
+    pod.restart()
+    eventually(lambda: pod.holds(container, probe_of(container, "startupProbe")), PATIENCE)
+    assert not pod.holds(container, probe_of(container, "readinessProbe"))
+    assert "made the index sku" in running.migrate()
+    pod.wait_until_ready()
+    running.wait_until_delivered(running.create())
+    assert running.migrate().startswith("0 changes")
 
 
 def test_lost_queues_are_made_again(running: Running) -> None:

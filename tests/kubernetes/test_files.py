@@ -55,8 +55,16 @@ def test_a_compose_file_with_a_misspelt_key_is_noticed(tmp_path: Path) -> None:
 
 def test_compose_runs_the_roles_and_their_servers(compose: Json) -> None:
     servers = {"supply-chain" if name == "supplyChain" else name for name in SERVERS}
-    assert set(compose["services"]) == {*ROLES, *servers, "queues"}
+    assert set(compose["services"]) == {*ROLES, *servers, "queues", "migrate"}
     assert [compose["services"][role]["command"] for role in ROLES] == [[role] for role in ROLES]
+
+
+def test_compose_makes_the_indexes_before_the_roles_start(compose: Json) -> None:
+    service = compose["services"]["migrate"]
+    assert service["entrypoint"] == render("development").migration().spec["command"]
+    assert (service["restart"], "command" in service) == ("on-failure", False)
+    # The image's health check looks for the heartbeat of a role.
+    assert service["healthcheck"] == {"disable": True}
 
 
 def test_compose_publishes_the_api_on_this_machine_and_nothing_else(compose: Json) -> None:
@@ -65,7 +73,7 @@ def test_compose_publishes_the_api_on_this_machine_and_nothing_else(compose: Jso
 
 
 def test_compose_gives_every_setting_that_the_code_requires(compose: Json) -> None:
-    for role in ROLES:
+    for role in (*ROLES, "migrate"):
         environment = compose["services"][role]["environment"]
         given = {name: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", v) for name, v in environment.items()}
         assert read_settings(given).jwt_secret
@@ -121,9 +129,11 @@ def test_an_image_built_twice_or_pulled_is_noticed(
 def test_compose_waits_until_what_a_service_needs_is_healthy(compose: Json) -> None:
     services = compose["services"]
     for role in ROLES:
-        needed = services[role]["depends_on"]
+        needed = dict(services[role]["depends_on"])
+        assert needed.pop("migrate") == {"condition": "service_completed_successfully"}
         assert {"mongodb", "nats", "queues"} <= set(needed)
         assert {it["condition"] for it in needed.values()} == {"service_healthy"}
+    assert services["migrate"]["depends_on"] == {"mongodb": {"condition": "service_healthy"}}
     assert "supply-chain" in services["sync"]["depends_on"]
     # The roles' and the SQS server's health checks are part of their images.
     assert {name for name, it in services.items() if "healthcheck" not in it} == {*ROLES, "sqs"}
@@ -135,7 +145,7 @@ def test_compose_keeps_the_data_of_every_server(compose: Json) -> None:
 
 
 def test_our_containers_are_hardened_in_compose(compose: Json) -> None:
-    for name in (*ROLES, "queues", "supply-chain"):
+    for name in (*ROLES, "migrate", "queues", "supply-chain"):
         service = compose["services"][name]
         assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -164,18 +174,25 @@ class Command(Strict):
     command: list[str]
 
 
-class Hook(Strict):
+class ContainerHook(Strict):
     container: Command
 
 
-class Hooks(Strict):
-    before: list[Hook] = []
-    after: list[Hook] = []
+class HostHook(Strict):
+    host: Command
+
+
+class SyncHooks(Strict):
+    after: list[ContainerHook] = []
+
+
+class DeployHooks(Strict):
+    before: list[HostHook]
 
 
 class Sync(Strict):
     manual: list[File]
-    hooks: Hooks = Hooks()
+    hooks: SyncHooks = SyncHooks()
 
 
 class Docker(Strict):
@@ -206,8 +223,12 @@ class Manifests(Strict):
     kustomize: Kustomize
 
 
+class Kubectl(Strict):
+    hooks: DeployHooks
+
+
 class Deploy(Strict):
-    kubectl: dict[str, str]
+    kubectl: Kubectl
 
 
 class PortForward(Strict):
@@ -261,6 +282,19 @@ def test_skaffold_deploys_an_overlay_that_exists(skaffold: Skaffold) -> None:
     assert (ROOT / skaffold.manifests.kustomize.paths[0] / "kustomization.yaml").exists()
 
 
+def test_skaffold_deletes_the_job_that_it_could_not_change(skaffold: Skaffold) -> None:
+    (hook,) = skaffold.deploy.kubectl.hooks.before
+    metadata = render("development").migration().workload["metadata"]
+    words = hook.host.command[2].split()
+    assert words[words.index("delete") :] == [
+        "delete",
+        "job",
+        metadata["name"],
+        "--ignore-not-found",
+    ]
+    assert words[words.index("--namespace") + 1] == metadata["namespace"]
+
+
 def test_skaffold_forwards_to_a_service_that_exists(skaffold: Skaffold) -> None:
     (forward,) = skaffold.port_forward
     service = render("development").get("Service", forward.resource_name)
@@ -285,7 +319,8 @@ def test_skaffold_syncs_every_python_file_of_the_catalog_to_where_it_is(
 def test_skaffold_can_write_where_it_syncs_to(skaffold: Skaffold) -> None:
     synced = {artifact.image for artifact in skaffold.build.artifacts}
     for container in render("development").containers():
-        if container.spec["image"].partition(":")[0] in synced and container.spec["name"] != "code":
+        ends = container.spec["name"] == "code" or container.workload["kind"] == "Job"
+        if container.spec["image"].partition(":")[0] in synced and not ends:
             mounts = {it["mountPath"] for it in container.spec["volumeMounts"]}
             assert "/srv" in mounts, f"{container}: only a volume is writable"
 

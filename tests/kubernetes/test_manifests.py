@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from tests.kubernetes.cluster import OVERLAYS, ROLES, ROOT, Cluster, example_sec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+KUBERNETES_PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 
 
 @pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
@@ -33,10 +36,26 @@ def test_production_has_what_development_has_not() -> None:
     assert {"HorizontalPodAutoscaler", "ScaledObject", "PodDisruptionBudget", "Ingress"} <= kinds
 
 
-def test_production_runs_nothing_but_the_four_roles() -> None:
-    assert sorted(it["metadata"]["name"] for it in render("production").workloads()) == sorted(
-        ROLES
-    )
+def test_production_runs_nothing_but_the_four_roles_and_the_migration() -> None:
+    names = {it["metadata"]["name"] for it in render("production").workloads()}
+    assert names == {*ROLES, "migrate"}
+
+
+def test_the_documented_migration_before_a_release_has_all_that_it_needs() -> None:
+    command = re.search(r"kubectl apply -k \S+ -l (\S+)=(\S+)$", KUBERNETES_PAGE, re.MULTILINE)
+    assert command is not None
+    label, value = command.groups()
+    cluster = render("production")
+    cluster.objects = [
+        it for it in cluster.objects if it["metadata"].get("labels", {}).get(label) == value
+    ]
+    assert {it["kind"] for it in cluster.objects} == {"Job", "ServiceAccount", "ConfigMap"}
+    account = cluster.migration().pod["serviceAccountName"]
+    assert cluster.get("ServiceAccount", account)
+    (settings,) = cluster.kind("ConfigMap")
+    assert cluster.migration().spec["envFrom"][0]["configMapRef"] == {
+        "name": settings["metadata"]["name"]
+    }
 
 
 def test_production_keeps_its_secrets_out_of_git() -> None:
@@ -58,7 +77,7 @@ def test_the_documented_way_to_secrets_manager_has_no_fault(tmp_path: Path) -> N
     """What the page says is added to a copy of production, which is then held to every check."""
     shutil.copytree(OVERLAYS.parent, tmp_path / "kubernetes")
     overlays = tmp_path / "kubernetes" / "overlays"
-    page = (ROOT / "docs" / "kubernetes.md").read_text().partition("`CATALOG_SECRET_ID` in")[2]
+    page = KUBERNETES_PAGE.partition("`CATALOG_SECRET_ID` in")[2]
     patch = page.partition("```yaml\n")[2].partition("```")[0]
     kustomization = overlays / "production" / "kustomization.yaml"
     kustomization.write_text(kustomization.read_text() + patch.partition("patches:\n")[2])
@@ -66,8 +85,8 @@ def test_the_documented_way_to_secrets_manager_has_no_fault(tmp_path: Path) -> N
         settings.write("CATALOG_SECRET_ID=catalog\nCORS_ORIGIN=https://shop.example.com\n")
     cluster = render("production", overlays)
     assert [it for check in checks.CHECKS for it in check(cluster)] == []
-    for role in ROLES:
-        assert "MONGODB_URI" not in cluster.environment(cluster.role(role)), role
+    for container in (*map(cluster.role, ROLES), cluster.migration()):
+        assert "MONGODB_URI" not in cluster.environment(container), container
     # Development keeps its Secret.
     assert [it for check in checks.CHECKS for it in check(render("development", overlays))] == []
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from chalicelib.domain import answers
 from chalicelib.domain.delivery import (
     Acknowledge,
     Claim,
@@ -222,6 +223,16 @@ RULES = [
         "a delivery that could not be announced stays in the outbox",
         _an_announcement_is_lost,
         "random",
+    ),
+    Rule(
+        "a deletion that is answered 404 counts only if a question confirms it",
+        lambda patch: patch.setattr(answers, "QUESTIONS", 0),
+        "denials",
+    ),
+    Rule(
+        "one question is not enough",
+        lambda patch: patch.setattr(answers, "QUESTIONS", 1),
+        "denials",
     ),
     Rule(
         "sync sends the dead letter itself",

@@ -55,6 +55,7 @@ SCOPES_OF_THE_DESIGN = {
     ("POST", "/products/{product_id}/sync"): {ADMIN},
     ("GET", "/sync"): {ADMIN},
     ("POST", "/sync/redrive"): {ADMIN},
+    ("PUT", "/sync/control"): {ADMIN},
     ("GET", "/health"): set(),
     ("GET", "/ready"): set(),
     ("GET", "/openapi.json"): set(),

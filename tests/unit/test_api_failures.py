@@ -32,6 +32,7 @@ STORE_REQUESTS = [
     ("POST", f"/products/{UNKNOWN}/sync", None),
     ("GET", "/sync", None),
     ("POST", "/sync/redrive", None),
+    ("PUT", "/sync/control", {"paused": True}),
 ]
 
 
@@ -79,8 +80,8 @@ def test_an_error_of_ours_tells_nothing_of_the_inside(
 
     for name in ("create", "list_products", "create_batch", "get", "replace", "merge", "delete"):
         monkeypatch.setattr(world.parts.catalog, name, explode)
-    for name in ("sync_state", "replay", "summary", "redrive"):
-        monkeypatch.setattr(world.parts.catalog, name, explode)
+    for name in ("sync_state", "replay", "summary", "redrive", "control"):
+        monkeypatch.setattr(world.parts.operations, name, explode)
     answer = world.client.request(method, path, body)
     assert answer.status == 500
     assert problem_of(answer) == {

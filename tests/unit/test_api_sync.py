@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from chalicelib.domain.errors import StoreNotMigratedError
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncStatus
@@ -19,6 +20,8 @@ from tests.unit.api_support import (
     stored,
 )
 from tests.unit.conftest import World
+
+NOT_PAUSED = {"paused": False, "reason": None, "until": None, "since": None}
 
 # ---- sync ----
 
@@ -40,6 +43,7 @@ def test_the_state_of_a_sync_is_told(world: World) -> None:
         "nextAttemptAt": None,
         "syncCompletedAt": None,
         "lastError": None,
+        "held": None,
         "history": [],
     }
 
@@ -110,6 +114,10 @@ def test_the_summary_counts_and_tells_how_old_the_oldest_change_is(world: World)
             "oldestUndeliveredSeconds": Decimal("300.5"),
             "outboxBacklog": 1,
             "unreadable": 0,
+            "breaker": {"state": "closed", "since": None, "reason": None, "callsPerSecond": None},
+            "control": NOT_PAUSED,
+            "catchingUp": False,
+            "redrive": None,
         },
     )
 
@@ -200,6 +208,18 @@ def test_it_is_not_ready_without_the_store(world: World) -> None:
     answer = world.client.get("/ready")
     assert (answer.status, answer.json()["status"]) == (503, "away")
     assert answer.json()["dependencies"]["mongodb"] == "unreachable"
+
+
+def test_it_is_not_ready_until_the_store_is_migrated(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise StoreNotMigratedError("no index sku yet")
+
+    monkeypatch.setattr(world.store, "ping", refuse)
+    answer = world.client.get("/ready")
+    assert (answer.status, answer.json()["status"]) == (503, "away")
+    assert answer.json()["dependencies"]["mongodb"] == "not migrated"
 
 
 @pytest.mark.parametrize("name", ["nats", "sqs"])

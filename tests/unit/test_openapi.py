@@ -112,6 +112,10 @@ def test_answers_of_success_fit_their_schemas(world: World) -> None:
     client.post(f"{path}/sync")
     client.get("/sync")
     client.post("/sync/redrive")
+    client.put("/sync/control", {"paused": True, "until": "2026-01-02T00:00:00Z"})
+    client.get("/sync")
+    client.get(f"{path}/sync")
+    client.put("/sync/control", {"paused": False})
     client.delete(path)
     client.get("/health")
     client.get("/ready")
@@ -144,6 +148,8 @@ def test_problems_fit_their_schema(world: World) -> None:
     path = f"/products/{client.post('/products', ANVIL).json()['id']}"
     client.put(path, ANVIL, If_Match='"9"')
     client.post("/sync/redrive", {"status": "pending"})
+    client.put("/sync/control", {"paused": "yes"})
+    client.put("/sync/control", "{")
     for scopes in ((READ,), (WRITE,), ()):
         other = world.client_with(*scopes)
         other.post("/sync/redrive")
@@ -169,9 +175,26 @@ def test_the_answer_to_a_malformed_entity_tag_is_described(
     check_all(world.client)
 
 
-@pytest.mark.parametrize("path", ["/products", "/products/batch", "/sync/redrive"])
-def test_every_way_to_read_a_body_is_described(path: str) -> None:
-    assert {"400", "413", "422"} <= DOCUMENT["paths"][path]["post"]["responses"].keys()
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("post", "/products"),
+        ("post", "/products/batch"),
+        ("post", "/sync/redrive"),
+        ("put", "/sync/control"),
+    ],
+)
+def test_every_way_to_read_a_body_is_described(method: str, path: str) -> None:
+    assert {"400", "413", "422"} <= DOCUMENT["paths"][path][method]["responses"].keys()
+
+
+def test_each_example_fits_its_schema() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    examples = [(name, each) for name, it in schemas.items() for each in it.get("examples", [])]
+    assert {"ControlRequest", "SyncControl"} <= {name for name, _ in examples}
+    for name, example in examples:
+        schema = {**schemas[name], "components": DOCUMENT["components"]}
+        Draft202012Validator(schema).validate(example)
 
 
 @pytest.mark.parametrize("price", ["19.99", "0.0001", "0.07", "1.1", "4.35", "1234567.8901"])

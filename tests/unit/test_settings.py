@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chalicelib.bootstrap import Container
+from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.settings import (
     Settings,
     SettingsError,
@@ -20,6 +23,7 @@ from tests.unit.conftest import ENVIRONMENT, SECRET
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+ROOT = Path(__file__).parents[2]
 ATTRIBUTES = {
     "MONGODB_URI": "mongodb_uri",
     "MONGODB_DATABASE": "mongodb_database",
@@ -38,6 +42,16 @@ ATTRIBUTES = {
     "SYNC_MAX_WAIT_SECONDS": "sync_max_wait",
     "SYNC_CONCURRENCY": "sync_concurrency",
     "SYNC_POLLERS": "sync_pollers",
+    "SYNC_MAX_IN_FLIGHT": "sync_max_in_flight",
+    "SUPPLY_CHAIN_MAX_RATE": "max_rate",
+    "BREAKER_FAILURES": "breaker_failures",
+    "BREAKER_PRODUCTS": "breaker_products",
+    "BREAKER_SHARE": "breaker_share",
+    "BREAKER_WINDOW_SECONDS": "breaker_window",
+    "BREAKER_PROBE_SECONDS": "breaker_probe",
+    "BREAKER_SUCCESSES": "breaker_successes",
+    "BREAKER_RAMP_RATE": "breaker_ramp_rate",
+    "BREAKER_RAMP_STEP_SECONDS": "breaker_ramp_step",
     "RECONCILE_GRACE_SECONDS": "reconcile_grace",
     "CATALOG_JWT_SECRET": "jwt_secret",
     "CATALOG_JWKS_URL": "jwks_url",
@@ -60,6 +74,16 @@ DEFAULTS: dict[str, object] = {
     "SYNC_MAX_WAIT_SECONDS": 39_600.0,
     "SYNC_CONCURRENCY": 10,
     "SYNC_POLLERS": 4,
+    "SYNC_MAX_IN_FLIGHT": 60_000,
+    "SUPPLY_CHAIN_MAX_RATE": None,
+    "BREAKER_FAILURES": 10,
+    "BREAKER_PRODUCTS": 5,
+    "BREAKER_SHARE": 0.8,
+    "BREAKER_WINDOW_SECONDS": 30.0,
+    "BREAKER_PROBE_SECONDS": 2.0,
+    "BREAKER_SUCCESSES": 3,
+    "BREAKER_RAMP_RATE": 20.0,
+    "BREAKER_RAMP_STEP_SECONDS": 5.0,
     "RECONCILE_GRACE_SECONDS": 300.0,
     "CATALOG_JWKS_URL": None,
     "LOG_LEVEL": "INFO",
@@ -90,6 +114,26 @@ def test_every_setting_is_in_these_tests() -> None:
     aliases = {field.alias: name for name, field in Settings.model_fields.items()}
     assert aliases == ATTRIBUTES
     assert {*DEFAULTS, *REQUIRED, "CATALOG_JWT_SECRET"} == ATTRIBUTES.keys()
+
+
+def test_every_setting_is_documented() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [name for name in ATTRIBUTES if f"`{name}`" not in text] == []
+
+
+def test_terraform_passes_settings_that_exist_with_their_own_defaults() -> None:
+    variables = (ROOT / "terraform" / "variables.tf").read_text()
+    passed = re.findall(
+        r"(\w+) += tostring\(var\.(sync|breaker)\.(\w+)\)",
+        (ROOT / "terraform" / "main.tf").read_text(),
+    )
+    for name, group, field in passed:
+        block = variables.partition(f'variable "{group}"')[2]
+        found = re.search(rf"\b{field} += optional\(number, ([\d.]+)\)", block)
+        assert found is not None, name
+        assert float(found[1]) == DEFAULTS[name], name
+    tuned = {name for name in DEFAULTS if name.startswith(("BREAKER_", "SYNC_MAX_"))}
+    assert tuned <= {name for name, _, _ in passed}
 
 
 @pytest.mark.parametrize(("name", "default"), DEFAULTS.items())
@@ -136,6 +180,17 @@ def test_a_required_setting_that_is_missing_is_named(name: str, value: str | Non
         ("SYNC_MAX_WAIT_SECONDS", "42300", 42_300.0),
         ("SYNC_CONCURRENCY", "100", 100),
         ("SYNC_POLLERS", "100", 100),
+        ("SYNC_MAX_IN_FLIGHT", "1", 1),
+        ("SYNC_MAX_IN_FLIGHT", "120000", 120_000),
+        ("SUPPLY_CHAIN_MAX_RATE", "0.01", 0.01),
+        ("BREAKER_FAILURES", "1", 1),
+        ("BREAKER_PRODUCTS", "2", 2),
+        ("BREAKER_SHARE", "1", 1.0),
+        ("BREAKER_WINDOW_SECONDS", "600", 600.0),
+        ("BREAKER_PROBE_SECONDS", "1", 1.0),
+        ("BREAKER_SUCCESSES", "100", 100),
+        ("BREAKER_RAMP_RATE", "0.1", 0.1),
+        ("BREAKER_RAMP_STEP_SECONDS", "600", 600.0),
         ("RECONCILE_GRACE_SECONDS", "0.5", 0.5),
         ("CATALOG_JWT_SECRET", "y" * 32, "y" * 32),
         ("CATALOG_JWKS_URL", "https://idp/keys", "https://idp/keys"),
@@ -189,6 +244,29 @@ WRONG = [
     ("SYNC_CONCURRENCY", "101"),
     ("SYNC_POLLERS", "0"),
     ("SYNC_POLLERS", "101"),
+    ("SYNC_MAX_IN_FLIGHT", "0"),
+    # SQS's limit.
+    ("SYNC_MAX_IN_FLIGHT", "120001"),
+    ("SUPPLY_CHAIN_MAX_RATE", "1e-300"),
+    ("SUPPLY_CHAIN_MAX_RATE", "fast"),
+    ("SUPPLY_CHAIN_MAX_RATE", "nan"),
+    ("SUPPLY_CHAIN_MAX_RATE", "inf"),
+    ("BREAKER_FAILURES", "0"),
+    # One product alone does not say that the supply chain is down.
+    ("BREAKER_PRODUCTS", "1"),
+    ("BREAKER_PRODUCTS", "1001"),
+    ("BREAKER_SHARE", "0"),
+    ("BREAKER_SHARE", "1.1"),
+    ("BREAKER_WINDOW_SECONDS", "0.5"),
+    ("BREAKER_WINDOW_SECONDS", "601"),
+    ("BREAKER_PROBE_SECONDS", "0.5"),
+    ("BREAKER_PROBE_SECONDS", "601"),
+    ("BREAKER_SUCCESSES", "0"),
+    ("BREAKER_SUCCESSES", "101"),
+    ("BREAKER_RAMP_RATE", "0"),
+    ("BREAKER_RAMP_RATE", "inf"),
+    ("BREAKER_RAMP_STEP_SECONDS", "0.5"),
+    ("BREAKER_RAMP_STEP_SECONDS", "601"),
     ("RECONCILE_GRACE_SECONDS", "0"),
     ("RECONCILE_GRACE_SECONDS", "five minutes"),
     ("CATALOG_JWT_SECRET", "x" * 31),
@@ -280,6 +358,18 @@ def test_keys_of_an_identity_provider_are_enough() -> None:
 
 def test_other_variables_do_not_matter() -> None:
     assert read(HOME="/", jwt_secret="x", port="1") == read()
+
+
+def test_the_breaker_has_the_policy_of_the_settings() -> None:
+    settings = read(BREAKER_SHARE="0.5", SUPPLY_CHAIN_MAX_RATE="7")
+    assert (settings.breaker.share, settings.breaker.max_rate) == (0.5, 7.0)
+    # A worker that has died during its probe holds its lease as long.
+    assert settings.breaker.probe_within == settings.lease_seconds
+
+
+def test_the_breaker_has_its_own_defaults() -> None:
+    settings = read()
+    assert settings.breaker == BreakerPolicy(probe_within=settings.lease_seconds)
 
 
 @pytest.mark.parametrize("timeout", ["0.1", "10", "120"])

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-import gzip
+import errno
+import os
 import socket
-import threading
 import time
-from dataclasses import replace
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.adapters.supply_chain import ERROR_LIMIT, parse_retry_after
-from chalicelib.domain.delivery import Outcome, Verdict
-from embedded import fake_supply_chain
+from chalicelib.adapters.supply_chain import ANSWER_LIMIT, parse_retry_after
+from chalicelib.domain.answers import ERROR_LIMIT
+from chalicelib.domain.delivery import Verdict
 from tests.fakes import START, a_product
 from tests.http import ScriptedServer, hang_up, refused_port, reply, reset
 from tests.unit.chains import a_chain, outcome_of
@@ -115,93 +114,6 @@ def test_a_retry_after_date_without_a_zone_is_utc() -> None:
     assert parse_retry_after("Fri, 02 Jan 2026 00:00:00", START) == LATER
 
 
-# ---- conflicts ----
-
-
-def conflict(server: ScriptedServer, *answers: Behaviour, version: int = 5) -> Outcome:
-    """Deliver to a server that says 409 and then answers the question after it like this."""
-    return outcome_of(server, reply(409, "stale"), *answers, product=a_product(version=version))
-
-
-@pytest.mark.parametrize("held", [5, 6, 2**40])
-def test_a_conflict_is_a_delivery_if_our_version_or_a_newer_one_is_held(
-    server: ScriptedServer, held: int
-) -> None:
-    outcome = conflict(server, reply(200, f'{{"version": {held}}}'))
-    assert (outcome.verdict, outcome.attempt.status) == (Verdict.DELIVERED, 409)
-    product_id = server.seen[0].json()["id"]
-    assert [(seen.method, seen.path) for seen in server.seen] == [
-        ("POST", "/supply-chain"),
-        ("GET", f"/supply-chain/{product_id}"),
-    ]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        reply(200, '{"version": 4}'),
-        reply(200, '{"version": "5"}'),
-        reply(200, '{"version": 5.0}'),
-        reply(200, '{"version": null}'),
-        reply(200, "{}"),
-        reply(200, "[5]"),
-        reply(200, "<html>"),
-        reply(200, b"\xff\xfe"),
-        reply(200, "[" * 50_000),
-        reply(200),
-        reply(404, '{"version": 9}'),
-        reply(500, '{"version": 9}'),
-    ],
-)
-def test_a_conflict_is_a_failure_if_no_such_version_is_held(
-    server: ScriptedServer, answer: bytes
-) -> None:
-    outcome = conflict(server, answer)
-    assert (outcome.verdict, outcome.attempt.status) == (Verdict.FAILED, 409)
-    assert outcome.attempt.error == "HTTP 409: stale"
-
-
-def test_true_is_not_version_1(server: ScriptedServer) -> None:
-    outcome = conflict(server, reply(200, '{"version": true}'), version=1)
-    assert outcome.verdict is Verdict.FAILED
-
-
-def test_a_conflict_is_a_failure_if_the_question_gets_no_answer(server: ScriptedServer) -> None:
-    outcome = conflict(server, reset)
-    assert (outcome.verdict, outcome.attempt.status) == (Verdict.FAILED, 409)
-
-
-def test_an_answer_in_chunks_is_read_to_its_end(server: ScriptedServer) -> None:
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    outcome = conflict(server, head + b'a\r\n{"version"\r\n3\r\n: 5\r\n1\r\n}\r\n0\r\n\r\n')
-    assert outcome.verdict is Verdict.DELIVERED
-
-
-def test_a_compressed_answer_is_understood(server: ScriptedServer) -> None:
-    packed = gzip.compress(b'{"version": 5}')
-    outcome = conflict(server, reply(200, packed, Content_Encoding="gzip"))
-    assert outcome.verdict is Verdict.DELIVERED
-
-
-def test_the_embedded_supply_chain_and_the_client_agree() -> None:
-    holding = fake_supply_chain.SupplyChain(fake_supply_chain.Settings(failure_rate=0))
-    with fake_supply_chain.Server("127.0.0.1", 0, holding) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        chain, newest = a_chain(http.url), a_product(version=2)
-        steps = [
-            newest,
-            replace(newest, version=1),  # late: 409, and version 2 is held
-            replace(newest, version=3, deleted_at=START),
-            replace(newest, version=3, deleted_at=START),  # again: 404
-        ]
-        outcomes = [chain.deliver(step, None) for step in steps]
-        http.shutdown()
-        thread.join()
-    assert [outcome.verdict for outcome in outcomes] == [Verdict.DELIVERED] * 4
-    assert [outcome.attempt.status for outcome in outcomes] == [201, 409, 204, 404]
-
-
 # ---- no answer ----
 
 
@@ -212,17 +124,20 @@ def send_garbage(connection: socket.socket) -> None:
     connection.sendall(GARBAGE)
 
 
-def cut_short(connection: socket.socket) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")
-
-
-@pytest.mark.parametrize("behaviour", [reset, hang_up, send_garbage])
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        (reset, str(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))),
+        (hang_up, "RemoteDisconnected('Remote end closed connection without response')"),
+        (send_garbage, r"BadStatusLine('\x16\x03\x00 this is no HTTP\x00ÿ\r\n')"),
+    ],
+)
 def test_a_broken_connection_is_a_failure_without_a_status(
-    server: ScriptedServer, behaviour: Behaviour
+    server: ScriptedServer, behaviour: Behaviour, reason: str
 ) -> None:
     outcome = outcome_of(server, behaviour)
     assert (outcome.verdict, outcome.attempt.status) == (Verdict.FAILED, None)
-    assert (outcome.attempt.error or "").startswith("no usable answer: ")
+    assert outcome.attempt.error == f"no usable answer: {reason}"
 
 
 def test_nothing_is_sent_a_second_time_on_a_new_connection(server: ScriptedServer) -> None:
@@ -230,8 +145,41 @@ def test_nothing_is_sent_a_second_time_on_a_new_connection(server: ScriptedServe
     assert len(server.seen) == 1
 
 
-def test_an_answer_that_breaks_off_is_a_failure(server: ScriptedServer) -> None:
-    assert outcome_of(server, cut_short).verdict is Verdict.FAILED
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 200 OK\r\nServer: x\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nonly this",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n",
+    ],
+)
+def test_a_success_that_breaks_off_is_a_failure(server: ScriptedServer, answer: bytes) -> None:
+    outcome = outcome_of(server, lambda connection: connection.sendall(answer))
+    assert outcome.verdict is Verdict.FAILED
+    assert (outcome.attempt.error or "").startswith("no usable answer: ")
+
+
+def test_a_success_whose_body_ends_with_the_connection_is_a_delivery(
+    server: ScriptedServer,
+) -> None:
+    outcome = outcome_of(server, lambda it: it.sendall(b"HTTP/1.1 200 OK\r\n\r\n{}"))
+    assert outcome.verdict is Verdict.DELIVERED
+
+
+def test_a_second_answer_to_a_call_is_not_taken_for_that_to_the_next(
+    server: ScriptedServer,
+) -> None:
+    chain = a_chain(server.url)
+    server.answers.extend([reply(200, "{}") * 2, reply(500)])
+    outcomes = [chain.deliver(a_product(), None) for _ in range(2)]
+    assert [outcome.attempt.status for outcome in outcomes] == [200, 500]
 
 
 def test_a_refused_connection_is_a_failure_without_a_status() -> None:
@@ -251,6 +199,23 @@ def test_a_url_that_is_none_is_a_failure(url: str) -> None:
 
 
 # ---- odd answers ----
+
+
+def test_a_success_that_names_another_product_is_a_failure(server: ScriptedServer) -> None:
+    outcome = outcome_of(server, reply(200, '{"id": "abc", "version": 0}'))
+    assert (outcome.verdict, outcome.attempt.status) == (Verdict.FAILED, 200)
+    assert (outcome.attempt.error or "").startswith("HTTP 200, but it answers with product 'abc': ")
+
+
+def test_a_success_that_names_an_older_version_is_a_failure(server: ScriptedServer) -> None:
+    outcome = outcome_of(server, reply(200, '{"version": 3}'), product=a_product(version=4))
+    assert (outcome.verdict, outcome.attempt.status) == (Verdict.FAILED, 200)
+
+
+def test_a_success_that_is_longer_than_what_is_read_is_a_delivery(server: ScriptedServer) -> None:
+    body = '{"version": 3, "text": "' + "x" * ANSWER_LIMIT + '"}'
+    outcome = outcome_of(server, reply(200, body), product=a_product(version=4))
+    assert outcome.verdict is Verdict.DELIVERED
 
 
 def test_an_answer_that_is_not_utf8_is_told_as_far_as_it_goes(server: ScriptedServer) -> None:

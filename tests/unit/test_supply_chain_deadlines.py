@@ -63,13 +63,6 @@ def test_a_server_that_trickles_is_cut_off_at_the_deadline(
     server.wait_until_left(5)
 
 
-def test_a_question_after_a_conflict_has_a_deadline_too(server: ScriptedServer) -> None:
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
-    server.answers.extend([reply(409), server.trickle(head, b" ")])
-    timed_out(a_chain(server.url, timeout=TIMEOUT))
-    server.wait_until_left(5)
-
-
 def test_a_server_that_does_not_accept_is_given_up_at_the_deadline() -> None:
     with full_backlog() as port:
         timed_out(a_chain(f"http://127.0.0.1:{port}", timeout=TIMEOUT))

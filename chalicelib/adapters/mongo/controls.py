@@ -41,7 +41,7 @@ def to_control(document: Document) -> Control:
             _to_redrive(document["redrive"]),
             document["revision"],
         )
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise StoreUnavailableError(
             f"the document {CONTROL_ID} of `control` cannot be read: {error!r}"
         ) from error
@@ -77,4 +77,4 @@ def _to_redrive(document: Document | None) -> Redrive | None:
 
 
 def _to_position(document: Document | None) -> Position | None:
-    return Position(**document) if document else None
+    return Position(**_known(Position, document)) if document else None

@@ -1,11 +1,20 @@
-"""The indexes of the products, and the condition that a query repeats to use a partial one."""
+"""The indexes of the products, and the condition that a query repeats to use a partial one.
+
+Who changes them, and when: docs/adr/0021-indexes-are-made-by-a-command.md.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pymongo import ASCENDING, IndexModel
+from pymongo.collection import Collection as MongoCollection
+from pymongo.errors import OperationFailure
+
+from chalicelib.domain.errors import StoreNotMigratedError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -30,6 +39,81 @@ INDEXES = [
         partialFilterExpression={"sync.behindSince": PRESENT},
     ),
 ]
-"""Few, since each costs every write. A delivered product has no entry in a partial one."""
+"""Few, since each costs every write. A delivered product has no entry in a partial one.
+
+An index that changes gets another name; the old one is retired by the release after."""
+RETIRED_DELETED = IndexModel(
+    "deletedAt", name="deleted", partialFilterExpression={"deletedAt": PRESENT}
+)
+RETIRED = [
+    RETIRED_DELETED,
+    IndexModel([("sync.status", ASCENDING), ("_id", ASCENDING)], name="status"),
+    IndexModel(
+        "sync.behindSince", name="behind", partialFilterExpression={"sync.behindSince": PRESENT}
+    ),
+]
+"""What earlier releases made and the migration drops.
+
+An index is put here by the second release that does not need it: while a release is rolled out or
+rolled back, processes of the one before start, and refuse to work without their indexes."""
 ANY_STATUS: dict[str, Any] = {"$gt": ""}
 """A condition on the first field of `undelivered`, without which MongoDB would not use it."""
+
+Document = dict[str, Any]
+Definition = tuple[list[tuple[str, Any]], Document]
+_NOT_DEFINING = {"key", "name", "v", "ns", "background"}
+_NO_COLLECTION = 26
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An index that the server has, or is building. A unique one enforces nothing until then."""
+
+    name: str
+    definition: Definition
+    building: bool = False
+
+
+def definition(index: Mapping[str, Any]) -> Definition:
+    """Give what an index does, to compare: its key and its options, without its name."""
+    options = {
+        name: value
+        for name, value in index.items()
+        if name not in _NOT_DEFINING and value is not False
+    }
+    return list(index["key"].items()), options
+
+
+def list_indexes(products: MongoCollection[Document]) -> list[Listed]:
+    """List the indexes of the collection, by one command."""
+    # Without the option, an index that is being built looks like one that is there.
+    command = {"listIndexes": products.name, "includeBuildUUIDs": True}
+    try:
+        answer = products.database.command(command, codec_options=products.codec_options)
+    except OperationFailure as error:
+        if error.code == _NO_COLLECTION:
+            return []
+        raise
+    # A collection has 64 indexes at most: all are in the first batch.
+    return [_listed(entry) for entry in answer["cursor"]["firstBatch"]]
+
+
+def _listed(entry: Document) -> Listed:
+    # One that is being built is wrapped.
+    index = entry.get("spec", entry)
+    return Listed(index["name"], definition(index), building="buildUUID" in entry)
+
+
+def missing(found: Collection[Listed]) -> list[IndexModel]:
+    """Give the needed indexes that are not ready, whatever their names are."""
+    ready = [index.definition for index in found if not index.building]
+    return [index for index in INDEXES if definition(index.document) not in ready]
+
+
+def check_indexes(products: MongoCollection[Document]) -> None:
+    """Raise StoreNotMigratedError unless all needed indexes are ready. Others do not matter."""
+    if lacking := missing(list_indexes(products)):
+        names = ", ".join(index.document["name"] for index in lacking)
+        raise StoreNotMigratedError(
+            f"MongoDB: no index {names} yet: run python -m functions.migrate"
+        )

@@ -33,6 +33,7 @@ _BUDGET = (
     "overdueAt",
     "claim",
     "messageId",
+    "parked",
     "lastError",
     "bulk",
 )

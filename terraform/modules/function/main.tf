@@ -137,4 +137,6 @@ resource "aws_lambda_alias" "live" {
   description      = "The version in use"
   function_name    = aws_lambda_function.this.function_name
   function_version = coalesce(var.pinned_version, aws_lambda_function.this.version)
+
+  depends_on = [var.alias_after]
 }

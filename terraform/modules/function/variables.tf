@@ -35,6 +35,12 @@ variable "pinned_version" {
   default     = null
 }
 
+variable "alias_after" {
+  description = "Id of what must be done before the alias moves to a newer version; null for nothing."
+  type        = string
+  default     = null
+}
+
 variable "common" {
   description = "Settings that are the same for every function."
   type = object({

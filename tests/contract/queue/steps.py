@@ -20,6 +20,10 @@ AnyQueue = FakeQueue | SqsQueue
 Records = list[dict[str, Any]]
 SYNC_MESSAGE = SyncMessage("product", 3, 1, "Root=1-2-3", "event")
 POISON = DeadLetter("no sync message", {"reason": "not JSON"})
+LOOK_SECONDS = 0
+"""How long a look at a queue takes. SQS needs a second to look everywhere, the others none."""
+COUNT_SECONDS = 90
+"""SQS: counts are up to a minute old, and so is the news that a queue is gone."""
 
 
 def some_sync_messages(number: int) -> list[SyncMessage]:
@@ -41,19 +45,19 @@ def version_of(letter: ReceivedDeadLetter) -> int:
     return letter.message.version
 
 
-def received(queue: AnyQueue, number: int = 1, within: float = 10) -> Records:
+def received(queue: AnyQueue, number: int = 1) -> Records:
     """Receive until so many messages have come."""
     records: Records = []
 
     def enough() -> bool:
-        records.extend(queue.receive_records(0))
+        records.extend(queue.receive_records(LOOK_SECONDS))
         return len(records) >= number
 
-    eventually(enough, within, message=f"{number} messages")
+    eventually(enough, timeout=10, message=f"{number} messages")
     return records
 
 
-def dead(queue: AnyQueue, number: int = 1, within: float = 10) -> list[ReceivedDeadLetter]:
+def dead(queue: AnyQueue, number: int = 1) -> list[ReceivedDeadLetter]:
     """Look at the dead letters until there are so many."""
     letters: list[ReceivedDeadLetter] = []
 
@@ -61,7 +65,7 @@ def dead(queue: AnyQueue, number: int = 1, within: float = 10) -> list[ReceivedD
         letters.extend(queue.receive_dead_letters(100))
         return len(letters) >= number
 
-    eventually(enough, within, message=f"{number} dead letters")
+    eventually(enough, timeout=10, message=f"{number} dead letters")
     return letters
 
 
@@ -70,4 +74,4 @@ def defer_all(queue: AnyQueue, records: Records, seconds: int) -> None:
 
 
 def is_empty(queue: AnyQueue) -> bool:
-    return not queue.receive_records(0)
+    return not queue.receive_records(LOOK_SECONDS)

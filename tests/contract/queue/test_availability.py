@@ -8,7 +8,8 @@ import pytest
 
 from chalicelib.domain.errors import QueueUnavailableError
 from tests.contract.conftest import SqsKit
-from tests.contract.queue.steps import POISON, SYNC_MESSAGE, AnyQueue
+from tests.contract.queue.steps import COUNT_SECONDS, POISON, SYNC_MESSAGE, AnyQueue
+from tests.support import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,5 +42,11 @@ def test_a_queue_that_is_away_says_so(queue_away: AnyQueue, method: str) -> None
 def test_a_queue_that_was_deleted_is_as_good_as_away(sqs: SqsKit) -> None:
     sqs.client.delete_queue(QueueUrl=sqs.queue_url)
 
-    with pytest.raises(QueueUnavailableError):
-        sqs.queue.enqueue([SYNC_MESSAGE])
+    def away() -> bool:
+        try:
+            sqs.queue.enqueue([SYNC_MESSAGE])
+        except QueueUnavailableError:
+            return True
+        return False
+
+    eventually(away, COUNT_SECONDS, "the queue is away")

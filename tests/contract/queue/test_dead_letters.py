@@ -14,6 +14,7 @@ from chalicelib.domain.messages import (
 )
 from tests.contract.conftest import MAX_RECEIVES
 from tests.contract.queue.steps import (
+    COUNT_SECONDS,
     POISON,
     SYNC_MESSAGE,
     AnyQueue,
@@ -69,7 +70,8 @@ def move_back(queue: AnyQueue) -> None:
     if isinstance(queue, FakeQueue):
         queue.send(queue.dead.pop().body)
         return
-    (message,) = queue._client.receive_message(QueueUrl=queue._dlq_url)["Messages"]
+    answer = queue._client.receive_message(QueueUrl=queue._dlq_url, WaitTimeSeconds=5)
+    (message,) = answer["Messages"]
     queue._client.send_message(QueueUrl=queue._queue_url, MessageBody=message["Body"])
     queue._client.delete_message(QueueUrl=queue._dlq_url, ReceiptHandle=message["ReceiptHandle"])
 
@@ -86,7 +88,7 @@ def test_a_dead_letter_that_is_moved_back_is_a_sync_message_of_the_next_budget(
     moved = parse_sync_message(record["body"])
     budget = product.sync.budget + 1
     assert moved == SyncMessage(product.id, product.version, budget, is_letter=True)
-    assert queue.count_dead_letters() == 0
+    eventually(lambda: queue.count_dead_letters() == 0, COUNT_SECONDS, "none is left")
 
 
 HOSTILE = ["", "\x00\x01", "naïve 🚀", "x" * 100_000, "\ud800", "</a>&\x1b[31m\ufffe"]
@@ -152,7 +154,7 @@ def test_dead_letters_that_are_looked_at_are_counted_too(queue: AnyQueue) -> Non
     assert len(queue.receive_dead_letters(2)) == 2
 
     # SQS counts approximately.
-    eventually(lambda: queue.count_dead_letters() == 5, message="all are counted")
+    eventually(lambda: queue.count_dead_letters() == 5, COUNT_SECONDS, "all are counted")
 
 
 def test_deleted_dead_letters_are_not_counted(queue: AnyQueue) -> None:
@@ -161,7 +163,7 @@ def test_deleted_dead_letters_are_not_counted(queue: AnyQueue) -> None:
 
     queue.delete_dead_letters([letters[0].receipt])
 
-    eventually(lambda: queue.count_dead_letters() == 2, message="two are left")
+    eventually(lambda: queue.count_dead_letters() == 2, COUNT_SECONDS, "two are left")
 
 
 def test_released_dead_letters_show_at_once(queue: AnyQueue) -> None:

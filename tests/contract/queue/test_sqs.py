@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from chalicelib.settings import read_settings
 from embedded.services import create_queues, role_settings
 from tests.contract.conftest import NOWHERE, SqsKit, impatient_sqs
 from tests.contract.queue.steps import SYNC_MESSAGE, a_failed_product, defer_all, received
+from tests.contract.services import Queues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 
 def attributes_of_dead_letters(sqs: SqsKit) -> list[dict[str, str]]:
-    answer = sqs.client.receive_message(QueueUrl=sqs.dlq_url, MessageAttributeNames=["All"])
+    answer = sqs.client.receive_message(
+        QueueUrl=sqs.dlq_url, MessageAttributeNames=["All"], WaitTimeSeconds=5
+    )
     return [
         {name: each["StringValue"] for name, each in message["MessageAttributes"].items()}
         for message in answer["Messages"]
@@ -68,10 +70,14 @@ def test_no_request_is_made_before_the_first_use() -> None:
 
 
 @pytest.fixture
-def aws() -> Iterator[SqsKit]:
-    """The adapter on moto, which enforces the 12 hours."""
+def aws(request: pytest.FixtureRequest, elsewhere: dict[str, str]) -> Iterator[SqsKit]:
+    """The adapter on an SQS of the environment, else on moto, which enforces the 12 hours."""
+    if "sqs" in elsewhere:
+        yield request.getfixturevalue("sqs")
+        return
+    endpoint = "https://sqs.us-east-1.amazonaws.com"
     with mock_aws():
-        yield SqsKit(impatient_sqs("https://sqs.us-east-1.amazonaws.com"))
+        yield SqsKit(Queues(impatient_sqs(endpoint), f"{endpoint}/123456789012/q"), "q", "dlq")
 
 
 @pytest.mark.parametrize("hours", [0, 1, 11, 12, 13, 1000])
@@ -123,6 +129,7 @@ def test_what_is_no_trace_header_of_xray_is_not_passed_off_as_one(aws: SqsKit, t
     assert traces_sent(aws, trace, TRACE) == [None, TRACE]
 
 
+@pytest.mark.embedded("sqs", "makes the queues of the embedded stack")
 @pytest.mark.parametrize(("concurrency", "seconds"), [("10", "30"), ("4", "57")])
 def test_the_visibility_timeout_of_the_embedded_queue_is_as_long_as_the_calls_of_a_batch_may_take(
     servers: Endpoints, sqs: SqsKit, concurrency: str, seconds: str
@@ -144,9 +151,12 @@ def test_the_visibility_timeout_of_the_embedded_queue_is_as_long_as_the_calls_of
 
 
 @pytest.fixture
-def bulk_url(sqs: SqsKit) -> str:
+def bulk_url(queues: Queues) -> Iterator[str]:
     """The URL of a second queue."""
-    return sqs.client.create_queue(QueueName=f"bulk-{uuid.uuid4().hex}")["QueueUrl"]
+    with queues.names.one() as name:
+        url = queues.create(name, {})
+        queues.settle()
+        yield url
 
 
 def test_bulk_messages_go_to_their_own_queue(sqs: SqsKit, bulk_url: str) -> None:

@@ -11,8 +11,9 @@ from chalicelib.domain.delivery import (
     Outcome,
     SyncResult,
     Times,
+    Transition,
+    Verdict,
     conclude,
-    judge,
     redrive,
 )
 from chalicelib.domain.delivery import claim as take
@@ -130,8 +131,8 @@ def a_result(
     product = claim.product
     error = None if status == 200 else f"HTTP {status}"
     attempt = Attempt(LATER, product.version, status, 0.5, error)
-    verdict = judge(status, deleting=product.deleted_at is not None, reject_statuses={422})
-    outcome = Outcome(attempt, verdict)
+    verdicts = {200: Verdict.DELIVERED, 422: Verdict.REJECTED}
+    outcome = Outcome(attempt, verdicts.get(status, Verdict.FAILED))
     result = conclude(claim, outcome, schedule, now=LATER, jitter=0.0, grace=GRACE)
     return replace(result, event=event)
 
@@ -148,9 +149,16 @@ def history(result: SyncResult) -> tuple[Attempt, ...]:
     return (result.attempt,) if result.attempt else ()
 
 
+def a_redrive(product: Product) -> Transition:
+    """The restart of a failed product for a redrive."""
+    transition = redrive(product, LATER, LATER)
+    assert transition is not None
+    return transition
+
+
 def redriven(store: Store, product: Product) -> bool:
     """Restart a failed product for a redrive."""
-    return store.apply([redrive(product, LATER)]) == {product.id}
+    return store.apply([a_redrive(product)]) == {product.id}
 
 
 def ids(products: list[Product]) -> list[str]:

@@ -13,12 +13,11 @@ from pymongo.errors import ServerSelectionTimeoutError
 from chalicelib.adapters.mongo.documents import Document
 from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.domain.control import Control
-from chalicelib.domain.delivery import redrive
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.product import Product
 from chalicelib.usecases.ports import ProductQuery
 from tests.contract.conftest import NOWHERE
-from tests.contract.store.steps import LATER, a_claim, a_result
+from tests.contract.store.steps import LATER, a_claim, a_redrive, a_result
 from tests.fakes import START, a_product
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
     "unpublished": lambda store, _: store.unpublished(LATER, 1),
     "overdue": lambda store, _: store.overdue(LATER, 1),
     "postpone": lambda store, product: store.postpone({product.id: (START, LATER)}),
-    "apply": lambda store, product: store.apply([redrive(product, LATER)]),
+    "apply": lambda store, product: store.apply([a_redrive(product)]),
     "control": lambda store, _: store.control(),
     "save_control": lambda store, _: store.save_control(Control(), expected_revision=0),
     "claim": lambda store, product: store.claim([a_claim(product)]),
@@ -70,7 +69,7 @@ def test_requests_while_the_server_is_away_do_not_wait_for_one_another() -> None
     together = threading.Barrier(3)
 
     class Waiting(MongoStore):
-        """Meets the others in the middle of making the indexes, which fails."""
+        """Meets the others in the middle of looking for the indexes, which fails."""
 
         @property
         def _collection(self) -> MongoCollection[Document]:

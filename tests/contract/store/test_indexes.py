@@ -6,7 +6,6 @@ The queries are those that the adapter sends. The server's `explain` says how it
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from chalicelib.adapters.mongo.indexes import INDEXES
 from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState, SyncStatus
 from chalicelib.usecases.ports import Creation, ProductQuery
+from tests.contract.conftest import new_store
 from tests.contract.store.steps import LATER, LATEST, insert
 from tests.contract.store.test_mongodb import Commands
 from tests.fakes import START, a_failed_state, a_product, fields
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from embedded.services import Endpoints
+    from tests.contract.services import Databases
 
 DELIVERED = 60
 """Products that no query of these is about."""
@@ -52,14 +53,16 @@ QUERIES = {
 
 
 @pytest.fixture(scope="module")
-def filled(servers: Endpoints) -> Iterator[tuple[MongoStore, Commands]]:
+def filled(servers: Endpoints, databases: Databases) -> Iterator[tuple[MongoStore, Commands]]:
     """A catalog most of which is delivered, and the commands that are sent to it."""
-    commands = Commands()
-    with MongoClient[Document](servers.mongodb, event_listeners=[commands]) as client:
-        store = MongoStore(lambda: client, f"test-{uuid.uuid4().hex}")
+    commands, uri = Commands(), servers.mongodb
+    with (
+        databases.names.one() as name,
+        MongoClient[Document](uri, event_listeners=[commands]) as client,
+    ):
+        store = new_store(client, name)
         _fill(store)
         yield store, commands
-        client.drop_database(store._database)
 
 
 def _fill(store: MongoStore) -> None:
@@ -103,6 +106,9 @@ def stages(plan: object) -> Iterator[dict[str, Any]]:
             yield from stages(inner)
 
 
+@pytest.mark.embedded(
+    "mongodb", "reads SecantusDB's form of `explain`, and no other has been tried"
+)
 @pytest.mark.parametrize("name", QUERIES)
 def test_a_query_reads_by_its_index_no_more_than_what_it_is_about(
     filled: tuple[MongoStore, Commands], name: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +20,14 @@ from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.messages import ReceivedMessage, SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
-from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.domain.sync_state import SyncState, SyncStatus
 from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.catalog import Catalog, Origin
 from chalicelib.usecases.controls import Controls
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import ProductQuery
 from chalicelib.usecases.sync import Sync, SyncPolicy
+from tests.contract.conftest import new_store
 from tests.contract.store.steps import (
     LATER,
     LATEST,
@@ -45,6 +45,7 @@ from tests.contract.store.steps import (
 from tests.fakes import (
     BODY,
     GRACE,
+    START,
     FakeClock,
     FakeQueue,
     FakeStream,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from embedded.services import Endpoints
+    from tests.contract.services import Databases
 
 
 class Commands(CommandListener):
@@ -82,12 +84,14 @@ def commands() -> Commands:
 
 
 @pytest.fixture
-def watched(servers: Endpoints, commands: Commands) -> Iterator[MongoStore]:
+def watched(servers: Endpoints, databases: Databases, commands: Commands) -> Iterator[MongoStore]:
     """The adapter, each of whose commands is kept."""
-    with MongoClient[Document](servers.mongodb, event_listeners=[commands]) as client:
-        store = MongoStore(lambda: client, f"test-{uuid.uuid4().hex}")
-        yield store
-        client.drop_database(store._database)
+    uri = servers.mongodb
+    with (
+        databases.names.one() as name,
+        MongoClient[Document](uri, event_listeners=[commands]) as client,
+    ):
+        yield new_store(client, name)
 
 
 def test_each_write_waits_for_the_disks_of_most_nodes(
@@ -108,6 +112,41 @@ def test_many_products_are_inserted_by_short_commands(
     watched.insert([(a_product(), None) for _ in range(60)])
 
     assert [len(write["documents"]) for write in commands.named("insert")] == [25, 25, 10]
+
+
+def test_what_is_postponed_to_one_time_is_written_by_few_short_updates(
+    watched: MongoStore, commands: Commands
+) -> None:
+    products = [inserted(watched) for _ in range(60)]
+
+    watched.postpone({product.id: (START + GRACE, LATEST) for product in products})
+
+    sent = [update for write in commands.named("update") for update in write["updates"]]
+    assert [len(update["q"]["_id"]["$in"]) for update in sent] == [25, 25, 10]
+
+
+def test_many_deletions_are_dropped_by_short_commands(
+    watched: MongoStore, commands: Commands
+) -> None:
+    done = SyncState(SyncStatus.DELIVERED, overdue_at=START)
+    gone = [inserted(watched, version=1, deleted_at=START, sync=done, outbox=()) for _ in range(60)]
+
+    assert watched.drop_tombstones(gone) == 60
+
+    assert [len(write["deletes"]) for write in commands.named("delete")] == [25, 25, 10]
+
+
+def test_a_product_of_a_release_without_plans_can_be_read_and_delivered(
+    watched: MongoStore,
+) -> None:
+    product = inserted(watched)
+    waiting = recorded(watched, product, 500).product
+    update = {"$unset": {"sync.plannedAt": ""}}
+    assert watched._products.update_one({"_id": product.id}, update).modified_count == 1
+
+    assert stored(watched, product).sync.planned_at is None
+    assert stored(watched, product).sync.next_attempt_at == waiting.sync.next_attempt_at
+    assert recorded(watched, product).product.sync.status is SyncStatus.DELIVERED
 
 
 def test_a_product_of_a_release_without_bulk_can_be_read(watched: MongoStore) -> None:
@@ -142,8 +181,7 @@ def test_each_update_filters_by_two_fields_at_most(watched: MongoStore, commands
 
     updates = [each for command in commands.named("update") for each in command["updates"]]
     filters = [set(update["q"]) for update in updates]
-    # By the version, by the revision, by the token of a claim, by a lease, and so on. The last is
-    # the redrive of many products, by the two first fields of an index.
+    # By the version, by the revision, by the token of a claim, by a lease, and so on.
     assert {frozenset(names - {"_id"}) for names in filters} == {
         frozenset(),
         frozenset({"version"}),
@@ -151,7 +189,6 @@ def test_each_update_filters_by_two_fields_at_most(watched: MongoStore, commands
         frozenset({"sync.claim"}),
         frozenset({"sync.lease.owner"}),
         frozenset({"sync.overdueAt"}),
-        frozenset({"sync.status", "sync.behindSince"}),
     }
 
 
@@ -175,8 +212,8 @@ def a_catalog(store: MongoStore) -> Catalog:
     return Catalog(store, outbox, clock=clock, grace=GRACE, new_id=new_product_id)
 
 
-def a_worker(store: MongoStore) -> Sync:
-    clock = FakeClock(LATER)
+def a_worker(store: MongoStore, clock: FakeClock | None = None) -> Sync:
+    clock = clock or FakeClock(LATER)
     return Sync(
         store,
         FakeQueue(clock),
@@ -199,14 +236,33 @@ def test_a_batch_of_ordinary_deliveries_costs_one_find_and_two_bulk_writes(
 ) -> None:
     products = [inserted(watched) for _ in range(3)]
     messages = [the_message_of(product) for product in products]
+    worker = a_worker(watched)
+    worker.handle([the_message_of(inserted(watched))])
     commands.sent.clear()
 
-    assert a_worker(watched).handle(messages) == []
+    assert worker.handle(messages) == []
 
     assert [event.command_name for event in commands.sent] == ["find", "update", "update"]
     for product in products:
         assert stored(watched, product).sync.status is SyncStatus.DELIVERED
         assert events(watched, product) == ()
+
+
+def test_the_state_of_the_sync_is_read_once_a_second_and_not_for_each_batch(
+    watched: MongoStore, commands: Commands
+) -> None:
+    clock = FakeClock(LATER)
+    worker = a_worker(watched, clock)
+    read = []
+    for seconds in (0, 0.5, 0.5, 0.5):
+        clock.advance(seconds)
+        message = the_message_of(inserted(watched))
+        commands.sent.clear()
+        worker.handle([message])
+        read.append([find["find"] for find in commands.named("find")])
+
+    batch, first = ["products"], ["products", "control"]
+    assert read == [first, batch, first, batch]
 
 
 def test_a_product_costs_three_writes_until_it_is_delivered(

@@ -6,12 +6,25 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+
 from chalicelib.domain.product import Product
-from chalicelib.domain.sync_state import SyncState
-from tests.contract.store.steps import LATER, ids, inserted, recorded, stored, without_outbox
-from tests.fakes import GRACE, START
+from chalicelib.domain.sync_state import SyncState, SyncStatus
+from chalicelib.usecases.ports import ProductQuery
+from tests.contract.store.steps import (
+    LATER,
+    LATEST,
+    ids,
+    inserted,
+    recorded,
+    stored,
+    without_outbox,
+)
+from tests.fakes import GRACE, START, a_failed_state, fields
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chalicelib.usecases.ports import Store
 
 
@@ -77,6 +90,61 @@ def test_each_of_several_products_is_postponed_to_its_own_time(store: Store) -> 
     store.postpone({product_id: (START, then) for product_id, then in times.items()})
 
     assert {item.id: stored(store, item).sync.overdue_at for item in products} == times
+
+
+def test_of_many_that_are_postponed_together_those_that_were_moved_meanwhile_are_not(
+    store: Store,
+) -> None:
+    products = [overdue_at(store, START) for _ in range(60)]
+    moved, earlier = overdue_at(store, LATER), overdue_at(store, START - GRACE)
+
+    store.postpone({item.id: (START, LATEST) for item in (*products, moved, earlier)})
+
+    assert {stored(store, item).sync.overdue_at for item in (*products, earlier)} == {LATEST}
+    assert stored(store, moved).sync.overdue_at == LATER
+
+
+def test_what_has_no_time_any_more_is_not_postponed(store: Store) -> None:
+    product = overdue_at(store, None)
+
+    store.postpone({product.id: (START, LATER)})
+
+    assert stored(store, product).sync.overdue_at is None
+
+
+LOOKS: dict[str, Callable[[Store, bool], list[Product]]] = {
+    "by id": lambda store, details: list(
+        store.get_many(ids(store.overdue(LATEST, 9)), details=details).products.values()
+    ),
+    "by status": lambda store, details: store.find(
+        ProductQuery(9, status=SyncStatus.REJECTED, details=details)
+    ),
+    "all": lambda store, details: store.find(ProductQuery(9, details=details)),
+}
+BIG = {"description": "long", "attributes": {"a": "b"}}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_products_can_be_read_without_what_takes_most_of_the_memory(
+    store: Store, look: str
+) -> None:
+    failed = replace(a_failed_state(SyncStatus.REJECTED), overdue_at=START)
+    inserted(store, sync=failed, fields=fields(sku="sku", **BIG))
+
+    (whole,), (bare,) = (LOOKS[look](store, details) for details in (True, False))
+
+    assert whole.fields == fields(sku="sku", **BIG)
+    assert bare == replace(whole, fields=fields(sku="sku"))
+
+
+def test_reconcile_reads_what_is_overdue_and_what_has_failed_without_details(store: Store) -> None:
+    late = inserted(store, sync=SyncState(overdue_at=START), fields=fields(**BIG))
+    failed = inserted(store, sync=a_failed_state(SyncStatus.REJECTED), fields=fields(**BIG))
+
+    found = [*store.overdue(START, 9), *store.failed(9)]
+
+    assert ids(found) == [late.id, failed.id]
+    assert [item.fields for item in found] == [fields(), fields()]
 
 
 def test_postponing_nothing_is_fine(store: Store) -> None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.domain.delivery import bring_forward, park, redrive, worker_died
+from chalicelib.domain.delivery import bring_forward, park, worker_died
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState, SyncStatus
 from tests.contract.store.steps import (
     LATER,
     LATEST,
+    a_redrive,
     change,
     claimed,
     events,
@@ -146,7 +147,7 @@ def test_each_redriven_product_begins_its_next_budget(store: Store) -> None:
         for budget, sync in enumerate(failed)
     ]
 
-    assert store.apply([redrive(product, LATER) for product in products]) == {
+    assert store.apply([a_redrive(product) for product in products]) == {
         product.id for product in products
     }
 
@@ -166,7 +167,7 @@ def test_a_product_that_has_changed_is_not_changed_again_and_its_neighbours_are(
     change(store, changed)
     before = stored(store, changed)
 
-    assert store.apply([redrive(item, LATER) for item in (changed, other)]) == {other.id}
+    assert store.apply([a_redrive(item) for item in (changed, other)]) == {other.id}
     assert stored(store, changed) == before
 
 
@@ -205,7 +206,7 @@ def test_what_is_brought_forward_keeps_its_plan(store: Store) -> None:
     product = inserted(store)
     waiting = recorded(store, product, 500).product
     planned = waiting.sync.next_attempt_at
-    early = bring_forward(waiting, LATER, GRACE)
+    early = bring_forward(waiting, LATER)
     assert early is not None
 
     assert store.apply([early]) == {product.id}

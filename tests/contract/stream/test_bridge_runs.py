@@ -66,15 +66,17 @@ class Runs:
         self._open_stream = open_stream
         self._queue = queue
         self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(len(LATE))]
+        self._stopping = threading.Event()
         self.forwarded: list[int] = []
         for thread in self._threads:
             thread.start()
 
     def _run(self, number: int) -> None:
         starts = self._begun + number * MINUTE + LATE[number]
-        time.sleep(max(0.0, starts - time.monotonic()))
+        if self._stopping.wait(max(0.0, starts - time.monotonic())):
+            return
         done = Bridge(self._open_stream(), self._queue).drain(
-            lambda: starts + run_seconds() - time.monotonic()
+            lambda: 0.0 if self._stopping.is_set() else starts + run_seconds() - time.monotonic()
         )
         self.forwarded.append(done.forwarded)
 
@@ -84,6 +86,11 @@ class Runs:
         while time.monotonic() < ends:
             yield
             time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Let no run outlive its test: it would make the stream again that the test has removed."""
+        self._stopping.set()
+        self.join()
 
     def join(self) -> None:
         for thread in self._threads:
@@ -95,12 +102,27 @@ def queue() -> TimedQueue:
     return TimedQueue()
 
 
-def test_events_wait_for_no_run_of_the_bridge_and_each_is_enqueued_once(
+@pytest.fixture
+def begin_runs(
     open_stream: Callable[[], JetStream], queue: TimedQueue
+) -> Iterator[Callable[[], Runs]]:
+    begun: list[Runs] = []
+
+    def begin() -> Runs:
+        begun.append(Runs(open_stream, queue))
+        return begun[-1]
+
+    yield begin
+    for runs in begun:
+        runs.stop()
+
+
+def test_events_wait_for_no_run_of_the_bridge_and_each_is_enqueued_once(
+    open_stream: Callable[[], JetStream], begin_runs: Callable[[], Runs], queue: TimedQueue
 ) -> None:
     publisher, published = open_stream(), {}
     publisher.ping()
-    runs = Runs(open_stream, queue)
+    runs = begin_runs()
     publisher.publish([first := a_change()])
     eventually(lambda: queue.sent, message="the first run has begun")
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from chalicelib.adapters.jetstream import JetStream
-    from embedded.services import Endpoints
     from tests.contract.conftest import Servers
+
+pytestmark = pytest.mark.embedded("nats", "a server that is away, silent, killed or frozen")
 
 
 @pytest.fixture
@@ -159,8 +160,8 @@ class Proxy:
 
 
 @pytest.fixture
-def proxy(servers: Endpoints) -> Iterator[Proxy]:
-    made = Proxy(servers.nats)
+def proxy(own_nats: Servers) -> Iterator[Proxy]:
+    made = Proxy(own_nats.where.nats)
     yield made
     made.close()
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from chalicelib.adapters.jetstream import JetStream
 
+pytestmark = pytest.mark.embedded("nats", "a server whose users the test has made")
 
 NO_JWT = "-----BEGIN NATS USER JWT-----\nx\n------END NATS USER JWT------"
 

@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import nats
 import pytest
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from chalicelib.adapters.jetstream import BRIDGE, STREAM
 from chalicelib.bootstrap import Container
 from chalicelib.domain.errors import StreamUnavailableError
 from chalicelib.settings import read_settings
 from embedded.services import role_settings
+from tests.contract.services import Nats, Streams
 from tests.contract.stream.steps import SHORT, an_event, event_ids, pulled, works
 from tests.support import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
+
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
 
     from chalicelib.adapters.jetstream import JetStream
     from chalicelib.domain.events import Event
-    from embedded.services import Endpoints
     from tests.contract.conftest import Servers
-
-
-Answer = TypeVar("Answer")
-
-
-def on_nats(url: str, use: Callable[[Client], Awaitable[Answer]]) -> Answer:
-    """Use the server past the adapter."""
-
-    async def connected() -> Answer:
-        client = await nats.connect(url)
-        try:
-            return await use(client)
-        finally:
-            await client.close()
-
-    return asyncio.run(connected())
 
 
 def received_ahead(stream: JetStream) -> Event:
@@ -55,6 +38,7 @@ def received_ahead(stream: JetStream) -> Event:
     return ahead
 
 
+@pytest.mark.embedded("nats", "a server that is frozen")
 def test_what_comes_after_a_pull_is_given_by_the_next_without_asking(
     own_nats: Servers, open_stream: Callable[..., JetStream]
 ) -> None:
@@ -105,14 +89,14 @@ def test_what_a_bridge_had_received_ahead_when_it_died_comes_again(
 
 
 def test_a_consumer_that_refuses_the_request_is_an_error(
-    open_stream: Callable[..., JetStream], servers: Endpoints
+    open_stream: Streams,
 ) -> None:
     stream = open_stream()
     stream.ping()
     config = {"durable_name": BRIDGE, "ack_policy": "explicit", "max_batch": 5}
-    request = json.dumps({"stream_name": STREAM, "config": config}).encode()
-    make = f"$JS.API.CONSUMER.DURABLE.CREATE.{STREAM}.{BRIDGE}"
-    answer = on_nats(servers.nats, lambda client: client.request(make, request))
+    request = json.dumps({"stream_name": open_stream.name, "config": config}).encode()
+    make = f"$JS.API.CONSUMER.DURABLE.CREATE.{open_stream.name}.{BRIDGE}"
+    answer = open_stream.server.ask(lambda client: client.request(make, request))
     assert "error" not in json.loads(answer.data)
 
     with pytest.raises(StreamUnavailableError, match="APIError"):
@@ -130,13 +114,12 @@ def test_callers_that_come_first_at_the_same_time_share_one_connection(
     assert answers == [[event] for event in events]
 
 
-def test_a_consumer_that_was_deleted_is_made_anew(
-    open_stream: Callable[..., JetStream], servers: Endpoints
-) -> None:
+def test_a_consumer_that_was_deleted_is_made_anew(open_stream: Streams) -> None:
     stream = open_stream()
     stream.pull(1, SHORT)
 
-    on_nats(servers.nats, lambda client: client.jetstream().delete_consumer(STREAM, BRIDGE))
+    name = open_stream.name
+    open_stream.server.ask(lambda client: client.jetstream().delete_consumer(name, BRIDGE))
 
     event = an_event()
     stream.publish([event])
@@ -145,17 +128,14 @@ def test_a_consumer_that_was_deleted_is_made_anew(
 
 @pytest.mark.parametrize("status", ["404", "503", "anything"])
 def test_an_event_with_a_header_that_only_the_server_uses_is_pulled_too(
-    open_stream: Callable[..., JetStream], servers: Endpoints, status: str
+    open_stream: Streams, status: str
 ) -> None:
     stream = open_stream()
     before, after = an_event(), an_event()
     stream.publish([before])
-    on_nats(
-        servers.nats,
-        lambda client: client.publish(
-            "product.created", b"ours", headers={"Status": status, "Description": "No Messages"}
-        ),
-    )
+    subject = f"{open_stream.prefix}product.created"
+    headers = {"Status": status, "Description": "No Messages"}
+    open_stream.server.ask(lambda client: client.publish(subject, b"ours", headers=headers))
     stream.publish([after])
 
     messages = pulled(stream, 3)
@@ -178,77 +158,104 @@ def test_stream_and_consumer_are_made_where_they_are_missing_and_used_where_not(
     assert not second.pull(1, SHORT)
 
 
-def stream_config(servers: Endpoints) -> dict[str, Any]:
+def stream_config(server: Nats, name: str) -> dict[str, Any]:
     """The stream's settings, as the server gives them."""
 
     async def look(client: Client) -> Msg:
-        return await client.request(f"$JS.API.STREAM.INFO.{STREAM}")
+        return await client.request(f"$JS.API.STREAM.INFO.{name}")
 
-    config: dict[str, Any] = json.loads(on_nats(servers.nats, look).data)["config"]
+    config: dict[str, Any] = json.loads(server.ask(look).data)["config"]
     return config
+
+
+def settings_of(streams: Streams) -> dict[str, Any]:
+    return stream_config(streams.server, streams.name)
 
 
 SECOND = 10**9
 """What the server counts in."""
 
 
-@pytest.mark.parametrize(("max_bytes", "limit"), [(None, -1), (10_000_000, 10_000_000)])
+NO_LIMIT = pytest.param(
+    None, -1, marks=pytest.mark.embedded("nats", "a stream without a limit, which some refuse")
+)
+
+
+@pytest.mark.parametrize(("max_bytes", "limit"), [NO_LIMIT, (10_000_000, 10_000_000)])
 def test_the_stream_refuses_what_it_has_no_room_for_and_keeps_the_rest_for_14_days(
-    open_stream: Callable[..., JetStream], servers: Endpoints, max_bytes: int | None, limit: int
+    open_stream: Streams, max_bytes: int | None, limit: int
 ) -> None:
     open_stream(max_bytes=max_bytes).publish([an_event()])
 
-    config = stream_config(servers)
+    config = settings_of(open_stream)
     assert config["discard"] == "new"
     assert (config["max_age"], config["max_bytes"]) == (14 * 24 * 3600 * SECOND, limit)
     assert (config["storage"], config["retention"]) == ("file", "limits")
 
 
+def test_streams_of_other_names_and_subjects_share_an_account(nats_server: Nats) -> None:
+    with nats_server.names.one() as name, nats_server.names.one() as another:
+        both = [Streams(nats_server, name), Streams(nats_server, another)]
+        events = [an_event(), an_event()]
+        opened = [streams() for streams in both]
+
+        for stream, event in zip(opened, events, strict=True):
+            stream.publish([event])
+
+        assert [event_ids(stream.pull(10, 5.0)) for stream in opened] == [[e.id] for e in events]
+        for stream in opened:
+            stream.close()
+
+
 # ---- the duplicate window ----
 
 
-def make_stream(servers: Endpoints, **settings: Any) -> dict[str, Any]:  # noqa: ANN401 - the server's
+def make_stream(streams: Streams, **settings: Any) -> dict[str, Any]:  # noqa: ANN401 - the server's
     """Make the stream as an earlier release or a person did; its settings."""
-    config = {"name": STREAM, "subjects": ["product.*"], **settings}
+    config = {"name": streams.name, "subjects": [f"{streams.prefix}product.*"], **settings}
+    if streams.server.max_bytes is not None:
+        config["max_bytes"] = streams.server.max_bytes
+    subject = f"$JS.API.STREAM.CREATE.{streams.name}"
 
     async def make(client: Client) -> Msg:
-        return await client.request(f"$JS.API.STREAM.CREATE.{STREAM}", json.dumps(config).encode())
+        return await client.request(subject, json.dumps(config).encode())
 
-    assert "error" not in json.loads(on_nats(servers.nats, make).data)
-    return stream_config(servers)
+    assert "error" not in json.loads(streams.server.ask(make).data)
+    return settings_of(streams)
 
 
 def test_the_stream_knows_an_event_again_for_as_long_as_it_is_told(
-    open_stream: Callable[..., JetStream], servers: Endpoints
+    open_stream: Streams,
 ) -> None:
     open_stream(duplicate_window=1234.0).publish([an_event()])
 
-    assert stream_config(servers)["duplicate_window"] == 1234 * SECOND
+    assert settings_of(open_stream)["duplicate_window"] == 1234 * SECOND
 
 
+@pytest.mark.embedded("nats", "the stream of the name PRODUCTS")
 @pytest.mark.parametrize(
     ("grace", "seconds"), [("20", 1200), ("3600", 3780), (str(14 * 24 * 3600), 14 * 24 * 3600)]
 )
 def test_the_catalogs_stream_knows_an_event_again_for_longer_than_reconcile_may_publish_it(
-    open_stream: Callable[..., JetStream], servers: Endpoints, grace: str, seconds: int
+    own_nats: Servers, grace: str, seconds: int
 ) -> None:
-    # Only for a server without a stream.
-    assert open_stream is not None
+    where = own_nats.where
     secret = "a secret of at least thirty-two characters"
-    settings = role_settings({"RECONCILE_GRACE_SECONDS": grace}, servers, secret)
+    settings = role_settings({"RECONCILE_GRACE_SECONDS": grace}, where, secret)
     catalog = Container(read_settings(settings))
 
     catalog.stream.publish([an_event()])
     catalog.close()
 
-    assert stream_config(servers)["duplicate_window"] == seconds * SECOND
+    config = stream_config(Nats(where.nats), STREAM)
+    assert config["duplicate_window"] == seconds * SECOND
 
 
 def test_a_stream_that_forgets_events_too_soon_is_changed_in_that_alone(
-    open_stream: Callable[..., JetStream], servers: Endpoints
+    open_stream: Streams,
 ) -> None:
     before = make_stream(
-        servers,
+        open_stream,
         duplicate_window=120 * SECOND,
         max_age=3600 * SECOND,
         description="a person's",
@@ -259,25 +266,25 @@ def test_a_stream_that_forgets_events_too_soon_is_changed_in_that_alone(
 
     open_stream(duplicate_window=1200.0).publish([an_event()])
 
-    assert stream_config(servers) == before | {"duplicate_window": 1200 * SECOND}
+    assert settings_of(open_stream) == before | {"duplicate_window": 1200 * SECOND}
 
 
 def test_a_stream_that_knows_events_for_longer_is_left_alone(
-    open_stream: Callable[..., JetStream], servers: Endpoints
+    open_stream: Streams,
 ) -> None:
-    before = make_stream(servers, duplicate_window=1300 * SECOND)
+    before = make_stream(open_stream, duplicate_window=1300 * SECOND)
 
     open_stream(duplicate_window=1200.0).publish([an_event()])
 
-    assert stream_config(servers) == before
+    assert settings_of(open_stream) == before
 
 
 def test_a_stream_that_cannot_know_events_for_so_long_is_used_as_it_is(
-    open_stream: Callable[..., JetStream], servers: Endpoints
+    open_stream: Streams,
 ) -> None:
     # The window cannot exceed the time for which the stream keeps events.
-    before = make_stream(servers, duplicate_window=120 * SECOND, max_age=600 * SECOND)
+    before = make_stream(open_stream, duplicate_window=120 * SECOND, max_age=600 * SECOND)
     event = an_event()
 
     assert open_stream(duplicate_window=1200.0).publish([event]) == [event]
-    assert stream_config(servers) == before
+    assert settings_of(open_stream) == before

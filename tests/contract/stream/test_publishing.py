@@ -27,7 +27,7 @@ def test_a_message_is_the_event_byte_by_byte(kit: StreamKit) -> None:
     (message,) = pulled(kit.stream, 1)
 
     assert message.data == event.to_cloudevent().encode()
-    assert message.subject == "product.created"
+    assert message.subject == kit.prefix + "product.created"
 
 
 def test_messages_are_numbered_in_the_order_of_the_stream(kit: StreamKit) -> None:

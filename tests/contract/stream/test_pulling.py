@@ -117,7 +117,7 @@ def test_what_others_publish_is_pulled_as_it_is(kit: StreamKit) -> None:
 
     first, second = pulled(kit.stream, 2)
 
-    assert (second.data, second.subject) == (b"\xff not JSON", "product.updated")
+    assert (second.data, second.subject) == (b"\xff not JSON", kit.prefix + "product.updated")
     assert second.trace is None
     assert second.sequence > first.sequence
 

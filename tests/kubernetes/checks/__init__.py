@@ -9,7 +9,7 @@ from tests.kubernetes.checks.configuration import secrets, settings
 from tests.kubernetes.checks.endpoints import api_probes, ports, probes
 from tests.kubernetes.checks.references import budgets, queue_scaling, selectors, targets
 from tests.kubernetes.checks.schema import schemas
-from tests.kubernetes.checks.workloads import images, resources, roles, security, volumes
+from tests.kubernetes.checks.workloads import images, migration, resources, roles, security, volumes
 from tests.kubernetes.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ CHECKS: tuple[Callable[[Cluster], Iterator[str]], ...] = (
     security,
     resources,
     roles,
+    migration,
     volumes,
     network,
 )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Who needs whom, by the parts that chalicelib/bootstrap.py gives each role.
 NEEDS = {
-    "mongodb": {"api", "sync", "reconcile"},
+    "mongodb": {"api", "sync", "reconcile", "migrate"},
     "nats": {"api", "bridge", "sync", "reconcile"},
     "sqs": {"api", "bridge", "sync", "reconcile"},
     "supply-chain": {"sync"},
@@ -29,7 +29,7 @@ def network(cluster: Cluster) -> Iterator[str]:
     if not any(set(it["spec"]["policyTypes"]) == {"Ingress", "Egress"} for it in deny):
         yield "nothing denies by default"
     for server, clients in NEEDS.items():
-        for role in ROLES:
+        for role in (*ROLES, "migrate"):
             allowed = _may_talk(cluster, role, server)
             if allowed is not None and allowed != (role in clients):
                 yield f"{role} may {'' if allowed else 'not '}talk to {server}"

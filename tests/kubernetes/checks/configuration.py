@@ -17,19 +17,19 @@ EARLY = {"CATALOG_SECRET_ID", "CORS_ORIGIN"}
 
 
 def settings(cluster: Cluster) -> Iterator[str]:
-    """Each role gets every setting that the code requires, and none that it does not know."""
+    """Each role, and the migration, gets every setting that the code requires, and no other."""
     known = {field.alias for field in Settings.model_fields.values()} | AWS | EARLY
-    for role in ROLES:
+    for container in (*map(cluster.role, ROLES), cluster.migration()):
         try:
-            environment = cluster.environment(cluster.role(role))
+            environment = cluster.environment(container)
             read_as_a_role(environment)
         except (SettingsError, KeyError) as error:
-            yield f"{role}: {error}"
+            yield f"{container}: {error}"
             continue
         if unknown := environment.keys() - known:
-            yield f"{role}: unknown settings {sorted(unknown)}"
+            yield f"{container}: unknown settings {sorted(unknown)}"
         if "AWS_DEFAULT_REGION" not in environment:
-            yield f"{role}: AWS_DEFAULT_REGION is missing"
+            yield f"{container}: AWS_DEFAULT_REGION is missing"
 
 
 def read_as_a_role(environment: dict[str, str]) -> Settings:

@@ -31,7 +31,9 @@ def probes(cluster: Cluster) -> Iterator[str]:
     for container in cluster.containers():
         asked = dict(container.probes())
         sidecar = container.spec["name"] == "queues"
-        runs = container.spec in container.pod["containers"]
+        # What runs first, and a Job, end by themselves.
+        lasts = container.workload["kind"] != "Job"
+        runs = lasts and container.spec in container.pod["containers"]
         if runs and not sidecar and not {"startupProbe", "livenessProbe"} <= set(asked):
             yield f"{container} is not asked whether it is alive"
         if runs and _serves(cluster, container) and "readinessProbe" not in asked:

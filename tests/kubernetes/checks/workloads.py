@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from functions import bridge, reconcile, run
+from functions import bridge, migrate, reconcile, run
 from tests.kubernetes.checks.configuration import read_as_a_role
 from tests.kubernetes.cluster import ROLES, ROOT, Cluster, Container
 
@@ -98,6 +98,22 @@ def roles(cluster: Cluster) -> Iterator[str]:
         command = container.spec.get("command", [])
         if command[:2] == ["python", "-m"] and find_spec(command[2]) is None:
             yield f"{container}: there is no module {command[2]}"
+
+
+def migration(cluster: Cluster) -> Iterator[str]:
+    """The Job makes the indexes with the code of the roles, again until it succeeds."""
+    container = cluster.migration()
+    job, pod = container.workload["spec"], container.pod
+    if container.spec.get("command") != ["python", "-m", migrate.__name__]:
+        yield f"{container} runs {container.spec.get('command')}"
+    if container.spec["image"] != cluster.role("api").spec["image"]:
+        yield f"{container} is not of the release: {container.spec['image']}"
+    if pod.get("restartPolicy") != "OnFailure" or not job.get("backoffLimit"):
+        yield f"{container} gives up when MongoDB is away"
+    if "activeDeadlineSeconds" in job:
+        yield f"{container} may be ended while MongoDB builds an index"
+    if not job.get("ttlSecondsAfterFinished"):
+        yield f"{container} stays, and the next release cannot change it"
 
 
 def _grace(container: Container, cluster: Cluster) -> float:

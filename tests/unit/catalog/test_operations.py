@@ -44,25 +44,24 @@ def test_the_state_of_a_deleted_product_can_be_seen_until_it_is_gone(pipeline: P
 @pytest.mark.parametrize("use", ["sync_state", "replay"])
 def test_there_is_no_sync_of_a_product_that_is_not_there(pipeline: Pipeline, use: str) -> None:
     with pytest.raises(ProductNotFoundError):
-        getattr(pipeline.catalog, use)(str(ObjectId()))
+        getattr(pipeline.operations, use)(str(ObjectId()))
 
 
 def test_the_summary_counts_every_status(pipeline: Pipeline) -> None:
     pipeline.create()
     pipeline.clock.advance(90)
 
-    assert pipeline.operations.summary() == {
-        "products": {
-            "pending": 1,
-            "retrying": 0,
-            "delivered": 0,
-            "exhausted": 0,
-            "rejected": 0,
-        },
-        "oldestUndeliveredSeconds": 90.0,
-        "outboxBacklog": 0,
-        "unreadable": 0,
+    summary = pipeline.operations.summary()
+
+    assert summary["products"] == {
+        "pending": 1,
+        "retrying": 0,
+        "delivered": 0,
+        "exhausted": 0,
+        "rejected": 0,
     }
+    assert summary["oldestUndeliveredSeconds"] == 90.0
+    assert (summary["outboxBacklog"], summary["unreadable"]) == (0, 0)
 
 
 def test_nothing_undelivered_has_no_age(pipeline: Pipeline) -> None:

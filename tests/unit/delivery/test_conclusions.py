@@ -19,7 +19,6 @@ from chalicelib.domain.delivery import (
     completion_of,
     conclude,
     disposition_of,
-    judge,
 )
 from chalicelib.domain.events import EventType
 from chalicelib.domain.product import Product
@@ -126,21 +125,3 @@ def test_a_failed_product_stays_behind_and_owes_its_dead_letter_after_a_grace(
     sync = concluded(outcome(verdict), product(**LAST)).product.sync
     assert (sync.behind_since, sync.overdue_at) == (EARLIER, NOW + GRACE)
     assert sync.next_attempt_at is None
-
-
-@pytest.mark.parametrize(
-    ("status", "deleting", "verdict"),
-    [
-        (200, False, Verdict.DELIVERED),
-        (299, False, Verdict.DELIVERED),
-        (301, False, Verdict.FAILED),
-        (404, False, Verdict.FAILED),
-        (404, True, Verdict.DELIVERED),
-        (410, True, Verdict.DELIVERED),
-        (422, False, Verdict.REJECTED),
-        (429, False, Verdict.FAILED),
-        (500, True, Verdict.FAILED),
-    ],
-)
-def test_a_status_means(status: int, deleting: bool, verdict: Verdict) -> None:
-    assert judge(status, deleting=deleting, reject_statuses={413, 422}) is verdict

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.domain.errors import StreamUnavailableError
+from chalicelib.domain.breaker import Breaker, BreakerState
+from chalicelib.domain.control import Control
+from chalicelib.domain.errors import StoreUnavailableError, StreamUnavailableError
+from chalicelib.domain.times import rfc3339
 from functions import bridge, reconcile, run, sync
+from tests.fakes import START
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -59,19 +67,103 @@ def test_no_time_is_left_once_the_host_stops(monkeypatch: pytest.MonkeyPatch) ->
     assert run.HostContext(60).get_remaining_time_in_millis() == 0
 
 
+class Reconciling:
+    """The role's handler, and its looks between two runs; each has its answer."""
+
+    def __init__(self, flag: Stopping, answers: Sequence[bool | Exception]) -> None:
+        self._flag = flag
+        self._answers = list(answers)
+        self.begun: list[int] = []
+        """How often the role had waited when a run began."""
+
+    def __call__(self, *_: object) -> Json:
+        self.begun.append(len(self._flag.waited))
+        return {}
+
+    def is_needed(self) -> bool:
+        """Give the next answer; the last one again and again."""
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def reconciling(
+    monkeypatch: pytest.MonkeyPatch, waits: int, answers: Sequence[bool | Exception]
+) -> Reconciling:
+    """Put the role's handler and looks into the host, which stops after so many waits."""
+    made = Reconciling(stopping_after(monkeypatch, waits), answers)
+    monkeypatch.setattr(run, "load", {"functions.reconcile.handler": made}.get)
+    monkeypatch.setattr(run, "container", lambda: SimpleNamespace(reconcile=made))
+    return made
+
+
 @pytest.mark.parametrize(
-    ("grace", "interval"), [(300.0, 60.0), (3000.0, 60.0), (50.0, 10.0), (5.0, 1.0), (0.1, 1.0)]
+    ("grace", "interval"),
+    [(300.0, 60.0), (3000.0, 60.0), (50.0, 10.0), (12.0, 2.4), (5.0, 1.0), (0.1, 1.0)],
 )
 def test_reconcile_runs_every_minute_or_five_times_within_the_grace(
     monkeypatch: pytest.MonkeyPatch, parts: Container, grace: float, interval: float
 ) -> None:
-    flag = stopping_after(monkeypatch, 3)
-    runs: list[object] = []
-    monkeypatch.setattr(run, "load", lambda name: lambda *_: runs.append(name))
+    looks = math.ceil(interval)
+    role = reconciling(monkeypatch, 2 * looks, [False])
     parts.settings = parts.settings.model_copy(update={"reconcile_grace": grace})
     run.run_reconcile(parts)
-    assert flag.waited == [interval] * 3
-    assert runs == ["functions.reconcile.handler"] * 3
+    assert run.stopping.waited == [interval / looks] * 2 * looks  # type: ignore[attr-defined]  # the fake
+    assert role.begun == [0, looks]
+
+
+def test_reconcile_runs_at_once_after_an_outage(
+    monkeypatch: pytest.MonkeyPatch, parts: Container
+) -> None:
+    role = reconciling(monkeypatch, 5, [False, False, True, False])
+    run.run_reconcile(parts)
+    assert role.begun == [0, 3]
+
+
+def test_reconcile_looks_every_second_whether_an_outage_has_ended(
+    monkeypatch: pytest.MonkeyPatch, parts: Container
+) -> None:
+    reconciling(monkeypatch, 30, [False])
+    run.run_reconcile(parts)
+    assert run.stopping.waited == [1.0] * 30  # type: ignore[attr-defined]  # the fake
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("away"), RuntimeError("a bug")])
+def test_a_look_that_fails_ends_neither_the_process_nor_the_waiting(
+    monkeypatch: pytest.MonkeyPatch, parts: Container, error: Exception
+) -> None:
+    # Each failure is a wait more.
+    role = reconciling(monkeypatch, 8, [error, error, True])
+    run.run_reconcile(parts)
+    assert role.begun == [0, 5, 6, 7]
+
+
+def test_a_pause_that_ends_by_its_time_makes_reconcile_run(world: World) -> None:
+    until = rfc3339(START + timedelta(hours=1))
+    world.operations.control({"paused": True, "until": until})
+    assert not world.reconcile.is_needed()
+    world.clock.advance(3600)
+    assert world.reconcile.is_needed()
+
+
+@pytest.mark.parametrize("state", [BreakerState.OPEN, BreakerState.HALF_OPEN])
+def test_an_open_breaker_needs_reconcile_for_its_probes_but_not_while_paused(
+    world: World, state: BreakerState
+) -> None:
+    breaker = Breaker(state, START)
+    world.controls.change(lambda stored: (None, replace(stored, breaker=breaker)))
+    assert world.reconcile.is_needed()
+    world.operations.control({"paused": True})
+    assert not world.reconcile.is_needed()
+
+
+def test_reconcile_at_rest_reads_one_document_and_writes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.store.away = True
+    monkeypatch.setattr(world.store, "control", Control)
+    assert not world.reconcile.is_needed()
 
 
 @pytest.mark.parametrize("role", ["bridge", "reconcile", "sync"])
@@ -89,6 +181,8 @@ def test_a_step_that_fails_does_not_end_the_process(
         raise error
 
     monkeypatch.setattr(run, "load", lambda _: fail)
+    monkeypatch.setattr(run, "container", lambda: world.parts)
+    monkeypatch.setattr(world.reconcile, "is_needed", lambda: True)
     run.ROLES[role](world.parts)
     assert len(runs) >= 4
     # It waits before it tries again, so that a broken dependency is not hammered.

@@ -119,13 +119,20 @@ def test_each_receive_is_an_attempt_whatever_the_jitter(seed: int) -> None:
     assert len(pipeline.supply_chain.calls) == 18 <= receives <= 18 + 5
 
 
+def deleted(pipeline: Pipeline) -> str:
+    """Deliver a product and delete it; give its id."""
+    product_id = pipeline.create()
+    pipeline.pass_on()
+    pipeline.catalog.delete(product_id, Precondition(), Origin())
+    return product_id
+
+
 @pytest.mark.parametrize("answer", [204, 404, 410])
 def test_a_deleted_product_is_gone_once_the_supply_chain_has_confirmed(
     pipeline: Pipeline, answer: int
 ) -> None:
-    product_id = pipeline.create()
-    pipeline.pass_on()
-    pipeline.catalog.delete(product_id, Precondition(), Origin())
+    product_id = deleted(pipeline)
+    del pipeline.supply_chain.held[product_id]
     pipeline.supply_chain.answers[product_id] = [answer]
 
     pipeline.pass_on()
@@ -133,3 +140,15 @@ def test_a_deleted_product_is_gone_once_the_supply_chain_has_confirmed(
 
     assert pipeline.supply_chain.calls[-1].deleting
     assert product_id not in pipeline.store.products
+
+
+def test_a_deleted_product_stays_while_the_supply_chain_holds_it(pipeline: Pipeline) -> None:
+    product_id = deleted(pipeline)
+    pipeline.supply_chain.answers[product_id] = [404]
+
+    pipeline.pass_on()
+    pipeline.reconcile_once()
+
+    sync = pipeline.product(product_id).sync
+    assert sync.status is SyncStatus.RETRYING
+    assert sync.last_error == "HTTP 404, but the supply chain holds version 0"

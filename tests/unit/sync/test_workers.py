@@ -45,7 +45,7 @@ def after_look(pipeline: Pipeline, deed: Callable[[], object]) -> None:
         deed()
         return found
 
-    pipeline.store.get_many = look  # type: ignore[method-assign]
+    pipeline.store.get_many = look  # type: ignore[method-assign, assignment]  # as sync calls it
 
 
 def test_a_worker_that_loses_the_race_for_the_lease_defers_its_message(

@@ -1,0 +1,56 @@
+"""Makes and changes the indexes: a Lambda, and `python -m functions.migrate`.
+
+Run before the other functions of a release: they refuse to work without the indexes that they need.
+The command has exit code 0 if all is as this release needs it, 1 if MongoDB is away or refuses a
+change, 2 for unusable settings. It takes as long as MongoDB needs to build an index. A Lambda may
+have too little time for that; the build goes on, and another run waits for its end.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from chalicelib import telemetry
+from chalicelib.bootstrap import container
+from chalicelib.domain.errors import StoreUnavailableError
+from chalicelib.settings import SettingsError
+from functions.context import Context, seconds_left
+
+RESERVE_SECONDS = 20.0
+"""Seconds to say that the time was not enough: Lambda would only say that it was."""
+
+
+def handler(event: object, context: Context) -> dict[str, list[str]]:  # noqa: ARG001 - Lambda's
+    """Migrate; give the changes. Raises StoreUnavailableError."""
+    changes = []
+    for change in container().migrate(seconds_left(context, RESERVE_SECONDS)()):
+        telemetry.log.info("the store is migrated", change=change)
+        changes.append(change)
+    return {"changes": changes}
+
+
+def main() -> int:
+    """Migrate; print a line for each change; give the exit code."""
+    # Without a handler, process 1 of a container ignores SIGTERM.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        changes = 0
+        for change in container().migrate():
+            print(change, flush=True)
+            changes += 1
+    except SettingsError as error:
+        print(f"settings: {error}", file=sys.stderr)
+        return 2
+    except StoreUnavailableError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: an index that is being built goes on; run this again", file=sys.stderr)
+        return 1
+    print(f"{changes} changes: the store is as this release needs it")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

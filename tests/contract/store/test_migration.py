@@ -1,0 +1,436 @@
+"""The migration: it makes what is missing, drops what we once made, and the store waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pymongo import IndexModel, MongoClient
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
+
+from chalicelib.adapters.mongo import migration
+from chalicelib.adapters.mongo.documents import Document, to_document
+from chalicelib.adapters.mongo.indexes import (
+    INDEXES,
+    PRESENT,
+    RETIRED,
+    check_indexes,
+    definition,
+    list_indexes,
+    missing,
+)
+from chalicelib.adapters.mongo.migration import migrate
+from chalicelib.adapters.mongo.store import MongoStore, products_of
+from chalicelib.bootstrap import Container
+from chalicelib.domain.errors import StoreNotMigratedError, StoreUnavailableError
+from chalicelib.domain.sync_state import SyncState, SyncStatus
+from chalicelib.settings import read_settings
+from embedded.services import ROOT, local_environment, role_settings
+from tests.contract.store.steps import LATER, ids, inserted
+from tests.contract.store.test_mongodb import Commands
+from tests.fakes import START, a_product, fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from embedded.services import Endpoints
+
+NAMES = {index.document["name"] for index in INDEXES}
+DONE = SyncState(SyncStatus.DELIVERED)
+
+
+class Database:
+    """A database with no index, and what is sent to it."""
+
+    def __init__(self, client: MongoClient[Document], commands: Commands) -> None:
+        self.client, self.commands = client, commands
+        self.name = f"test-{uuid.uuid4().hex}"
+        self.products: Collection[Document] = products_of(client, self.name)
+
+    def migrate(self) -> list[str]:
+        return list(migrate(lambda: self.client, self.name, LATER))
+
+    def store(self) -> MongoStore:
+        return MongoStore(lambda: self.client, self.name)
+
+    def names(self) -> set[str]:
+        return {index.name for index in list_indexes(self.products)} - {"_id_"}
+
+    def has_what_is_needed(self) -> bool:
+        found = [index.definition for index in list_indexes(self.products)]
+        return all(definition(index.document) in found for index in INDEXES)
+
+
+@pytest.fixture
+def database(servers: Endpoints) -> Iterator[Database]:
+    commands = Commands()
+    with MongoClient[Document](servers.mongodb, event_listeners=[commands]) as client:
+        made = Database(client, commands)
+        yield made
+        client.drop_database(made.name)
+
+
+# ---- the migration ----
+
+
+def test_an_empty_database_gets_every_index_by_one_command(database: Database) -> None:
+    changes = database.migrate()
+
+    assert database.names() == NAMES
+    assert len(changes) == len(NAMES)
+    assert len(database.commands.named("createIndexes")) == 1
+
+
+def test_a_second_run_changes_nothing(database: Database) -> None:
+    database.migrate()
+    database.commands.sent.clear()
+
+    assert database.migrate() == []
+    assert database.commands.named("createIndexes", "dropIndexes", "update", "find") == []
+
+
+def test_what_earlier_releases_made_is_dropped_and_nothing_else(database: Database) -> None:
+    database.products.create_indexes(RETIRED)
+    database.products.create_index("name", name="somebody's")
+
+    database.migrate()
+
+    assert database.names() == NAMES | {"somebody's"}
+
+
+def test_a_replacement_is_dropped_with_its_retired_index(database: Database) -> None:
+    retired = RETIRED[1].document
+    database.products.create_index(list(retired["key"].items()), name="status_replacement")
+
+    database.migrate()
+
+    assert database.names() == NAMES
+
+
+def test_a_strangers_index_with_the_name_of_a_retired_one_stays(database: Database) -> None:
+    database.products.create_index("name", name="status")
+
+    database.migrate()
+
+    assert database.names() == NAMES | {"status"}
+
+
+def test_an_index_that_somebody_made_under_another_name_is_used(database: Database) -> None:
+    sku = INDEXES[0].document
+    database.products.create_index(
+        list(sku["key"].items()),
+        name="sku_1",
+        unique=True,
+        partialFilterExpression=sku["partialFilterExpression"],
+    )
+
+    database.migrate()
+
+    assert database.names() == NAMES - {"sku"} | {"sku_1"}
+    inserted(database.store())
+
+
+def test_a_changed_index_is_dropped_when_the_right_one_is_there(database: Database) -> None:
+    database.products.create_index("sku", name="sku", sparse=True)
+
+    database.migrate()
+
+    assert database.has_what_is_needed()
+    assert "sku" not in database.names(), "the wrong one"
+    changing = [
+        next(iter(command))
+        for command in database.commands.named("createIndexes", "dropIndexes")
+        if not str(command).count("sparse")
+    ]
+    assert changing == ["createIndexes", "dropIndexes"]
+
+
+def test_an_interrupted_replacement_is_completed(database: Database) -> None:
+    database.products.create_index("sku", name="sku", sparse=True)
+    changes = migrate(lambda: database.client, database.name, LATER)
+    assert next(changes).startswith("made the index")
+
+    # It was killed before it dropped the wrong one.
+    del changes
+
+    assert database.migrate() == ["dropped the index sku"]
+    assert database.has_what_is_needed()
+
+
+@pytest.mark.parametrize("code", [85, 86])
+def test_an_index_that_may_not_be_there_twice_is_dropped_first(
+    database: Database, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    # This one would remove products.
+    database.products.create_index(
+        "sync.overdueAt",
+        name="overdue",
+        partialFilterExpression={"sync.overdueAt": PRESENT},
+        expireAfterSeconds=3600,
+    )
+    create = Collection.create_indexes
+
+    def as_mongodb(products: Collection[Document], indexes: list[IndexModel]) -> list[str]:
+        # MongoDB allows no other index with the same key and filter; the embedded server does.
+        if "overdue" in database.names():
+            raise OperationFailure("IndexOptionsConflict", code)
+        return create(products, indexes)
+
+    monkeypatch.setattr(Collection, "create_indexes", as_mongodb)
+
+    assert "dropped the index overdue" in database.migrate()
+    assert database.names() == NAMES
+
+
+def test_two_products_with_one_sku_are_named_and_no_index_is_dropped(database: Database) -> None:
+    database.products.create_indexes(RETIRED)
+    twice = [a_product(fields=fields(sku="taken")) for _ in range(2)]
+    database.products.insert_many([to_document(product, None) for product in twice])
+
+    with pytest.raises(StoreUnavailableError, match="taken"):
+        database.migrate()
+
+    assert {index.document["name"] for index in RETIRED} <= database.names()
+
+
+def test_two_at_once_are_safe(database: Database) -> None:
+    database.products.create_indexes(RETIRED)
+    database.products.create_index("sku", name="sku", sparse=True)
+    confirmed_earlier(database, 30)
+
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(database.migrate) for _ in range(4)]
+        for run in runs:
+            run.result(60)
+
+    assert database.has_what_is_needed()
+    assert len(database.names()) == len(NAMES)
+    assert len(database.store().overdue(LATER, 100)) == 30
+
+
+# ---- deletions that earlier releases have confirmed ----
+
+
+def confirmed_earlier(database: Database, count: int, **changes: Any) -> list[str]:  # noqa: ANN401
+    """Write confirmed deletions as earlier releases left them; some at the same moment."""
+    made = [
+        a_product(
+            outbox=(),
+            **{
+                "sync": DONE,
+                "fields": fields(sku=None),
+                "deleted_at": START + timedelta(seconds=n // 3),
+                **changes,
+            },
+        )
+        for n in range(count)
+    ]
+    database.products.insert_many([to_document(product, None) for product in made])
+    return ids(made)
+
+
+@pytest.mark.parametrize("page", [2, 3, 1000])
+def test_deletions_confirmed_earlier_become_overdue(
+    database: Database, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(migration, "PAGE", page)
+    database.products.create_indexes(RETIRED)
+    made = confirmed_earlier(database, 10)
+
+    changes = database.migrate()
+
+    assert "made 10 confirmed deletions overdue, which reconcile drops" in changes
+    found = database.store().overdue(LATER, 100)
+    assert sorted(ids(found)) == sorted(made)
+    assert database.store().drop_tombstones(found) == 10
+
+
+def test_an_interrupted_run_is_continued(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migration, "PAGE", 2)
+    database.products.create_indexes(RETIRED)
+    confirmed_earlier(database, 5)
+    pages = migration._pages
+
+    def killed(products: Collection[Document]) -> Iterator[list[str]]:
+        yield next(pages(products))
+        raise InterruptedError
+
+    monkeypatch.setattr(migration, "_pages", killed)
+    with pytest.raises(InterruptedError):
+        database.migrate()
+    monkeypatch.setattr(migration, "_pages", pages)
+
+    assert "made 3 confirmed deletions overdue, which reconcile drops" in database.migrate()
+
+
+def test_a_run_ends_its_pages_when_another_has_done_them_all(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migration, "PAGE", 2)
+    database.products.create_indexes(RETIRED)
+    made = confirmed_earlier(database, 5)
+    pages = migration._pages(database.products)
+    seen = next(pages)
+
+    database.migrate()
+
+    assert len(seen) == 2
+    assert list(pages) == []
+    assert len(database.store().overdue(LATER, 100)) == len(made)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"deleted_at": None},
+        {"sync": SyncState(behind_since=START)},
+        {"sync": SyncState(SyncStatus.REJECTED, behind_since=START)},
+    ],
+)
+def test_what_is_no_confirmed_deletion_is_not_made_overdue(
+    database: Database, changes: dict[str, object]
+) -> None:
+    database.products.create_indexes(RETIRED)
+    confirmed_earlier(database, 1, **changes)
+
+    database.migrate()
+
+    assert database.store().overdue(LATER, 1) == []
+
+
+def test_without_the_index_of_earlier_releases_no_product_is_read(database: Database) -> None:
+    confirmed_earlier(database, 1)
+
+    database.migrate()
+
+    assert database.commands.named("find", "update") == []
+
+
+# ---- the store ----
+
+
+@pytest.mark.parametrize("index", INDEXES, ids=lambda index: index.document["name"])
+def test_a_store_without_an_index_says_what_to_do(database: Database, index: IndexModel) -> None:
+    database.migrate()
+    name = index.document["name"]
+    database.products.drop_index(name)
+    store = database.store()
+
+    with pytest.raises(StoreNotMigratedError, match=rf"{name} .* python -m functions\.migrate"):
+        store.insert([(a_product(), None)])
+
+    assert database.products.count_documents({}) == 0
+
+
+def test_a_store_with_an_index_that_is_not_unique_writes_nothing(database: Database) -> None:
+    database.migrate()
+    database.products.drop_index("sku")
+    filtered = {"sku": {"$exists": True}}
+    database.products.create_index("sku", name="sku", partialFilterExpression=filtered)
+
+    with pytest.raises(StoreNotMigratedError, match="sku"):
+        database.store().insert([(a_product(), None)])
+
+
+def test_a_store_works_as_soon_as_the_migration_has_run(database: Database) -> None:
+    store = database.store()
+    with pytest.raises(StoreNotMigratedError):
+        store.ping()
+
+    database.migrate()
+
+    store.ping()
+    inserted(store)
+
+
+def test_a_store_works_beside_indexes_of_another_release(database: Database) -> None:
+    database.migrate()
+    database.products.create_index("name", name="newer")
+
+    inserted(database.store())
+
+
+def test_a_process_looks_for_the_indexes_once_and_makes_none(database: Database) -> None:
+    database.migrate()
+    database.commands.sent.clear()
+    store = database.store()
+
+    for _ in range(3):
+        inserted(store)
+        store.ping()
+
+    assert len(database.commands.named("listIndexes")) == 1
+    assert database.commands.named("createIndexes") == []
+
+
+# ---- a process ----
+
+
+def settings_of(servers: Endpoints, database: Database) -> dict[str, str]:
+    environ = {"MONGODB_DATABASE": database.name}
+    return role_settings(environ, servers, "a secret of at least thirty-two characters")
+
+
+def test_a_process_is_ready_when_the_command_has_run(
+    servers: Endpoints, database: Database
+) -> None:
+    settings = settings_of(servers, database)
+    with contextlib.closing(Container(read_settings(settings))) as parts:
+        assert parts.readiness()["mongodb"] == "not migrated"
+
+        environment = {**local_environment(os.environ), **settings}
+        command = [sys.executable, "-m", "functions.migrate"]
+        done = subprocess.run(
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+        )
+
+        assert parts.readiness()["mongodb"] == "ok"
+    assert done.stdout.count("made the index") == len(NAMES)
+
+
+# ---- an index that is being built ----
+
+
+class Building:
+    """A collection whose server answers as MongoDB does while it builds `overdue`."""
+
+    name = "products"
+    codec_options = None
+
+    def __init__(self) -> None:
+        self.database = self
+
+    def command(self, command: Document, **_: object) -> Document:
+        assert command["includeBuildUUIDs"], "without it, a build looks like an index"
+        return {"cursor": {"firstBatch": [self._entry(index.document) for index in INDEXES]}}
+
+    def _entry(self, index: Document) -> Document:
+        listed = {"v": 2, **index}
+        if index["name"] != "overdue":
+            return listed
+        return {"spec": {**listed, "name": "made_by_hand"}, "buildUUID": uuid.uuid4()}
+
+
+def test_a_store_waits_for_the_end_of_a_build() -> None:
+    with pytest.raises(StoreNotMigratedError, match="no index overdue yet"):
+        check_indexes(Building())  # type: ignore[arg-type]  # as far as it is used
+
+
+def test_the_migration_waits_for_a_build_that_somebody_else_has_begun() -> None:
+    # The same index under the same name: MongoDB answers when it is built.
+    found = list_indexes(Building())  # type: ignore[arg-type]  # as far as it is used
+
+    (waited_for,) = [migration._with_free_name(index, found) for index in missing(found)]
+
+    assert waited_for.document["name"] == "made_by_hand"
+    assert definition(waited_for.document) == definition(INDEXES[3].document)

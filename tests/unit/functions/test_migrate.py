@@ -1,0 +1,137 @@
+"""The migration's Lambda and its command; tests/contract has what it does to a store."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chalicelib.bootstrap import Container
+from chalicelib.domain.errors import StoreUnavailableError
+from chalicelib.settings import SettingsError, read_settings
+from embedded.services import ROOT
+from functions import migrate
+from functions.run import HostContext
+from tests.unit.conftest import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Use = Callable[["Store"], None]
+
+CHANGES = ["made the index sku", "dropped the index status"]
+
+
+class Store:
+    """Gives these changes, then fails if there is an error; notes how long it may take."""
+
+    def __init__(self, *changes: str, error: Exception | None = None) -> None:
+        self._changes, self._error = changes, error
+        self.patience: float | None = -1
+
+    def migrate(self, patience: float | None = None) -> Iterator[str]:
+        self.patience = patience
+        yield from self._changes
+        if self._error:
+            raise self._error
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Use]:
+    """Let the command migrate this; the signal's handler is as before afterwards."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield lambda store: monkeypatch.setattr(migrate, "container", lambda: store)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_the_lambda_gives_the_changes(use: Use) -> None:
+    use(Store(*CHANGES))
+    assert migrate.handler({}, HostContext(60)) == {"changes": CHANGES}
+
+
+def test_the_lambda_gives_up_before_its_time_is_over(use: Use) -> None:
+    store = Store()
+    use(store)
+    migrate.handler({}, HostContext(60))
+    assert store.patience == pytest.approx(60 - migrate.RESERVE_SECONDS, abs=1)
+
+
+def test_the_lambda_fails_if_the_store_cannot_be_migrated(use: Use) -> None:
+    # Else Terraform would move the aliases.
+    use(Store(*CHANGES, error=StoreUnavailableError("away")))
+    with pytest.raises(StoreUnavailableError):
+        migrate.handler({}, HostContext(60))
+
+
+def test_the_command_prints_a_line_for_each_change(
+    use: Use, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(*CHANGES)
+    use(store)
+    assert migrate.main() == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert (lines, last) == (CHANGES, "2 changes: the store is as this release needs it")
+    assert store.patience is None, "it takes as long as it takes"
+
+
+def test_the_command_fails_if_the_store_is_away_and_says_why(
+    use: Use, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(Store(CHANGES[0], error=StoreUnavailableError("MongoDB: away")))
+    assert migrate.main() == 1
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == (f"{CHANGES[0]}\n", "error: MongoDB: away\n")
+
+
+@pytest.mark.usefixtures("use")
+def test_the_command_names_a_setting_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise SettingsError("MONGODB_URI: Field required")
+
+    monkeypatch.setattr(migrate, "container", refuse)
+    assert migrate.main() == 2
+    assert capsys.readouterr().err == "settings: MONGODB_URI: Field required\n"
+
+
+def test_a_stopped_command_ends_at_once_with_1() -> None:
+    # It waits for a server that is not there.
+    command = [sys.executable, "-m", "functions.migrate"]
+    environment = {"PATH": os.environ["PATH"], **ENVIRONMENT}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(3)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert errors.startswith(b"interrupted")
+
+
+@pytest.mark.parametrize("patience", [7.0, None])
+def test_a_command_of_the_migration_may_take_longer_than_one_of_a_request(
+    patience: float | None,
+) -> None:
+    parts = Container(read_settings(ENVIRONMENT))
+    client = parts._mongo_client(1, patience)
+    assert client.options.pool_options.socket_timeout == patience
+    request = parts._mongo_client()
+    assert request.options.pool_options.socket_timeout == 10
+    parts.close()
+
+
+@pytest.mark.parametrize(
+    "uri", ["mongodb://127.0.0.1:1", "mongodb+srv://nowhere.invalid", "mongodb://%zz@127.0.0.1"]
+)
+def test_an_address_with_no_mongodb_is_an_error_of_the_store(
+    monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    monkeypatch.setattr("chalicelib.bootstrap.MIGRATION_SECONDS", 0.1)
+    parts = Container(read_settings({**ENVIRONMENT, "MONGODB_URI": uri}))
+    with pytest.raises(StoreUnavailableError, match=r"MongoDB: \w+"):
+        list(parts.migrate())
+    parts.close()

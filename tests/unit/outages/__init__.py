@@ -1,0 +1,1 @@
+"""Outages of the supply chain: breaker, rate limit, pause, parking, convergence."""
