@@ -162,14 +162,11 @@ def counted(stack: Stack, deliveries: Deliveries) -> Iterator[str]:
     yield from traffic.table(columns)
 
 
-def batches(stack: Stack) -> Iterator[str]:
-    """Measure the pairs; give the lines."""
-    info = stack.up()
-    for name in ("bridge", "sync", "reconcile"):
-        stack.stop(name)
-    settings = {
+def settings_on(info: StackInfo, database: str) -> dict[str, str]:
+    """Give the settings of use cases in this process, on a running stack."""
+    return {
         "MONGODB_URI": info["mongodb"],
-        "MONGODB_DATABASE": "bench",
+        "MONGODB_DATABASE": database,
         "NATS_URL": info["nats"],
         "SYNC_QUEUE_URL": info["queueUrl"],
         "SYNC_DLQ_URL": info["dlqUrl"],
@@ -177,7 +174,14 @@ def batches(stack: Stack) -> Iterator[str]:
         "CATALOG_JWT_SECRET": "-" * 32,
         "LOG_LEVEL": "CRITICAL",
     }
-    with contextlib.closing(Container(read_settings(settings))) as parts:
+
+
+def batches(stack: Stack) -> Iterator[str]:
+    """Measure the pairs; give the lines."""
+    info = stack.up()
+    for name in ("bridge", "sync", "reconcile"):
+        stack.stop(name)
+    with contextlib.closing(Container(read_settings(settings_on(info, "bench")))) as parts:
         for _ in parts.migrate():
             pass
         yield from table(Batches(info, parts).pairs())
