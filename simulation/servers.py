@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from random import Random
 
+from chalicelib.domain.control import Control
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.events import Event
 from chalicelib.domain.messages import ReceivedMessage, parse_sync_message
@@ -15,7 +16,7 @@ from tests.fakes import FakeQueue, FakeStore, FakeStream
 from tests.fakes.queue import FakeQueueMessage
 
 Lineage = dict[str, tuple[Product, ...]]
-Snapshot = tuple[dict[str, Product], dict[str, Creation], Lineage]
+Snapshot = tuple[dict[str, Product], dict[str, Creation], Lineage, Control]
 
 RETENTION = timedelta(days=14)
 
@@ -33,7 +34,7 @@ class ReplicaSet(FakeStore):
         self.lineage: Lineage = {}
         self.term = 0
         self._pending: list[tuple[float, Snapshot]] = []
-        self._committed: Snapshot = ({}, {}, {})
+        self._committed: Snapshot = ({}, {}, {}, Control())
 
     def written(self, before: dict[str, Product], lag: float) -> float:
         """Note a new write; give the seconds until the majority has it."""
@@ -45,7 +46,8 @@ class ReplicaSet(FakeStore):
         self.lineage = {**self.lineage, **new}
         last = self._pending[-1][0] if self._pending else 0.0
         commit = max(last, self._now() + lag)
-        self._pending.append((commit, (dict(self.products), dict(self._creations), self.lineage)))
+        products, creations = dict(self.products), dict(self._creations)
+        self._pending.append((commit, (products, creations, self.lineage, self.stored_control)))
         return commit - self._now()
 
     def committed(self) -> dict[str, Product]:
@@ -64,7 +66,7 @@ class ReplicaSet(FakeStore):
     def fail_over(self) -> None:
         """Another node becomes primary: what the majority did not have is gone."""
         self._advance()
-        products, creations, self.lineage = self._committed
+        products, creations, self.lineage, self.stored_control = self._committed
         self.products, self._creations = dict(products), dict(creations)
         self._pending.clear()
         self.term += 1
@@ -78,7 +80,7 @@ class AtLeastOnceQueue(FakeQueue):
     """A standard queue of SQS: any order, and sometimes the same message for two workers.
 
     `duplicate`: the probability of that at each receive. `in_flight`: the limit of messages in
-    flight.
+    flight. `sent` is called for each new message.
     """
 
     def __init__(
@@ -89,11 +91,13 @@ class AtLeastOnceQueue(FakeQueue):
         duplicate: Callable[[], float],
         in_flight: int,
         max_receive_count: int,
+        sent: Callable[[], None],
     ) -> None:
         super().__init__(clock, max_receive_count=max_receive_count)
         self._random = random
         self._duplicate = duplicate
         self._in_flight = in_flight
+        self._sent = sent
         self.moved: set[str] = set()
 
     def next_visible(self) -> datetime | None:
@@ -103,6 +107,11 @@ class AtLeastOnceQueue(FakeQueue):
     def purge(self) -> None:
         """Lose every message."""
         self.messages.clear()
+
+    def send(self, body: str, delay: int = 0) -> str:
+        """Wake a long poll, too."""
+        self._sent()
+        return super().send(body, delay)
 
     def receive(self, limit: int = 10) -> list[ReceivedMessage]:
         now = self._clock()

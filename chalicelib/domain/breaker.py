@@ -106,7 +106,8 @@ class Breaker:
     """The state that all workers share.
 
     `since`: when it opened, or closed again. `reason`: why it is open. `probe_at`: no probe before.
-    `successes`: probes in a row that were answered. `ramp_since`: when the ramp began.
+    `successes`: probes that were answered, since the failures of two products. `suspect`: the
+    product of the last probe that failed. `ramp_since`: when the ramp began.
     `cooldown_until`: no call before, though it is closed. `spent_until`: the permits of the rate
     limit are used up to this time. `queued_until`: refused calls ask again up to this time.
     """
@@ -116,6 +117,7 @@ class Breaker:
     reason: str | None = None
     probe_at: datetime | None = None
     successes: int = 0
+    suspect: str | None = None
     ramp_since: datetime | None = None
     cooldown_until: datetime | None = None
     spent_until: datetime | None = None
@@ -152,8 +154,10 @@ class Breaker:
             return Admission(wanted), self
         saved = max(SAVED, timedelta(seconds=1 / limit))
         start = max(self.spent_until or now - saved, now - saved)
-        # A little more, since a permit's time is rounded to microseconds.
-        granted = min(wanted, math.floor((now - start).total_seconds() * limit + 0.001))
+        # A little more, since a permit's time is rounded to microseconds. None, if a worker whose
+        # clock is ahead has used up permits that are still to come.
+        free = math.floor((now - start).total_seconds() * limit + 0.001)
+        granted = max(0, min(wanted, free))
         spent_until = start + timedelta(seconds=granted / limit)
         spent = replace(self, spent_until=spent_until) if granted else self
         if self.ramp_since is None or policy.max_rate == limit:
@@ -195,14 +199,32 @@ class Breaker:
         if report is None:
             return replace(self, probe_at=now)
         if report.failures:
-            after = now + timedelta(seconds=policy.probe_every)
-            failed = replace(
-                self, state=BreakerState.OPEN, successes=0, probe_at=after, reason=report.reason
-            )
-            return _not_before(failed, report.cooldown_until, now)
+            return _not_before(self._failed(report, now, policy), report.cooldown_until, now)
         if self.successes + 1 < policy.successes:
             return replace(self, successes=self.successes + 1, probe_at=now)
         return Breaker(since=now, ramp_since=now)
+
+    def starved(self, now: datetime) -> Breaker:
+        """Close it if a probe was answered and no product but the suspect is left to ask with.
+
+        If the supply chain is down after all, the next failures open it again.
+        """
+        if self.is_closed or not self.successes:
+            return self
+        return Breaker(since=now, ramp_since=now)
+
+    def _failed(self, report: Report, now: datetime, policy: BreakerPolicy) -> Breaker:
+        """Note a probe that failed. One product that always fails does not keep it open."""
+        product = min(report.products)
+        alone = self.suspect in {None, product}
+        return replace(
+            self,
+            state=BreakerState.OPEN,
+            reason=report.reason,
+            probe_at=now + timedelta(seconds=policy.probe_every),
+            successes=self.successes if alone else 0,
+            suspect=product,
+        )
 
     def _tallied(self, report: Report, now: datetime, policy: BreakerPolicy) -> tuple[Tally, ...]:
         begin = now - timedelta(seconds=policy.window)

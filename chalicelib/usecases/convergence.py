@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chalicelib import telemetry
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.control import CatchUp, Control, Redrive
 from chalicelib.domain.delivery import Duty, Transition, bring_forward, duty_of, redrive
 from chalicelib.domain.errors import QueueUnavailableError
@@ -89,16 +90,22 @@ class Convergence:
             telemetry.log.info("a redrive is done", products=job.count)
         return len(changed)
 
-    def feed_probe(self) -> int:
+    def feed_probe(self, breaker: Breaker) -> int:
         """Enqueue a message for the next probe: it needs one where nothing else arrives.
 
-        The one that is due first. A product whose probe failed is due later, so that each probe is
-        of another one: one product alone must not keep the breaker open.
+        The one that is due first, but the product of the last probe that failed only if there is no
+        other: one product alone must not keep the breaker open.
         """
         now = self._clock()
-        for product in self._store.overdue(now + EVER, CANDIDATES):
-            if duty_of(product) is not Duty.MESSAGE or product.sync.leased(now):
-                continue
+        waiting = [
+            product
+            for product in self._store.overdue(now + EVER, CANDIDATES)
+            if duty_of(product) is Duty.MESSAGE
+        ]
+        if not {product.id for product in waiting} - {breaker.suspect}:
+            self._controls.change(lambda stored: (None, stored.starved(now)))
+        free = [product for product in waiting if not product.sync.leased(now)]
+        for product in sorted(free, key=lambda product: product.id == breaker.suspect):
             early = bring_forward(product, now)
             if early is None:
                 return self._enqueue([product])

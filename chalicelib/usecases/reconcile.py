@@ -65,8 +65,9 @@ class Reconciled:
 class Pace:
     """How many products may be enqueued now, at a limited rate since the beginning of the run."""
 
-    def __init__(self, clock: Callable[[], datetime]) -> None:
+    def __init__(self, clock: Callable[[], datetime], page: int) -> None:
         self._clock = clock
+        self._page = page
         self._at = clock()
         self._permits = 0.0
 
@@ -75,10 +76,10 @@ class Pace:
         now = self._clock()
         since, self._at = (now - self._at).total_seconds(), now
         if limit is None:
-            return PAGE
+            return self._page
         # What was not used for a second or two is lost, as with the permits of the calls.
         self._permits = min(self._permits + since * limit, max(1.0, 2 * limit))
-        return min(PAGE, int(self._permits))
+        return min(self._page, int(self._permits))
 
     def spend(self, products: int) -> None:
         """Use permits up."""
@@ -89,7 +90,10 @@ class Reconcile:
     """Relays unpublished events, enqueues overdue products, keeps one letter per failed product.
 
     After an outage it brings forward what waits, and it works off the redrives of operators.
+    `page`: products of a step.
     """
+
+    page = PAGE
 
     def __init__(
         self,
@@ -124,7 +128,7 @@ class Reconcile:
         settled, missing = self._with_queue(self._dead_letters.sweep, (0, 0))
         done = Reconciled(settled=settled, letters=missing)
         self._gauge_if_due()
-        pace, relaying = Pace(self._clock), True
+        pace, relaying = Pace(self._clock, self.page), True
         while True:
             control = self._convergence.settle()
             probes = self._feed_probe(control)
@@ -160,13 +164,13 @@ class Reconcile:
         if not due or now - self._fed < timedelta(seconds=PAUSE_SECONDS):
             return 0
         self._fed = now
-        return self._convergence.feed_probe()
+        return self._convergence.feed_probe(control.breaker)
 
     def _step(self, control: Control, pace: Pace) -> tuple[Reconciled, bool]:
         """Do a page of everything; say whether there is more to do in this run."""
         now = self._clock()
         held = control.held_by(now) is not None
-        allowed = PAGE if held else pace.allowed(control.breaker.limit(now, self._policy))
+        allowed = self.page if held else pace.allowed(control.breaker.limit(now, self._policy))
         forwarded = redriven = 0
         if control.catch_up is not None and not held and allowed:
             forwarded = self._convergence.bring_forward(control.catch_up, allowed)

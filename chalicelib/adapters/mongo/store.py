@@ -103,8 +103,8 @@ def products_of(client: MongoClient[Document], database: str) -> MongoCollection
 class MongoStore:
     """Implements `ports.Store`. Connects, and checks that the indexes are there, at the first use.
 
-    Every method raises StoreNotMigratedError while an index is missing: without it, a
-    sku could be used twice, or a query would read the whole catalog.
+    What concerns products raises StoreNotMigratedError while an index is missing: without it, a sku
+    could be used twice, or a query would read the whole catalog.
     """
 
     def __init__(self, connect: Callable[[], MongoClient[Document]], database: str) -> None:
