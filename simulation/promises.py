@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
+from chalicelib.domain.breaker import LONGEST_COOLDOWN
 from chalicelib.domain.delivery import Try, decide
 from chalicelib.domain.events import EventType
 from chalicelib.domain.messages import SyncMessage, parse_sync_message
@@ -121,6 +122,9 @@ class Promises:
         """A Retry-After is honoured, up to the longest wait and to the end of the horizon."""
         ends_at = call.product.sync.ends_at
         ends = seconds(ends_at) if ends_at else wish
+        if _is_early(call):
+            # An outage of all ends an hour after the last Retry-After, whatever it says.
+            ends = min(ends, last + LONGEST_COOLDOWN.total_seconds())
         if call.start < min(wish, last + self.max_wait, ends) - TOLERANCE:
             raise BrokenPromiseError(
                 f"{call.product.id} is called {wish - call.start:.1f} s before its Retry-After"

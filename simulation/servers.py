@@ -82,9 +82,9 @@ class AtLeastOnceQueue(FakeQueue):
     """A standard queue of SQS: any order, and sometimes the same message for two workers.
 
     `duplicate`: the probability of that at each receive. `in_flight`: the limit of messages in
-    flight. `sent` is called for each new message. `room`: with so many messages in flight long waits
-    should be parked; `crowded` is called if one is deferred nevertheless, with the seconds since
-    when there were as many. `over_limit`: when it last refused everybody, and since when.
+    flight. `sent` is called for each new message. `room`: with so many messages in flight long
+    waits should be parked; `crowded` is called if one is deferred nevertheless, with the seconds
+    since when there were as many. `over_limit`: when it last refused everybody, and since when.
     """
 
     def __init__(
