@@ -12,7 +12,7 @@ from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Outcome, report_of
 from chalicelib.domain.errors import ConcurrentChangeError, StoreUnavailableError
 from chalicelib.domain.product import Product
-from chalicelib.usecases.controls import Controls
+from chalicelib.usecases.controls import FEW_TRIES, Controls
 
 FRESH = timedelta(seconds=1)
 """How long the state is used before it is read again: so long a pause needs to reach everybody."""
@@ -51,7 +51,7 @@ class Admissions:
         # Calls are refused, or permits are used up: only the stored state decides about that.
         try:
             admission, stored = self._controls.change(
-                lambda control: control.admit(wanted, self._clock(), self._policy)
+                lambda control: control.admit(wanted, self._clock(), self._policy), FEW_TRIES
             )
         except ConcurrentChangeError:
             return Admission(0, again=(now + FRESH,) * wanted)
@@ -93,7 +93,7 @@ class Admissions:
     def _tell(self, change: Callable[[Control], Control]) -> None:
         """Change the state. If that fails only a report is lost, and others will come."""
         try:
-            _, stored = self._controls.change(lambda control: (None, change(control)))
+            _, stored = self._controls.change(lambda control: (None, change(control)), FEW_TRIES)
         except (ConcurrentChangeError, StoreUnavailableError) as error:
             telemetry.log.warning("the breaker could not be told", reason=str(error))
         else:

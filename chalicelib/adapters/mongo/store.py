@@ -135,6 +135,7 @@ class MongoStore:
             "control",
             codec_options=self._collection.codec_options,
             write_concern=self._collection.write_concern,
+            read_concern=ReadConcern("majority"),
         )
 
     @property
@@ -415,6 +416,8 @@ class MongoStore:
 
     def control(self) -> Control:
         with _unavailable():
+            # From the majority: after a failover another state may have the revision of one that
+            # was rolled back, and a change of that one would be written over it.
             found = self._controls.find_one({"_id": CONTROL_ID})
         return to_control(found) if found else Control()
 
