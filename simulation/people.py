@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from math import inf
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.errors import (
@@ -15,9 +16,10 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import parse_sync_message
 from chalicelib.usecases.catalog import Origin, Precondition
+from simulation.plan import Pause
 from simulation.promises import Answer
 from simulation.roles import Parts
-from simulation.scheduler import Process
+from simulation.scheduler import Process, moment
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -37,11 +39,15 @@ class People:
             self._at(number, lambda price=Decimal(number + 1): self._create(price))  # type: ignore[misc]  # bound per turn
         for _ in range(plan.changes):
             self._at(random.uniform(5, plan.busy), self._change)
+        for pause in plan.pauses:
+            self._at(pause.begin, lambda pause=pause: self._pause(pause))  # type: ignore[misc]  # bound per turn
+        for time in plan.redrives:
+            self._at(time, self._redrive)
         for _ in range(plan.operations):
             self._at(random.uniform(60, plan.busy), self._operate)
 
-    def _at(self, time: float, act: Callable[[], None]) -> None:
-        self._world.scheduler.spawn(Process("somebody"), act, time)
+    def _at(self, after: float, act: Callable[[], None]) -> None:
+        self._world.scheduler.spawn(Process("somebody"), act, after)
 
     def _request(self, what: str, work: Callable[[Parts], object], after: float = 0.0) -> None:
         """Answer a request in a separate API process, which may crash without an answer."""
@@ -53,7 +59,6 @@ class People:
             except CatalogError as error:
                 world.say(process.name, type(error).__name__)
             world.scheduler.notify("stream")
-            world.scheduler.notify("queue")
 
         world.scheduler.spawn(process, answer, after)
 
@@ -119,10 +124,46 @@ class People:
         if kind == "move":
             self._move()
         elif kind == "redrive":
-            self._request("redrive", lambda parts: parts.operations().redrive({}))
+            self._redrive()
         elif self._ids:
             product_id = random.choice(self._ids)
             self._request("replay", lambda parts: parts.operations().replay(product_id))
+
+    def _redrive(self) -> None:
+        self._world.promises.redrives += 1
+        self._request("redrive", lambda parts: parts.operations().redrive({}))
+
+    def _pause(self, pause: Pause) -> None:
+        until = None if pause.resumed else moment(pause.end).isoformat()
+        world = self._world
+
+        def paused() -> None:
+            world.watch.pauses.append((world.scheduler.now, pause.end))
+
+        self._control({"paused": True, "until": until}, paused, pause.end)
+        if pause.resumed:
+            left = pause.end - world.scheduler.now
+            self._at(left, lambda: self._control({"paused": False}))
+
+    def _control(
+        self, body: Json, then: Callable[[], None] = lambda: None, latest: float = inf
+    ) -> None:
+        """Ask until it is answered, until `latest`: nobody may stay paused by a lost request."""
+        scheduler = self._world.scheduler
+        answered: list[bool] = []
+
+        def control(parts: Parts) -> None:
+            parts.operations().control(body)
+            if not answered:
+                then()
+            answered.append(True)
+
+        def again() -> None:
+            if not answered and scheduler.now < latest:
+                self._request("control", control)
+                scheduler.spawn(Process("somebody"), again, 5.0)
+
+        again()
 
     def _move(self) -> None:
         """Move a dead letter back, as the console of SQS does: a new message, the same body."""
@@ -134,7 +175,6 @@ class People:
         world.promises.moves[parse_sync_message(letter.body).product_id] += 1
         world.say("operator", f"moves {letter.id} {letter.body}")
         world.queue.send(letter.body)
-        world.scheduler.notify("queue")
 
 
 def _body(price: Decimal) -> Json:

@@ -16,11 +16,23 @@ PERIOD = 60.0
 
 
 @dataclass(frozen=True)
+class Pause:
+    """An operator pauses at `begin`, until `end`; `resumed`: by a second request."""
+
+    begin: float
+    end: float
+    resumed: bool
+
+
+@dataclass(frozen=True)
 class Plan:
     """One run; times in seconds. Requests and faults happen for `busy` seconds, then all is calm.
 
     `mood` and `calm`: how the supply chain answers in these two times. `changes`: writes of
     consumers; `operations`: replays, redrives and moved dead letters of operators.
+    `pauses`: of operators, from when to when; `max_in_flight`: with more messages in flight, long
+    waits are parked; `page`: products of a step of reconcile and of a redrive.
+    `redrives`: when operators redrive everything.
     `receives`: of the queue's redrive policy, None for the usual one. `deadly`: each call for the
     first product crashes its worker.
     """
@@ -37,6 +49,10 @@ class Plan:
     schedule: Schedule = field(default_factory=lambda: Schedule(5, 900, 400))
     grace: float = 120.0
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+    pauses: tuple[Pause, ...] = ()
+    redrives: tuple[float, ...] = ()
+    max_in_flight: int = 60_000
+    page: int = 400
     receives: int | None = None
     deadly: bool = False
 
@@ -50,7 +66,34 @@ class Plan:
         longest = max(self.schedule.waits)
         return self.schedule.horizon + 2 * longest + 6 * self.grace + 10 * PERIOD
 
+    @property
+    def converges(self) -> float:
+        """Seconds after an outage or a pause within which everything is delivered.
+
+        Reconcile runs, a probe or a message is lost, and everything is called at the ramp's rate.
+        """
+        rate = min(self.breaker.ramp_rate, self.breaker.max_rate or self.breaker.ramp_rate)
+        return 6 * PERIOD + self.grace + 2 * self.products / rate
+
+    @property
+    def parks_in_time(self) -> bool:
+        """Say whether no fault delays the parking of long waits."""
+        faults = self.faults
+        usual = Faults(
+            faults.until, faults.crash, duplicate=faults.duplicate, in_flight=faults.in_flight
+        )
+        return faults == usual and not self.pauses
+
+    @property
+    def staleness(self) -> float:
+        """Seconds after which each worker knows that calls are not allowed, its last call begun."""
+        return 2.5 if self.faults.lossless else 7.0
+
     def cut(self, busy: float) -> Plan:
         """Give the same run with an earlier beginning of the calm."""
         faults = replace(self.faults, until=min(self.faults.until, busy))
-        return replace(self, faults=faults, busy=busy)
+        # A pause ends at the latest when all is calm.
+        pauses = tuple(
+            replace(pause, end=min(pause.end, busy)) for pause in self.pauses if pause.begin < busy
+        )
+        return replace(self, faults=faults, busy=busy, pauses=pauses)

@@ -5,31 +5,30 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 
+from chalicelib.domain.breaker import LONGEST_COOLDOWN
 from chalicelib.domain.delivery import Try, decide
 from chalicelib.domain.events import EventType
 from chalicelib.domain.messages import SyncMessage, parse_sync_message
 from chalicelib.domain.product import OUTBOX_LIMIT, Product
 from chalicelib.domain.retry import JITTER
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
-from simulation.scheduler import moment, seconds
+from simulation.outages import BrokenPromiseError, Watch
+from simulation.scheduler import START, moment, seconds
 from simulation.servers import AtLeastOnceQueue, ReplicaSet, WindowedStream
 from simulation.supply_chain import Call, SupplyChain
 
 TOLERANCE = 2.5
 """Seconds: rounding by SQS, and the difference of two processes' clocks."""
+PROBED_WITHIN = 200.0
+"""Seconds in which an open breaker has probes, even if reconcile crashes once."""
+WAITING = frozenset({SyncStatus.PENDING, SyncStatus.RETRYING})
 WORKER_DIED = "its worker died"
 
 Budget = tuple[str, tuple[int, int]]
 """A product's id, its version, and which budget of that version."""
-
-
-class BrokenPromiseError(BaseException):
-    """A promise is broken; the message says what was promised and what happened.
-
-    Not an Exception, so that the code under test cannot handle it.
-    """
 
 
 @dataclass(frozen=True)
@@ -48,19 +47,23 @@ class Promises:
     `answers`: what consumers were answered; `gone`: products of which a deletion was answered;
     `moves`: how often a person moved a product's dead letter back; `wished`: budgets in which the
     supply chain has sent a Retry-After.
-    `moved`: products of which the queue itself has moved a message.
+    `moved`: products of which the queue itself has moved a message. `redrives`: how often operators
+    have asked for a redrive.
     """
 
     waits: tuple[float, ...]
     max_wait: float
     now: Callable[[], float]
+    watch: Watch
     answers: list[Answer] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     moves: Counter[str] = field(default_factory=Counter)
     wished: set[Budget] = field(default_factory=set)
     moved: set[str] = field(default_factory=set)
+    redrives: int = 0
     _wishes: dict[tuple[Budget, int], float] = field(default_factory=dict)
     _redrives: Counter[str] = field(default_factory=Counter)
+    _forwarded: tuple[datetime, datetime] = (START, START)
     _running: dict[str, Call] = field(default_factory=dict)
     _counted: dict[Budget, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -80,6 +83,7 @@ class Promises:
                 f"{product_id}: version {version} is sent after {newest} was accepted"
             )
         self._running[product_id] = call
+        self.watch.begun(call)
         self._judge_time(call)
 
     def _judge_time(self, call: Call) -> None:
@@ -93,21 +97,34 @@ class Promises:
         if last is not None and wish is not None:
             self._judge_wish(call, last, wish)
         if last is not None:
+            planned_for = self._planned_for(call, last)
             # A Retry-After uses up the horizon: the remaining waits are shorter, but never a burst.
             planned = self.waits[0 if budget in self.wished else failed - 1]
-            if call.start - last < planned * (1 - JITTER) - TOLERANCE:
+            if planned_for - last < planned * (1 - JITTER) - TOLERANCE:
                 raise BrokenPromiseError(
-                    f"{call.product.id}: attempt {failed + 1} came {call.start - last:.1f} s after "
-                    f"the one before, planned are {planned:.1f} s less jitter"
+                    f"{call.product.id}: attempt {failed + 1} came {planned_for - last:.1f} s after"
+                    f" the one before, planned are {planned:.1f} s less jitter"
                 )
         # Only calls whose result was written are attempts: the last of several is.
         self._counted[budget][failed + 1] = call.start
         self._wishes.pop((budget, failed + 1), None)
 
+    def _planned_for(self, call: Call, last: float) -> float:
+        """Give the time of an attempt; of one that an outage has brought forward, its plan's."""
+        if not _is_early(call):
+            return call.start
+        if not self.watch.was_held(last):
+            raise BrokenPromiseError(f"{call.product.id} was brought forward without an outage")
+        planned_at = call.product.sync.planned_at
+        return seconds(planned_at) if planned_at else call.start
+
     def _judge_wish(self, call: Call, last: float, wish: float) -> None:
         """A Retry-After is honoured, up to the longest wait and to the end of the horizon."""
         ends_at = call.product.sync.ends_at
         ends = seconds(ends_at) if ends_at else wish
+        if _is_early(call):
+            # An outage of all ends an hour after the last Retry-After, whatever it says.
+            ends = min(ends, last + LONGEST_COOLDOWN.total_seconds())
         if call.start < min(wish, last + self.max_wait, ends) - TOLERANCE:
             raise BrokenPromiseError(
                 f"{call.product.id} is called {wish - call.start:.1f} s before its Retry-After"
@@ -118,22 +135,55 @@ class Promises:
         budget = (call.product.id, call.product.pair)
         self.wished.add(budget)
         self._wishes[budget, call.product.sync.attempts + 1] = until
+        self.watch.wish(until)
 
     def wrote(
         self, method: str, before: Mapping[str, Product], after: Mapping[str, Product]
     ) -> None:
         """Judge a change of the store."""
+        if method == "apply":
+            self._judge_order(before, after)
         for product_id, old in before.items():
             new = after.get(product_id)
             if new is None or new is old or new.version != old.version:
                 continue
+            if method == "record" and new.sync.attempts > old.sync.attempts:
+                self._judge_count(new)
             if new.sync.status is SyncStatus.EXHAUSTED and old.sync.status is not new.sync.status:
                 self._exhausted(new)
             if old.sync.status in FAILED_STATUSES and new.sync.status is not old.sync.status:
                 self._left_failure(method, old)
 
+    def _judge_order(self, before: Mapping[str, Product], after: Mapping[str, Product]) -> None:
+        """Pages are brought forward in the order of their changes, one run at a time."""
+        job = self.watch.control.catch_up
+        if job is None or not self.watch.lossless:
+            return
+        page = [
+            product.sync.behind_since or job.since
+            for product_id, product in after.items()
+            if (old := before[product_id]) is not product
+            and old.sync.status in WAITING
+            and not product.sync.parked
+        ]
+        since, newest = self._forwarded
+        newest = newest if since == job.since else START
+        if page and min(page) < newest:
+            raise BrokenPromiseError(f"{min(page)} is brought forward after {newest}")
+        self._forwarded = (job.since, max([newest, *page]))
+
+    def _judge_count(self, product: Product) -> None:
+        """A failure counts neither as a probe nor before its time."""
+        call = self._running[product.id]
+        if product.sync.status not in {SyncStatus.RETRYING, SyncStatus.EXHAUSTED}:
+            return
+        if self.watch.is_probe(call) or _is_early(call):
+            raise BrokenPromiseError(
+                f"{product.id}: an attempt of an outage counts as number {product.sync.attempts}"
+            )
+
     def _exhausted(self, product: Product) -> None:
-        """A budget without a Retry-After has all its attempts."""
+        """A budget without a Retry-After has all its attempts, and lasts as long as planned."""
         if product.sync.last_error == WORKER_DIED:
             if product.id in self.moved:
                 return
@@ -144,13 +194,21 @@ class Promises:
             raise BrokenPromiseError(
                 f"{product.id} is exhausted after {product.sync.attempts} attempts"
             )
+        first, last = product.sync.first_attempt_at, self._running[product.id].start
+        lasted = last - seconds(first) if first else 0.0
+        if lasted < sum(self.waits) - JITTER * max(self.waits, default=0.0) - TOLERANCE:
+            raise BrokenPromiseError(f"{product.id} is exhausted after {lasted:.0f} s")
 
     def _left_failure(self, method: str, product: Product) -> None:
         """Only a write, a replay, a redrive or a dead letter moved back ends a failure."""
-        if method in {"save_sync", "restart_failed"}:
+        if method == "save_sync":
             return
         self._redrives[product.id] += 1
-        if method != "claim" or self._redrives[product.id] > self.moves[product.id]:
+        asked = self.moves[product.id]
+        if method == "apply":
+            # A redrive of operators; or a letter moved back whose product is parked.
+            asked += self.redrives
+        if method not in {"apply", "claim"} or self._redrives[product.id] > asked:
             raise BrokenPromiseError(
                 f"{product.id} leaves {product.sync.status} by a {method} that nobody asked for"
             )
@@ -165,6 +223,28 @@ class Promises:
         supply_chain: SupplyChain,
     ) -> None:
         """Judge the end of a run. Raises BrokenPromiseError."""
+        self._kept(store, supply_chain)
+        down = not self.watch.control.breaker.is_closed
+        if down:
+            self._still_probed(store, supply_chain)
+        letters: dict[str, list[SyncMessage]] = defaultdict(list)
+        for message in queue.dead:
+            letter = parse_sync_message(message.body)
+            letters[letter.product_id].append(letter)
+        if lost := letters.keys() - store.products.keys():
+            raise BrokenPromiseError(f"dead letters are left of {lost}, which are gone")
+        for product in store.products.values():
+            if down and product.sync.status in WAITING:
+                continue
+            self._settled(product, letters[product.id], supply_chain)
+            _completed(product, stream)
+        _deleted(store, supply_chain)
+        if queue.messages and not down:
+            raise BrokenPromiseError(f"messages stay in the queue: {queue.messages}")
+        _published(store, stream)
+
+    def _kept(self, store: ReplicaSet, supply_chain: SupplyChain) -> None:
+        """What was answered has survived, and each key was used once."""
         if supply_chain.wrong_memory:
             raise BrokenPromiseError(
                 f"a replay was answered from an older budget's memory: {supply_chain.wrong_memory}"
@@ -177,19 +257,26 @@ class Promises:
         keys = Counter(creation.key for creation in store.creations().values())
         if twice := [key for key, count in keys.items() if count > 1]:
             raise BrokenPromiseError(f"several products were created under one key: {twice}")
-        letters: dict[str, list[SyncMessage]] = defaultdict(list)
-        for message in queue.dead:
-            letter = parse_sync_message(message.body)
-            letters[letter.product_id].append(letter)
-        if lost := letters.keys() - store.products.keys():
-            raise BrokenPromiseError(f"dead letters are left of {lost}, which are gone")
-        for product in store.products.values():
-            self._settled(product, letters[product.id], supply_chain)
-            _completed(product, stream)
-        _deleted(store, supply_chain)
-        if queue.messages:
-            raise BrokenPromiseError(f"messages stay in the queue: {queue.messages}")
-        _published(store, stream)
+
+    def _still_probed(self, store: ReplicaSet, supply_chain: SupplyChain) -> None:
+        """Only a supply chain that answers nothing is held for down, and it is asked again."""
+        calls = [call for call in supply_chain.calls if call.start > self.now() - PROBED_WITHIN]
+        waiting = any(item.sync.status in WAITING for item in store.products.values())
+        if not all(call.failed for call in calls) or (waiting and not calls):
+            raise BrokenPromiseError(f"the breaker is open after {len(calls)} calls")
+
+    def converged(self, store: ReplicaSet, poison: int | None) -> None:
+        """After an outage everything is delivered soon, not only at its own next attempt."""
+        waiting = any(item.sync.status in WAITING for item in store.products.values())
+        if waiting and not self.watch.control.breaker.is_closed:
+            raise BrokenPromiseError("the outage is over, and the breaker is still open")
+        late = [
+            product
+            for product in store.products.values()
+            if product.sync.status in WAITING and product.fields.price != poison
+        ]
+        if late:
+            raise BrokenPromiseError(f"the outage is over, and these still wait: {late}")
 
     def _settled(
         self, product: Product, letters: list[SyncMessage], supply_chain: SupplyChain
@@ -223,6 +310,11 @@ class Promises:
         calls = Counter((call.key, call.product.sync.attempts) for call in supply_chain.calls)
         if twice := [key for key, count in calls.items() if count > 1]:
             raise BrokenPromiseError(f"without a fault, called twice: {twice}")
+
+
+def _is_early(call: Call) -> bool:
+    planned_at = call.product.sync.planned_at
+    return planned_at is not None and planned_at > moment(call.start)
 
 
 def _survives(answer: Answer, store: ReplicaSet) -> None:

@@ -109,7 +109,13 @@ class Parts:
             cast("Queue", self.queue),
             self._outbox,
             Caller(world, self._process),
-            SyncPolicy(world.plan.schedule, LEASE, self._grace, 10),
+            SyncPolicy(
+                world.plan.schedule,
+                LEASE,
+                self._grace,
+                10,
+                max_in_flight=world.plan.max_in_flight,
+            ),
             Admissions(self._controls, world.plan.breaker, clock=self._clock),
             clock=self._clock,
             jitter=world.random.random,
@@ -117,7 +123,7 @@ class Parts:
         )
 
     def operations(self) -> Operations:
-        return Operations(
+        operations = Operations(
             self._store,
             self._controls,
             self._enqueuer,
@@ -125,10 +131,13 @@ class Parts:
             self._world.plan.breaker,
             clock=self._clock,
             grace=self._grace,
+            pause=self._pause,
         )
+        operations.redriven_at_once = self._world.plan.page
+        return operations
 
     def reconcile(self) -> Reconcile:
-        return Reconcile(
+        reconcile = Reconcile(
             self._store,
             self._outbox,
             self._enqueuer,
@@ -139,6 +148,8 @@ class Parts:
             grace=self._grace,
             sleep=self._world.scheduler.sleep,
         )
+        reconcile.page = self._world.plan.page
+        return reconcile
 
     def _in_parallel(
         self, work: Callable[[Item], Result], items: Sequence[Item]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
+from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.retry import Schedule
-from simulation.faults import Faults, draw
-from simulation.plan import Plan
+from simulation.faults import NO_LIMIT, Faults, Spans, draw
+from simulation.plan import Pause, Plan
 from simulation.supply_chain import Mood
 
 BUSY = 1800.0
@@ -19,6 +21,8 @@ def random_plan(seed: int) -> Plan:
     random = Random(f"plan {seed}")
     if random.random() < 0.15:
         return faultless(seed)
+    if random.random() < 0.3:
+        return outages(seed)
     busy = random.choice((300.0, BUSY))
     mixtures = (OK, (3, 4, 1, 1, 1, 1), (1, 6, 1, 1, 1, 0), (1, 1, 1, 0, 0, 1), FAIL)
     away = ((random.uniform(0, busy), busy),) if random.random() < 0.2 else ()
@@ -42,6 +46,151 @@ def faultless(seed: int) -> Plan:
     # Many in a short time: some fall into a call that is under way.
     changes = 60 if busy < BUSY else 6
     return Plan(seed, Faults(), mood, changes=changes, operations=0, busy=busy)
+
+
+# ---- outages, pauses and limits ----
+
+SENSITIVE = BreakerPolicy(
+    failures=4, products=3, share=0.6, window=60.0, successes=2, ramp_rate=2.0, ramp_step=5.0
+)
+"""Opens with few products, and has a slow ramp."""
+LONG = Schedule(6, 5400, 1800)
+"""Its longest wait is much longer than the time in which all is delivered after an outage."""
+
+
+def outages(seed: int) -> Plan:
+    """Outages, pauses and limits, in any combination, with the faults of other runs."""
+    random = Random(f"outages {seed}")
+    busy = random.choice((300.0, BUSY))
+    faults = random.choice((draw(random, busy), Faults()))
+    spans = tuple(sorted(_spans_of(random, busy)))
+    mixtures = (OK, OK, (3, 4, 1, 1, 1, 0))
+    mood = Mood(random.choice(mixtures), spans, random.choice((None, None, None, 3.0, 60.0)))
+    pauses = tuple(_pause_of(random, busy) for _ in range(random.choice((0, 0, 1))))
+    in_flight = faults.in_flight if faults.in_flight < NO_LIMIT else random.choice((4, 60_000))
+    return Plan(
+        seed,
+        faults,
+        mood,
+        Mood(random.choice((OK, OK, OK, FAIL))),
+        products=random.choice((4, 8, 12)),
+        changes=random.choice((0, 10, 40)),
+        operations=random.choice((0, 0, 5)),
+        workers=random.choice((2, 3, 4)),
+        busy=busy,
+        schedule=random.choice((LONG, Schedule(5, 900, 400))),
+        breaker=replace(SENSITIVE, max_rate=random.choice((None, None, 0.5, 3.0))),
+        pauses=pauses,
+        max_in_flight=min(in_flight // 2, 60_000),
+        page=random.choice((3, 400)),
+    )
+
+
+def _spans_of(random: Random, busy: float) -> Spans:
+    begins = (random.uniform(0, busy) for _ in range(random.choice((1, 2, 5))))
+    return tuple((it, min(busy, it + random.choice((5.0, 60.0, 600.0, busy)))) for it in begins)
+
+
+def _pause_of(random: Random, busy: float) -> Pause:
+    begin = random.uniform(10, busy)
+    end = min(begin + random.choice((60.0, 400.0)), busy)
+    return Pause(begin, end, resumed=random.random() < 0.5)
+
+
+def outage(seed: int) -> Plan:
+    """The supply chain is down for most of the time, and changes go on."""
+    mood = Mood(OK, ((60.0, BUSY),), Random(seed).choice((None, None, 60.0)))
+    faults = Faults(until=BUSY, duplicate=0.2)
+    return _long(seed, mood, faults, products=10, changes=30)
+
+
+def flapping(seed: int) -> Plan:
+    """The supply chain comes and goes; no budget ends before its horizon."""
+    random = Random(seed)
+    period = random.choice((20.0, 60.0, 150.0))
+    spans = tuple((n * period, (n + random.uniform(0.3, 0.9)) * period) for n in range(200))
+    busy = random.choice((BUSY, 5400.0))
+    mood = Mood(OK, tuple(span for span in spans if span[1] < busy))
+    schedule = Schedule(5, 900, 400)
+    return replace(_long(seed, mood, products=10, changes=6, busy=busy), schedule=schedule)
+
+
+def poison(seed: int) -> Plan:
+    """One product always fails, whatever the supply chain does; an outage of all ends."""
+    mood, calm = Mood(OK, ((60.0, 600.0),), poison=1), Mood(OK, poison=1)
+    return replace(_long(seed, mood, products=8, changes=0, busy=600.0), calm=calm)
+
+
+def paused(seed: int) -> Plan:
+    """An operator pauses, with or without an end; some requests crash without an answer."""
+    random = Random(seed)
+    pause = Pause(random.uniform(1, 300), 900.0, resumed=random.random() < 0.5)
+    faults = Faults(until=900.0, crash=random.choice((0, 0.03)))
+    plan = _long(seed, Mood((2, 1, 0, 0, 0, 0)), faults, products=8, changes=30, busy=900.0)
+    return replace(plan, pauses=(pause,))
+
+
+def limited(seed: int) -> Plan:
+    """All workers together make few calls a second, and many changes arrive."""
+    rate = Random(seed).choice((0.5, 3.0))
+    plan = _long(seed, Mood(OK), products=30, changes=120, busy=300.0, workers=4)
+    return replace(plan, breaker=replace(SENSITIVE, max_rate=rate))
+
+
+def parked(seed: int) -> Plan:
+    """More products wait than the queue may have in flight; the breaker never opens."""
+    faults = Faults(until=BUSY, in_flight=40)
+    plan = _long(seed, Mood((1, 3, 0, 0, 0, 0)), faults, products=30, changes=20, workers=2)
+    return replace(plan, breaker=NEVER, max_in_flight=6)
+
+
+def catch_up(seed: int) -> Plan:
+    """Many wait when an outage ends: they are delivered page by page, oldest change first."""
+    mood = Mood(OK, ((2.0, BUSY),))
+    return replace(_long(seed, mood, products=30, changes=20), page=5)
+
+
+def lost_probe(seed: int) -> Plan:
+    """The worker that has the probe crashes, or stops for longer than a probe takes."""
+    faults = Faults(until=600.0, crash=0.05, pause=0.03)
+    return _long(seed, Mood(OK, ((30.0, 500.0),)), faults, products=6, changes=10, busy=600.0)
+
+
+def redrive_of_many(seed: int) -> Plan:
+    """An operator redrives once, while products that were redriven fail again in other ways."""
+    # All are exhausted or rejected by then.
+    mood = Mood((0, 1, 1, 0, 0, 0))
+    plan = Plan(seed, Faults(), mood, mood, products=12, changes=0, busy=2400.0, breaker=NEVER)
+    return replace(plan, schedule=Schedule(2, 60, 60), redrives=(1200.0,), page=2)
+
+
+NEVER = BreakerPolicy(failures=10**9)
+
+
+def _long(
+    seed: int,
+    mood: Mood,
+    faults: Faults | None = None,
+    *,
+    products: int,
+    changes: int,
+    busy: float = BUSY,
+    workers: int = 3,
+) -> Plan:
+    return Plan(
+        seed,
+        faults or Faults(),
+        mood,
+        products=products,
+        changes=changes,
+        busy=busy,
+        workers=workers,
+        schedule=LONG,
+        breaker=SENSITIVE,
+    )
+
+
+# ---- single faults ----
 
 
 def late_event(seed: int) -> Plan:
@@ -141,5 +290,15 @@ SCENARIOS: dict[str, Callable[[int], Plan]] = {
         denials,
         deadly_message,
         three_days,
+        outages,
+        outage,
+        flapping,
+        poison,
+        paused,
+        limited,
+        parked,
+        catch_up,
+        lost_probe,
+        redrive_of_many,
     )
 }

@@ -128,19 +128,25 @@ class Scheduler:
     ) -> Iterator[list[tuple[Item, Result]]]:
         """Do work for each item, each as a task of this process; groups as they come, in any order.
 
-        `random` decides how long a finished one waits for others.
+        `random` decides how long a finished one waits for others. Raises what the work has raised.
         """
         process, name = self.process, f"parallel {next(self._numbers)}"
         done: list[tuple[Item, Result]] = []
+        errors: list[Exception] = []
 
         def one(item: Item) -> None:
-            done.append((item, work(item)))
+            try:
+                done.append((item, work(item)))
+            except Exception as error:  # noqa: BLE001 - raised by whoever takes the results
+                errors.append(error)
             self.notify(name)
 
         for item in items:
             self.spawn(process, lambda item=item: one(item))  # type: ignore[misc]  # bound per turn
         missing = len(items)
         while missing:
+            if errors:
+                raise errors[0]
             if not done:
                 self.wait(name, 3600.0)
                 continue

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 
+from chalicelib.domain.control import Control
+from chalicelib.domain.delivery import PARK_LONGER
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.events import Event
 from chalicelib.domain.messages import ReceivedMessage, parse_sync_message
@@ -15,8 +17,9 @@ from tests.fakes import FakeQueue, FakeStore, FakeStream
 from tests.fakes.queue import FakeQueueMessage
 
 Lineage = dict[str, tuple[Product, ...]]
-Snapshot = tuple[dict[str, Product], dict[str, Creation], Lineage]
+Snapshot = tuple[dict[str, Product], dict[str, Creation], Lineage, Control]
 
+LONG_WAIT = PARK_LONGER.total_seconds() + 5
 RETENTION = timedelta(days=14)
 
 
@@ -33,7 +36,7 @@ class ReplicaSet(FakeStore):
         self.lineage: Lineage = {}
         self.term = 0
         self._pending: list[tuple[float, Snapshot]] = []
-        self._committed: Snapshot = ({}, {}, {})
+        self._committed: Snapshot = ({}, {}, {}, Control())
 
     def written(self, before: dict[str, Product], lag: float) -> float:
         """Note a new write; give the seconds until the majority has it."""
@@ -45,7 +48,8 @@ class ReplicaSet(FakeStore):
         self.lineage = {**self.lineage, **new}
         last = self._pending[-1][0] if self._pending else 0.0
         commit = max(last, self._now() + lag)
-        self._pending.append((commit, (dict(self.products), dict(self._creations), self.lineage)))
+        products, creations = dict(self.products), dict(self._creations)
+        self._pending.append((commit, (products, creations, self.lineage, self.stored_control)))
         return commit - self._now()
 
     def committed(self) -> dict[str, Product]:
@@ -64,7 +68,7 @@ class ReplicaSet(FakeStore):
     def fail_over(self) -> None:
         """Another node becomes primary: what the majority did not have is gone."""
         self._advance()
-        products, creations, self.lineage = self._committed
+        products, creations, self.lineage, self.stored_control = self._committed
         self.products, self._creations = dict(products), dict(creations)
         self._pending.clear()
         self.term += 1
@@ -78,7 +82,9 @@ class AtLeastOnceQueue(FakeQueue):
     """A standard queue of SQS: any order, and sometimes the same message for two workers.
 
     `duplicate`: the probability of that at each receive. `in_flight`: the limit of messages in
-    flight.
+    flight. `sent` is called for each new message. `room`: with so many messages in flight long
+    waits should be parked; `crowded` is called if one is deferred nevertheless, with the seconds
+    since when there were as many. `over_limit`: when it last refused everybody, and since when.
     """
 
     def __init__(
@@ -89,12 +95,20 @@ class AtLeastOnceQueue(FakeQueue):
         duplicate: Callable[[], float],
         in_flight: int,
         max_receive_count: int,
+        sent: Callable[[], None],
+        room: int,
+        crowded: Callable[[float], None],
     ) -> None:
         super().__init__(clock, max_receive_count=max_receive_count)
         self._random = random
         self._duplicate = duplicate
         self._in_flight = in_flight
+        self._sent = sent
         self.moved: set[str] = set()
+        self.over_limit: tuple[datetime, datetime] | None = None
+        self._room = room
+        self._crowded = crowded
+        self._full_since: datetime | None = None
 
     def next_visible(self) -> datetime | None:
         """When the next message becomes visible; None if there is none."""
@@ -104,11 +118,18 @@ class AtLeastOnceQueue(FakeQueue):
         """Lose every message."""
         self.messages.clear()
 
+    def send(self, body: str, delay: int = 0) -> str:
+        """Wake a long poll, too."""
+        self._sent()
+        return super().send(body, delay)
+
     def receive(self, limit: int = 10) -> list[ReceivedMessage]:
         now = self._clock()
         self.messages = [item for item in self.messages if now - item.sent_at < RETENTION]
         if sum(item.visible_at > now for item in self.messages) >= self._in_flight:
+            self.over_limit = (now, self.over_limit[1] if self.over_limit else now)
             raise QueueUnavailableError("OverLimit: too many messages are in flight")
+        self.over_limit = None
         for message in self.messages:
             # One server of the queue does not know yet that another has delivered the message.
             if message.receives and self._random.random() < self._duplicate():
@@ -118,7 +139,28 @@ class AtLeastOnceQueue(FakeQueue):
             for item in self.messages
             if item.visible_at <= now and item.receives >= self._max_receive_count
         }
-        return super().receive(limit)
+        self._look()
+        received = super().receive(limit)
+        self._look()
+        return received
+
+    def change_visibility(self, messages: Mapping[str, int]) -> None:
+        full = self._look()
+        if max(messages.values(), default=0) > LONG_WAIT and full:
+            self._crowded((self._clock() - full).total_seconds())
+        super().change_visibility(messages)
+
+    def delete(self, receipts: Sequence[str]) -> None:
+        self._look()
+        super().delete(receipts)
+        self._look()
+
+    def _look(self) -> datetime | None:
+        """Say since when there is no room."""
+        now = self._clock()
+        waiting = sum(item.receives > 0 and item.visible_at > now for item in self.messages)
+        self._full_since = (self._full_since or now) if waiting >= self._room else None
+        return self._full_since
 
     def receive_dead_letters(self, limit: int) -> list[ReceivedDeadLetter]:
         # Some server of the queue may not be asked: what it holds is counted, and not seen.

@@ -17,6 +17,8 @@ from simulation.scheduler import Crashed, Process, Scheduler, moment
 TIMEOUT = 2.0
 """Seconds of a call as a whole, as the catalog limits it."""
 ANSWERS = ("ok", "fail", "reject", "lost", "slow", "deny")
+DOWN = ("fail", "down")
+"""Answers of an outage; "down" is none at all."""
 STATUS = {"ok": 200, "fail": 503, "reject": 422, "deny": 404, "absent": 404}
 """`deny`: it says that there is no such product, whatever it holds."""
 DENIALS = 2
@@ -40,16 +42,30 @@ class Call:
 
     def holds_at(self, now: float) -> bool:
         """Say whether the catalog still waits for it."""
-        return now < min(self.end, self.start + TIMEOUT) and not self.caller.dead
+        return now < self.ended and not self.caller.dead
+
+    @property
+    def ended(self) -> float:
+        """When the catalog has its answer, or waits no longer."""
+        return min(self.end, self.start + TIMEOUT)
+
+    @property
+    def failed(self) -> bool:
+        """Say whether the catalog does not learn that the supply chain works."""
+        return self.answer in {*DOWN, "lost"} or self.end > self.start + TIMEOUT
 
 
 @dataclass(frozen=True)
 class Mood:
-    """How it answers: weights of ANSWERS, an outage from when to when, and its Retry-After."""
+    """How it answers: weights of ANSWERS, outages from when to when, and its Retry-After.
+
+    `poison`: it fails for the product with this price, always.
+    """
 
     weights: tuple[float, ...] = (1, 0, 0, 0, 0, 0)
     away: tuple[tuple[float, float], ...] = ()
     retry_after: float | None = None
+    poison: int | None = None
 
 
 @dataclass
@@ -92,21 +108,23 @@ class SupplyChain:
         return None if newest == self.deleted.get(product_id) else newest
 
     def _call(self, product: Product, process: Process) -> Call:
-        answer, now = self._answer(), self.scheduler.now
+        answer, now = self._answer(product), self.scheduler.now
         seconds = self.random.choice((0.05, 0.3, 1.0))
         if answer == "slow":
             seconds = self.random.choice((2 * TIMEOUT, 4 * TIMEOUT, 30 * TIMEOUT))
         return Call(product, now, now + seconds, answer, process)
 
-    def _answer(self) -> str:
+    def _answer(self, product: Product) -> str:
         now = self.scheduler.now
         if any(begin <= now < end for begin, end in self.mood.away):
+            return self.random.choice(DOWN)
+        if product.fields.price == self.mood.poison:
             return "fail"
         return self.random.choices(ANSWERS, self.mood.weights)[0]
 
     def _apply(self, call: Call) -> None:
         """Do what the call asks; a failure does nothing, and is not remembered."""
-        if call.answer in {"fail", "deny"}:
+        if call.answer in {*DOWN, "deny"}:
             return
         budget = call.product.sync.budget
         if call.key in self._remembered:
@@ -129,7 +147,7 @@ class SupplyChain:
 
     def _outcome(self, call: Call) -> Outcome:
         heard = self.scheduler.now >= call.end and call.answer != "lost"
-        status = STATUS[call.answer] if heard else None
+        status = STATUS.get(call.answer) if heard else None
         judgement = Judgement(Verdict.FAILED, "silent")
         if status is not None:
             judgement = judge(call.product, Answer(status), self._questions(call), {413, 422})
@@ -149,7 +167,7 @@ class SupplyChain:
         def ask() -> Answer:
             nonlocal denials
             self.scheduler.sleep(self.random.choice((0.05, 0.3)))
-            if self._answer() == "fail":
+            if self._answer(call.product) in DOWN:
                 return Answer(STATUS["fail"])
             if denials and self.random.random() < 1 / 2:
                 denials -= 1

@@ -6,6 +6,7 @@ import itertools
 from datetime import datetime
 from random import Random
 
+from chalicelib.domain.control import Control
 from chalicelib.domain.errors import (
     CatalogError,
     QueueUnavailableError,
@@ -16,11 +17,12 @@ from chalicelib.domain.product import Product
 from chalicelib.domain.retry import max_receive_count
 from chalicelib.usecases.reconcile import Reconciled
 from simulation.faults import Faults
+from simulation.outages import BrokenPromiseError, Watch
 from simulation.people import People
 from simulation.plan import PERIOD, Plan
-from simulation.promises import BrokenPromiseError, Promises
+from simulation.promises import Promises
 from simulation.roles import keep_running, run_bridge, run_reconcile, run_worker
-from simulation.scheduler import Crashed, Process, Scheduler, moment
+from simulation.scheduler import Crashed, Process, Scheduler, moment, seconds
 from simulation.servers import AtLeastOnceQueue, ReplicaSet, WindowedStream
 from simulation.supply_chain import Call, SupplyChain
 
@@ -29,6 +31,8 @@ ERRORS: dict[str, type[CatalogError]] = {
     "stream": StreamUnavailableError,
     "queue": QueueUnavailableError,
 }
+FULL_FOR = 15.0
+"""Seconds until each worker knows that the queue is full, and has ended its batch."""
 CUTS = 30
 """Steps of the search for the shortest run that still breaks the promise."""
 
@@ -45,8 +49,15 @@ class World:
         self.scheduler = Scheduler()
         self.trace: list[str] = []
         self.broken: BrokenPromiseError | None = None
+        self.watch = Watch(
+            plan.breaker,
+            lambda: self.scheduler.now,
+            plan.staleness,
+            2 * plan.faults.skew,
+            plan.faults.lossless,
+        )
         self.promises = Promises(
-            plan.schedule.waits, plan.schedule.max_wait, lambda: self.scheduler.now
+            plan.schedule.waits, plan.schedule.max_wait, lambda: self.scheduler.now, self.watch
         )
         self.store = ReplicaSet(lambda: self.scheduler.now)
         self.stream = WindowedStream(self._now, plan.faults.window)
@@ -56,6 +67,9 @@ class World:
             duplicate=lambda: plan.faults.duplicate if self._faulty else 0.0,
             in_flight=plan.faults.in_flight,
             max_receive_count=plan.receives or max_receive_count(plan.schedule.attempts),
+            sent=lambda: self.scheduler.notify("queue"),
+            room=plan.max_in_flight,
+            crowded=self._crowded,
         )
         self.promises.moved = self.queue.moved
         self.supply_chain = SupplyChain(
@@ -76,11 +90,19 @@ class World:
         self.scheduler.run(plan.busy)
         self.supply_chain.mood = plan.calm
         self.say("calm", "the faults have ended")
+        if self.watch.control.held_by(self._now()) and plan.calm.weights[0] == 1:
+            self.scheduler.run(plan.busy + plan.converges)
+            self.promises.converged(self.store, plan.calm.poison)
         self.scheduler.run(plan.busy + plan.bound)
+        if self.plan.parks_in_time and self.queue.over_limit:
+            raise BrokenPromiseError(f"the queue still refuses everybody: {self.queue.over_limit}")
         self.promises.check(self.store, self.queue, self.stream, self.supply_chain)
         self._judge_repairs()
 
     def _judge_repairs(self) -> None:
+        if self.watch.was_held() or self.plan.breaker.max_rate:
+            # Parked products are enqueued by reconcile; those that wait for permits are relayed.
+            return
         if self.plan.faults.lossless and not self.plan.deadly:
             relayed = sum(done.relayed for done in self._repairs)
             enqueued = sum(done.enqueued for done in self._repairs)
@@ -137,15 +159,27 @@ class World:
         for product_id, product in self.store.products.items():
             if before.get(product_id) is not product:
                 self.say(self.scheduler.process.name, f"{method}: {_describe(product)}")
+        self._note_control()
         self.promises.wrote(method, before, self.store.products)
+
+    def _crowded(self, full_for: float) -> None:
+        if self.plan.parks_in_time and full_for > FULL_FOR:
+            raise BrokenPromiseError(
+                f"a long wait is not parked, {full_for:.0f} s after the queue was full"
+            )
+
+    def _note_control(self) -> None:
+        control = self.store.stored_control
+        if control is not self.watch.control:
+            self.watch.changed(control)
+            self.say("control", _describe_control(control))
 
     def repaired(self, process: Process, done: Reconciled) -> None:
         """Note the counts of a run of reconcile."""
         self._repairs.append(done)
-        if done != Reconciled(0, 0, 0, 0, 0):
+        if done != Reconciled():
             self.say(process.name, f"{done}")
         self.scheduler.notify("stream")
-        self.scheduler.notify("queue")
 
     # ---- events that no process causes ----
 
@@ -180,6 +214,7 @@ class World:
                     if self._faulty and callable(happen):
                         self.say("fate", what)
                         happen()
+                        self._note_control()
 
                 self.scheduler.spawn(fate, strike, time)
 
@@ -196,6 +231,19 @@ def _describe(product: Product) -> str:
         f"{product.id} v{product.version}{gone} r{product.revision} {sync.status} "
         f"budget {sync.budget} attempts {sync.attempts} by {sync.message_id}"
     )
+
+
+def _describe_control(control: Control) -> str:
+    breaker = control.breaker
+    return (
+        f"{breaker.state} successes {breaker.successes} probe {_clock(breaker.probe_at)} "
+        f"cooldown {_clock(breaker.cooldown_until)} pause {control.pause is not None} "
+        f"catch-up {control.catch_up} redrive {control.redrive}"
+    )
+
+
+def _clock(time: datetime | None) -> str:
+    return f"{seconds(time):.2f}" if time else "-"
 
 
 def judged(plan: Plan) -> World:

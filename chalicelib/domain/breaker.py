@@ -109,7 +109,8 @@ class Breaker:
     """The state that all workers share.
 
     `since`: when it opened, or closed again. `reason`: why it is open. `probe_at`: no probe before.
-    `successes`: probes in a row that were answered. `ramp_since`: when the ramp began.
+    `successes`: probes that were answered, since the failures of two products. `suspect`: the
+    product of the last probe that failed. `ramp_since`: when the ramp began.
     `cooldown_until`: no call before, though it is closed. `spent_until`: the permits of the rate
     limit are used up to this time. `queued_until`: refused calls ask again up to this time.
     """
@@ -119,6 +120,7 @@ class Breaker:
     reason: str | None = None
     probe_at: datetime | None = None
     successes: int = 0
+    suspect: str | None = None
     ramp_since: datetime | None = None
     cooldown_until: datetime | None = None
     spent_until: datetime | None = None
@@ -202,14 +204,32 @@ class Breaker:
         if report is None:
             return replace(self, probe_at=now)
         if report.failures:
-            after = now + timedelta(seconds=policy.probe_every)
-            failed = replace(
-                self, state=BreakerState.OPEN, successes=0, probe_at=after, reason=report.reason
-            )
-            return _not_before(failed, report.cooldown_until, now)
+            return _not_before(self._failed(report, now, policy), report.cooldown_until, now)
         if self.successes + 1 < policy.successes:
             return replace(self, successes=self.successes + 1, probe_at=now)
         return Breaker(since=now, ramp_since=now)
+
+    def starved(self, now: datetime) -> Breaker:
+        """Close it if a probe was answered and no product but the suspect is left to ask with.
+
+        If the supply chain is down after all, the next failures open it again.
+        """
+        if self.is_closed or not self.successes:
+            return self
+        return Breaker(since=now, ramp_since=now)
+
+    def _failed(self, report: Report, now: datetime, policy: BreakerPolicy) -> Breaker:
+        """Note a probe that failed. One product that always fails does not keep it open."""
+        product = min(report.products)
+        alone = self.suspect in {None, product}
+        return replace(
+            self,
+            state=BreakerState.OPEN,
+            reason=report.reason,
+            probe_at=now + timedelta(seconds=policy.probe_every),
+            successes=self.successes if alone else 0,
+            suspect=product,
+        )
 
     def _tallied(self, report: Report, now: datetime, policy: BreakerPolicy) -> tuple[Tally, ...]:
         begin = now - timedelta(seconds=policy.window)

@@ -102,7 +102,13 @@ class Control:
 
     def probed(self, report: Report | None, now: datetime, policy: BreakerPolicy) -> Control:
         """Note what a probe has seen; if that closes the breaker, what waits is brought forward."""
-        breaker = self.breaker.probed(report, now, policy)
+        return self._with(self.breaker.probed(report, now, policy), now)
+
+    def starved(self, now: datetime) -> Control:
+        """Close the breaker if a probe was answered and no product is left for the next."""
+        return self._with(self.breaker.starved(now), now)
+
+    def _with(self, breaker: Breaker, now: datetime) -> Control:
         closed = breaker.is_closed and not self.breaker.is_closed
         return replace(self, breaker=breaker, catch_up=CatchUp(now) if closed else self.catch_up)
 

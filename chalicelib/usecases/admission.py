@@ -55,7 +55,7 @@ class Admissions:
             )
         except ConcurrentChangeError:
             return Admission(0, again=(now + FRESH,) * wanted)
-        self._keep(stored, self._clock())
+        self._keep(stored)
         return admission
 
     def report(self, outcomes: Sequence[tuple[Product, Outcome]]) -> None:
@@ -83,13 +83,14 @@ class Admissions:
             if _within(FRESH, self._read_at, now):
                 return self._control
         control = self._controls.read()
-        # As old as the question, not as the answer: a slow store must not hide a pause for longer.
-        self._keep(control, now)
+        with self._lock:
+            # As old as the question, not the answer: a slow store must not hide a pause for longer.
+            self._control, self._read_at = control, now
         return control
 
-    def _keep(self, control: Control, read_at: datetime) -> None:
+    def _keep(self, control: Control) -> None:
         with self._lock:
-            self._control, self._read_at = control, read_at
+            self._control, self._read_at = control, self._clock()
 
     def _tell(self, change: Callable[[Control], Control]) -> None:
         """Change the state. If that fails only a report is lost, and others will come."""
@@ -98,7 +99,7 @@ class Admissions:
         except (ConcurrentChangeError, StoreUnavailableError) as error:
             telemetry.log.warning("the breaker could not be told", reason=str(error))
         else:
-            self._keep(stored, self._clock())
+            self._keep(stored)
 
 
 def _within(span: timedelta, since: datetime, now: datetime) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chalicelib import telemetry
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.control import CatchUp, Control, Redrive
 from chalicelib.domain.delivery import Duty, Transition, bring_forward, duty_of, redrive
 from chalicelib.domain.errors import QueueUnavailableError
@@ -21,9 +22,10 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.ports import ProductQuery, Store
 
 EVER = timedelta(days=365)
-CANDIDATES = (20, 1000)
-"""Products that are looked at to find one for a probe; more if the first ones need no call: letters
-and deletions that another server keeps waiting."""
+CANDIDATES = 20
+"""Products that are looked at to find one for a probe."""
+MORE_CANDIDATES = 1000
+"""The same if none of these needs a call: letters and deletions that another server keeps waiting."""
 READ_AHEAD = 10
 """Products of a page for each that may be brought forward: others are on their way already."""
 
@@ -98,24 +100,24 @@ class Convergence:
             telemetry.log.info("a redrive is done", products=job.count)
         return len(changed)
 
-    def feed_probe(self) -> int:
+    def feed_probe(self, breaker: Breaker) -> int:
         """Enqueue a message for the next probe: it needs one where nothing else arrives.
 
-        The one that is due first. A product whose probe failed is due later, so that each probe is
-        of another one: one product alone must not keep the breaker open.
+        The one that is due first, but the product of the last probe that failed only if there is no
+        other: one product alone must not keep the breaker open.
         """
-        for number in CANDIDATES:
-            products = self._store.overdue(self._clock() + EVER, number)
-            fed = self._feed_one(products)
-            if fed or len(products) < number:
-                return fed
-        return 0
-
-    def _feed_one(self, products: Sequence[Product]) -> int:
         now = self._clock()
-        for product in products:
-            if duty_of(product) is not Duty.MESSAGE or product.sync.leased(now):
-                continue
+        for number in (CANDIDATES, MORE_CANDIDATES):
+            found = self._store.overdue(now + EVER, number)
+            waiting = [product for product in found if duty_of(product) is Duty.MESSAGE]
+            others = {product.id for product in waiting} - {breaker.suspect}
+            complete = len(found) < number
+            if others or complete:
+                break
+        if complete and not others:
+            self._controls.change(lambda stored: (None, stored.starved(now)))
+        free = [product for product in waiting if not product.sync.leased(now)]
+        for product in sorted(free, key=lambda product: product.id == breaker.suspect):
             early = bring_forward(product, now)
             if early is None:
                 return self._enqueue([product])
@@ -130,7 +132,7 @@ class Convergence:
 
     def _enqueue(self, products: Sequence[Product]) -> int:
         try:
-            return self._enqueuer.enqueue(products) if products else 0
+            return self._enqueuer.enqueue(products).accepted if products else 0
         except QueueUnavailableError as error:
             # They are overdue, and will be enqueued as such.
             telemetry.log.warning("the queue is away", reason=str(error))

@@ -78,6 +78,8 @@ class ControlRequest(BaseModel):
 class Operations:
     """What operators can do. Every method raises StoreUnavailableError."""
 
+    redriven_at_once = REDRIVEN_AT_ONCE
+
     def __init__(
         self,
         store: Store,
@@ -167,7 +169,7 @@ class Operations:
         for _ in range(statuses):
             if control.redrive is not None:
                 held = control.held_by(self._clock()) is not None
-                self._convergence.redrive(control.redrive, REDRIVEN_AT_ONCE, held=held)
+                self._convergence.redrive(control.redrive, self.redriven_at_once, held=held)
                 control = self._controls.read()
 
     def control(self, body: object) -> Json:

@@ -5,6 +5,7 @@ Each run is bounded by its time; runs may overlap.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -20,7 +21,7 @@ from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.product import Product
 from chalicelib.usecases.convergence import Convergence
 from chalicelib.usecases.dead_letters import DeadLetters
-from chalicelib.usecases.enqueuing import Enqueuer, postpone
+from chalicelib.usecases.enqueuing import Enqueued, Enqueuer, postpone
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import Store
 
@@ -73,26 +74,30 @@ class Pace:
         self._at = clock()
         self._permits = 0.0
 
-    def allowed(self, limit: float | None) -> int:
-        """Give their number; `limit` is per second, None for no limit."""
+    def allowed(self, limit: float | None, page: int) -> int:
+        """Give their number, `page` at most; `limit` is per second, None for no limit."""
         now = self._clock()
-        since, self._at = (now - self._at).total_seconds(), now
+        # A clock may be set back.
+        since, self._at = max(0.0, (now - self._at).total_seconds()), now
         if limit is None:
-            return PAGE
+            return page
         # What was not used for a second or two is lost, as with the permits of the calls.
         self._permits = min(self._permits + since * limit, max(1.0, 2 * limit))
-        return min(PAGE, int(self._permits))
+        return min(page, int(self._permits))
 
     def spend(self, products: int) -> None:
-        """Use permits up."""
-        self._permits -= products
+        """Use permits up; what was done without a limit is not owed."""
+        self._permits = max(0.0, self._permits - products)
 
 
 class Reconcile:
     """Relays unpublished events, enqueues overdue products, keeps one letter per failed product.
 
     After an outage it brings forward what waits, and it works off the redrives of operators.
+    `page`: products of a step.
     """
+
+    page = PAGE
 
     def __init__(
         self,
@@ -164,13 +169,14 @@ class Reconcile:
         if not due or now - self._fed < timedelta(seconds=PAUSE_SECONDS):
             return 0
         self._fed = now
-        return self._convergence.feed_probe()
+        return self._convergence.feed_probe(control.breaker)
 
     def _step(self, control: Control) -> tuple[Reconciled, bool]:
         """Do a page of everything; say whether there is more to do in this run."""
         now = self._clock()
         held = control.held_by(now) is not None
-        allowed = PAGE if held else self._pace.allowed(control.breaker.limit(now, self._policy))
+        limit = control.breaker.limit(now, self._policy)
+        allowed = self.page if held else self._pace.allowed(limit, self.page)
         forward = None if held else control.catch_up
         # A part, and first: what is overdue must not wait until millions are brought forward.
         part = allowed // 4 if forward or control.redrive else allowed
@@ -231,7 +237,11 @@ class Reconcile:
         if held:
             self._enqueuer.postpone(products)
             return len(products)
-        return self._with_queue(partial(self._enqueuer.enqueue, products), 0)
+        enqueued = self._with_queue(partial(self._enqueuer.enqueue, products), Enqueued(0))
+        if enqueued.accepted and 2 * enqueued.moved >= enqueued.accepted:
+            # Another copy is at the same page, and ahead: it goes on alone for a while.
+            self._sleep(random.uniform(1, 3) * PAUSE_SECONDS)  # noqa: S311 - not a secret
+        return enqueued.accepted
 
     def _drop(self, tombstones: Sequence[Product]) -> int:
         """Drop confirmed deletions; those with an unpublished event are looked at again later."""

@@ -1,23 +1,9 @@
-"""The supply chain is down, or an operator has paused: no attempt is lost, nor any product."""
+"""The supply chain is down: no attempt is spent, and no product is forgotten."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import pytest
-
-from tests.e2e.delivery.steps import PATIENCE, status, wait_until_held
+from tests.e2e.delivery.steps import PATIENCE, wait_until_held
 from tests.support import Json, RunningStack, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(autouse=True)
-def resumed(stack: RunningStack) -> Iterator[None]:
-    """No pause of this test is left to the next."""
-    yield
-    stack.api.put("/sync/control", {"paused": False})
 
 
 def breaker(stack: RunningStack) -> str:
@@ -60,24 +46,3 @@ def test_an_outage_outlives_the_processes_that_saw_it(stack: RunningStack) -> No
 
     stack.supply_chain.set(failureRate=0)
     wait_until_held(stack, products)
-
-
-def test_nothing_is_called_while_an_operator_has_paused(stack: RunningStack) -> None:
-    stack.api.put("/sync/control", {"paused": True, "reason": "maintenance"})
-    # A worker may know the state of a second ago.
-    known = stack.create()
-    eventually(
-        lambda: (
-            "maintenance" in (stack.get(f"/products/{known['id']}/sync")["held"] or "")
-            or status(stack, known["id"]) == "delivered"
-        ),
-        PATIENCE,
-        "the pause is seen",
-    )
-    products = [stack.create() for _ in range(5)]
-    eventually(lambda: stack.queued() == 0, PATIENCE, "the messages are parked")
-    assert {status(stack, product["id"]) for product in products} <= {"pending", "delivered"}
-    assert stack.get("/sync")["control"]["reason"] == "maintenance"
-
-    stack.api.put("/sync/control", {"paused": False})
-    wait_until_held(stack, [known, *products])

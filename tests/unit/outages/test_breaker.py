@@ -174,15 +174,6 @@ def test_it_closes_after_several_answers_in_a_row() -> None:
     assert breaker.reason is None
 
 
-def test_a_failure_in_between_begins_the_row_again() -> None:
-    breaker = probing(opened(), 2).probed(GOOD, START + seconds(2), POLICY)
-    breaker = probing(breaker, 3).probed(GOOD, START + seconds(3), POLICY)
-    breaker = probing(breaker, 4).probed(DOWN, START + seconds(4), POLICY)
-    breaker = probing(breaker, 6).probed(GOOD, START + seconds(6), POLICY)
-
-    assert not breaker.is_closed
-
-
 def test_calls_that_were_under_way_when_it_opened_neither_close_nor_change_it() -> None:
     assert opened().reported(GOOD, START + seconds(1), POLICY) == opened()
     assert opened().reported(BAD, START + seconds(1), POLICY) == opened()
@@ -302,6 +293,16 @@ def test_a_rate_below_one_per_second_grants_one_call_at_a_time() -> None:
     assert first.granted == 1
     assert granted(breaker, policy, 1.9) == 0
     assert granted(breaker, policy, 2) == 1
+
+
+def test_permits_that_a_clock_ahead_has_used_up_are_not_granted_again() -> None:
+    policy = BreakerPolicy(max_rate=2)
+    admission, breaker = Breaker(spent_until=START + seconds(1)).admit(3, START, policy)
+
+    assert admission.granted == 0
+    assert admission.again is not None
+    assert len(admission.again) == 3
+    assert breaker.spent_until == START + seconds(1)
 
 
 def test_in_the_long_run_the_rate_is_the_limit() -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from chalicelib.domain.sync_state import SyncState, SyncStatus
 from chalicelib.usecases.admission import Admissions
+from chalicelib.usecases.reconcile import Pace
 from tests.fakes import START, Pipeline
+from tests.fakes.clock import FakeClock
 from tests.unit.outages.steps import a_pipeline, calls, converge, is_parked
 
 
@@ -81,6 +83,17 @@ def test_what_waits_is_enqueued_also_at_a_rate_too_low_for_one_run() -> None:
     pipeline.put(sync=SyncState(behind_since=START, overdue_at=START), outbox=())
 
     assert [pipeline.reconcile_once(seconds=40).enqueued for _ in range(2)] == [0, 1]
+
+
+def test_what_was_done_without_a_limit_or_before_a_clock_was_set_back_is_not_owed() -> None:
+    clock = FakeClock()
+    pace = Pace(clock)
+    pace.spend(pace.allowed(None, 1000))
+    clock.advance(-3600)
+    pace.allowed(20, 1000)
+    clock.advance(1)
+
+    assert pace.allowed(20, 1000) == 20
 
 
 def a_long_wait(pipeline: Pipeline) -> str:
