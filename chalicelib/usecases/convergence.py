@@ -25,7 +25,7 @@ EVER = timedelta(days=365)
 CANDIDATES = 20
 """Products that are looked at to find one for a probe."""
 MORE_CANDIDATES = 1000
-"""The same if none of these needs a call: letters and deletions that another server keeps waiting."""
+"""The same if none of these needs a call: letters and deletions that wait for another server."""
 READ_AHEAD = 10
 """Products of a page for each that may be brought forward: others are on their way already."""
 
