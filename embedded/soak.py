@@ -57,6 +57,8 @@ ANSWER_SECONDS = 29.0
 KEPT = 40
 """How many of its products a writer changes: the last ones."""
 BATCH = 10
+BURST, BURST_SECONDS = 3, (0.0, 0.4)
+"""Patches in a row, and the times between. The call for one may be under way at the next."""
 FAULTS_AT_ONCE = 3
 FAULT_SECONDS = (0.5, 6.0)
 """Shorter than a lease. What a killed process has sent may arrive at the end of a black hole."""
@@ -64,6 +66,7 @@ KILL_EVERY = (4.0, 10.0)
 DOWN_SECONDS = (0.0, 4.0)
 CHAIN_EVERY = (3.0, 8.0)
 CHAIN_RATES = (0.0, 0.1, 0.3, 0.6, 1.0)
+CHAIN_LATENCIES = (0.0, 0.1, 0.5)
 CONVERGE_SECONDS = 240.0
 SETTLED_SECONDS = 45.0
 """Longer than dead letters are hidden by a process that was killed."""
@@ -157,7 +160,7 @@ class Writer:
         """Write until the end."""
         ways = (self._create, self._create_batch, self._replace, self._patch, self._delete)
         while not self._run.stopping.is_set():
-            (way,) = dice.choices(ways, weights=(30, 3, 35, 20, 12))
+            (way,) = dice.choices(ways, weights=(30, 3, 30, 25, 12))
             way(dice)
             self._run.stopping.wait(dice.expovariate(WRITES_PER_SECOND))
 
@@ -182,20 +185,27 @@ class Writer:
         self._change(dice, "replace", "PUT", self._body)
 
     def _patch(self, dice: random.Random) -> None:
-        self._change(dice, "patch", "PATCH", lambda mark: {"quantity": mark})
+        self._change(dice, "patch", "PATCH", lambda mark: {"quantity": mark}, times=BURST)
 
     def _delete(self, dice: random.Random) -> None:
         self._change(dice, "delete", "DELETE", lambda _: None)
 
     def _change(
-        self, dice: random.Random, action: str, method: str, body: Callable[[int], object]
+        self,
+        dice: random.Random,
+        action: str,
+        method: str,
+        body: Callable[[int], object],
+        times: int = 1,
     ) -> None:
         living = [key for key, it in self.histories.items() if not it.may_be_deleted][-KEPT:]
         if living:
             product_id = dice.choice(living)
-            content = body(next(self._marks))
-            write, _ = self._send(action, method, f"/products/{product_id}", content)
-            self.histories[product_id].writes.append(write)
+            for _ in range(times):
+                content = body(next(self._marks))
+                write, _ = self._send(action, method, f"/products/{product_id}", content)
+                self.histories[product_id].writes.append(write)
+                self._run.pause(dice, BURST_SECONDS)
 
     def _body(self, mark: int) -> Json:
         return {"name": f"Product {self._number}", "price": mark % 1000 + 1, "quantity": mark}
@@ -275,9 +285,10 @@ def trouble_supply_chain(run: Run, dice: random.Random, writers: Sequence[Writer
         living = list(itertools.chain(*(list(writer.histories)[-KEPT:] for writer in writers)))
         if living and dice.random() < 0.3:
             rejected.append(dice.choice(living))
-        rate = dice.choice(CHAIN_RATES)
-        if control(run.info, failureRate=rate, rejectIds=rejected):
-            run.note("supply chain", f"fails {rate:.0%}, rejects {len(rejected)}")
+        rate, latency = dice.choice(CHAIN_RATES), dice.choice(CHAIN_LATENCIES)
+        if control(run.info, failureRate=rate, latencySeconds=latency, rejectIds=rejected):
+            text = f"fails {rate:.0%}, takes {latency} s, rejects {len(rejected)}"
+            run.note("supply chain", text)
         run.pause(dice, CHAIN_EVERY)
 
 
@@ -419,7 +430,7 @@ def end(run: Run, writers: Sequence[Writer]) -> None:
     histories = {key: it for writer in writers for key, it in writer.histories.items()}
     run.links.end()
     run.info = run.stack.up()
-    control(run.info, failureRate=0)
+    control(run.info, failureRate=0, latencySeconds=0)
     began = time.monotonic()
     broken = converge(run, histories)
     seconds = time.monotonic() - began

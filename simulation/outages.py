@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from chalicelib.domain.breaker import LONGEST_COOLDOWN, SAVED, BreakerPolicy
+from chalicelib.domain.breaker import LONGEST_COOLDOWN, RAMP_STEPS, SAVED, BreakerPolicy
 from chalicelib.domain.control import Control
 from simulation.scheduler import moment
 from simulation.supply_chain import Call
@@ -44,6 +44,7 @@ class Watch:
     probes: list[Call] = field(default_factory=list)
     _states: list[tuple[float, Control]] = field(default_factory=lambda: [(0.0, Control())])
     _wish: tuple[float, float] = (0.0, 0.0)
+    _reopened: float | None = None
     _level: float = 0.0
     _level_at: float = 0.0
 
@@ -54,7 +55,11 @@ class Watch:
 
     def changed(self, control: Control) -> None:
         """Note that the stored state has changed."""
-        self._states.append((self.now(), control))
+        before, now = self.control, self.now()
+        closed = control.breaker.is_closed and not control.pause
+        if closed and not (before.breaker.is_closed and not before.pause):
+            self._reopened = now
+        self._states.append((now, control))
 
     def was_held(self, since: float = 0.0) -> bool:
         """Say whether calls were refused, or brought forward, at any time since then."""
@@ -98,14 +103,14 @@ class Watch:
         self.probes.append(call)
 
     def _judge_rate(self, call: Call) -> None:
-        """No more calls than the limit allows, but for what was saved and what began late."""
-        states = self._in_force(call.start - self.staleness)
-        limits = [it.breaker.limit(moment(end + self.skew), self.policy) for _, end, it in states]
-        known = [limit for limit in limits if limit is not None]
-        if len(known) < len(limits):
+        """No more calls than the limit allows, but for what was saved and what began late.
+
+        The limit is that of the plan, and that of the ramp after an outage or a pause.
+        """
+        limit = self._limit(call.start)
+        if limit is None:
             self._level, self._level_at = 0.0, call.start
             return
-        limit = max(known)
         passed = call.start - self._level_at
         self._level, self._level_at = max(0.0, self._level - passed * limit) + 1, call.start
         allowed = limit * (max(SAVED.total_seconds(), 1 / limit) + self.staleness + self.skew) + 1
@@ -113,6 +118,13 @@ class Watch:
             raise BrokenPromiseError(
                 f"{self._level:.0f} calls at once, {allowed:.0f} at a limit of {limit:g} a second"
             )
+
+    def _limit(self, now: float) -> float | None:
+        limits = [self.policy.max_rate] if self.policy.max_rate else []
+        if self._reopened is not None and now > self._reopened + self.staleness:
+            steps = int((now + self.skew - self._reopened) / self.policy.ramp_step)
+            limits += [self.policy.ramp_rate * 2**steps] if steps < RAMP_STEPS else []
+        return min(limits, default=None)
 
     def wish(self, until: float) -> None:
         """Note a Retry-After, which holds for all products."""

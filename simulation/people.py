@@ -46,8 +46,8 @@ class People:
         for _ in range(plan.operations):
             self._at(random.uniform(60, plan.busy), self._operate)
 
-    def _at(self, time: float, act: Callable[[], None]) -> None:
-        self._world.scheduler.spawn(Process("somebody"), act, time)
+    def _at(self, after: float, act: Callable[[], None]) -> None:
+        self._world.scheduler.spawn(Process("somebody"), act, after)
 
     def _request(self, what: str, work: Callable[[Parts], object], after: float = 0.0) -> None:
         """Answer a request in a separate API process, which may crash without an answer."""
@@ -142,7 +142,8 @@ class People:
 
         self._control({"paused": True, "until": until}, paused, pause.end)
         if pause.resumed:
-            self._at(pause.end, lambda: self._control({"paused": False}))
+            left = pause.end - world.scheduler.now
+            self._at(left, lambda: self._control({"paused": False}))
 
     def _control(
         self, body: Json, then: Callable[[], None] = lambda: None, latest: float = inf

@@ -76,6 +76,15 @@ class Plan:
         return 6 * PERIOD + self.grace + 2 * self.products / rate
 
     @property
+    def parks_in_time(self) -> bool:
+        """Say whether no fault delays the parking of long waits."""
+        faults = self.faults
+        usual = Faults(
+            faults.until, faults.crash, duplicate=faults.duplicate, in_flight=faults.in_flight
+        )
+        return faults == usual and not self.pauses
+
+    @property
     def staleness(self) -> float:
         """Seconds after which each worker knows that calls are not allowed, its last call begun."""
         return 2.5 if self.faults.lossless else 7.0
@@ -83,4 +92,8 @@ class Plan:
     def cut(self, busy: float) -> Plan:
         """Give the same run with an earlier beginning of the calm."""
         faults = replace(self.faults, until=min(self.faults.until, busy))
-        return replace(self, faults=faults, busy=busy)
+        # A pause ends at the latest when all is calm.
+        pauses = tuple(
+            replace(pause, end=min(pause.end, busy)) for pause in self.pauses if pause.begin < busy
+        )
+        return replace(self, faults=faults, busy=busy, pauses=pauses)

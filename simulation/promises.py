@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 
+from chalicelib.domain.breaker import LONGEST_COOLDOWN
 from chalicelib.domain.delivery import Try, decide
 from chalicelib.domain.events import EventType
 from chalicelib.domain.messages import SyncMessage, parse_sync_message
@@ -14,7 +16,7 @@ from chalicelib.domain.product import OUTBOX_LIMIT, Product
 from chalicelib.domain.retry import JITTER
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
 from simulation.outages import BrokenPromiseError, Watch
-from simulation.scheduler import moment, seconds
+from simulation.scheduler import START, moment, seconds
 from simulation.servers import AtLeastOnceQueue, ReplicaSet, WindowedStream
 from simulation.supply_chain import Call, SupplyChain
 
@@ -61,6 +63,7 @@ class Promises:
     redrives: int = 0
     _wishes: dict[tuple[Budget, int], float] = field(default_factory=dict)
     _redrives: Counter[str] = field(default_factory=Counter)
+    _forwarded: tuple[datetime, datetime] = (START, START)
     _running: dict[str, Call] = field(default_factory=dict)
     _counted: dict[Budget, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -119,6 +122,9 @@ class Promises:
         """A Retry-After is honoured, up to the longest wait and to the end of the horizon."""
         ends_at = call.product.sync.ends_at
         ends = seconds(ends_at) if ends_at else wish
+        if _is_early(call):
+            # An outage of all ends an hour after the last Retry-After, whatever it says.
+            ends = min(ends, last + LONGEST_COOLDOWN.total_seconds())
         if call.start < min(wish, last + self.max_wait, ends) - TOLERANCE:
             raise BrokenPromiseError(
                 f"{call.product.id} is called {wish - call.start:.1f} s before its Retry-After"
@@ -135,6 +141,8 @@ class Promises:
         self, method: str, before: Mapping[str, Product], after: Mapping[str, Product]
     ) -> None:
         """Judge a change of the store."""
+        if method == "apply":
+            self._judge_order(before, after)
         for product_id, old in before.items():
             new = after.get(product_id)
             if new is None or new is old or new.version != old.version:
@@ -145,6 +153,24 @@ class Promises:
                 self._exhausted(new)
             if old.sync.status in FAILED_STATUSES and new.sync.status is not old.sync.status:
                 self._left_failure(method, old)
+
+    def _judge_order(self, before: Mapping[str, Product], after: Mapping[str, Product]) -> None:
+        """Pages are brought forward in the order of their changes, one run at a time."""
+        job = self.watch.control.catch_up
+        if job is None or not self.watch.lossless:
+            return
+        page = [
+            product.sync.behind_since or job.since
+            for product_id, product in after.items()
+            if (old := before[product_id]) is not product
+            and old.sync.status in WAITING
+            and not product.sync.parked
+        ]
+        since, newest = self._forwarded
+        newest = newest if since == job.since else START
+        if page and min(page) < newest:
+            raise BrokenPromiseError(f"{min(page)} is brought forward after {newest}")
+        self._forwarded = (job.since, max([newest, *page]))
 
     def _judge_count(self, product: Product) -> None:
         """A failure counts neither as a probe nor before its time."""

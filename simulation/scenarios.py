@@ -54,7 +54,7 @@ SENSITIVE = BreakerPolicy(
     failures=4, products=3, share=0.6, window=60.0, successes=2, ramp_rate=2.0, ramp_step=5.0
 )
 """Opens with few products, and has a slow ramp."""
-LONG = Schedule(8, 14_400, 3600)
+LONG = Schedule(6, 5400, 1800)
 """Its longest wait is much longer than the time in which all is delivered after an outage."""
 
 

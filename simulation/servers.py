@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 
 from chalicelib.domain.control import Control
+from chalicelib.domain.delivery import PARK_LONGER
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.events import Event
 from chalicelib.domain.messages import ReceivedMessage, parse_sync_message
@@ -18,6 +19,7 @@ from tests.fakes.queue import FakeQueueMessage
 Lineage = dict[str, tuple[Product, ...]]
 Snapshot = tuple[dict[str, Product], dict[str, Creation], Lineage, Control]
 
+LONG_WAIT = PARK_LONGER.total_seconds() + 5
 RETENTION = timedelta(days=14)
 
 
@@ -80,7 +82,9 @@ class AtLeastOnceQueue(FakeQueue):
     """A standard queue of SQS: any order, and sometimes the same message for two workers.
 
     `duplicate`: the probability of that at each receive. `in_flight`: the limit of messages in
-    flight. `sent` is called for each new message.
+    flight. `sent` is called for each new message. `room`: with so many messages in flight long
+    waits should be parked; `crowded` is called if one is deferred nevertheless, with the seconds
+    since when there were as many. `over_limit`: when it last refused everybody, and since when.
     """
 
     def __init__(
@@ -92,6 +96,8 @@ class AtLeastOnceQueue(FakeQueue):
         in_flight: int,
         max_receive_count: int,
         sent: Callable[[], None],
+        room: int,
+        crowded: Callable[[float], None],
     ) -> None:
         super().__init__(clock, max_receive_count=max_receive_count)
         self._random = random
@@ -99,6 +105,10 @@ class AtLeastOnceQueue(FakeQueue):
         self._in_flight = in_flight
         self._sent = sent
         self.moved: set[str] = set()
+        self.over_limit: tuple[datetime, datetime] | None = None
+        self._room = room
+        self._crowded = crowded
+        self._full_since: datetime | None = None
 
     def next_visible(self) -> datetime | None:
         """When the next message becomes visible; None if there is none."""
@@ -117,7 +127,9 @@ class AtLeastOnceQueue(FakeQueue):
         now = self._clock()
         self.messages = [item for item in self.messages if now - item.sent_at < RETENTION]
         if sum(item.visible_at > now for item in self.messages) >= self._in_flight:
+            self.over_limit = (now, self.over_limit[1] if self.over_limit else now)
             raise QueueUnavailableError("OverLimit: too many messages are in flight")
+        self.over_limit = None
         for message in self.messages:
             # One server of the queue does not know yet that another has delivered the message.
             if message.receives and self._random.random() < self._duplicate():
@@ -127,7 +139,28 @@ class AtLeastOnceQueue(FakeQueue):
             for item in self.messages
             if item.visible_at <= now and item.receives >= self._max_receive_count
         }
-        return super().receive(limit)
+        self._look()
+        received = super().receive(limit)
+        self._look()
+        return received
+
+    def change_visibility(self, messages: Mapping[str, int]) -> None:
+        full = self._look()
+        if max(messages.values(), default=0) > LONG_WAIT and full:
+            self._crowded((self._clock() - full).total_seconds())
+        super().change_visibility(messages)
+
+    def delete(self, receipts: Sequence[str]) -> None:
+        self._look()
+        super().delete(receipts)
+        self._look()
+
+    def _look(self) -> datetime | None:
+        """Say since when there is no room."""
+        now = self._clock()
+        waiting = sum(item.receives > 0 and item.visible_at > now for item in self.messages)
+        self._full_since = (self._full_since or now) if waiting >= self._room else None
+        return self._full_since
 
     def receive_dead_letters(self, limit: int) -> list[ReceivedDeadLetter]:
         # Some server of the queue may not be asked: what it holds is counted, and not seen.

@@ -31,6 +31,8 @@ ERRORS: dict[str, type[CatalogError]] = {
     "stream": StreamUnavailableError,
     "queue": QueueUnavailableError,
 }
+FULL_FOR = 15.0
+"""Seconds until each worker knows that the queue is full, and has ended its batch."""
 CUTS = 30
 """Steps of the search for the shortest run that still breaks the promise."""
 
@@ -66,6 +68,8 @@ class World:
             in_flight=plan.faults.in_flight,
             max_receive_count=plan.receives or max_receive_count(plan.schedule.attempts),
             sent=lambda: self.scheduler.notify("queue"),
+            room=plan.max_in_flight,
+            crowded=self._crowded,
         )
         self.promises.moved = self.queue.moved
         self.supply_chain = SupplyChain(
@@ -90,6 +94,8 @@ class World:
             self.scheduler.run(plan.busy + plan.converges)
             self.promises.converged(self.store, plan.calm.poison)
         self.scheduler.run(plan.busy + plan.bound)
+        if self.plan.parks_in_time and self.queue.over_limit:
+            raise BrokenPromiseError(f"the queue still refuses everybody: {self.queue.over_limit}")
         self.promises.check(self.store, self.queue, self.stream, self.supply_chain)
         self._judge_repairs()
 
@@ -155,6 +161,12 @@ class World:
                 self.say(self.scheduler.process.name, f"{method}: {_describe(product)}")
         self._note_control()
         self.promises.wrote(method, before, self.store.products)
+
+    def _crowded(self, full_for: float) -> None:
+        if self.plan.parks_in_time and full_for > FULL_FOR:
+            raise BrokenPromiseError(
+                f"a long wait is not parked, {full_for:.0f} s after the queue was full"
+            )
 
     def _note_control(self) -> None:
         control = self.store.stored_control

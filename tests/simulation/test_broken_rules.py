@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from chalicelib.domain import answers
+from chalicelib.domain import answers, delivery
+from chalicelib.domain.breaker import Admission, Breaker, BreakerPolicy
+from chalicelib.domain.control import CatchUp, Control
 from chalicelib.domain.delivery import (
     Acknowledge,
     Claim,
@@ -19,15 +21,18 @@ from chalicelib.domain.delivery import (
     LetterMeans,
     Outcome,
     SyncResult,
+    Transition,
     decide,
 )
 from chalicelib.domain.messages import DeadLetter, SyncMessage, dead_letter_for
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import NextAttempt, Schedule
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState
-from chalicelib.usecases import sync
+from chalicelib.usecases import admission, sync
+from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.catalog import Catalog
-from chalicelib.usecases.parking import LOST_RACE
+from chalicelib.usecases.convergence import Convergence
+from chalicelib.usecases.parking import LOST_RACE, Parking
 from chalicelib.usecases.sync import Call, Pair, Sync
 from simulation.scenarios import SCENARIOS
 from simulation.world import judged
@@ -38,6 +43,8 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 SEEDS = 200
 """Runs in which a broken rule must show; each was seen within the first fifty."""
 
+right_counts, right_parked, right_redrive = delivery._counts, delivery._parked, delivery.redrive
+right_failed, oldest_first = Breaker._failed, Convergence._waiting
 restarted, next_attempt, deliver = SyncState.restarted, Schedule.next_attempt, Sync._deliver
 announce = Sync._announced
 claim_of, after_call = FakeStore._claim, fake_store._after_call
@@ -78,7 +85,7 @@ def _letters_name_the_present_budget(patch: pytest.MonkeyPatch) -> None:
         body = {**json.loads(right.body), "budget": product.sync.budget}
         return DeadLetter(json.dumps(body), right.attributes)
 
-    for module in ("sync", "reconcile"):
+    for module in ("sync", "dead_letters"):
         patch.setattr(f"chalicelib.usecases.{module}.dead_letter_for", letter)
 
 
@@ -151,19 +158,147 @@ def _an_announcement_is_lost(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Sync, "_announced", announced)
 
 
+def _no_cooldown(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Outcome, "cooldown_until", property(lambda _: None))
+
+
 def _retry_after_is_ignored(patch: pytest.MonkeyPatch) -> None:
     def impatient(schedule: Schedule, **facts: object) -> NextAttempt | None:
         return next_attempt(schedule, **{**facts, "retry_after": None})  # type: ignore[arg-type]  # passed on
 
+    _no_cooldown(patch)
     patch.setattr(Schedule, "next_attempt", impatient)
 
 
+# ---- outages, pauses and limits ----
+
+
+def _many_probes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Breaker, "_admit_probe", lambda breaker, *_: (Admission(1, probe=True), breaker))
+
+
+def _the_pause_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    def admit(
+        control: Control, wanted: int, now: datetime, policy: BreakerPolicy
+    ) -> tuple[Admission, Control]:
+        answer, breaker = control.breaker.admit(wanted, now, policy)
+        return answer, control if breaker is control.breaker else replace(control, breaker=breaker)
+
+    patch.setattr(Control, "admit", admit)
+
+
+def _counts(patch: pytest.MonkeyPatch, **wrong: bool) -> None:
+    """Count what a probe finds, or what was brought forward, as `wrong` says."""
+
+    def counts(state: SyncState, outcome: Outcome, *, probe: bool) -> bool:
+        if "early" in wrong:
+            state = replace(state, planned_at=None)
+        return right_counts(state, outcome, probe=probe and "probe" not in wrong)
+
+    patch.setattr(delivery, "_counts", counts)
+
+
+def _permits_are_local(patch: pytest.MonkeyPatch) -> None:
+    def admit(known: Admissions, wanted: int) -> Admission:
+        now = known._clock()
+        answer, after = known._known(now).admit(wanted, now, known._policy)
+        known._keep(after)
+        return answer
+
+    patch.setattr(Admissions, "admit", admit)
+
+
+def _newest_first(patch: pytest.MonkeyPatch) -> None:
+    def waiting(work: Convergence, catch_up: CatchUp, limit: int) -> list[Product]:
+        return oldest_first(work, replace(catch_up, after=None), 1000)[::-1][:limit]
+
+    patch.setattr(Convergence, "_waiting", waiting)
+
+
+def _parked_for_ever(patch: pytest.MonkeyPatch) -> None:
+    def parked(state: SyncState, until: datetime) -> SyncState:
+        return replace(right_parked(state, until), overdue_at=None)
+
+    patch.setattr(delivery, "_parked", parked)
+
+
+def _one_product_keeps_it_open(patch: pytest.MonkeyPatch) -> None:
+    def failed(breaker: Breaker, *facts: object) -> Breaker:
+        return replace(right_failed(breaker, *facts), successes=0)  # type: ignore[arg-type]  # passed on
+
+    patch.setattr(Breaker, "_failed", failed)
+    patch.setattr(Breaker, "starved", lambda breaker, _: breaker)
+
+
+def _restarts_all(patch: pytest.MonkeyPatch) -> None:
+    def redrive(
+        product: Product, _: datetime, now: datetime, *, parked: bool = False
+    ) -> Transition | None:
+        return right_redrive(product, now, now, parked=parked)
+
+    patch.setattr("chalicelib.usecases.convergence.redrive", redrive)
+
+
 RULES = [
+    Rule("one probe at a time while the breaker is open", _many_probes, "catch-up"),
+    Rule("a pause stops all calls", _the_pause_is_ignored, "paused"),
+    Rule(
+        "a worker reads the state again after a second",
+        lambda patch: patch.setattr(admission, "FRESH", timedelta(hours=1)),
+        "paused",
+    ),
+    Rule(
+        "a probe that finds the supply chain down counts nothing",
+        lambda patch: _counts(patch, probe=True),
+        "outage",
+    ),
+    Rule(
+        "a failure before its planned time counts nothing",
+        lambda patch: _counts(patch, early=True),
+        "flapping",
+    ),
+    Rule(
+        "a lost probe is followed by another",
+        lambda patch: patch.setattr(
+            Breaker, "is_due", lambda it, now: it.state == "open" and it.probe_at <= now
+        ),
+        "lost-probe",
+    ),
+    Rule("one product does not keep the breaker open", _one_product_keeps_it_open, "poison"),
+    Rule(
+        "reconcile finds a product for the next probe",
+        lambda patch: patch.setattr(Convergence, "feed_probe", lambda *_: 0),
+        "catch-up",
+    ),
+    Rule(
+        "a Retry-After holds for all products",
+        _no_cooldown,
+        "outages",
+    ),
+    Rule("permits are shared by all workers", _permits_are_local, "limited"),
+    Rule(
+        "the rate rises step by step after an outage",
+        lambda patch: patch.setattr(Breaker, "limit", lambda _, __, policy: policy.max_rate),
+        "catch-up",
+    ),
+    Rule(
+        "what waits is brought forward after an outage",
+        lambda patch: patch.setattr(Convergence, "bring_forward", lambda *_: 0),
+        "catch-up",
+    ),
+    Rule("the oldest change is brought forward first", _newest_first, "catch-up"),
+    Rule("a parked product is found", _parked_for_ever, "parked"),
+    Rule(
+        "long waits are parked where the queue is full",
+        lambda patch: patch.setattr(Parking, "queue_is_full", False),
+        "parked",
+    ),
+    Rule("a redrive restarts a product once", _restarts_all, "redrive-of-many"),
     Rule("a Retry-After is honoured", _retry_after_is_ignored, "retry-after"),
     Rule(
         "a message that crashes its workers makes its product exhausted",
         lambda patch: patch.setattr(
-            "chalicelib.usecases.reconcile.judge_letter", lambda *_: LetterMeans.NOTHING
+            "chalicelib.usecases.dead_letters.judge_letter", lambda *_: LetterMeans.NOTHING
         ),
         "deadly-message",
     ),
