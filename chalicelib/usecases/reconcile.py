@@ -6,7 +6,6 @@ Each run is bounded by its time; runs may overlap.
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -236,7 +235,7 @@ class Reconcile:
         enqueued = self._with_queue(partial(self._enqueuer.enqueue, products), Enqueued(0))
         if enqueued.accepted and 2 * enqueued.moved >= enqueued.accepted:
             # Another copy is at the same page, and ahead: it goes on alone for a while.
-            self._sleep(random.uniform(1, 3) * PAUSE_SECONDS)  # noqa: S311 - not a secret
+            self._sleep(2 * PAUSE_SECONDS)
         return enqueued.accepted
 
     def _drop(self, tombstones: Sequence[Product]) -> int:
