@@ -22,10 +22,9 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.ports import ProductQuery, Store
 
 EVER = timedelta(days=365)
-CANDIDATES = 20
-"""Products that are looked at to find one for a probe."""
-MORE_CANDIDATES = 1000
-"""The same if none of these needs a call: letters and deletions that wait for another server."""
+CANDIDATES = (20, 1000)
+"""Products that are looked at to find one for a probe; more if the first ones need no call: letters
+and deletions that another server keeps waiting."""
 READ_AHEAD = 10
 """Products of a page for each that may be brought forward: others are on their way already."""
 
@@ -106,16 +105,19 @@ class Convergence:
         The one that is due first, but the product of the last probe that failed only if there is no
         other: one product alone must not keep the breaker open.
         """
+        for number in CANDIDATES:
+            products = self._store.overdue(self._clock() + EVER, number)
+            waiting = [product for product in products if duty_of(product) is Duty.MESSAGE]
+            complete = len(products) < number
+            if complete and not {product.id for product in waiting} - {breaker.suspect}:
+                self._controls.change(lambda stored: (None, stored.starved(self._clock())))
+            fed = self._feed_one(waiting, breaker)
+            if fed or complete:
+                return fed
+        return 0
+
+    def _feed_one(self, waiting: Sequence[Product], breaker: Breaker) -> int:
         now = self._clock()
-        for number in (CANDIDATES, MORE_CANDIDATES):
-            found = self._store.overdue(now + EVER, number)
-            waiting = [product for product in found if duty_of(product) is Duty.MESSAGE]
-            others = {product.id for product in waiting} - {breaker.suspect}
-            complete = len(found) < number
-            if others or complete:
-                break
-        if complete and not others:
-            self._controls.change(lambda stored: (None, stored.starved(now)))
         free = [product for product in waiting if not product.sync.leased(now)]
         for product in sorted(free, key=lambda product: product.id == breaker.suspect):
             early = bring_forward(product, now)

@@ -5,7 +5,7 @@ Each run is bounded by its time; runs may overlap.
 
 from __future__ import annotations
 
-import random
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -179,7 +179,7 @@ class Reconcile:
         allowed = self.page if held else self._pace.allowed(limit, self.page)
         forward = None if held else control.catch_up
         # A part, and first: what is overdue must not wait until millions are brought forward.
-        part = allowed // 4 if forward or control.redrive else allowed
+        part = math.ceil(allowed / 4) if forward or control.redrive else allowed
         overdue, full = self._overdue(part, held=held) if part else (Reconciled(), True)
         left = allowed - overdue.enqueued
         forwarded = redriven = 0
@@ -240,7 +240,7 @@ class Reconcile:
         enqueued = self._with_queue(partial(self._enqueuer.enqueue, products), Enqueued(0))
         if enqueued.accepted and 2 * enqueued.moved >= enqueued.accepted:
             # Another copy is at the same page, and ahead: it goes on alone for a while.
-            self._sleep(random.uniform(1, 3) * PAUSE_SECONDS)  # noqa: S311 - not a secret
+            self._sleep(2 * PAUSE_SECONDS)
         return enqueued.accepted
 
     def _drop(self, tombstones: Sequence[Product]) -> int:
