@@ -52,6 +52,12 @@ SCENARIO ?= random
 simulate: $(DEV) ## run the use cases on a virtual clock, with faults; SEEDS=2000 SCENARIO=duplicates
 	@$(RUN) -m simulation --seeds $(SEEDS) --scenario $(SCENARIO) $(ARGS)
 
+MINUTES ?= 2
+
+.PHONY: soak
+soak: $(STACK) ## break links and processes under load, check that nothing is lost; MINUTES=10 SEED=1
+	@$(RUN) -m embedded.soak --minutes $(MINUTES) $(addprefix --seed ,$(SEED))
+
 EMULATOR ?= ministack
 export EMULATOR
 

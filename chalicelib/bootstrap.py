@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 
 MONGODB_SECONDS = 3
 """How long a request waits for MongoDB before it raises StoreUnavailableError."""
+SQS_ANSWER_SECONDS = 8
+"""How long a request waits for SQS: longer than the longest long poll. Connections that have died
+without a word stop a worker for as long. All tries together are shorter than API Gateway waits."""
 MIGRATION_SECONDS = 30
 """How long the migration waits for MongoDB, which may be starting at the same time."""
 
@@ -341,9 +344,8 @@ def _sqs_client() -> SQSClient:
         "sqs",
         config=Config(
             connect_timeout=3,
-            # Longer than the longest long poll.
-            read_timeout=25,
-            retries={"mode": "standard", "max_attempts": 3},
+            read_timeout=SQS_ANSWER_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": 3},
             # More than a sync process uses at a time.
             max_pool_connections=128,
         ),

@@ -149,9 +149,9 @@ def table(pairs: Iterable[Pair]) -> Iterator[str]:
         yield f"{pair.name:18}{first:>26}{second:>26}{ratio.median:>8.2f}  {spread}"
 
 
-def counted(stack: Stack, info: StackInfo, deliveries: Deliveries) -> Iterator[str]:
+def counted(stack: Stack, deliveries: Deliveries) -> Iterator[str]:
     """Count round trips and writes, for products alone and in a burst; give the lines."""
-    with traffic.CountedRoles(stack, info) as roles:
+    with traffic.CountedRoles(stack) as roles:
         deliveries.catalog(BURST, None)
         roles.counts.clear()
         deliveries.one_by_one(ALONE)
@@ -162,14 +162,11 @@ def counted(stack: Stack, info: StackInfo, deliveries: Deliveries) -> Iterator[s
     yield from traffic.table(columns)
 
 
-def batches(stack: Stack) -> Iterator[str]:
-    """Measure the pairs; give the lines."""
-    info = stack.up()
-    for name in ("bridge", "sync", "reconcile"):
-        stack.stop(name)
-    settings = {
+def settings_on(info: StackInfo, database: str) -> dict[str, str]:
+    """Give the settings of use cases in this process, on a running stack."""
+    return {
         "MONGODB_URI": info["mongodb"],
-        "MONGODB_DATABASE": "bench",
+        "MONGODB_DATABASE": database,
         "NATS_URL": info["nats"],
         "SYNC_QUEUE_URL": info["queueUrl"],
         "SYNC_DLQ_URL": info["dlqUrl"],
@@ -177,7 +174,14 @@ def batches(stack: Stack) -> Iterator[str]:
         "CATALOG_JWT_SECRET": "-" * 32,
         "LOG_LEVEL": "CRITICAL",
     }
-    with contextlib.closing(Container(read_settings(settings))) as parts:
+
+
+def batches(stack: Stack) -> Iterator[str]:
+    """Measure the pairs; give the lines."""
+    info = stack.up()
+    for name in ("bridge", "sync", "reconcile"):
+        stack.stop(name)
+    with contextlib.closing(Container(read_settings(settings_on(info, "bench")))) as parts:
         for _ in parts.migrate():
             pass
         yield from table(Batches(info, parts).pairs())
@@ -189,7 +193,7 @@ def run(stack: Stack) -> None:
     out = sys.stdout
     print(f"MongoDB: {info['store']}\n")
     deliveries = Deliveries(info, stack.run_dir / "logs")
-    tables = (deliveries.compare(), counted(stack, info, deliveries), batches(stack))
+    tables = (deliveries.compare(), counted(stack, deliveries), batches(stack))
     # Logs and metrics are part of the work, but must not be printed into the tables.
     with contextlib.closing(deliveries), contextlib.redirect_stdout(io.StringIO()):
         for line in itertools.chain(*tables):

@@ -25,6 +25,7 @@ import simplejson
 
 from chalicelib.settings import SettingsError
 from embedded.fake_supply_chain import FAILURE_KINDS
+from embedded.history import COMPARED
 from embedded.processes import free_port
 from embedded.services import StackError, local_session, without_settings
 from embedded.stack import StackInfo, on_own_stack
@@ -43,8 +44,6 @@ SETTINGS = {
     "SYNC_HORIZON_SECONDS": "600",
     "SYNC_MAX_WAIT_SECONDS": "60",
 }
-# The supply chain may hold more of a product than this; these must be the same.
-COMPARED = ("version", "name", "price", "quantity")
 
 
 class DemoError(Exception):

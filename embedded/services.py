@@ -241,13 +241,13 @@ def all_services(
     run_dir: Path,
     ports: Mapping[str, int],
     where: Endpoints,
-    settings: Mapping[str, str],
+    settings: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Service]:
-    """Say how to run everything that the environment leaves to us; `settings` are the roles'."""
+    """Say how to run everything that the environment leaves to us; `settings` are by role."""
     servers = embedded_servers(environ)
     return {
         name: server_service(name, ports[name], run_dir, environ, where) for name in servers
-    } | {role: role_service(role, settings, environ, where) for role in ROLES}
+    } | {role: role_service(role, settings[role], environ, where) for role in ROLES}
 
 
 def server_service(

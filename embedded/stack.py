@@ -85,17 +85,28 @@ class StackInfo(TypedDict):
     processes: dict[str, int]
 
 
+def directly(_: str, where: Endpoints) -> Endpoints:
+    """Give the addresses of the servers themselves."""
+    return where
+
+
 class Stack:
     """One embedded stack: the processes whose state is under `run_dir`.
 
-    `environ` holds the settings (see the module's text); `say` takes progress lines.
+    `environ` holds the settings (see the module's text); `say` takes progress lines; `route` gives
+    the addresses that a role is to use, see `network.Links`.
     """
 
     def __init__(
-        self, run_dir: Path, environ: Mapping[str, str], say: Callable[[str], None] = print
+        self,
+        run_dir: Path,
+        environ: Mapping[str, str],
+        say: Callable[[str], None] = print,
+        route: Callable[[str, Endpoints], Endpoints] = directly,
     ) -> None:
         self.run_dir = (ROOT / run_dir).resolve()
         self.environ = dict(environ)
+        self.route = route
         self._say = say
 
     # ---- the commands ----
@@ -112,8 +123,10 @@ class Stack:
             servers, rate = embedded_servers(environ), failure_rate(environ)
             ports = self._choose_ports(running, servers)
             where, secret = endpoints(environ, ports), self._secret(running)
-            settings = role_settings(environ, where, secret)
-            checked = read_settings(settings)
+            settings = {
+                role: role_settings(environ, self.route(role, where), secret) for role in ROLES
+            }
+            checked = read_settings(settings["sync"])
             services = all_services(environ, self.run_dir, ports, where, settings)
             self._stop_the_stale(running, services)
             running.ports |= ports
@@ -123,7 +136,7 @@ class Stack:
             if "supplyChain" in servers and rate is not None:
                 set_failure_rate(where.supply_chain, rate)
             if any(name not in running for name in ROLES):
-                migrate(settings, environ)
+                migrate(role_settings(environ, where, secret), environ)
             running.start({name: services[name] for name in ROLES})
             return self._write_info(running, where, secret, _store(environ))
 

@@ -1,88 +1,24 @@
-"""Counts what our roles say to their servers: each role is started with a relay before each server.
+"""Counts what our roles say to their servers: each role is started with a proxy before each server.
 
-Only here: the relays cost time, so nothing else is measured with them.
+Only here: the proxies cost time, so nothing else is measured with them.
 """
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from urllib.parse import urlsplit
+from collections.abc import Iterator
 
 import bson
 
-from embedded.servers import ServerProcesses
-from embedded.services import HOST, ROLES, Endpoints, role_service, role_settings
-from embedded.stack import Stack, StackInfo
+from embedded.network import Links, See, Watch
+from embedded.services import ROLES
+from embedded.stack import Stack
 
 WRITES = ("insert", "update", "delete", "findAndModify", "bulkWrite")
 ROUND_TRIPS = "round trips"
 OP_MSG = 2013
 Counts = Counter[tuple[str, str, str]]
 """By role, server and what is counted: `ROUND_TRIPS`, or of MongoDB "update commands" and such."""
-_counting = threading.Lock()
-
-
-class Relay:
-    """Forwards connections to an address, `host:port`, and counts the round trips.
-
-    A round trip: the client has sent something, and the server has sent something after it.
-    """
-
-    def __init__(self, address: str, counts: Counts, role: str, server: str) -> None:
-        self._target = urlsplit(f"//{address}")
-        self._counts, self._role, self._server = counts, role, server
-        self._listener = socket.create_server((HOST, 0), backlog=64)
-        self.address = f"{HOST}:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        """Take no more connections. Those that are open end with their clients."""
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self._connect(client)
-
-    def _connect(self, client: socket.socket) -> None:
-        server = socket.create_connection((self._target.hostname or HOST, self._target.port or 0))
-        for one in (client, server):
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        asked, commands = threading.Event(), Commands()
-
-        def request(data: bytes) -> None:
-            asked.set()
-            if self._server == "mongodb":
-                for name, statements in commands.read(data):
-                    self._count(f"{name} commands")
-                    self._count(f"{name} statements", statements)
-
-        def answer(_: bytes) -> None:
-            if asked.is_set():
-                asked.clear()
-                self._count(ROUND_TRIPS)
-
-        threading.Thread(target=_copy, args=(client, server, request), daemon=True).start()
-        threading.Thread(target=_copy, args=(server, client, answer), daemon=True).start()
-
-    def _count(self, what: str, number: int = 1) -> None:
-        with _counting:
-            self._counts[self._role, self._server, what] += number
-
-
-def _copy(source: socket.socket, sink: socket.socket, see: Callable[[bytes], None]) -> None:
-    with suppress(OSError):
-        while data := source.recv(65_536):
-            see(data)
-            sink.sendall(data)
-    for one in (source, sink):
-        with suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
 
 
 class Commands:
@@ -127,55 +63,50 @@ def _number_of(documents: bytes) -> int:
 
 
 class CountedRoles:
-    """The four roles of a stack, started again with relays. `counts` grows while they run."""
+    """The roles of a running stack, started again with proxies. `counts` grows while they run."""
 
-    def __init__(self, stack: Stack, info: StackInfo) -> None:
+    def __init__(self, stack: Stack) -> None:
         self.counts: Counts = Counter()
-        self._stack, self._info = stack, info
-        self._relays: list[Relay] = []
-        self._running = ServerProcesses(stack.run_dir / "counted")
+        self._links = Links(lambda role, server: counting(self.counts, role, server))
+        self._stack = Stack(stack.run_dir, stack.environ, lambda _: None, self._links.route)
 
     def __enter__(self) -> CountedRoles:
-        for role in ROLES:
-            self._stack.stop(role)
-        secret = ServerProcesses(self._stack.run_dir).notes["secret"]
-        environ, services = self._stack.environ, {}
-        for role in ROLES:
-            where = self._through_relays(role)
-            settings = role_settings(environ, where, secret)
-            services[role] = role_service(role, settings, environ, where)
         try:
-            self._running.start(services)
+            self._stack.up()
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._running.stop(ROLES)
-        for relay in self._relays:
-            relay.close()
+        for role in ROLES:
+            self._stack.stop(role)
+        self._links.close()
 
-    def _through_relays(self, role: str) -> Endpoints:
-        info = self._info
 
-        def relayed(server: str, url: str) -> str:
-            address = urlsplit(url).netloc
-            relay = Relay(address, self.counts, role, server)
-            self._relays.append(relay)
-            return url.replace(address, relay.address)
+def counting(counts: Counts, role: str, server: str) -> Watch:
+    """Count the round trips of a pair, and the commands if the server is MongoDB.
 
-        sqs = relayed("sqs", info["sqs"])
-        return Endpoints(
-            api=info["api"],
-            supply_chain=relayed("supplyChain", info["supplyChain"]),
-            mongodb=relayed("mongodb", info["mongodb"]),
-            nats=relayed("nats", info["nats"]),
-            sqs=sqs,
-            queue=info["queueUrl"].replace(info["sqs"], sqs),
-            dlq=info["dlqUrl"].replace(info["sqs"], sqs),
-            bulk_queue=info["bulkQueueUrl"].replace(info["sqs"], sqs),
-        )
+    A round trip: the client has sent something, and the server has sent something after it.
+    """
+
+    def watch() -> tuple[See, See]:
+        # They are called on one thread.
+        asked, commands = Counter[str](), Commands()
+
+        def request(data: bytes) -> None:
+            asked[ROUND_TRIPS] = 1
+            if server == "mongodb":
+                for name, statements in commands.read(data):
+                    counts[role, server, f"{name} commands"] += 1
+                    counts[role, server, f"{name} statements"] += statements
+
+        def answer(_: bytes) -> None:
+            counts[role, server, ROUND_TRIPS] += asked.pop(ROUND_TRIPS, 0)
+
+        return request, answer
+
+    return watch
 
 
 def table(columns: dict[str, tuple[Counts, int]]) -> Iterator[str]:

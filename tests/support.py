@@ -167,7 +167,7 @@ class RunningStack:
     """An embedded stack that is up, with clients for its API, its supply chain and its queues."""
 
     def __init__(self, stack: Stack) -> None:
-        self.run_dir, self.environ = stack.run_dir, stack.environ
+        self.run_dir, self.environ, self._route = stack.run_dir, stack.environ, stack.route
         self.up()
 
     # ---- its processes ----
@@ -177,7 +177,7 @@ class RunningStack:
 
         `environment` wins over the usual one until the next `up`, which restarts what it changes.
         """
-        self.stack = Stack(self.run_dir, {**self.environ, **environment})
+        self.stack = Stack(self.run_dir, {**self.environ, **environment}, route=self._route)
         self.settings: StackInfo = self.stack.up()
         self.api = Api(self.settings["api"], self.settings["token"])
         self.supply_chain = SupplyChainControl(self.settings["supplyChain"])

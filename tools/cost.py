@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from chalicelib.domain.retry import waits
 from chalicelib.settings import Settings
 from tools import prices
 
@@ -28,12 +27,12 @@ SECONDS = 730 * 3600.0
 MINUTES = SECONDS / 60
 VCPU_MB = 1_769
 GB = 1e9
-METRIC_NAMES = 21
+METRIC_NAMES = 26
 """Metrics of our own. Most are written only when they are not zero."""
-IN_FLIGHT = 120_000
-"""Messages of a standard queue that may be in flight, deferred ones included."""
 POLLERS = 5
 """Of an event source mapping that has a maximum concurrency."""
+RECONCILE_SECONDS = 40
+"""Of each minute that reconcile runs during an outage, since it looks every second."""
 BRIDGE_SECONDS = 82
 """Of each minute that a run of the bridge starts: 90 s less its reserve."""
 
@@ -243,7 +242,7 @@ def fixed_usd(case: Case) -> float:
     """Metrics, alarms, dashboard, secret: the same at every rate."""
     del case
     reads = 4 * SECONDS / 120
-    observed = prices.METRIC.of(METRIC_NAMES) + prices.ALARM.of(15) + prices.DASHBOARD.of(1)
+    observed = prices.METRIC.of(METRIC_NAMES) + prices.ALARM.of(17) + prices.DASHBOARD.of(1)
     return observed + prices.SECRET.of(1) + prices.SECRET_READ.of(reads)
 
 
@@ -300,43 +299,43 @@ def per_million(case: Case, bills: Bill) -> float:
 
 @dataclass(frozen=True)
 class Outage:
-    """A day without the supply chain: products that wait, attempts that fail, USD for these."""
+    """A day without the supply chain: products that wait, probes, USD more than without it."""
 
     waiting: float
-    """Each has a deferred message at the end; SQS allows IN_FLIGHT of them."""
-    attempts: float
+    probes: float
     usd: float
 
 
-def failed_attempts(seconds: float) -> float:
-    """Attempts that one product uses up while the supply chain is away for so long."""
-    schedule = Settings.model_fields
-    attempts, horizon, longest = (
-        schedule[name].default for name in ("sync_max_attempts", "sync_horizon", "sync_max_wait")
-    )
-    due, used = 0.0, 1
-    for wait in waits(attempts, horizon, longest):
-        due += wait
-        used += due < seconds
-    return float(used)
-
-
 def outage(case: Case, call_ms: float, seconds: float = 86_400.0) -> Outage:
-    """Price the failed attempts of a day on which all changed products are different ones.
+    """Price a day on which all changed products are different ones, and its catching up.
 
-    `call_ms`: how long a call takes to fail; 10,000 is the time-out. A failed attempt is logged in
-    full (800 bytes), and its message is received, and its visibility changed, once more.
+    `call_ms`: how long a probe takes to fail; 10,000 is the time-out.
     """
-    steps = 1_440
-    each = [failed_attempts(seconds * (step + 0.5) / steps) for step in range(steps)]
-    attempts = case.rate * seconds * sum(each) / steps
-    runs = attempts / sync_batch(case)
+    every = Settings.model_fields["breaker_probe"].default + call_ms / 1000
+    waiting, probes = case.rate * seconds, seconds / every
+    reconcile = seconds * RECONCILE_SECONDS / 60 * case.memory["reconcile"] / 1024
+    usd = parked_usd(case, waiting) + probes_usd(case, probes, call_ms)
+    return Outage(waiting, probes, usd + prices.LAMBDA_GB_SECOND.of(reconcile))
+
+
+def parked_usd(case: Case, products: float) -> float:
+    """Give what parked products cost: a run of sync more, and afterwards a message more."""
+    size, memory = sync_batch(case), case.memory["sync"]
+    wait = case.waits.read + case.waits.write
+    took = duration_ms(case.per_product("sync") * size, wait, memory)
+    # A batch is received and deleted; ten messages are enqueued at a time.
+    requests = 2 * products / size + products / 10
+    return lambda_usd(products / size, took, memory) + prices.SQS_REQUEST.of(requests)
+
+
+def probes_usd(case: Case, probes: float, call_ms: float) -> float:
+    """Give what probes cost that fail: a run and a message each, and 800 bytes of log."""
+    memory = case.memory["sync"]
     wait = case.waits.read + 2 * case.waits.write + call_ms
-    took = duration_ms(case.per_product("sync") * sync_batch(case), wait, case.memory["sync"])
-    usd = lambda_usd(runs, took, case.memory["sync"]) + prices.SQS_REQUEST.of(2 * runs)
-    usd += prices.LOGS_GB.of(attempts * 800 / GB)
-    usd += prices.INTERNET_GB.of(attempts * (case.product_bytes + 700) / GB)
-    return Outage(case.rate * seconds, attempts, usd)
+    took = duration_ms(case.per_product("sync"), wait, memory)
+    usd = lambda_usd(probes, took, memory) + prices.SQS_REQUEST.of(3 * probes)
+    usd += prices.LOGS_GB.of(probes * 800 / GB)
+    return usd + prices.INTERNET_GB.of(probes * (case.product_bytes + 700) / GB)
 
 
 # ---- the tables ----
@@ -450,14 +449,14 @@ def outage_table(cases: Sequence[Case]) -> str:
             _row(
                 f"{case.rate:g}/s",
                 f"{refused.waiting:,.0f}",
-                f"{refused.attempts:,.0f}",
+                f"{refused.probes:,.0f}",
+                f"{hanging.probes:,.0f}",
                 _usd(refused.usd),
                 _usd(hanging.usd),
-                "yes" if refused.waiting > IN_FLIGHT else "no",
             )
         )
-    heads = ("rate", "products", "failed attempts", "USD, refused", "USD, timed out")
-    return "\n".join(_head(*heads, f"above {IN_FLIGHT:,} in flight") + rows)
+    heads = ("rate", "products", "probes, refused", "probes, timed out", "USD, refused")
+    return "\n".join(_head(*heads, "USD, timed out") + rows)
 
 
 # ---- the command ----
@@ -505,7 +504,7 @@ def read_case(given: argparse.Namespace) -> Case:
 
 
 def report(case: Case) -> dict[str, Any]:
-    """Give the case, its bill, and an outage of a day in which all calls time out, for JSON."""
+    """Give the case, its bill, and an outage of a day in which all probes time out, for JSON."""
     made = bill(case)
     return {
         "case": asdict(case),

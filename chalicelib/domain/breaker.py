@@ -19,7 +19,10 @@ RAMP_STEPS = 10
 LONGEST_COOLDOWN = timedelta(hours=1)
 """The longest Retry-After that stops the calls for all products. A product waits for its own."""
 SAVED = timedelta(seconds=1)
-"""Permits that were not used are kept for so long."""
+"""Permits that were not used are kept for so long. Two workers' clocks differ by less."""
+LONGEST_QUEUE = timedelta(minutes=10)
+"""The longest wait for a permit before asking again: so long a raised limit has no effect for it,
+and so long wait those that the queue has room for no more."""
 
 
 class BreakerState(StrEnum):
@@ -147,27 +150,36 @@ class Breaker:
         """Decide about `wanted` calls; the breaker is the same object if nothing has changed."""
         if not self.is_closed:
             return self._admit_probe(now, policy)
+        soon = timedelta(seconds=2 * policy.ramp_step)
         if self.cooldown_until is not None and now < self.cooldown_until:
-            return _queue(self, 0, wanted, self.cooldown_until, policy.ramp_rate)
+            return _queue(self, 0, wanted, self.cooldown_until, policy.ramp_rate, soon)
         limit = self.limit(now, policy)
         if limit is None:
             return Admission(wanted), self
         saved = max(SAVED, timedelta(seconds=1 / limit))
         start = max(self.spent_until or now - saved, now - saved)
+<<<<<<< HEAD
         # A little more, since a permit's time is rounded to microseconds. None, if a worker whose
         # clock is ahead has used up permits that are still to come.
         free = math.floor((now - start).total_seconds() * limit + 0.001)
         granted = max(0, min(wanted, free))
+=======
+        if start > now + SAVED:
+            # The clock of another worker was wrong.
+            start = now - saved
+        # A little more, since a permit's time is rounded to microseconds.
+        permits = math.floor((now - start).total_seconds() * limit + 0.001)
+        # Negative if a worker whose clock is ahead has used them up.
+        granted = max(0, min(wanted, permits))
+>>>>>>> w-hunt
         spent_until = start + timedelta(seconds=granted / limit)
         spent = replace(self, spent_until=spent_until) if granted else self
         if self.ramp_since is None or policy.max_rate == limit:
-            return _queue(spent, granted, wanted - granted, now, limit)
+            return _queue(spent, granted, wanted - granted, now, limit, LONGEST_QUEUE)
         # The ramp goes on meanwhile, so nobody waits as long as at the rate of now.
-        latest = now + timedelta(seconds=2 * policy.ramp_step)
         fresh = replace(spent, queued_until=None)
-        admission, _ = _queue(fresh, granted, wanted - granted, now, limit)
-        soon = tuple(min(time, latest) for time in admission.again or ())
-        return replace(admission, again=soon), spent
+        admission, _ = _queue(fresh, granted, wanted - granted, now, limit, soon)
+        return admission, spent
 
     def _admit_probe(self, now: datetime, policy: BreakerPolicy) -> tuple[Admission, Breaker]:
         if not self.is_due(now):
@@ -241,11 +253,22 @@ class Breaker:
 
 
 def _queue(
-    breaker: Breaker, granted: int, refused: int, start: datetime, rate: float
+    breaker: Breaker,
+    granted: int,
+    refused: int,
+    start: datetime,
+    rate: float,
+    longest: timedelta,
 ) -> tuple[Admission, Breaker]:
-    """Spread the calls that are refused over the time in which there will be permits."""
+    """Spread the calls that are refused over the time in which there will be permits.
+
+    `longest`: nobody waits longer after `start`. Then the places are given out from `start` again:
+    a call that is refused several times takes several, so they say little about so far a time.
+    """
+    latest = start + longest
     begin = max(breaker.queued_until or start, start)
-    again = tuple(begin + timedelta(seconds=(n + 1) / rate) for n in range(refused))
+    begin = start if begin >= latest else begin
+    again = tuple(min(begin + timedelta(seconds=(n + 1) / rate), latest) for n in range(refused))
     queued = replace(breaker, queued_until=again[-1]) if again else breaker
     return Admission(granted, again=again), queued
 

@@ -35,6 +35,8 @@ PARK_LONGER = timedelta(seconds=60)
 """Shorter waits are never parked: a parked product costs a write and another message."""
 SYSTEMIC = frozenset({401, 403, 407, 408, 429})
 """Statuses below 500 that no product causes."""
+NO_ROUTE = frozenset({404, 405, 410})
+"""Answers to an upsert that no product causes either; to a deletion they may be the truth."""
 
 
 # ---- what happens to a message ----
@@ -244,26 +246,27 @@ class Outcome:
     retry_after: datetime | None = None
 
     @property
-    def is_systemic(self) -> bool:
-        """Say whether it failed in a way that no product causes: the supply chain is down."""
-        status = self.attempt.status
-        down = status is None or status >= 500 or status in SYSTEMIC
-        return down and self.verdict is Verdict.FAILED
-
-    @property
     def cooldown_until(self) -> datetime | None:
         """Until when the supply chain wants no calls at all."""
         return self.retry_after if self.attempt.status in {429, 503} else None
 
 
-def report_of(outcomes: Sequence[tuple[str, Outcome]]) -> Report:
-    """Sum up outcomes, as (product id, outcome), for the circuit breaker."""
-    failed = [(name, outcome) for name, outcome in outcomes if outcome.is_systemic]
+def is_systemic(product: Product, outcome: Outcome) -> bool:
+    """Say whether a call failed in a way that no product causes: the supply chain is down."""
+    status = outcome.attempt.status
+    lost = product.deleted_at is None and status in NO_ROUTE
+    down = status is None or status >= 500 or status in SYSTEMIC or lost
+    return down and outcome.verdict is Verdict.FAILED
+
+
+def report_of(outcomes: Sequence[tuple[Product, Outcome]]) -> Report:
+    """Sum up outcomes for the circuit breaker."""
+    failed = [item for item in outcomes if is_systemic(*item)]
     wishes = [outcome.cooldown_until for _, outcome in failed if outcome.cooldown_until]
     return Report(
         calls=len(outcomes),
         failures=len(failed),
-        products=frozenset(name for name, _ in failed),
+        products=frozenset(product.id for product, _ in failed),
         reason=failed[-1][1].attempt.error if failed else None,
         cooldown_until=max(wishes, default=None),
     )
@@ -309,7 +312,7 @@ def conclude(
     `jitter` is 0 to 1. The product is overdue `grace` after its next attempt.
     """
     product, attempt = claim.product, outcome.attempt
-    if not _counts(product.sync, outcome, probe=probe):
+    if not _counts(product, outcome, probe=probe):
         sync = _as_planned(product, attempt, now, grace, probe=probe)
         back = replace(product, sync=sync, revision=product.revision + 1)
         return SyncResult(back, claim, None if probe else attempt)
@@ -338,7 +341,7 @@ def conclude(
     return SyncResult(done, claim, attempt)
 
 
-def _counts(sync: SyncState, outcome: Outcome, *, probe: bool) -> bool:
+def _counts(product: Product, outcome: Outcome, *, probe: bool) -> bool:
     """Say whether an attempt uses up one of the budget.
 
     Not a probe that found the supply chain down, nor a failure before its planned time: otherwise
@@ -346,8 +349,9 @@ def _counts(sync: SyncState, outcome: Outcome, *, probe: bool) -> bool:
     """
     if outcome.verdict is not Verdict.FAILED:
         return True
-    early = sync.planned_at is not None and sync.planned_at > outcome.attempt.time
-    return not early and not (probe and outcome.is_systemic)
+    planned = product.sync.planned_at
+    early = planned is not None and planned > outcome.attempt.time
+    return not early and not (probe and is_systemic(product, outcome))
 
 
 def _as_planned(

@@ -11,7 +11,8 @@ from chalicelib.domain.breaker import Admission, BreakerPolicy, Report
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Outcome, report_of
 from chalicelib.domain.errors import ConcurrentChangeError, StoreUnavailableError
-from chalicelib.usecases.controls import Controls
+from chalicelib.domain.product import Product
+from chalicelib.usecases.controls import FEW_TRIES, Controls
 
 FRESH = timedelta(seconds=1)
 """How long the state is used before it is read again: so long a pause needs to reach everybody."""
@@ -50,15 +51,15 @@ class Admissions:
         # Calls are refused, or permits are used up: only the stored state decides about that.
         try:
             admission, stored = self._controls.change(
-                lambda control: control.admit(wanted, self._clock(), self._policy)
+                lambda control: control.admit(wanted, self._clock(), self._policy), FEW_TRIES
             )
         except ConcurrentChangeError:
             return Admission(0, again=(now + FRESH,) * wanted)
         self._keep(stored)
         return admission
 
-    def report(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
-        """Note outcomes, as (product id, outcome); tell the others while something is wrong."""
+    def report(self, outcomes: Sequence[tuple[Product, Outcome]]) -> None:
+        """Note outcomes, with their products; tell the others while something is wrong."""
         now = self._clock()
         with self._lock:
             self._seen = self._seen.plus(report_of(outcomes))
@@ -72,7 +73,7 @@ class Admissions:
             seen, self._seen, self._reported_at = self._seen, Report(0), now
         self._tell(lambda control: control.reported(seen, self._clock(), self._policy))
 
-    def probed(self, outcome: tuple[str, Outcome] | None) -> None:
+    def probed(self, outcome: tuple[Product, Outcome] | None) -> None:
         """Note the outcome of a probe; None if it was not made."""
         report = report_of([outcome]) if outcome else None
         self._tell(lambda control: control.probed(report, self._clock(), self._policy))
@@ -92,7 +93,7 @@ class Admissions:
     def _tell(self, change: Callable[[Control], Control]) -> None:
         """Change the state. If that fails only a report is lost, and others will come."""
         try:
-            _, stored = self._controls.change(lambda control: (None, change(control)))
+            _, stored = self._controls.change(lambda control: (None, change(control)), FEW_TRIES)
         except (ConcurrentChangeError, StoreUnavailableError) as error:
             telemetry.log.warning("the breaker could not be told", reason=str(error))
         else:

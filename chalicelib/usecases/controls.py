@@ -13,15 +13,18 @@ from chalicelib.domain.control import Control
 from chalicelib.domain.errors import ConcurrentChangeError
 from chalicelib.usecases.ports import Store
 
-TRIES = 20
-"""How often a change is tried when others come first."""
+TRIES = 200
+"""How often a change is tried when others come first. A pause, and the progress of reconcile, must
+come through while hundreds of workers ask for permits: then one try in twenty succeeds."""
+FEW_TRIES = 20
+"""The same for what a worker has to say, for whom a lost change costs little and waiting much."""
 
 Answer = TypeVar("Answer")
 
 
 def sleep_a_little(attempt: int) -> None:
-    """Wait up to `attempt` times 5 ms, so that colliding writers are spread."""
-    time.sleep(random.uniform(0, 0.005 * attempt))  # noqa: S311 - not a secret
+    """Wait up to `attempt` times 5 ms, 100 ms at most, so that colliding writers are spread."""
+    time.sleep(random.uniform(0, 0.005 * min(attempt, 20)))  # noqa: S311 - not a secret
 
 
 class Controls:
@@ -35,13 +38,15 @@ class Controls:
         """Give the stored state. Raises StoreUnavailableError."""
         return self._store.control()
 
-    def change(self, change: Callable[[Control], tuple[Answer, Control]]) -> tuple[Answer, Control]:
+    def change(
+        self, change: Callable[[Control], tuple[Answer, Control]], tries: int = TRIES
+    ) -> tuple[Answer, Control]:
         """Change the stored state; give the answer of `change`, and the state afterwards.
 
         `change` gets the newest state, and may be called several times. Nothing is written if it
         gives an equal state. Raises StoreUnavailableError, ConcurrentChangeError.
         """
-        for attempt in range(TRIES):
+        for attempt in range(tries):
             before = self._store.control()
             answer, after = change(before)
             if after == before:

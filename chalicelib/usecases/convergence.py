@@ -120,7 +120,7 @@ class Convergence:
 
     def _enqueue(self, products: Sequence[Product]) -> int:
         try:
-            return self._enqueuer.enqueue(products) if products else 0
+            return self._enqueuer.enqueue(products).accepted if products else 0
         except QueueUnavailableError as error:
             # They are overdue, and will be enqueued as such.
             telemetry.log.warning("the queue is away", reason=str(error))

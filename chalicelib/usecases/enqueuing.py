@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from chalicelib.domain.delivery import next_enqueue
 from chalicelib.domain.errors import QueueUnavailableError
@@ -14,6 +15,16 @@ from chalicelib.usecases.ports import Queue, Store
 
 AT_ONCE = 50
 """Products of one step; several steps are done in parallel."""
+
+
+class Enqueued(NamedTuple):
+    """Messages that the queue has accepted; of these, products whose time others had moved.
+
+    A worker, that has claimed the product already; or another copy, that has enqueued it too.
+    """
+
+    accepted: int
+    moved: int = 0
 
 
 class Enqueuer:
@@ -37,8 +48,8 @@ class Enqueuer:
         self._grace = grace
         self._in_parallel = in_parallel
 
-    def enqueue(self, products: Sequence[Product]) -> int:
-        """Enqueue a message for each product; give the number that the queue has accepted.
+    def enqueue(self, products: Sequence[Product]) -> Enqueued:
+        """Enqueue a message for each product.
 
         After a crash in between, the products are still overdue, and get another message. Raises
         QueueUnavailableError if none was accepted, StoreUnavailableError.
@@ -46,31 +57,31 @@ class Enqueuer:
         parts = [products[start : start + AT_ONCE] for start in range(0, len(products), AT_ONCE)]
         done = [result for group in self._in_parallel(self._enqueue, parts) for _, result in group]
         failures = [result for result in done if isinstance(result, QueueUnavailableError)]
-        accepted = sum(result for result in done if isinstance(result, int))
-        if failures and not accepted:
+        parts_done = [result for result in done if isinstance(result, Enqueued)]
+        if failures and not any(part.accepted for part in parts_done):
             raise failures[0]
-        return accepted
+        return Enqueued(
+            sum(part.accepted for part in parts_done), sum(part.moved for part in parts_done)
+        )
 
-    def _enqueue(self, products: Sequence[Product]) -> int | QueueUnavailableError:
+    def _enqueue(self, products: Sequence[Product]) -> Enqueued | QueueUnavailableError:
         messages = [message_to(item) for item in products]
         try:
             accepted = {message.product_id for message in self._queue.enqueue(messages)}
         except QueueUnavailableError as error:
             return error
-        self.postpone([product for product in products if product.id in accepted])
-        return len(accepted)
+        postponed = self.postpone([product for product in products if product.id in accepted])
+        return Enqueued(len(accepted), len(accepted) - postponed)
 
-    def postpone(self, products: Sequence[Product]) -> None:
-        """Look at these again when their messages count as lost."""
+    def postpone(self, products: Sequence[Product]) -> int:
+        """Look at these again when their messages count as lost; give the number of those moved."""
         now = self._clock()
-        postpone(self._store, products, lambda item: next_enqueue(item, now, self._grace))
+        return postpone(self._store, products, lambda item: next_enqueue(item, now, self._grace))
 
 
-def postpone(
-    store: Store, products: Sequence[Product], then: Callable[[Product], datetime]
-) -> None:
+def postpone(store: Store, products: Sequence[Product], then: Callable[[Product], datetime]) -> int:
     """Let these be overdue later, unless somebody has moved their time meanwhile."""
-    store.postpone(
+    return store.postpone(
         {
             product.id: (product.sync.overdue_at, then(product))
             for product in products

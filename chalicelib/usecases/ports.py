@@ -133,10 +133,11 @@ class Store(Protocol):
     def overdue(self, now: datetime, limit: int) -> list[Product]:
         """Products whose `sync.overdue_at` has passed, longest overdue first, without details."""
 
-    def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
+    def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> int:
         """Change `overdue_at` to the second time, unless it has become later than the first.
 
         Products with the same second time may be compared with the latest of their first times.
+        Gives the number of those changed.
         """
 
     def apply(self, transitions: Sequence[Transition]) -> set[str]:

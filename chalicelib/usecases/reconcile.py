@@ -5,6 +5,7 @@ Each run is bounded by its time; runs may overlap.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -20,7 +21,7 @@ from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.product import Product
 from chalicelib.usecases.convergence import Convergence
 from chalicelib.usecases.dead_letters import DeadLetters
-from chalicelib.usecases.enqueuing import Enqueuer, postpone
+from chalicelib.usecases.enqueuing import Enqueued, Enqueuer, postpone
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import Store
 
@@ -228,7 +229,11 @@ class Reconcile:
         if held:
             self._enqueuer.postpone(products)
             return len(products)
-        return self._with_queue(partial(self._enqueuer.enqueue, products), 0)
+        enqueued = self._with_queue(partial(self._enqueuer.enqueue, products), Enqueued(0))
+        if enqueued.accepted and 2 * enqueued.moved >= enqueued.accepted:
+            # Another copy is at the same page, and ahead: it goes on alone for a while.
+            self._sleep(random.uniform(1, 3) * PAUSE_SECONDS)  # noqa: S311 - not a secret
+        return enqueued.accepted
 
     def _drop(self, tombstones: Sequence[Product]) -> int:
         """Drop confirmed deletions; those with an unpublished event are looked at again later."""

@@ -322,7 +322,7 @@ class Sync:
             return unknown
 
     def _report(self, done: Sequence[tuple[Call, Outcome]]) -> None:
-        outcomes = [(call.product_id, outcome) for call, outcome in done]
+        outcomes = [(call.claim.product, outcome) for call, outcome in done]
         if any(call.is_probe for call, _ in done):
             # A probe is alone in its batch.
             self._admissions.probed(outcomes[0])

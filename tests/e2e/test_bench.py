@@ -36,7 +36,7 @@ def test_the_catalog_and_the_baseline_are_measured_on_the_same_stack(
 def test_what_the_roles_say_to_their_servers_is_counted(
     whole: RunningStack, deliveries: Deliveries
 ) -> None:
-    with CountedRoles(whole.stack, whole.settings) as roles:
+    with CountedRoles(whole.stack) as roles:
         deliveries.one_by_one(5)
         counts = roles.counts
         assert counts["sync", "supplyChain", ROUND_TRIPS] == 5

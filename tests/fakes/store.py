@@ -196,17 +196,18 @@ class FakeStore(Switchable):
         found = sorted((item for item in self._readable() if due(item) <= now), key=due)
         return [_slim(product, details=False) for product in found[:limit]]
 
-    def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
+    def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> int:
         self._reach("postpone")
-        for product_id, (seen, then) in products.items():
-            self._change_sync(
-                product_id,
-                lambda sync, seen=seen, then=then: (  # type: ignore[misc]  # bound per turn
-                    replace(sync, overdue_at=then)
-                    if sync.overdue_at is not None and sync.overdue_at <= seen
-                    else sync
-                ),
-            )
+        with self._lock:
+            return sum(self._postpone(name, *times) for name, times in products.items())
+
+    def _postpone(self, product_id: str, seen: datetime, then: datetime) -> bool:
+        stored = self.products.get(product_id)
+        due = stored.sync.overdue_at if stored else None
+        if stored is None or due is None or due > seen:
+            return False
+        self.products[product_id] = replace(stored, sync=replace(stored.sync, overdue_at=then))
+        return True
 
     def apply(self, transitions: Sequence[Transition]) -> set[str]:
         self._reach("apply")
@@ -316,9 +317,6 @@ class FakeStore(Switchable):
         with self._lock:
             if product_id in self.products:
                 self.products[product_id] = change(self.products[product_id])
-
-    def _change_sync(self, product_id: str, change: Callable[[SyncState], SyncState]) -> None:
-        self._change(product_id, lambda stored: replace(stored, sync=change(stored.sync)))
 
 
 def _age(product: Product) -> tuple[datetime, str]:

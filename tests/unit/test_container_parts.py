@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from chalicelib.bootstrap import Container, Part
+from chalicelib.bootstrap import SQS_ANSWER_SECONDS, Container, Part, _sqs_client
 from chalicelib.settings import read_settings
+from functions.run import LONG_POLL_SECONDS
 from tests.unit.conftest import ENVIRONMENT
 
 THREADS = 8
@@ -61,3 +63,13 @@ def test_a_part_that_could_not_be_made_is_made_at_the_next_use(container: OfTwoP
 
     assert container.slow is container.slow
     assert container.made == 2
+
+
+def test_sqs_may_answer_after_a_long_poll_and_all_tries_end_before_the_gateway_gives_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    config: Any = _sqs_client().meta.config
+    assert config.read_timeout == SQS_ANSWER_SECONDS > LONG_POLL_SECONDS + 2
+    assert config.retries["total_max_attempts"] * SQS_ANSWER_SECONDS < 29

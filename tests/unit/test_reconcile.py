@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+import threading
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import OUTBOX_PAGE
 from chalicelib.domain.sync_state import SyncState, SyncStatus
+from chalicelib.usecases.enqueuing import AT_ONCE
 from chalicelib.usecases.reconcile import (
     PAGE,
     RELAY_PAGE,
@@ -20,7 +22,7 @@ from chalicelib.usecases.reconcile import (
 from tests.fakes import GRACE, START, Pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 IN_TIME = GRACE / timedelta(seconds=1)
 CONFIRMED: dict[str, Any] = {
@@ -243,6 +245,94 @@ def test_an_overdue_product_is_enqueued_in_its_budget(pipeline: Pipeline) -> Non
     pipeline.reconcile_once()
 
     assert pipeline.queue.messages[0].body == SyncMessage(product_id, 0, 1).to_json()
+
+
+# ---- several copies, many products ----
+
+
+def slept(pipeline: Pipeline) -> list[float]:
+    """The pauses that reconcile makes from now on, in seconds; the clock does not move."""
+    pauses: list[float] = []
+    pipeline.reconcile._sleep = pauses.append
+    return pauses
+
+
+def others_move(pipeline: Pipeline, share: float) -> None:
+    """Let somebody move the time of this share of the products between enqueuing and postponing."""
+    postpone = pipeline.store.postpone
+
+    def late(products: Mapping[str, tuple[datetime, datetime]]) -> int:
+        moved = sorted(products)[: round(share * len(products))]
+        postpone({name: (products[name][0], START + timedelta(days=1)) for name in moved})
+        return postpone(products)
+
+    pipeline.store.postpone = late  # type: ignore[method-assign]
+
+
+def test_a_copy_that_comes_second_leaves_the_work_to_the_other_for_a_while(
+    pipeline: Pipeline,
+) -> None:
+    ids = overdue(pipeline, 40)
+    pauses = slept(pipeline)
+    others_move(pipeline, 0.5)
+
+    assert pipeline.reconcile_once().enqueued == 40
+    assert sorted(enqueued(pipeline)) == sorted(ids)
+    assert len(pauses) == 1
+    assert 1 <= pauses[0] <= 3
+
+
+def test_workers_that_are_quicker_than_reconcile_do_not_stop_it(pipeline: Pipeline) -> None:
+    overdue(pipeline, 40)
+    pauses = slept(pipeline)
+    others_move(pipeline, 0.45)
+
+    assert pipeline.reconcile_once().enqueued == 40
+    assert pauses == []
+
+
+def test_the_parts_of_a_page_are_enqueued_in_parallel(pipeline: Pipeline) -> None:
+    ids = overdue(pipeline, 3 * AT_ONCE)
+    together = threading.Barrier(3)
+    enqueue = pipeline.queue.enqueue
+
+    def wait(messages: Sequence[SyncMessage]) -> list[SyncMessage]:
+        # Raises if the other two do not come.
+        together.wait(10)
+        return enqueue(messages)
+
+    pipeline.queue.enqueue = wait  # type: ignore[method-assign]
+
+    assert pipeline.reconcile_once().enqueued == len(ids)
+
+
+def test_two_copies_at_the_same_time_lose_nothing(pipeline: Pipeline) -> None:
+    ids = overdue(pipeline, 5 * PAGE)
+    first = pipeline.reconcile
+    pipeline.connect()
+    copies = [
+        threading.Thread(target=copy.run, args=[lambda: 1.0])
+        for copy in (first, pipeline.reconcile)
+    ]
+
+    for copy in copies:
+        copy.start()
+    for copy in copies:
+        copy.join(60)
+
+    assert set(enqueued(pipeline)) == set(ids)
+    now = pipeline.clock()
+    assert pipeline.store.overdue(now, 1) == []
+
+
+def test_many_deletions_are_dropped_page_by_page_and_as_far_as_the_time_goes(
+    pipeline: Pipeline,
+) -> None:
+    put(pipeline, 2 * PAGE + 1, outbox=(), **CONFIRMED)
+
+    assert pipeline.reconcile_once(seconds=0).dropped == PAGE
+    assert pipeline.reconcile_once().dropped == PAGE + 1
+    assert pipeline.store.products == {}
 
 
 # ---- tombstones, and what is away ----

@@ -1,7 +1,8 @@
-"""The relays that count what the roles say to their servers."""
+"""What the roles say to their servers is counted."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections import Counter
@@ -10,7 +11,8 @@ from collections.abc import Iterator
 import bson
 import pytest
 
-from embedded.traffic import ROUND_TRIPS, Commands, Counts, Relay, table
+from embedded.network import Network, host_and_port
+from embedded.traffic import ROUND_TRIPS, Commands, Counts, counting, table
 
 
 def message(body: dict[str, object], **sequences: list[dict[str, object]]) -> bytes:
@@ -30,7 +32,8 @@ def echo() -> Iterator[str]:
 
         def serve() -> None:
             connection, _ = listener.accept()
-            with connection:
+            # It may be reset at the end.
+            with connection, contextlib.suppress(OSError):
                 while data := connection.recv(1000):
                     connection.sendall(data)
 
@@ -45,13 +48,12 @@ def ask(client: socket.socket, text: bytes) -> bytes:
     return client.recv(1000)
 
 
-def test_a_relay_counts_what_was_asked_and_answered(echo: str) -> None:
+def test_what_was_asked_and_answered_is_counted(echo: str) -> None:
     counts: Counts = Counter()
-    relay = Relay(echo, counts, "sync", "sqs")
-    host, port = relay.address.split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as client:
-        assert [ask(client, b"one"), ask(client, b"two")] == [b"one", b"two"]
-    relay.close()
+    with contextlib.closing(Network()) as network:
+        proxy = network.proxy(echo, counting(counts, "sync", "sqs"))
+        with socket.create_connection(host_and_port(proxy.address), timeout=10) as client:
+            assert [ask(client, b"one"), ask(client, b"two")] == [b"one", b"two"]
     assert counts == {("sync", "sqs", ROUND_TRIPS): 2}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Any
 
 from chalicelib.adapters.mongo.documents import Document
@@ -19,6 +20,9 @@ def control_to_document(control: Control) -> Document:
     document = {"_id": CONTROL_ID, **asdict(control)}
     breaker = document["breaker"]
     breaker["state"] = control.breaker.state.value
+    # As text: BSON cuts off microseconds, and each time that gives permits back.
+    if control.breaker.spent_until is not None:
+        breaker["spent_until"] = control.breaker.spent_until.isoformat()
     breaker["tallies"] = [
         {**tally, "products": sorted(tally["products"])} for tally in breaker["tallies"]
     ]
@@ -58,8 +62,15 @@ def _to_breaker(document: Document) -> Breaker:
         Tally(**{**_known(Tally, tally), "products": frozenset(tally["products"])})
         for tally in document["tallies"]
     )
-    state = BreakerState(document["state"])
-    return Breaker(**{**_known(Breaker, document), "state": state, "tallies": tallies})
+    state, spent = BreakerState(document["state"]), document["spent_until"]
+    return Breaker(
+        **{
+            **_known(Breaker, document),
+            "state": state,
+            "spent_until": datetime.fromisoformat(spent) if spent else None,
+            "tallies": tallies,
+        }
+    )
 
 
 def _to_catch_up(document: Document | None) -> CatchUp | None:

@@ -103,8 +103,8 @@ def products_of(client: MongoClient[Document], database: str) -> MongoCollection
 class MongoStore:
     """Implements `ports.Store`. Connects, and checks that the indexes are there, at the first use.
 
-    Every method raises StoreNotMigratedError while an index is missing: without it, a
-    sku could be used twice, or a query would read the whole catalog.
+    What concerns products raises StoreNotMigratedError while an index is missing: without it, a sku
+    could be used twice, or a query would read the whole catalog.
     """
 
     def __init__(self, connect: Callable[[], MongoClient[Document]], database: str) -> None:
@@ -135,6 +135,7 @@ class MongoStore:
             "control",
             codec_options=self._collection.codec_options,
             write_concern=self._collection.write_concern,
+            read_concern=ReadConcern("majority"),
         )
 
     @property
@@ -317,10 +318,11 @@ class MongoStore:
         condition = {"sync.overdueAt": {**PRESENT, "$lte": now}}
         return self._find(condition, ["sync.overdueAt"], limit, _WITHOUT_DETAILS)
 
-    def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> None:
+    def postpone(self, products: Mapping[str, tuple[datetime, datetime]]) -> int:
         # An update of several documents takes a third of the time of several updates. Compared by
         # $lte: for one value MongoDB would consider the index, where many products may have it.
         groups: dict[datetime, list[str]] = {}
+        changed = 0
         for product_id, (_, then) in products.items():
             groups.setdefault(then, []).append(product_id)
         for then, ids in groups.items():
@@ -328,8 +330,10 @@ class MongoStore:
                 part = ids[start : start + AT_ONCE]
                 seen = max(products[product_id][0] for product_id in part)
                 condition = {"_id": {"$in": part}, "sync.overdueAt": {"$lte": seen}}
+                update = {"$set": {"sync.overdueAt": then}}
                 with _unavailable():
-                    self._products.update_many(condition, {"$set": {"sync.overdueAt": then}})
+                    changed += self._products.update_many(condition, update).matched_count
+        return changed
 
     def apply(self, transitions: Sequence[Transition]) -> set[str]:
         after = {transition.after.id: transition.after for transition in transitions}
@@ -412,6 +416,8 @@ class MongoStore:
 
     def control(self) -> Control:
         with _unavailable():
+            # From the majority: after a failover another state may have the revision of one that
+            # was rolled back, and a change of that one would be written over it.
             found = self._controls.find_one({"_id": CONTROL_ID})
         return to_control(found) if found else Control()
 

@@ -34,7 +34,7 @@ FULL = Control(
         successes=2,
         ramp_since=at(3),
         cooldown_until=at(4),
-        spent_until=at(5),
+        spent_until=at(5.000667),
         queued_until=at(6),
         tallies=(
             Tally(at(7), 10, 3, frozenset({"one", "other"})),
@@ -124,6 +124,7 @@ DAMAGE: dict[str, dict[str, Any]] = {
     "an unknown status": {"$set": {"redrive.statuses": ["lost"]}},
     "no breaker": {"$unset": {"breaker": ""}},
     "a breaker of another type": {"$set": {"breaker": "closed"}},
+    "permits of another type": {"$set": {"breaker.spent_until": START}},
     "no pause": {"$unset": {"pause": ""}},
     "a pause of another type": {"$set": {"pause": True}},
     "a pause without a beginning": {"$unset": {"pause.since": ""}},

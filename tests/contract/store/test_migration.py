@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from embedded.services import Endpoints
+    from tests.contract.services import Databases
 
 NAMES = {index.document["name"] for index in INDEXES}
 DONE = SyncState(SyncStatus.DELIVERED)
@@ -50,10 +51,9 @@ DONE = SyncState(SyncStatus.DELIVERED)
 class Database:
     """A database with no index, and what is sent to it."""
 
-    def __init__(self, client: MongoClient[Document], commands: Commands) -> None:
-        self.client, self.commands = client, commands
-        self.name = f"test-{uuid.uuid4().hex}"
-        self.products: Collection[Document] = products_of(client, self.name)
+    def __init__(self, client: MongoClient[Document], name: str, commands: Commands) -> None:
+        self.client, self.name, self.commands = client, name, commands
+        self.products: Collection[Document] = products_of(client, name)
 
     def migrate(self) -> list[str]:
         return list(migrate(lambda: self.client, self.name, LATER))
@@ -70,12 +70,13 @@ class Database:
 
 
 @pytest.fixture
-def database(servers: Endpoints) -> Iterator[Database]:
-    commands = Commands()
-    with MongoClient[Document](servers.mongodb, event_listeners=[commands]) as client:
-        made = Database(client, commands)
-        yield made
-        client.drop_database(made.name)
+def database(servers: Endpoints, databases: Databases) -> Iterator[Database]:
+    commands, uri = Commands(), servers.mongodb
+    with (
+        databases.names.one() as name,
+        MongoClient[Document](uri, event_listeners=[commands]) as client,
+    ):
+        yield Database(client, name, commands)
 
 
 # ---- the migration ----

@@ -20,7 +20,7 @@ from tests.contract.store.steps import (
     stored,
     without_outbox,
 )
-from tests.fakes import GRACE, START, a_failed_state, fields
+from tests.fakes import GRACE, START, a_failed_state, a_product, fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,8 @@ def test_of_many_that_are_postponed_together_those_that_were_moved_meanwhile_are
     products = [overdue_at(store, START) for _ in range(60)]
     moved, earlier = overdue_at(store, LATER), overdue_at(store, START - GRACE)
 
-    store.postpone({item.id: (START, LATEST) for item in (*products, moved, earlier)})
+    wanted = {item.id: (START, LATEST) for item in (*products, moved, earlier, a_product())}
+    assert store.postpone(wanted) == len(products) + 1
 
     assert {stored(store, item).sync.overdue_at for item in (*products, earlier)} == {LATEST}
     assert stored(store, moved).sync.overdue_at == LATER
@@ -148,4 +149,4 @@ def test_reconcile_reads_what_is_overdue_and_what_has_failed_without_details(sto
 
 
 def test_postponing_nothing_is_fine(store: Store) -> None:
-    store.postpone({})
+    assert store.postpone({}) == 0

@@ -29,7 +29,7 @@ PAGE = 60
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """The use cases, with small pages, long after anything has failed."""
-    monkeypatch.setattr(reconcile, "PAGE", PAGE)
+    monkeypatch.setattr(reconcile.Reconcile, "page", PAGE)
     made = Pipeline()
     made.clock.advance(3600)
     return made

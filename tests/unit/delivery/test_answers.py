@@ -11,8 +11,9 @@ from chalicelib.domain.answers import ERROR_LIMIT, Answer, Judgement, judge
 from chalicelib.domain.delivery import Verdict
 from tests.fakes import START, a_product
 
-PRODUCT = a_product(version=5)
-TOMBSTONE = a_product(version=5, deleted_at=START)
+# A fixed id: it is in the names of tests, which every process must give alike.
+PRODUCT = a_product(id="0" * 24, version=5)
+TOMBSTONE = a_product(id="0" * 24, version=5, deleted_at=START)
 DELIVERED, FAILED, REJECTED = Verdict.DELIVERED, Verdict.FAILED, Verdict.REJECTED
 
 

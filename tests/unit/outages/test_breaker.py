@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from chalicelib.domain.breaker import (
     LONGEST_COOLDOWN,
+    LONGEST_QUEUE,
     RAMP_STEPS,
     Admission,
     Breaker,
@@ -211,6 +214,15 @@ def test_a_shorter_retry_after_does_not_shorten_an_earlier_one() -> None:
     assert breaker.cooldown_until == START + seconds(4)
 
 
+def test_nobody_waits_long_for_the_end_of_a_short_retry_after_however_many_are_refused() -> None:
+    breaker = Breaker()
+    for number in range(5):
+        breaker = breaker.reported(wish(10 * number + 3), START + seconds(10 * number), POLICY)
+        for _ in range(100):
+            admission, breaker = breaker.admit(10, START + seconds(10 * number), POLICY)
+            assert max(admission.again or ()) <= START + seconds(10 * number + 3 + 10)
+
+
 def test_a_long_retry_after_opens_it_and_no_probe_begins_before() -> None:
     breaker = Breaker().reported(wish(60), START, POLICY)
 
@@ -309,6 +321,33 @@ def test_refused_calls_ask_again_one_after_another() -> None:
 
     assert first.again == (START + seconds(0.1), START + seconds(0.2))
     assert second.again == (START + seconds(0.3), START + seconds(0.4))
+
+
+@pytest.mark.parametrize("behind", [0.001, 0.1, 0.5])
+def test_a_worker_whose_clock_is_behind_gets_no_permit_and_gives_none_back(behind: float) -> None:
+    policy = BreakerPolicy(max_rate=20)
+    _, used_up = Breaker().admit(20, START, policy)
+
+    admission, after = used_up.admit(10, START - seconds(behind), policy)
+
+    assert admission.granted == 0
+    assert admission.again is not None
+    assert len(admission.again) == 10
+    assert after.spent_until == used_up.spent_until
+
+
+def test_a_clock_that_was_wrong_by_an_hour_does_not_stop_the_calls() -> None:
+    policy = BreakerPolicy(max_rate=20)
+    _, wrong = Breaker().admit(20, START + seconds(3600), policy)
+
+    assert granted(wrong, policy, 0) == 20
+
+
+def test_nobody_waits_for_a_permit_for_hours_however_many_are_refused() -> None:
+    policy, breaker = BreakerPolicy(max_rate=1), Breaker()
+    for _ in range(200):
+        admission, breaker = breaker.admit(10, START, policy)
+        assert max(admission.again or ()) <= START + LONGEST_QUEUE
 
 
 def test_in_the_ramp_nobody_waits_as_long_as_at_its_first_rate() -> None:

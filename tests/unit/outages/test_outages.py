@@ -10,9 +10,9 @@ import pytest
 
 from chalicelib.domain.breaker import BreakerState
 from chalicelib.domain.control import Control
-from chalicelib.domain.delivery import Verdict, report_of
+from chalicelib.domain.delivery import Verdict, is_systemic, report_of
 from chalicelib.domain.sync_state import SyncStatus
-from tests.fakes import GRACE, START, Pipeline
+from tests.fakes import GRACE, START, Pipeline, a_product
 from tests.unit.outages.steps import (
     a_pipeline,
     an_outage,
@@ -26,6 +26,8 @@ from tests.unit.outages.steps import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from chalicelib.domain.product import Product
 
 DELIVERED, RETRYING, PENDING = SyncStatus.DELIVERED, SyncStatus.RETRYING, SyncStatus.PENDING
 
@@ -42,24 +44,38 @@ def statuses(pipeline: Pipeline, ids: Sequence[str]) -> list[SyncStatus]:
 # ---- what is systemic ----
 
 
+UPSERT, DELETION = a_product(id="0" * 24), a_product(id="1" * 24, deleted_at=START)
+
+
 @pytest.mark.parametrize("status", [None, 500, 503, 599, 401, 403, 407, 408, 429])
-def test_a_failure_that_no_product_causes_is_systemic(status: int | None) -> None:
-    assert an_outcome(status).is_systemic
+@pytest.mark.parametrize("product", [UPSERT, DELETION], ids=["upsert", "deletion"])
+def test_a_failure_that_no_product_causes_is_systemic(product: Product, status: int | None) -> None:
+    assert is_systemic(product, an_outcome(status))
 
 
-@pytest.mark.parametrize("status", [200, 302, 400, 404, 409, 422])
-def test_a_failure_that_a_product_may_cause_is_not(status: int) -> None:
-    assert not an_outcome(status).is_systemic
+@pytest.mark.parametrize("status", [200, 302, 400, 409, 422])
+@pytest.mark.parametrize("product", [UPSERT, DELETION], ids=["upsert", "deletion"])
+def test_a_failure_that_a_product_may_cause_is_not(product: Product, status: int) -> None:
+    assert not is_systemic(product, an_outcome(status))
+
+
+@pytest.mark.parametrize("status", [404, 405, 410])
+def test_an_upsert_that_finds_no_route_has_failed_systemically_a_deletion_has_not(
+    status: int,
+) -> None:
+    assert is_systemic(UPSERT, an_outcome(status))
+    assert not is_systemic(DELETION, an_outcome(status))
 
 
 def test_neither_a_rejection_nor_a_delivery_is_systemic_whatever_its_status() -> None:
-    assert not an_outcome(500, Verdict.REJECTED).is_systemic
-    assert not an_outcome(500, Verdict.DELIVERED).is_systemic
+    assert not is_systemic(UPSERT, an_outcome(500, Verdict.REJECTED))
+    assert not is_systemic(UPSERT, an_outcome(500, Verdict.DELIVERED))
 
 
 def test_a_report_counts_calls_and_names_the_products_that_failed_systemically() -> None:
+    a, b, c = (a_product(id=name) for name in "abc")
     report = report_of(
-        [("a", an_outcome(503, after=9)), ("b", an_outcome(400, after=99)), ("c", an_outcome(429))]
+        [(a, an_outcome(503, after=9)), (b, an_outcome(400, after=99)), (c, an_outcome(429))]
     )
 
     assert (report.calls, report.failures, report.products) == (3, 2, frozenset("ac"))
@@ -68,7 +84,7 @@ def test_a_report_counts_calls_and_names_the_products_that_failed_systemically()
 
 
 def test_only_a_429_or_a_503_stops_the_calls_for_others() -> None:
-    assert report_of([("a", an_outcome(500, after=9))]).cooldown_until is None
+    assert report_of([(UPSERT, an_outcome(500, after=9))]).cooldown_until is None
 
 
 # ---- while it is open ----
@@ -231,7 +247,7 @@ def test_reconcile_enqueues_nothing_overdue_while_the_breaker_is_open(pipeline: 
 
     assert pipeline.reconcile_once(seconds=0).enqueued == 0
     overdue = [pipeline.product(product_id).sync.overdue_at for product_id in parked]
-    assert all(time and time > pipeline.clock() + GRACE for time in overdue)
+    assert all(time and time >= pipeline.clock() + GRACE for time in overdue)
 
 
 def test_a_run_of_reconcile_lasts_as_long_as_it_may_while_the_breaker_is_open(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain.control import Control
 from chalicelib.domain.errors import InvalidRequestError, StoreUnavailableError
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.domain.times import rfc3339
@@ -130,3 +132,21 @@ def test_a_pause_that_is_not_stored_is_not_answered(pipeline: Pipeline) -> None:
 
     with pytest.raises(StoreUnavailableError):
         pipeline.operations.control(PAUSE)
+
+
+def test_a_pause_comes_through_while_many_workers_change_the_state(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, others = pipeline.store.save_control, iter(range(100))
+
+    def save_late(control: Control, *, expected_revision: int) -> bool:
+        if next(others, None) is None:
+            return save(control, expected_revision=expected_revision)
+        stored = pipeline.store.stored_control
+        pipeline.store.stored_control = replace(stored, revision=stored.revision + 1)
+        return False
+
+    monkeypatch.setattr(pipeline.store, "save_control", save_late)
+    pipeline.operations.control(PAUSE)
+
+    assert pipeline.store.stored_control.pause is not None

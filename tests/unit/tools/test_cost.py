@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from functions.bridge import RESERVE_SECONDS
+from functions import bridge, reconcile
 from tools import prices
 from tools.cost import (
     BRIDGE_SECONDS,
+    RECONCILE_SECONDS,
     Case,
     api_usd,
     bill,
     bridge_memory,
     data_usd,
     duration_ms,
-    failed_attempts,
     fixed_usd,
     gateway_usd,
     lambda_usd,
@@ -131,7 +131,7 @@ def test_a_nat_gateway_is_paid_by_the_hour_and_by_the_gigabyte() -> None:
 
 
 def test_metrics_alarms_dashboard_and_secret_cost_the_same_at_every_rate() -> None:
-    assert fixed_usd(SLOW) == about(21 * 0.30 + 15 * 0.10 + 3 + 0.40 + 87_600 * 5e-6)
+    assert fixed_usd(SLOW) == about(26 * 0.30 + 17 * 0.10 + 3 + 0.40 + 87_600 * 5e-6)
     assert fixed_usd(FAST) == fixed_usd(SLOW)
 
 
@@ -158,20 +158,18 @@ def test_each_lever_changes_the_bill() -> None:
 # ---- an outage ----
 
 
-@pytest.mark.parametrize(("seconds", "attempts"), [(1, 1), (20, 2), (86_400, 13), (259_201, 18)])
-def test_a_product_uses_up_the_attempts_that_are_due_meanwhile(
-    seconds: float, attempts: float
-) -> None:
-    assert failed_attempts(seconds) == attempts
+def test_an_outage_has_a_probe_every_two_seconds_and_the_time_of_its_call() -> None:
+    refused, hanging = outage(SLOW, 0), outage(SLOW, 10_000)
+    assert (refused.probes, hanging.probes) == (43_200, 7_200)
+    assert refused.waiting == hanging.waiting == 86_400
 
 
-def test_calls_that_time_out_cost_more_than_calls_that_are_refused() -> None:
-    refused, hanging = outage(SLOW, 5), outage(SLOW, 10_000)
-    assert hanging.attempts == refused.attempts
-    assert hanging.waiting == 86_400
-    # Each run of 1.2 messages waits ten seconds longer, with half a GB.
-    longer = hanging.attempts / 1.2 * 9.995 * 0.5 * 0.0000133334
-    assert hanging.usd - refused.usd == about(longer)
+def test_an_outage_costs_what_is_parked_and_its_probes() -> None:
+    refused, hanging = outage(SLOW, 0), outage(SLOW, 10_000)
+    # A probe that times out takes ten seconds of half a GB, but there are fewer of them.
+    assert hanging.usd > refused.usd
+    # Ten messages are received, deleted and enqueued by a request each.
+    assert outage(FAST, 0).usd - refused.usd > 86_400_000 * 0.3 * 0.4e-6
 
 
 # ---- the command ----
@@ -217,17 +215,22 @@ def test_functions_have_the_memory_that_terraform_gives_them(role: str) -> None:
     assert Case().memory[role] == memory
 
 
+def test_reconcile_runs_for_as_long_as_terraform_lets_it_during_an_outage() -> None:
+    timeout = default(r"\n    reconcile +=.* timeout = optional\(number, (\d+)\)")
+    assert timeout - reconcile.RESERVE_SECONDS == RECONCILE_SECONDS
+
+
 def test_the_bridge_runs_for_as_long_as_terraform_lets_it() -> None:
     timeout = default(r"\n    bridge +=.* timeout = optional\(number, (\d+)\)")
-    assert timeout - RESERVE_SECONDS == BRIDGE_SECONDS
+    assert timeout - bridge.RESERVE_SECONDS == BRIDGE_SECONDS
 
 
 def test_batches_traces_and_logs_are_those_of_terraform() -> None:
     case = Case()
     assert case.sync_batch == default(r"batch_size +=.*\(number, (\d+)\)")
     assert case.window_seconds == default(r"batch_window_seconds +=.*\(number, (\d+)\)")
-    assert case.traced == default(r"share +=.*\(number, ([\d.]+)\)")
-    assert case.traced_per_second == default(r"per_second +=.*\(number, (\d+)\)")
+    assert case.traced == default(r"per_second = .*\n    share +=.*\(number, ([\d.]+)\)")
+    assert case.traced_per_second == default(r"\n    per_second +=.*\(number, (\d+)\)")
     assert 'optional(string, "PassThrough")' in VARIABLES
     assert not case.functions_traced
     assert re.search(r'"system_log_level" \{[^}]*default     = "WARN"', VARIABLES)
