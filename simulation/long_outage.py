@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 
-from chalicelib.domain.breaker import BreakerPolicy
+from chalicelib.domain.breaker import BreakerPolicy, Report
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import (
     PARK_LONGER,
@@ -25,7 +25,6 @@ from chalicelib.domain.delivery import (
     bring_forward,
     conclude,
     next_enqueue,
-    report_of,
 )
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import SQS_MAX_IN_FLIGHT, Schedule
@@ -215,8 +214,10 @@ class LongOutage:
         verdict = Verdict.FAILED if down else Verdict.DELIVERED
         attempt = Attempt(now, 0, status, 0.3, f"HTTP {status}" if down else None)
         outcome = Outcome(attempt, verdict)
-        names = [f"{it.one.id}-{n}" for it in called for n in range(it.count)]
-        report = report_of([(name, outcome) for name in names])
+        # More ids than decide are not needed.
+        ids = (f"{cohort.one.id}-{n}" for cohort in called for n in range(cohort.count))
+        failed = frozenset(itertools.islice(ids, self._policy.products)) if down else frozenset()
+        report = Report(calls, calls if down else 0, failed, attempt.error)
         if probe:
             self._control = self._control.probed(report, now, self._policy)
         else:

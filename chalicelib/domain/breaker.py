@@ -158,12 +158,6 @@ class Breaker:
             return Admission(wanted), self
         saved = max(SAVED, timedelta(seconds=1 / limit))
         start = max(self.spent_until or now - saved, now - saved)
-<<<<<<< HEAD
-        # A little more, since a permit's time is rounded to microseconds. None, if a worker whose
-        # clock is ahead has used up permits that are still to come.
-        free = math.floor((now - start).total_seconds() * limit + 0.001)
-        granted = max(0, min(wanted, free))
-=======
         if start > now + SAVED:
             # The clock of another worker was wrong.
             start = now - saved
@@ -171,7 +165,6 @@ class Breaker:
         permits = math.floor((now - start).total_seconds() * limit + 0.001)
         # Negative if a worker whose clock is ahead has used them up.
         granted = max(0, min(wanted, permits))
->>>>>>> w-hunt
         spent_until = start + timedelta(seconds=granted / limit)
         spent = replace(self, spent_until=spent_until) if granted else self
         if self.ramp_since is None or policy.max_rate == limit:

@@ -190,10 +190,10 @@ def _the_pause_is_ignored(patch: pytest.MonkeyPatch) -> None:
 def _counts(patch: pytest.MonkeyPatch, **wrong: bool) -> None:
     """Count what a probe finds, or what was brought forward, as `wrong` says."""
 
-    def counts(state: SyncState, outcome: Outcome, *, probe: bool) -> bool:
+    def counts(product: Product, outcome: Outcome, *, probe: bool) -> bool:
         if "early" in wrong:
-            state = replace(state, planned_at=None)
-        return right_counts(state, outcome, probe=probe and "probe" not in wrong)
+            product = replace(product, sync=replace(product.sync, planned_at=None))
+        return right_counts(product, outcome, probe=probe and "probe" not in wrong)
 
     patch.setattr(delivery, "_counts", counts)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib.domain.breaker import BreakerPolicy
+from simulation.long_outage import NEVER, LongOutage
 from simulation.scenarios import SCENARIOS
 from simulation.world import judged
 
@@ -62,3 +64,15 @@ def test_the_same_seed_gives_the_same_run() -> None:
     first, again = (simulate("--seeds", "1", "--first", "7", "--show", "400") for _ in range(2))
     assert len(first.stdout.splitlines()) > 20
     assert first.stdout.splitlines()[:-1] == again.stdout.splitlines()[:-1]
+
+
+def test_an_outage_costs_one_call_in_two_seconds_and_ends_within_minutes() -> None:
+    hour = 3600
+    figures = LongOutage(20_000, hour, BreakerPolicy()).run()
+    assert figures.calls < hour / 2 + 100
+    assert figures.attempts <= 2
+    assert figures.converged < 120
+    assert figures.in_flight < 2000
+    without = LongOutage(20_000, hour, NEVER).run()
+    assert without.calls > 50 * figures.calls
+    assert without.converged > hour / 2

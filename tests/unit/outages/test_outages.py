@@ -437,3 +437,23 @@ def test_a_second_outage_during_the_catch_up_parks_the_rest(pipeline: Pipeline) 
     converge(pipeline, seconds=30)
 
     assert set(statuses(pipeline, parked)) == {DELIVERED}
+
+
+def test_what_is_overdue_during_an_outage_is_delivered_when_it_ends(pipeline: Pipeline) -> None:
+    """Its message was lost, or a crash came between bringing it forward and its message."""
+    an_outage(pipeline)
+    lost = pipeline.create()
+    pipeline.bridge_once()
+    pipeline.queue.messages.clear()
+    # So late that the next look at it is an hour later.
+    pipeline.clock.advance(7200)
+    control = pipeline.store.stored_control
+    later = replace(control.breaker, probe_at=pipeline.clock() + timedelta(seconds=1))
+    pipeline.store.stored_control = replace(control, breaker=later)
+    pipeline.reconcile_once(seconds=0)
+    assert pipeline.product(lost).sync.parked
+
+    end_of_outage(pipeline)
+    converge(pipeline, seconds=30)
+
+    assert pipeline.product(lost).sync.status is SyncStatus.DELIVERED
