@@ -58,6 +58,12 @@ class Admissions:
         self._keep(stored)
         return admission
 
+    def are_held(self) -> bool:
+        """Say whether the stored state allows no calls now. Raises StoreUnavailableError."""
+        control = self._controls.read()
+        self._keep(control)
+        return control.held_by(self._clock()) is not None
+
     def report(self, outcomes: Sequence[tuple[Product, Outcome]]) -> None:
         """Note outcomes, with their products; tell the others while something is wrong."""
         now = self._clock()
