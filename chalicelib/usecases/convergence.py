@@ -22,8 +22,11 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.ports import ProductQuery, Store
 
 EVER = timedelta(days=365)
-CANDIDATES = 20
-"""Products that are looked at to find one for a probe."""
+CANDIDATES = (20, 1000)
+"""Products that are looked at to find one for a probe; more if the first ones need no call: letters
+and deletions that another server keeps waiting."""
+READ_AHEAD = 10
+"""Products of a page for each that may be brought forward: others are on their way already."""
 
 
 class Convergence:
@@ -48,13 +51,19 @@ class Convergence:
         return control
 
     def bring_forward(self, catch_up: CatchUp, limit: int) -> int:
-        """Bring the next page forward; give the number of products."""
-        page = self._waiting(catch_up, limit)
-        now = self._clock()
-        changed = self._apply([bring_forward(product, now) for product in page])
+        """Bring up to `limit` of the next page forward; give their number."""
+        page, now = self._waiting(catch_up, limit * READ_AHEAD), self._clock()
+        seen, wanted = 0, list[Transition]()
+        for product in page:
+            if len(wanted) == limit:
+                break
+            seen += 1
+            if forward := bring_forward(product, now):
+                wanted.append(forward)
+        changed = self._apply(wanted)
         self._enqueue(changed)
-        last = _position(page) if len(page) == limit else None
-        rest = replace(catch_up, after=last) if last else None
+        ended = seen == len(page) < limit * READ_AHEAD
+        rest = None if ended else replace(catch_up, after=_position(page[:seen]))
         self._controls.change(lambda stored: (None, _with_catch_up(stored, catch_up, rest)))
         return len(changed)
 
@@ -96,14 +105,19 @@ class Convergence:
         The one that is due first, but the product of the last probe that failed only if there is no
         other: one product alone must not keep the breaker open.
         """
+        for number in CANDIDATES:
+            products = self._store.overdue(self._clock() + EVER, number)
+            waiting = [product for product in products if duty_of(product) is Duty.MESSAGE]
+            complete = len(products) < number
+            if complete and not {product.id for product in waiting} - {breaker.suspect}:
+                self._controls.change(lambda stored: (None, stored.starved(self._clock())))
+            fed = self._feed_one(waiting, breaker)
+            if fed or complete:
+                return fed
+        return 0
+
+    def _feed_one(self, waiting: Sequence[Product], breaker: Breaker) -> int:
         now = self._clock()
-        waiting = [
-            product
-            for product in self._store.overdue(now + EVER, CANDIDATES)
-            if duty_of(product) is Duty.MESSAGE
-        ]
-        if not {product.id for product in waiting} - {breaker.suspect}:
-            self._controls.change(lambda stored: (None, stored.starved(now)))
         free = [product for product in waiting if not product.sync.leased(now)]
         for product in sorted(free, key=lambda product: product.id == breaker.suspect):
             early = bring_forward(product, now)

@@ -5,7 +5,7 @@ Each run is bounded by its time; runs may overlap.
 
 from __future__ import annotations
 
-import random
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -172,14 +172,17 @@ class Reconcile:
         now = self._clock()
         held = control.held_by(now) is not None
         allowed = self.page if held else pace.allowed(control.breaker.limit(now, self._policy))
+        forward = None if held else control.catch_up
+        # A part, and first: what is overdue must not wait until millions are brought forward.
+        part = math.ceil(allowed / 4) if forward or control.redrive else allowed
+        overdue, full = self._overdue(part, held=held) if part else (Reconciled(), True)
+        left = allowed - overdue.enqueued
         forwarded = redriven = 0
-        if control.catch_up is not None and not held and allowed:
-            forwarded = self._convergence.bring_forward(control.catch_up, allowed)
-        elif control.redrive is not None and allowed:
-            redriven = self._convergence.redrive(control.redrive, allowed, held=held)
-        left = allowed - forwarded - redriven
-        overdue, full = self._overdue(left, held=held) if left > 0 else (Reconciled(), True)
-        pace.spend(forwarded + redriven + (0 if held else overdue.enqueued))
+        if forward is not None and left:
+            forwarded = self._convergence.bring_forward(forward, left)
+        elif control.redrive is not None and left:
+            redriven = self._convergence.redrive(control.redrive, left, held=held)
+        pace.spend(forwarded + redriven + overdue.enqueued)
         counts = Reconciled(forwarded=forwarded, redriven=redriven)
         return counts.plus(overdue), full or _is_busy(control, now)
 
@@ -232,7 +235,7 @@ class Reconcile:
         enqueued = self._with_queue(partial(self._enqueuer.enqueue, products), Enqueued(0))
         if enqueued.accepted and 2 * enqueued.moved >= enqueued.accepted:
             # Another copy is at the same page, and ahead: it goes on alone for a while.
-            self._sleep(random.uniform(1, 3) * PAUSE_SECONDS)  # noqa: S311 - not a secret
+            self._sleep(2 * PAUSE_SECONDS)
         return enqueued.accepted
 
     def _hold(self, products: Sequence[Product]) -> None:

@@ -63,7 +63,7 @@ QUERIES = {
     "old events": Query(lambda store: store.unpublished(LATER, 100), ("outbox",), 2),
     "what is overdue": Query(lambda store: store.overdue(START, 100), ("overdue",), 3),
     "what is due for a probe": Query(
-        lambda store: store.overdue(LATEST + EVER, CANDIDATES), ("overdue",), 5
+        lambda store: store.overdue(LATEST + EVER, CANDIDATES[0]), ("overdue",), 5
     ),
     "the counts, and the backlog of events": Query(
         lambda store: store.summary(LATER), ("undelivered", "outbox"), 9

@@ -11,7 +11,7 @@ import pytest
 from chalicelib.domain.breaker import Breaker, BreakerState
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Verdict, is_systemic, report_of
-from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.domain.sync_state import SyncState, SyncStatus
 from tests.fakes import GRACE, START, Pipeline, a_product
 from tests.unit.outages.steps import (
     a_pipeline,
@@ -236,6 +236,18 @@ def test_where_nothing_arrives_reconcile_enqueues_the_product_for_the_next_probe
     assert len({call.product_id for call in pipeline.supply_chain.calls[before:]}) == 3
 
 
+def test_a_probe_is_found_behind_many_deletions_that_the_stream_keeps_waiting(
+    pipeline: Pipeline,
+) -> None:
+    an_outage(pipeline)
+    pipeline.stream.broken.add("publish")
+    confirmed = SyncState(status=DELIVERED, overdue_at=pipeline.clock())
+    for _ in range(30):
+        pipeline.put(sync=confirmed, deleted_at=START)
+
+    end_of_outage(pipeline)
+
+
 def test_reconcile_enqueues_nothing_overdue_while_the_breaker_is_open(pipeline: Pipeline) -> None:
     an_outage(pipeline)
     parked = [pipeline.create() for _ in range(3)]
@@ -316,6 +328,39 @@ def test_the_oldest_change_is_brought_forward_first(pipeline: Pipeline) -> None:
     moved = [abs(order.index(product_id) - parked.index(product_id)) for product_id in order]
     # The calls of one batch are made in parallel.
     assert max(moved) < 20
+
+
+def test_what_is_on_its_way_does_not_delay_what_is_brought_forward() -> None:
+    pipeline = a_pipeline(max_rate=20)
+    later = START + timedelta(hours=1)
+    for _ in range(300):
+        pipeline.put(sync=SyncState(behind_since=START, overdue_at=later), outbox=())
+    pipeline.clock.advance(1)
+    parked = SyncState(behind_since=pipeline.clock(), parked=True, overdue_at=later)
+    waiting = pipeline.put(sync=parked, outbox=())
+    pipeline.operations.control({"paused": True})
+    pipeline.operations.control({"paused": False})
+
+    converge(pipeline, seconds=4)
+
+    assert statuses(pipeline, [waiting.id]) == [DELIVERED]
+
+
+def test_what_is_overdue_does_not_wait_for_the_end_of_the_catch_up(pipeline: Pipeline) -> None:
+    an_outage(pipeline)
+    for _ in range(200):
+        pipeline.create()
+        pipeline.pass_on()
+    end_of_outage(pipeline)
+    pipeline.clock.advance(1)
+    young = pipeline.put(
+        sync=SyncState(behind_since=pipeline.clock(), overdue_at=pipeline.clock()), outbox=()
+    )
+
+    converge(pipeline, seconds=3)
+
+    assert pipeline.store.stored_control.catch_up is not None
+    assert statuses(pipeline, [young.id]) == [DELIVERED]
 
 
 def test_what_is_brought_forward_comes_at_the_rate_of_the_ramp(pipeline: Pipeline) -> None:
