@@ -11,8 +11,11 @@ import sys
 import time
 
 from chalicelib import telemetry
+from simulation import long_outage
 from simulation.scenarios import SCENARIOS
 from simulation.world import judged, shortest
+
+LONG_OUTAGE = "long-outage"
 
 
 def main() -> int:
@@ -20,11 +23,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=200, help="how many runs")
     parser.add_argument("--first", type=int, default=0, help="the seed of the first run")
-    parser.add_argument("--scenario", choices=sorted(SCENARIOS), default="random")
+    parser.add_argument("--scenario", choices=[*sorted(SCENARIOS), LONG_OUTAGE], default="random")
     parser.add_argument("--show", type=int, default=0, help="lines of each run, broken or not")
     parser.add_argument("--trace", type=int, default=80, help="lines of a broken run, at least 1")
     arguments = parser.parse_args()
     telemetry.configure(level="CRITICAL", tracing=False, metrics=False)
+    if arguments.scenario == LONG_OUTAGE:
+        long_outage.main()
+        return 0
     began, count = time.monotonic(), 0
     for seed in range(arguments.first, arguments.first + arguments.seeds):
         plan = SCENARIOS[arguments.scenario](seed)

@@ -157,7 +157,7 @@ class Promises:
     def _judge_order(self, before: Mapping[str, Product], after: Mapping[str, Product]) -> None:
         """Pages are brought forward in the order of their changes, one run at a time."""
         job = self.watch.control.catch_up
-        if job is None or not self.watch.lossless:
+        if job is None or not self.watch.lossless or self.watch.control.held_by(moment(self.now())):
             return
         page = [
             product.sync.behind_since or job.since
@@ -177,7 +177,7 @@ class Promises:
         call = self._running[product.id]
         if product.sync.status not in {SyncStatus.RETRYING, SyncStatus.EXHAUSTED}:
             return
-        if self.watch.is_probe(call) or _is_early(call):
+        if (self.watch.is_probe(call) and call.failed) or _is_early(call):
             raise BrokenPromiseError(
                 f"{product.id}: an attempt of an outage counts as number {product.sync.attempts}"
             )
@@ -204,10 +204,7 @@ class Promises:
         if method == "save_sync":
             return
         self._redrives[product.id] += 1
-        asked = self.moves[product.id]
-        if method == "apply":
-            # A redrive of operators; or a letter moved back whose product is parked.
-            asked += self.redrives
+        asked = self.moves[product.id] + self.redrives
         if method not in {"apply", "claim"} or self._redrives[product.id] > asked:
             raise BrokenPromiseError(
                 f"{product.id} leaves {product.sync.status} by a {method} that nobody asked for"

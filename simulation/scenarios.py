@@ -117,8 +117,9 @@ def flapping(seed: int) -> Plan:
 
 def poison(seed: int) -> Plan:
     """One product always fails, whatever the supply chain does; an outage of all ends."""
-    mood, calm = Mood(OK, ((60.0, 600.0),), poison=1), Mood(OK, poison=1)
-    return replace(_long(seed, mood, products=8, changes=0, busy=600.0), calm=calm)
+    mood, calm = Mood(OK, ((0.0, 600.0),), poison=1), Mood(OK, poison=1)
+    plan = _long(seed, mood, products=4, changes=0, busy=600.0)
+    return replace(plan, calm=calm, breaker=replace(SENSITIVE, failures=3, successes=4))
 
 
 def paused(seed: int) -> Plan:

@@ -16,7 +16,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import max_receive_count
 from chalicelib.usecases.reconcile import Reconciled
-from simulation.faults import Faults
+from simulation.faults import NO_LIMIT, Faults
 from simulation.outages import BrokenPromiseError, Watch
 from simulation.people import People
 from simulation.plan import PERIOD, Plan
@@ -100,7 +100,8 @@ class World:
         self._judge_repairs()
 
     def _judge_repairs(self) -> None:
-        if self.watch.was_held() or self.plan.breaker.max_rate:
+        plan = self.plan
+        if self.watch.was_held() or plan.breaker.max_rate or plan.max_in_flight < NO_LIMIT // 2:
             # Parked products are enqueued by reconcile; those that wait for permits are relayed.
             return
         if self.plan.faults.lossless and not self.plan.deadly:

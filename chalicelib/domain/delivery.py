@@ -192,6 +192,16 @@ def _parked(sync: SyncState, until: datetime) -> SyncState:
     return replace(sync, message_id=None, parked=True, overdue_at=until)
 
 
+def hold(product: Product, now: datetime, grace: timedelta) -> Transition | None:
+    """Park an overdue product while no calls are allowed; None if it is parked, or in a call.
+
+    Otherwise it would wait for its next look, since only what is parked is brought forward.
+    """
+    if product.sync.parked or product.sync.leased(now):
+        return None
+    return _transition(product, _parked(product.sync, next_enqueue(product, now, grace)))
+
+
 def bring_forward(product: Product, now: datetime) -> Transition | None:
     """Make the next attempt due now; None if there is nothing to bring forward.
 

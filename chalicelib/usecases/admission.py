@@ -55,8 +55,12 @@ class Admissions:
             )
         except ConcurrentChangeError:
             return Admission(0, again=(now + FRESH,) * wanted)
-        self._keep(stored)
+        self._keep(stored, now)
         return admission
+
+    def are_held(self) -> bool:
+        """Say whether the stored state allows no calls now. Raises StoreUnavailableError."""
+        return self._read(self._clock()).held_by(self._clock()) is not None
 
     def report(self, outcomes: Sequence[tuple[Product, Outcome]]) -> None:
         """Note outcomes, with their products; tell the others while something is wrong."""
@@ -82,24 +86,27 @@ class Admissions:
         with self._lock:
             if _within(FRESH, self._read_at, now):
                 return self._control
+        return self._read(now)
+
+    def _read(self, now: datetime) -> Control:
         control = self._controls.read()
-        with self._lock:
-            # As old as the question, not the answer: a slow store must not hide a pause for longer.
-            self._control, self._read_at = control, now
+        self._keep(control, now)
         return control
 
-    def _keep(self, control: Control) -> None:
+    def _keep(self, control: Control, asked_at: datetime) -> None:
+        """Keep a state, as old as the question: a host may stop a process before the answer."""
         with self._lock:
-            self._control, self._read_at = control, self._clock()
+            self._control, self._read_at = control, asked_at
 
     def _tell(self, change: Callable[[Control], Control]) -> None:
         """Change the state. If that fails only a report is lost, and others will come."""
+        now = self._clock()
         try:
             _, stored = self._controls.change(lambda control: (None, change(control)), FEW_TRIES)
         except (ConcurrentChangeError, StoreUnavailableError) as error:
             telemetry.log.warning("the breaker could not be told", reason=str(error))
         else:
-            self._keep(stored)
+            self._keep(stored, now)
 
 
 def _within(span: timedelta, since: datetime, now: datetime) -> bool:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from chalicelib import telemetry
 from chalicelib.domain.breaker import BreakerPolicy, BreakerState
 from chalicelib.domain.control import Control
-from chalicelib.domain.delivery import Duty, duty_of
+from chalicelib.domain.delivery import Duty, duty_of, hold
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.product import Product
 from chalicelib.usecases.convergence import Convergence
@@ -235,13 +235,21 @@ class Reconcile:
         if not products:
             return 0
         if held:
-            self._enqueuer.postpone(products)
+            self._hold(products)
             return len(products)
         enqueued = self._with_queue(partial(self._enqueuer.enqueue, products), Enqueued(0))
         if enqueued.accepted and 2 * enqueued.moved >= enqueued.accepted:
             # Another copy is at the same page, and ahead: it goes on alone for a while.
             self._sleep(2 * PAUSE_SECONDS)
         return enqueued.accepted
+
+    def _hold(self, products: Sequence[Product]) -> None:
+        """Look at these again later; the end of the outage or the pause brings them forward."""
+        now = self._clock()
+        wanted = [(product, hold(product, now, self._grace)) for product in products]
+        if holds := [held for _, held in wanted if held is not None]:
+            self._store.apply(holds)
+        self._enqueuer.postpone([product for product, held in wanted if held is None])
 
     def _drop(self, tombstones: Sequence[Product]) -> int:
         """Drop confirmed deletions; those with an unpublished event are looked at again later."""

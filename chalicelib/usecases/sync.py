@@ -240,11 +240,22 @@ class Sync:
             grace = self._policy.grace
             # Until then the end of the outage brings it forward.
             until = [next_enqueue(call.claim.before, now, grace) for call in refused]
-            return admitted, self._park(list(zip(refused, until, strict=True)))
+            return admitted, self._park_while_held(list(zip(refused, until, strict=True)))
         waits = list(zip(refused, admission.again, strict=True))
         short = {call.message.id: Defer(then) for call, then in waits if then - now <= PARK_LONGER}
         long = [(call, then) for call, then in waits if then - now > PARK_LONGER]
         return admitted, short | self._park(long)
+
+    def _park_while_held(self, waits: Sequence[tuple[Call, datetime]]) -> dict[str, Disposition]:
+        """Park; but keep the messages if calls are allowed by now.
+
+        Otherwise a product that is parked just after the end of an outage has brought forward what
+        waited would wait for its next look.
+        """
+        parked = self._park(waits)
+        if not parked or self._admissions.are_held():
+            return parked
+        return dict.fromkeys(parked, Defer(self._clock() + LOST_RACE))
 
     def _park(self, waits: Sequence[tuple[Call, datetime]]) -> dict[str, Disposition]:
         now = self._clock()

@@ -202,7 +202,7 @@ def _permits_are_local(patch: pytest.MonkeyPatch) -> None:
     def admit(known: Admissions, wanted: int) -> Admission:
         now = known._clock()
         answer, after = known._known(now).admit(wanted, now, known._policy)
-        known._keep(after)
+        known._keep(after, now)
         return answer
 
     patch.setattr(Admissions, "admit", admit)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.domain.breaker import BreakerState
+from chalicelib.domain.breaker import Breaker, BreakerState
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Verdict, is_systemic, report_of
 from chalicelib.domain.sync_state import SyncState, SyncStatus
@@ -27,6 +27,7 @@ from tests.unit.outages.steps import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from chalicelib.domain.delivery import Transition
     from chalicelib.domain.product import Product
 
 DELIVERED, RETRYING, PENDING = SyncStatus.DELIVERED, SyncStatus.RETRYING, SyncStatus.PENDING
@@ -482,3 +483,45 @@ def test_a_second_outage_during_the_catch_up_parks_the_rest(pipeline: Pipeline) 
     converge(pipeline, seconds=30)
 
     assert set(statuses(pipeline, parked)) == {DELIVERED}
+
+
+def test_what_is_overdue_during_an_outage_is_delivered_when_it_ends(pipeline: Pipeline) -> None:
+    """Its message was lost, or a crash came between bringing it forward and its message."""
+    an_outage(pipeline)
+    lost = pipeline.create()
+    pipeline.bridge_once()
+    pipeline.queue.messages.clear()
+    # So late that the next look at it is an hour later.
+    pipeline.clock.advance(7200)
+    control = pipeline.store.stored_control
+    later = replace(control.breaker, probe_at=pipeline.clock() + timedelta(seconds=1))
+    pipeline.store.stored_control = replace(control, breaker=later)
+    pipeline.reconcile_once(seconds=0)
+    assert pipeline.product(lost).sync.parked
+
+    end_of_outage(pipeline)
+    converge(pipeline, seconds=30)
+
+    assert pipeline.product(lost).sync.status is SyncStatus.DELIVERED
+
+
+def test_what_is_parked_just_after_the_outage_keeps_its_message(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    an_outage(pipeline)
+    late, apply = pipeline.create(), pipeline.store.apply
+
+    def after_the_outage(transitions: Sequence[Transition]) -> set[str]:
+        """All that waited was brought forward meanwhile."""
+        stored = pipeline.store.stored_control
+        fresh = replace(stored, breaker=Breaker(), revision=stored.revision + 1)
+        pipeline.store.stored_control = fresh
+        return apply(transitions)
+
+    monkeypatch.setattr(pipeline.store, "apply", after_the_outage)
+    pipeline.pass_on()
+    pipeline.supply_chain.away = False
+    pipeline.clock.advance(2)
+    pipeline.sync_once()
+
+    assert pipeline.product(late).sync.status is SyncStatus.DELIVERED
