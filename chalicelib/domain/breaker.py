@@ -38,7 +38,8 @@ class BreakerPolicy:
     """When the breaker opens and closes, and how many calls per second are allowed.
 
     It opens when in the last `window` seconds at least `failures` calls for at least `products`
-    products have failed, and these are at least the share `share` of all calls. A probe comes
+    products have failed, and these are at least the share `share` of all calls. Calls for products
+    that fail again count only if no call is answered. A probe comes
     `probe_every` seconds after one that failed; one that says nothing for `probe_within` seconds is
     lost. After `successes` probes it closes, and the limit is `ramp_rate` calls per second, doubled
     every `ramp_step` seconds. `max_rate`: calls per second at any time, None for no limit.
@@ -61,6 +62,7 @@ class Report:
     """What a worker has seen: calls, and the products whose calls failed systemically.
 
     `cooldown_until`: the latest Retry-After of the answers 429 and 503. `reason`: one error.
+    `repeated`: how many of the failures are of products whose call before has failed as well.
     """
 
     calls: int
@@ -68,6 +70,7 @@ class Report:
     products: frozenset[str] = frozenset()
     reason: str | None = None
     cooldown_until: datetime | None = None
+    repeated: int = 0
 
     def plus(self, other: Report) -> Report:
         """Add another report."""
@@ -78,6 +81,7 @@ class Report:
             self.products | other.products,
             other.reason or self.reason,
             until,
+            self.repeated + other.repeated,
         )
 
 
@@ -89,6 +93,7 @@ class Tally:
     calls: int
     failures: int
     products: frozenset[str]
+    repeated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,11 +239,9 @@ class Breaker:
     def _tallied(self, report: Report, now: datetime, policy: BreakerPolicy) -> tuple[Tally, ...]:
         begin = now - timedelta(seconds=policy.window)
         kept = [tally for tally in self.tallies if tally.at > begin]
-        new = Tally(now, report.calls, report.failures, report.products)
+        new = Tally(now, report.calls, report.failures, report.products, report.repeated)
         if kept and now - kept[-1].at < timedelta(seconds=1):
-            last = kept.pop()
-            products = last.products | new.products
-            new = Tally(last.at, last.calls + new.calls, last.failures + new.failures, products)
+            new = _added(kept.pop(), new)
         # More ids than decide are not stored.
         few = frozenset(sorted(new.products)[: policy.products])
         tallies = (*kept, replace(new, products=few))
@@ -266,9 +269,23 @@ def _queue(
     return Admission(granted, again=again), queued
 
 
+def _added(tally: Tally, other: Tally) -> Tally:
+    return Tally(
+        tally.at,
+        tally.calls + other.calls,
+        tally.failures + other.failures,
+        tally.products | other.products,
+        tally.repeated + other.repeated,
+    )
+
+
 def _is_down(tallies: Sequence[Tally], policy: BreakerPolicy) -> bool:
     calls = sum(tally.calls for tally in tallies)
     failures = sum(tally.failures for tally in tallies)
+    if failures < calls:
+        # While others are answered, products that fail again and again say nothing about them.
+        repeated = sum(tally.repeated for tally in tallies)
+        calls, failures = calls - repeated, failures - repeated
     products = {product for tally in tallies for product in tally.products}
     many = failures >= policy.failures and len(products) >= policy.products
     return many and failures >= policy.share * calls

@@ -279,6 +279,7 @@ def report_of(outcomes: Sequence[tuple[Product, Outcome]]) -> Report:
         products=frozenset(product.id for product, _ in failed),
         reason=failed[-1][1].attempt.error if failed else None,
         cooldown_until=max(wishes, default=None),
+        repeated=sum(product.sync.last_error is not None for product, _ in failed),
     )
 
 

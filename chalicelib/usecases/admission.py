@@ -39,7 +39,7 @@ class Admissions:
         self._control = Control()
         self._read_at = LONG_AGO
         self._seen = Report(0)
-        self._reported_at = LONG_AGO
+        self._reported_at = self._answered_at = LONG_AGO
 
     def admit(self, wanted: int) -> Admission:
         """Say how many of so many calls may be made now. Raises StoreUnavailableError."""
@@ -64,9 +64,11 @@ class Admissions:
 
     def report(self, outcomes: Sequence[tuple[Product, Outcome]]) -> None:
         """Note outcomes, with their products; tell the others while something is wrong."""
-        now = self._clock()
+        now, new = self._clock(), report_of(outcomes)
         with self._lock:
-            self._seen = self._seen.plus(report_of(outcomes))
+            if new.failures < new.calls:
+                self._answered_at = now
+            self._seen = self._seen.plus(new)
             wrong = bool(self._seen.failures or self._control.breaker.tallies)
             bad = 2 * self._seen.failures >= self._seen.calls
             every = REPORT_SOON if bad else REPORT_EVERY
@@ -75,6 +77,9 @@ class Admissions:
                 self._seen = self._seen if wrong else Report(0)
                 return
             seen, self._seen, self._reported_at = self._seen, Report(0), now
+            if _within(timedelta(seconds=self._policy.window), self._answered_at, now):
+                # It was not told, since all was well: but not every call of the window has failed.
+                seen = seen.plus(Report(int(seen.failures == seen.calls)))
         self._tell(lambda control: control.reported(seen, self._clock(), self._policy))
 
     def probed(self, outcome: tuple[Product, Outcome] | None) -> None:

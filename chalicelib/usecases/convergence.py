@@ -102,8 +102,8 @@ class Convergence:
     def feed_probe(self, breaker: Breaker) -> int:
         """Enqueue a message for the next probe: it needs one where nothing else arrives.
 
-        The one that is due first, but the product of the last probe that failed only if there is no
-        other: one product alone must not keep the breaker open.
+        The one that is due first, but one that has failed only if there is no other: products that
+        always fail must not keep the breaker open.
         """
         for number in CANDIDATES:
             products = self._store.overdue(self._clock() + EVER, number)
@@ -119,7 +119,7 @@ class Convergence:
     def _feed_one(self, waiting: Sequence[Product], breaker: Breaker) -> int:
         now = self._clock()
         free = [product for product in waiting if not product.sync.leased(now)]
-        for product in sorted(free, key=lambda product: product.id == breaker.suspect):
+        for product in sorted(free, key=lambda product: _doubtful(product, breaker)):
             early = bring_forward(product, now)
             if early is None:
                 return self._enqueue([product])
@@ -139,6 +139,11 @@ class Convergence:
             # They are overdue, and will be enqueued as such.
             telemetry.log.warning("the queue is away", reason=str(error))
             return 0
+
+
+def _doubtful(product: Product, breaker: Breaker) -> tuple[bool, bool]:
+    """Order products for a probe: those that have failed before say less about the supply chain."""
+    return product.id == breaker.suspect, product.sync.last_error is not None
 
 
 def _age(product: Product) -> tuple[datetime, str]:

@@ -234,8 +234,10 @@ class Sync:
         if not tries:
             return [], {}
         admission = self._admissions.admit(len(tries))
-        admitted = [replace(call, is_probe=admission.probe) for call in tries[: admission.granted]]
-        now, refused = self._clock(), tries[admission.granted :]
+        # New changes first: a product that fails again and again is no good probe.
+        order = sorted(tries, key=lambda call: call.claim.before.sync.last_error is not None)
+        admitted = [replace(call, is_probe=admission.probe) for call in order[: admission.granted]]
+        now, refused = self._clock(), order[admission.granted :]
         if admission.again is None:
             grace = self._policy.grace
             # Until then the end of the outage brings it forward.

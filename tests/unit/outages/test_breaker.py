@@ -85,6 +85,24 @@ def test_random_errors_do_not_open_it_however_many() -> None:
     assert Breaker().reported(report, START, POLICY).is_closed
 
 
+def test_products_that_always_fail_do_not_open_it_while_others_are_answered() -> None:
+    repeated = Report(100, 100, frozenset("abcdefghi"), repeated=100)
+
+    assert Breaker().reported(repeated.plus(GOOD), START, POLICY).is_closed
+
+
+def test_it_opens_if_all_fail_though_all_have_failed_before() -> None:
+    repeated = Report(10, 10, frozenset("abcde"), repeated=10)
+
+    assert not Breaker().reported(repeated, START, POLICY).is_closed
+
+
+def test_new_failures_open_it_among_products_that_always_fail() -> None:
+    mixed = Report(112, 110, frozenset("abcde"), repeated=100)
+
+    assert not Breaker().reported(mixed, START, POLICY).is_closed
+
+
 def test_failures_of_several_workers_add_up() -> None:
     breaker = Breaker()
     for number in range(10):

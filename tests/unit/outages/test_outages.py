@@ -80,6 +80,7 @@ def test_a_report_counts_calls_and_names_the_products_that_failed_systemically()
     )
 
     assert (report.calls, report.failures, report.products) == (3, 2, frozenset("ac"))
+    assert report.repeated == 0
     assert report.reason == "HTTP 429"
     assert report.cooldown_until == START + timedelta(seconds=9)
 
@@ -387,6 +388,25 @@ def test_a_product_that_always_fails_does_not_keep_the_breaker_open(pipeline: Pi
 
     assert state(pipeline) is BreakerState.CLOSED
     assert set(statuses(pipeline, others)) == {DELIVERED}
+
+
+def test_products_that_always_fail_open_the_breaker_once_at_most(pipeline: Pipeline) -> None:
+    poison = an_outage(pipeline, products=12)
+    for product_id in poison:
+        pipeline.supply_chain.answers[product_id] = [500] * 1000
+    pipeline.supply_chain.away = False
+    good, opened = [], set()
+
+    for _ in range(600):
+        good.append(pipeline.create())
+        pipeline.bridge_once()
+        converge(pipeline, seconds=1)
+        breaker = pipeline.store.stored_control.breaker
+        opened.add(breaker.since if breaker.state is BreakerState.OPEN else None)
+
+    assert len(opened) <= 2
+    assert state(pipeline) is BreakerState.CLOSED
+    assert set(statuses(pipeline, good[:-5])) == {DELIVERED}
 
 
 def test_a_worker_that_does_not_know_of_the_end_yet_parks_nothing(pipeline: Pipeline) -> None:
