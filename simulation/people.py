@@ -81,7 +81,7 @@ class People:
         if not self._ids:
             return
         product_id, price = random.choice(self._ids), Decimal(random.randint(1, 5))
-        if random.random() < 0.25:
+        if random.random() < self._world.plan.deletions:
             self._delete(product_id)
         else:
             self._replace(product_id, price)

@@ -29,7 +29,8 @@ class Plan:
     """One run; times in seconds. Requests and faults happen for `busy` seconds, then all is calm.
 
     `mood` and `calm`: how the supply chain answers in these two times. `changes`: writes of
-    consumers; `operations`: replays, redrives and moved dead letters of operators.
+    consumers, of which the share `deletions` deletes; `operations`: replays, redrives and moved
+    dead letters of operators.
     `pauses`: of operators, from when to when; `max_in_flight`: with more messages in flight, long
     waits are parked; `page`: products of a step of reconcile and of a redrive.
     `redrives`: when operators redrive everything.
@@ -43,6 +44,7 @@ class Plan:
     calm: Mood = field(default_factory=Mood)
     products: int = 2
     changes: int = 6
+    deletions: float = 0.25
     operations: int = 0
     workers: int = 3
     busy: float = 1800.0

@@ -242,7 +242,25 @@ def hot_product(seed: int) -> Plan:
     """One product is changed and replayed again and again while calls for it are under way."""
     faults = Faults(until=120.0, duplicate=0.2, pause=0.02)
     mood = Mood((3, 2, 1, 1, 2, 0))
-    return Plan(seed, faults, mood, Mood(OK), 1, changes=60, operations=40, workers=4, busy=120.0)
+    return Plan(
+        seed,
+        faults,
+        mood,
+        Mood(OK),
+        products=1,
+        changes=60,
+        # A deletion would be its last change.
+        deletions=0.01,
+        operations=40,
+        workers=4,
+        busy=120.0,
+    )
+
+
+def changed_during_calls(seed: int) -> Plan:
+    """One product is changed again and again while slow calls for it are under way."""
+    faults, mood = Faults(until=60.0, duplicate=0.2), Mood((3, 1, 0, 1, 1, 0))
+    return Plan(seed, faults, mood, Mood(OK), 1, changes=30, deletions=0, busy=60.0)
 
 
 def denials(seed: int) -> Plan:
@@ -288,6 +306,7 @@ SCENARIOS: dict[str, Callable[[int], Plan]] = {
         replays,
         failovers,
         hot_product,
+        changed_during_calls,
         denials,
         deadly_message,
         three_days,

@@ -303,7 +303,11 @@ RULES = [
         "deadly-message",
     ),
     Rule("a claim holds only for the revision that was seen", _claims_whatever_the_revision),
-    Rule("a result is written only by the claim's token", _results_by_the_owner_of_the_lease),
+    Rule(
+        "a result is written only by the claim's token",
+        _results_by_the_owner_of_the_lease,
+        "changed-during-calls",
+    ),
     Rule("a dead letter names the next budget", _letters_name_the_present_budget),
     Rule("a lost race defers the message", _a_lost_race_is_acknowledged, "duplicates"),
     Rule("no call begins late in its lease", _a_late_start_calls),
@@ -314,6 +318,7 @@ RULES = [
     Rule(
         "a write takes the token of a running call away",
         lambda patch: _a_write_changes(patch, claim=lambda state: state.claim),
+        "changed-during-calls",
     ),
     Rule(
         "a write forgets the message and the time of the version before",
