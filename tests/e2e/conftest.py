@@ -19,6 +19,8 @@ SETTINGS = {
     "RECONCILE_GRACE_SECONDS": "2",
     "SUPPLY_CHAIN_TIMEOUT_SECONDS": "1",
     "BREAKER_PROBE_SECONDS": "1",
+    # Short, so that what one test has delivered does not speak for the supply chain in the next.
+    "BREAKER_WINDOW_SECONDS": "5",
 }
 
 

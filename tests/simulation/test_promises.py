@@ -14,7 +14,7 @@ from simulation.long_outage import NEVER, LongOutage
 from simulation.scenarios import SCENARIOS
 from simulation.world import judged
 
-SEEDS = 5
+SEEDS = 3
 """Runs of each scenario; `make simulate` has more."""
 ROOT = Path(__file__).parents[2]
 
@@ -32,10 +32,11 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_hundred_random_runs_keep_every_promise() -> None:
-    done = simulate("--seeds", "100")
+def test_random_runs_keep_every_promise() -> None:
+    # Few, for the time that all tests may take; CI runs hundreds.
+    done = simulate("--seeds", "40")
     assert done.returncode == 0, done.stdout
-    assert "100 seeds, 0 broken" in done.stdout
+    assert "40 seeds, 0 broken" in done.stdout
 
 
 @pytest.mark.usefixtures("quiet")
