@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.adapters.once import Once
 from chalicelib.domain.errors import PoisonMessageError, QueueUnavailableError
 from chalicelib.domain.messages import DeadLetter, SyncMessage, parse_sync_message
 from chalicelib.usecases.ports import ReceivedDeadLetter
@@ -70,14 +71,14 @@ class SqsQueue:
         dlq_url: str,
         bulk_url: str | None = None,
     ) -> None:
-        self._connect = connect
+        self._connected = Once(connect)
         self._queue_url = queue_url
         self._dlq_url = dlq_url
         self._bulk_url = bulk_url or queue_url
 
-    @cached_property
+    @property
     def _client(self) -> SQSClient:
-        return self._connect()
+        return self._connected()
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

@@ -18,6 +18,8 @@ SETTINGS = {
     "SYNC_MAX_WAIT_SECONDS": "5",
     "RECONCILE_GRACE_SECONDS": "2",
     "SUPPLY_CHAIN_TIMEOUT_SECONDS": "1",
+    # Several stacks run at a time: each poll costs CPU.
+    "SYNC_POLLERS": "8",
     "BREAKER_PROBE_SECONDS": "1",
     # Short, so that what one test has delivered does not speak for the supply chain in the next.
     "BREAKER_WINDOW_SECONDS": "5",

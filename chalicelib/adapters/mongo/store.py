@@ -36,6 +36,7 @@ from chalicelib.adapters.mongo.updates import (
     superseded_update,
     transition_update,
 )
+from chalicelib.adapters.once import Once
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Claim, SyncResult, Transition
 from chalicelib.domain.errors import (
@@ -108,13 +109,13 @@ class MongoStore:
     """
 
     def __init__(self, connect: Callable[[], MongoClient[Document]], database: str) -> None:
-        self._connect = connect
+        self._connected = Once(connect)
         self._database = database
         self._checked = False
 
-    @cached_property
+    @property
     def _client(self) -> MongoClient[Document]:
-        return self._connect()
+        return self._connected()
 
     @property
     def _products(self) -> MongoCollection[Document]:
