@@ -19,10 +19,10 @@ help: ## list the targets
 demo: $(STACK) ## deliver the sample catalog to a failing supply chain, check that all arrives
 	@$(RUN) -m embedded.demo
 
-# In four processes, one test file at a time each. ARGS="-n 0" uses one process and shows the output.
+# In five processes, one test file at a time each. ARGS="-n 0" uses one process and shows the output.
 .PHONY: test
 test: $(DEV) ## run every test that needs no cloud account; ARGS="-k words" selects some
-	@$(RUN) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(RUN) -m pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # In one process, and each name that it uses elsewhere is its own: docs/contract-tests.md.
 .PHONY: test-contract
