@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.adapters.once import Once
 from chalicelib.domain.errors import PoisonMessageError, QueueUnavailableError
 from chalicelib.domain.messages import DeadLetter, SyncMessage, parse_sync_message
+from chalicelib.domain.retry import SQS_MAX_IN_FLIGHT
 from chalicelib.usecases.ports import ReceivedDeadLetter
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ BATCH = 10
 SWEEP_SECONDS = 30
 """Visibility timeout of a received dead letter: when it is visible again after a crash."""
 SWEEP_WAIT_SECONDS = 1
+OVER_LIMIT_SECONDS = 60.0
+"""How long the queue counts as full after SQS has refused to deliver."""
 PARALLEL = 8
 IN_FLIGHT: QueueAttributeNameType = "ApproximateNumberOfMessagesNotVisible"
 COUNTS: tuple[QueueAttributeNameType, ...] = (
@@ -72,6 +76,7 @@ class SqsQueue:
         bulk_url: str | None = None,
     ) -> None:
         self._connected = Once(connect)
+        self._over_limit_until = 0.0
         self._queue_url = queue_url
         self._dlq_url = dlq_url
         self._bulk_url = bulk_url or queue_url
@@ -152,6 +157,8 @@ class SqsQueue:
         self._set_visibility(self._queue_url, messages)
 
     def in_flight(self) -> int:
+        if time.monotonic() < self._over_limit_until:
+            return SQS_MAX_IN_FLIGHT
         with _unavailable():
             answer = self._client.get_queue_attributes(
                 QueueUrl=self._queue_url, AttributeNames=[IN_FLIGHT]
@@ -198,7 +205,7 @@ class SqsQueue:
     def _receive(
         self, url: str, wait: int, limit: int = BATCH, **options: int
     ) -> list[MessageTypeDef]:
-        with _unavailable():
+        with _unavailable(), self._noting_the_limit():
             answer = self._client.receive_message(
                 QueueUrl=url,
                 MaxNumberOfMessages=limit,
@@ -207,6 +214,16 @@ class SqsQueue:
                 **options,  # type: ignore[arg-type]  # VisibilityTimeout, an int
             )
         return answer.get("Messages", [])
+
+    @contextmanager
+    def _noting_the_limit(self) -> Iterator[None]:
+        """Count as full for a while what SQS says is full: its own count is late."""
+        try:
+            yield
+        except ClientError as error:
+            if error.response["Error"]["Code"].endswith("OverLimit"):
+                self._over_limit_until = time.monotonic() + OVER_LIMIT_SECONDS
+            raise
 
     def _delete(self, url: str, receipts: Sequence[str]) -> None:
         for part in _chunks(receipts, BATCH):
