@@ -207,7 +207,9 @@ class Breaker:
         if self.is_closed:
             return self
         if report is None:
-            return replace(self, probe_at=now)
+            # If it comes late, another probe has found the supply chain down meanwhile.
+            under_way = self.state is BreakerState.HALF_OPEN
+            return replace(self, probe_at=now) if under_way else self
         if report.failures:
             return _not_before(self._failed(report, now, policy), report.cooldown_until, now)
         if self.successes + 1 < policy.successes:

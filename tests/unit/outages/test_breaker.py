@@ -182,6 +182,12 @@ def test_a_probe_that_was_not_made_leaves_its_place_to_another() -> None:
     assert breaker.is_due(START + seconds(2))
 
 
+def test_a_late_word_of_a_probe_that_was_not_made_changes_nothing() -> None:
+    failed = probing(opened(), 2).probed(DOWN, START + seconds(3), POLICY)
+
+    assert failed.probed(None, START + seconds(4), POLICY) == failed
+
+
 def test_it_closes_after_several_answers_in_a_row() -> None:
     breaker = opened()
     for number in range(POLICY.successes):
