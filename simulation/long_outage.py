@@ -166,7 +166,7 @@ class LongOutage:
             left -= part.count
             if not cohort.count:
                 self._parked.pop(0)
-            forward = bring_forward(part.one, moment(time))
+            forward = bring_forward(part.one, moment(time), moment(time))
             self._ready.append(Cohort(part.count, forward.after if forward else part.one))
             self.figures.writes += 2 * part.count
         if not self._parked:

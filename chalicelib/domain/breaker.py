@@ -116,7 +116,7 @@ class Breaker:
     `since`: when it opened, or closed again. `reason`: why it is open. `probe_at`: no probe before.
     `successes`: probes that were answered, since the failures of two products. `suspect`: the
     product of the last probe that failed. `ramp_since`: when the ramp began.
-    `cooldown_until`: no call before, though it is closed. `spent_until`: the permits of the rate
+    `cooldown_until`: no call before, in any state. `spent_until`: the permits of the rate
     limit are used up to this time. `queued_until`: refused calls ask again up to this time.
     """
 
@@ -141,7 +141,8 @@ class Breaker:
 
     def is_due(self, now: datetime) -> bool:
         """Say whether the next probe may begin."""
-        return not self.is_closed and (self.probe_at is None or now >= self.probe_at)
+        waits = (self.probe_at, self.cooldown_until)
+        return not self.is_closed and all(until is None or now >= until for until in waits)
 
     def limit(self, now: datetime, policy: BreakerPolicy) -> float | None:
         """Give the calls per second that are allowed now while it is closed; None for no limit."""
@@ -190,17 +191,15 @@ class Breaker:
 
     def reported(self, report: Report, now: datetime, policy: BreakerPolicy) -> Breaker:
         """Add what a worker has seen. Only the answer of a probe closes the breaker."""
+        told = _not_before(self, report.cooldown_until, now)
         if not self.is_closed:
-            return _not_before(self, report.cooldown_until, now)
-        counted = replace(self, tallies=self._tallied(report, now, policy))
-        if _is_down(counted.tallies, policy):
-            return _opened(now, report.reason, now, policy)
-        if report.cooldown_until is None or report.cooldown_until <= now:
-            return counted
-        until = min(report.cooldown_until, now + LONGEST_COOLDOWN)
-        if until - now >= timedelta(seconds=policy.ramp_step):
-            return _opened(now, report.reason, until, policy)
-        return replace(counted, cooldown_until=max(until, self.cooldown_until or until))
+            return told
+        counted = replace(told, tallies=self._tallied(report, now, policy))
+        long = now + timedelta(seconds=policy.ramp_step)
+        waits = counted.cooldown_until is not None and counted.cooldown_until >= long
+        if waits or _is_down(counted.tallies, policy):
+            return _opened(counted, now, report.reason, policy)
+        return counted
 
     def probed(self, report: Report | None, now: datetime, policy: BreakerPolicy) -> Breaker:
         """Note what a probe has seen; None: it was not made, so another one may be."""
@@ -214,7 +213,7 @@ class Breaker:
             return _not_before(self._failed(report, now, policy), report.cooldown_until, now)
         if self.successes + 1 < policy.successes:
             return replace(self, successes=self.successes + 1, probe_at=now)
-        return Breaker(since=now, ramp_since=now)
+        return _closed(self, now)
 
     def starved(self, now: datetime) -> Breaker:
         """Close it if a probe was answered and no product but the suspect is left to ask with.
@@ -223,7 +222,7 @@ class Breaker:
         """
         if self.is_closed or not self.successes:
             return self
-        return Breaker(since=now, ramp_since=now)
+        return _closed(self, now)
 
     def _failed(self, report: Report, now: datetime, policy: BreakerPolicy) -> Breaker:
         """Note a probe that failed. One product that always fails does not keep it open."""
@@ -293,14 +292,18 @@ def _is_down(tallies: Sequence[Tally], policy: BreakerPolicy) -> bool:
     return many and failures >= policy.share * calls
 
 
-def _opened(now: datetime, reason: str | None, until: datetime, policy: BreakerPolicy) -> Breaker:
-    probe_at = max(until, now + timedelta(seconds=policy.probe_every))
-    return Breaker(BreakerState.OPEN, now, reason, probe_at)
+def _opened(breaker: Breaker, now: datetime, reason: str | None, policy: BreakerPolicy) -> Breaker:
+    probe_at = now + timedelta(seconds=policy.probe_every)
+    return Breaker(BreakerState.OPEN, now, reason, probe_at, cooldown_until=breaker.cooldown_until)
+
+
+def _closed(breaker: Breaker, now: datetime) -> Breaker:
+    return Breaker(since=now, ramp_since=now, cooldown_until=breaker.cooldown_until)
 
 
 def _not_before(breaker: Breaker, cooldown_until: datetime | None, now: datetime) -> Breaker:
-    """Let no probe begin before the time for which the supply chain has asked."""
-    if cooldown_until is None:
+    """Let no call begin before the time for which the supply chain has asked, in any state."""
+    if cooldown_until is None or cooldown_until <= now:
         return breaker
     until = min(cooldown_until, now + LONGEST_COOLDOWN)
-    return replace(breaker, probe_at=max(until, breaker.probe_at or until))
+    return replace(breaker, cooldown_until=max(until, breaker.cooldown_until or until))

@@ -202,14 +202,15 @@ def hold(product: Product, now: datetime, grace: timedelta) -> Transition | None
     return _transition(product, _parked(product.sync, next_enqueue(product, now, grace)))
 
 
-def bring_forward(product: Product, now: datetime) -> Transition | None:
-    """Make the next attempt due now; None if there is nothing to bring forward.
+def bring_forward(product: Product, since: datetime, now: datetime) -> Transition | None:
+    """Make the next attempt due now, since an outage ended at `since`; None if it is not to be.
 
     The plan stays: should the attempt fail, the product returns to it, and nothing is counted.
-    A product that is due, and whose message is on its way, needs no other.
+    A product that is due, and whose message is on its way, needs no other. One that was tried only
+    after the outage does not wait because of it, but perhaps for its Retry-After.
     """
     sync = product.sync
-    if sync.status not in WAITING_STATUSES or sync.leased(now):
+    if sync.status not in WAITING_STATUSES or sync.leased(now) or _began_after(sync, since):
         return None
     if sync.next_attempt_at is not None and sync.next_attempt_at > now:
         planned = sync.planned_at or sync.next_attempt_at
@@ -217,6 +218,11 @@ def bring_forward(product: Product, now: datetime) -> Transition | None:
     elif not sync.parked:
         return None
     return _transition(product, replace(sync, message_id=None, parked=False, overdue_at=now))
+
+
+def _began_after(sync: SyncState, since: datetime) -> bool:
+    """Say whether it was changed, or tried for the first time in its budget, after `since`."""
+    return max(sync.behind_since or since, sync.first_attempt_at or since) > since
 
 
 def redrive(
@@ -229,7 +235,7 @@ def redrive(
     `since`: a product that fails again during a redrive is not restarted again.
     """
     sync = product.sync
-    if max(sync.behind_since or since, sync.first_attempt_at or since) > since:
+    if _began_after(sync, since):
         return None
     overdue_at = now + ENQUEUE_AT_LEAST_EVERY if parked else now
     restarted = sync.restarted(now, overdue_at, budget=sync.budget + 1, bulk=True)

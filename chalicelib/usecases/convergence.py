@@ -58,7 +58,7 @@ class Convergence:
             if len(wanted) == limit:
                 break
             seen += 1
-            if forward := bring_forward(product, now):
+            if forward := bring_forward(product, catch_up.since, now):
                 wanted.append(forward)
         changed = self._apply(wanted)
         self._enqueue(changed)
@@ -120,7 +120,7 @@ class Convergence:
         now = self._clock()
         free = [product for product in waiting if not product.sync.leased(now)]
         for product in sorted(free, key=lambda product: _doubtful(product, breaker)):
-            early = bring_forward(product, now)
+            early = bring_forward(product, now, now)
             if early is None:
                 return self._enqueue([product])
             if changed := self._apply([early]):

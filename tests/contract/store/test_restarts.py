@@ -206,7 +206,7 @@ def test_what_is_brought_forward_keeps_its_plan(store: Store) -> None:
     product = inserted(store)
     waiting = recorded(store, product, 500).product
     planned = waiting.sync.next_attempt_at
-    early = bring_forward(waiting, LATER)
+    early = bring_forward(waiting, LATER, LATER)
     assert early is not None
 
     assert store.apply([early]) == {product.id}

@@ -89,7 +89,7 @@ OTHERS: dict[str, Callable[[Store, Product], object]] = {
 
 
 def brought_forward(product: Product) -> Transition:
-    early = bring_forward(product, LATER)
+    early = bring_forward(product, LATER, LATER)
     assert early is not None
     return early
 

@@ -268,6 +268,33 @@ def test_the_retry_after_of_a_call_that_was_under_way_is_honoured() -> None:
     assert not breaker.is_due(START + seconds(99))
 
 
+def test_the_retry_after_of_another_call_holds_though_the_probe_fails_meanwhile() -> None:
+    breaker = probing(opened(), 2).reported(wish(100), START + seconds(3), POLICY)
+
+    breaker = breaker.probed(DOWN, START + seconds(4), POLICY)
+
+    assert not breaker.is_due(START + seconds(99))
+    assert breaker.is_due(START + seconds(100))
+
+
+def test_the_retry_after_of_another_call_holds_though_a_probe_closes_the_breaker() -> None:
+    breaker = closed().reported(wish(14), START + seconds(10), POLICY)
+    policy = BreakerPolicy(successes=1)
+    half_open = probing(opened(), 2).reported(wish(14), START + seconds(3), POLICY)
+
+    for after in (breaker, half_open.probed(GOOD, START + seconds(4), policy)):
+        assert after.is_closed
+        assert granted(after, POLICY, 13.9) == 0
+        assert granted(after, POLICY, 14) > 0
+
+
+def test_a_retry_after_among_the_failures_that_open_it_holds() -> None:
+    breaker = Breaker().reported(BAD.plus(wish(4)), START, POLICY)
+
+    assert not breaker.is_due(START + seconds(3.9))
+    assert breaker.is_due(START + seconds(4))
+
+
 def test_no_retry_after_stops_all_calls_for_longer_than_an_hour() -> None:
     breaker = Breaker().reported(wish(100_000), START, POLICY)
 

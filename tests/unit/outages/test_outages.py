@@ -488,6 +488,32 @@ def test_an_outage_moves_the_end_of_the_horizon_by_as_much_as_it_delays(
     assert after.ends_at - before.ends_at > timedelta(hours=19.9)
 
 
+def test_what_was_tried_only_after_the_outage_is_not_brought_forward(pipeline: Pipeline) -> None:
+    an_outage(pipeline)
+    product_id = pipeline.create()
+    pipeline.pass_on()
+    end_of_outage(pipeline)
+    pipeline.clock.advance(1)
+    ended = pipeline.store.stored_control.catch_up
+    product = pipeline.product(product_id)
+    waits = pipeline.clock() + timedelta(hours=3)
+    sync = replace(
+        product.sync,
+        status=RETRYING,
+        attempts=1,
+        first_attempt_at=pipeline.clock(),
+        next_attempt_at=waits,
+        overdue_at=waits + GRACE,
+        parked=False,
+    )
+    pipeline.store.products[product_id] = replace(product, sync=sync)
+    assert ended is not None
+
+    converge(pipeline, seconds=3)
+
+    assert pipeline.product(product_id).sync.next_attempt_at == waits
+
+
 def test_a_second_outage_during_the_catch_up_parks_the_rest(pipeline: Pipeline) -> None:
     an_outage(pipeline)
     parked = [pipeline.create() for _ in range(80)]
