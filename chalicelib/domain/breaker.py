@@ -90,10 +90,20 @@ class Tally:
     """The calls that were reported within the second after `at`."""
 
     at: datetime
-    calls: int
-    failures: int
-    products: frozenset[str]
+    calls: int = 0
+    failures: int = 0
+    products: frozenset[str] = frozenset()
     repeated: int = 0
+
+    def plus(self, report: Report) -> Tally:
+        """Add a report."""
+        return Tally(
+            self.at,
+            self.calls + report.calls,
+            self.failures + report.failures,
+            self.products | report.products,
+            self.repeated + report.repeated,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +250,8 @@ class Breaker:
     def _tallied(self, report: Report, now: datetime, policy: BreakerPolicy) -> tuple[Tally, ...]:
         begin = now - timedelta(seconds=policy.window)
         kept = [tally for tally in self.tallies if tally.at > begin]
-        new = Tally(now, report.calls, report.failures, report.products, report.repeated)
-        if kept and now - kept[-1].at < timedelta(seconds=1):
-            new = _added(kept.pop(), new)
+        recent = bool(kept) and now - kept[-1].at < timedelta(seconds=1)
+        new = (kept.pop() if recent else Tally(now)).plus(report)
         # More ids than decide are not stored.
         few = frozenset(sorted(new.products)[: policy.products])
         tallies = (*kept, replace(new, products=few))
@@ -268,16 +277,6 @@ def _queue(
     again = tuple(min(begin + timedelta(seconds=(n + 1) / rate), latest) for n in range(refused))
     queued = replace(breaker, queued_until=again[-1]) if again else breaker
     return Admission(granted, again=again), queued
-
-
-def _added(tally: Tally, other: Tally) -> Tally:
-    return Tally(
-        tally.at,
-        tally.calls + other.calls,
-        tally.failures + other.failures,
-        tally.products | other.products,
-        tally.repeated + other.repeated,
-    )
 
 
 def _is_down(tallies: Sequence[Tally], policy: BreakerPolicy) -> bool:

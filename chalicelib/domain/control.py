@@ -77,6 +77,10 @@ class Control:
         """Say whether an operator's pause holds."""
         return self.pause is not None and (self.pause.until is None or now < self.pause.until)
 
+    def is_held(self, now: datetime) -> bool:
+        """Say whether no calls are made, but probes."""
+        return self.is_paused(now) or not self.breaker.is_closed
+
     def held_by(self, now: datetime) -> str | None:
         """Say why no calls are made, to operators too; None if they are."""
         if self.pause is not None and self.is_paused(now):

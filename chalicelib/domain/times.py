@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+"""Earlier than every other time: of what has not happened yet."""
+
 
 def now_utc() -> datetime:
     """Give the current time in UTC, truncated to milliseconds, the precision of BSON."""

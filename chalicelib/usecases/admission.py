@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from chalicelib import telemetry
 from chalicelib.domain.breaker import Admission, BreakerPolicy, Report
@@ -12,6 +12,7 @@ from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Outcome, report_of
 from chalicelib.domain.errors import ConcurrentChangeError, StoreUnavailableError
 from chalicelib.domain.product import Product
+from chalicelib.domain.times import LONG_AGO
 from chalicelib.usecases.controls import FEW_TRIES, Controls
 
 FRESH = timedelta(seconds=1)
@@ -20,7 +21,6 @@ REPORT_EVERY = timedelta(seconds=1)
 REPORT_SOON = timedelta(seconds=0.25)
 """A process writes what it has seen no more often, however many batches it has in hand; soon, if
 half of its calls have failed."""
-LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class Admissions:
@@ -60,7 +60,7 @@ class Admissions:
 
     def are_held(self) -> bool:
         """Say whether the stored state allows no calls now. Raises StoreUnavailableError."""
-        return self._read(self._clock()).held_by(self._clock()) is not None
+        return self._read(self._clock()).is_held(self._clock())
 
     def report(self, outcomes: Sequence[tuple[Product, Outcome]]) -> None:
         """Note outcomes, with their products; tell the others while something is wrong."""

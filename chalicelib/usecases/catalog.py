@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import random
 import re
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -32,13 +30,12 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import SIZE_LIMIT, Product, ProductFields
 from chalicelib.domain.sync_state import Position, SyncState, SyncStatus
 from chalicelib.domain.times import rfc3339
+from chalicelib.usecases.collisions import TRIES, sleep_a_little
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.ports import Creation, ProductQuery, Store
 
 BATCH_LIMIT = 100
 PAGE_LIMIT = 100
-TRIES = 20
-"""How often a change is tried when other writers come first."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -107,11 +104,6 @@ def _field_error(item: Json) -> FieldError:
         message = "must be a JSON object"
     # A field's name may contain a lone surrogate, which the answer cannot.
     return FieldError(path.encode("utf-8", "replace").decode() or "body", message)
-
-
-def sleep_a_little(attempt: int) -> None:
-    """Wait up to `attempt` times 10 ms, so that colliding writers are spread."""
-    time.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311 - not a secret
 
 
 class Catalog:

@@ -23,7 +23,8 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES, SyncStatus
 from chalicelib.domain.times import rfc3339
-from chalicelib.usecases.catalog import TRIES, sleep_a_little, validated
+from chalicelib.usecases.catalog import validated
+from chalicelib.usecases.collisions import TRIES, sleep_a_little
 from chalicelib.usecases.controls import Controls
 from chalicelib.usecases.convergence import Convergence
 from chalicelib.usecases.enqueuing import Enqueuer
@@ -168,7 +169,7 @@ class Operations:
     def _redrive(self, control: Control, statuses: int) -> None:
         for _ in range(statuses):
             if control.redrive is not None:
-                held = control.held_by(self._clock()) is not None
+                held = control.is_held(self._clock())
                 self._convergence.redrive(control.redrive, self.redriven_at_once, held=held)
                 control = self._controls.read()
 

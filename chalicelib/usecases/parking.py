@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from chalicelib.domain.delivery import Acknowledge, Defer, Disposition, Transition
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.messages import ReceivedMessage
+from chalicelib.domain.times import LONG_AGO
 from chalicelib.usecases.ports import Queue, Store
 
 COUNTED_EVERY = timedelta(seconds=10)
@@ -33,7 +34,7 @@ class Parking:
         self._queue = queue
         self._max_in_flight = max_in_flight
         self._clock = clock
-        self._counted_at = datetime.min.replace(tzinfo=UTC)
+        self._counted_at = LONG_AGO
         self._full = False
 
     @property

@@ -9,16 +9,17 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
 from chalicelib import telemetry
-from chalicelib.domain.breaker import BreakerPolicy, BreakerState
+from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Duty, duty_of, hold
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.product import Product
+from chalicelib.domain.times import LONG_AGO
 from chalicelib.usecases.convergence import Convergence
 from chalicelib.usecases.dead_letters import DeadLetters
 from chalicelib.usecases.enqueuing import Enqueued, Enqueuer, postpone
@@ -122,7 +123,7 @@ class Reconcile:
         self._grace = grace
         self._sleep = sleep
         self._pace = Pace(clock)
-        self._gauged = self._fed = datetime.min.replace(tzinfo=UTC)
+        self._gauged = self._fed = LONG_AGO
 
     @telemetry.batch()
     def run(self, seconds_left: Callable[[], float]) -> Reconciled:
@@ -132,10 +133,9 @@ class Reconcile:
         """
         settled, missing = self._with_queue(self._dead_letters.sweep, (0, 0))
         done = Reconciled(settled=settled, letters=missing)
-        self._gauge_if_due()
-        relaying = True
+        control, relaying = self._convergence.settle(), True
+        self._gauge_if_due(control)
         while True:
-            control = self._convergence.settle()
             probes = self._feed_probe(control)
             step, more = self._step(control)
             # After the queue: a slow stream must not delay it.
@@ -144,8 +144,9 @@ class Reconcile:
             done = done.plus(replace(step, enqueued=step.enqueued + probes, relayed=relayed))
             if not (more or relaying) or seconds_left() <= 0:
                 break
-            if more and (step == Reconciled() or control.held_by(self._clock())):
+            if more and (step == Reconciled() or control.is_held(self._clock())):
                 self._sleep(PAUSE_SECONDS)
+            control = self._convergence.settle()
         telemetry.count(
             relayed=done.relayed,
             enqueued=done.enqueued,
@@ -174,7 +175,7 @@ class Reconcile:
     def _step(self, control: Control) -> tuple[Reconciled, bool]:
         """Do a page of everything; say whether there is more to do in this run."""
         now = self._clock()
-        held = control.held_by(now) is not None
+        held = control.is_held(now)
         limit = control.breaker.limit(now, self._policy)
         allowed = self.page if held else self._pace.allowed(limit, self.page)
         forward = None if held else control.catch_up
@@ -262,16 +263,16 @@ class Reconcile:
 
     # ---- what operators watch ----
 
-    def _gauge_if_due(self) -> None:
+    def _gauge_if_due(self, control: Control) -> None:
         now = self._clock()
         if now - self._gauged >= GAUGE_EVERY:
-            self._gauge(now)
+            self._gauge(control, now)
             self._gauged = now
 
-    def _gauge(self, now: datetime) -> None:
+    def _gauge(self, control: Control, now: datetime) -> None:
         # Only events older than the grace are a backlog: an alarm watches this gauge.
         summary = self._store.summary(self._unpublished_since())
-        control, behind = self._convergence.settle(), summary.behind_since
+        behind = summary.behind_since
         telemetry.gauge(
             oldest_undelivered_seconds=(now - behind).total_seconds() if behind else 0.0,
             outbox_backlog=summary.outbox_backlog,
@@ -287,4 +288,4 @@ def _is_busy(control: Control, now: datetime) -> bool:
     if control.is_paused(now):
         return control.redrive is not None
     waiting = control.catch_up is not None or control.redrive is not None
-    return waiting or control.breaker.state is not BreakerState.CLOSED
+    return waiting or not control.breaker.is_closed

@@ -251,8 +251,8 @@ class Sync:
     def _park_while_held(self, waits: Sequence[tuple[Call, datetime]]) -> dict[str, Disposition]:
         """Park; but keep the messages if calls are allowed by now.
 
-        Otherwise a product that is parked just after the end of an outage has brought forward what
-        waited would wait for its next look.
+        Otherwise these would be left behind if an outage has ended just now, and what waited has
+        been brought forward already.
         """
         parked = self._park(waits)
         if not parked or self._admissions.are_held():

@@ -136,7 +136,7 @@ def test_writers_who_always_lose_are_told_to_come_back(
 ) -> None:
     path = f"/products/{create(world)['id']}"
     monkeypatch.setattr(world.store, "save_change", lambda *_, **__: False)
-    monkeypatch.setattr("chalicelib.usecases.catalog.time.sleep", lambda _: None)
+    monkeypatch.setattr("chalicelib.usecases.collisions.time.sleep", lambda _: None)
     answer = world.client.patch(path, {"quantity": 1})
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from bson import Decimal128, ObjectId
 
-from chalicelib.adapters.mongo.indexes import EPOCH
 from chalicelib.domain.errors import UnreadableDocumentError
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.product import Product, ProductFields
@@ -16,6 +15,8 @@ from chalicelib.domain.sync_state import Attempt, Lease, SyncState, SyncStatus
 from chalicelib.usecases.ports import Creation
 
 Document = dict[str, Any]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before every time in a document."""
 
 _TIMES = (
     "firstAttemptAt",

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from pymongo import ASCENDING, IndexModel
 from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import OperationFailure
 
+from chalicelib.adapters.mongo.documents import EPOCH, Document
 from chalicelib.domain.errors import StoreNotMigratedError
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # "$gt EPOCH" in a partial filter means "has a time". A query must repeat it to use the index.
 PRESENT: dict[str, Any] = {"$gt": EPOCH}
@@ -59,7 +57,6 @@ rolled back, processes of the one before start, and refuse to work without their
 ANY_STATUS: dict[str, Any] = {"$gt": ""}
 """A condition on the first field of `undelivered`, without which MongoDB would not use it."""
 
-Document = dict[str, Any]
 Definition = tuple[list[tuple[str, Any]], Document]
 _NOT_DEFINING = {"key", "name", "v", "ns", "background"}
 _NO_COLLECTION = 26

@@ -14,13 +14,12 @@ from pymongo import IndexModel, MongoClient
 from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import NetworkTimeout, OperationFailure, PyMongoError
 
+from chalicelib.adapters.mongo.documents import EPOCH, Document
 from chalicelib.adapters.mongo.indexes import (
-    EPOCH,
     INDEXES,
     PRESENT,
     RETIRED,
     RETIRED_DELETED,
-    Document,
     Listed,
     definition,
     list_indexes,

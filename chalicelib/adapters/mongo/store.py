@@ -16,16 +16,18 @@ from pymongo import DeleteOne, MongoClient, UpdateOne, WriteConcern
 from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
+from pymongo.results import BulkWriteResult
 
 from chalicelib.adapters.mongo.controls import CONTROL_ID, control_to_document, to_control
 from chalicelib.adapters.mongo.documents import (
+    EPOCH,
     NO_LEASE,
     Document,
     fields_to_document,
     to_document,
     to_product,
 )
-from chalicelib.adapters.mongo.indexes import ANY_STATUS, EPOCH, PRESENT, check_indexes
+from chalicelib.adapters.mongo.indexes import ANY_STATUS, PRESENT, check_indexes
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
     budget_fields,
@@ -406,12 +408,7 @@ class MongoStore:
             DeleteOne({"_id": product.id, "revision": product.revision, **confirmed})
             for product in products
         ]
-        dropped = 0
-        for start in range(0, len(deletions), AT_ONCE):
-            part = deletions[start : start + AT_ONCE]
-            with _unavailable():
-                dropped += self._products.bulk_write(part, ordered=False).deleted_count
-        return dropped
+        return sum(done.deleted_count for done in self._write(deletions))
 
     # ---- the sync as a whole ----
 
@@ -439,12 +436,15 @@ class MongoStore:
             self._products.database.command("ping")
 
     def _bulk(self, updates: Sequence[UpdateOne]) -> int:
-        matched = 0
-        for start in range(0, len(updates), AT_ONCE):
+        return sum(done.matched_count for done in self._write(updates))
+
+    def _write(self, operations: Sequence[UpdateOne | DeleteOne]) -> Iterator[BulkWriteResult]:
+        """Write by commands of AT_ONCE each, in no order."""
+        for start in range(0, len(operations), AT_ONCE):
+            part = list(operations[start : start + AT_ONCE])
             with _unavailable():
-                part = list(updates[start : start + AT_ONCE])
-                matched += self._products.bulk_write(part, ordered=False).matched_count
-        return matched
+                done = self._products.bulk_write(part, ordered=False)
+            yield done
 
 
 def _only_duplicates(error: BulkWriteError) -> list[Document]:

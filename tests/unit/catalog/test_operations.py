@@ -18,7 +18,8 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncStatus
-from chalicelib.usecases.catalog import TRIES, Precondition
+from chalicelib.usecases.catalog import Precondition
+from chalicelib.usecases.collisions import TRIES
 from tests.fakes import BODY, GRACE, START, Pipeline, a_failed_state
 from tests.unit.catalog.steps import SOMEBODY, bodies_in_queue, faults
 
