@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -86,19 +88,35 @@ AttributeValue = Annotated[
 
 
 class ProductFields(BaseModel):
-    """The fields of a product that API consumers write. Unknown fields are refused."""
+    """The fields of a product that API consumers write. Unknown fields are refused.
+
+    The one place where a field is defined: the store, the API's documents, the events, the body of
+    the supply chain's calls and the importer follow from it. A field that may be absent has the
+    default None. The first of its `examples` is used wherever an example is shown.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="ProductFields")
 
-    name: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)]
-    price: Price = Field(description="More than 0, at most 4 decimal places, kept exactly.")
-    quantity: Annotated[StrictInt, Field(ge=0, le=MAX_INT64)]
-    sku: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64)] | None = Field(
-        default=None, description="Stock keeping unit; unique among all products."
+    name: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)] = Field(
+        examples=["Desk lamp"]
     )
-    description: Annotated[str, StringConstraints(strict=True, max_length=20_000)] | None = None
+    price: Price = Field(
+        description="More than 0, at most 4 decimal places, kept exactly.",
+        examples=[Decimal("19.90")],
+    )
+    quantity: Annotated[StrictInt, Field(ge=0, le=MAX_INT64)] = Field(examples=[3])
+    sku: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64)] | None = Field(
+        default=None,
+        description="Stock keeping unit; unique among all products.",
+        examples=["LAMP-1"],
+    )
+    description: Annotated[str, StringConstraints(strict=True, max_length=20_000)] | None = Field(
+        default=None, examples=["With a dimmer."]
+    )
     attributes: Annotated[dict[AttributeKey, AttributeValue], Field(max_length=100)] | None = Field(
-        default=None, description="Flat map of text, numbers and booleans."
+        default=None,
+        description="Flat map of text, numbers and booleans.",
+        examples=[{"colour": "black", "weight.kg": Decimal("1.25"), "dimmable": True}],
     )
 
     def to_json(self) -> Json:
@@ -108,6 +126,26 @@ class ProductFields(BaseModel):
     def fingerprint(self) -> str:
         """Give a digest that is equal for bodies with equal values (12.5 is 12.50)."""
         return hashlib.sha256(exact_json.dumps(_canonical(self.to_json())).encode()).hexdigest()
+
+
+def _plain_type(annotation: Any) -> type:  # noqa: ANN401 - what a field may be annotated with
+    """Give the class of a field's values, without its rules and None."""
+    if get_origin(annotation) is Annotated:
+        return _plain_type(get_args(annotation)[0])
+    if get_origin(annotation) in {Union, UnionType}:
+        (one,) = {_plain_type(part) for part in get_args(annotation)} - {NoneType}
+        return one
+    kind: type = get_origin(annotation) or annotation
+    return kind
+
+
+FIELD_TYPES: Mapping[str, type] = {
+    name: _plain_type(field.annotation) for name, field in ProductFields.model_fields.items()
+}
+"""The fields of a product in their order, and the class of their values."""
+OPTIONAL_FIELDS = frozenset(
+    name for name, field in ProductFields.model_fields.items() if not field.is_required()
+)
 
 
 def _canonical(value: object) -> object:

@@ -37,8 +37,8 @@ class ProductQuery:
     """Products after `after` (exclusive), at most `limit`.
 
     In the order of their ids; with a status other than delivered, oldest undelivered change first,
-    and then `after` needs its `behind_since`. `details`: with description and attributes, which may
-    take 200 KB.
+    and then `after` needs its `behind_since`. `details`: with the optional fields, which may take
+    200 KB.
     """
 
     limit: int

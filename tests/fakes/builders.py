@@ -19,6 +19,24 @@ BODY = {"name": "Anvil", "price": Decimal("12.50"), "quantity": 7}
 """The least that a client must send."""
 
 
+def every_field() -> dict[str, Any]:
+    """A body with each field of the model, as its example shows it."""
+    return {name: (field.examples or [])[0] for name, field in ProductFields.model_fields.items()}
+
+
+def every_field_changed() -> dict[str, Any]:
+    """The same, with another value for each field."""
+    return {name: _other(value) for name, value in every_field().items()}
+
+
+def _other(value: Any) -> Any:  # noqa: ANN401 - as the fields
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, dict):
+        return {f"{key}.": _other(item) for key, item in value.items()}
+    return value + value
+
+
 def fields(**changes: object) -> ProductFields:
     """Valid fields; `changes` replaces or adds some."""
     return ProductFields.model_validate({**BODY, **changes})

@@ -14,7 +14,7 @@ from chalicelib.domain.errors import (
     StoreUnavailableError,
     UnreadableDocumentError,
 )
-from chalicelib.domain.product import OUTBOX_LIMIT, OUTBOX_PAGE, Product
+from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_LIMIT, OUTBOX_PAGE, Product
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
     HISTORY_LIMIT,
@@ -326,7 +326,7 @@ def _age(product: Product) -> tuple[datetime, str]:
 def _slim(product: Product, *, details: bool) -> Product:
     fields = product.fields
     if not details:
-        fields = fields.model_copy(update={"description": None, "attributes": None})
+        fields = fields.model_copy(update=dict.fromkeys(OPTIONAL_FIELDS))
     return replace(product, fields=fields, outbox=(), sync=replace(product.sync, history=()))
 
 

@@ -48,7 +48,7 @@ from chalicelib.domain.errors import (
     StoreUnavailableError,
     UnreadableDocumentError,
 )
-from chalicelib.domain.product import OUTBOX_PAGE, Product
+from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
 from chalicelib.usecases.ports import BACKLOG_LIMIT, Creation, Found, ProductQuery, Summary
 
@@ -56,7 +56,7 @@ AT_ONCE = 25
 """Writes of one command. On the embedded server other writers wait for a whole command."""
 _WITHOUT_BULK = {"outbox": False, "sync.history": False, "creation": False}
 _WITHOUT_OUTBOX = {"outbox": False, "creation": False}
-_WITHOUT_DETAILS = {**_WITHOUT_BULK, "description": False, "attributes": False}
+_WITHOUT_DETAILS = {**_WITHOUT_BULK, **dict.fromkeys(OPTIONAL_FIELDS, False)}
 _OWN_RESULT = {
     "revision": True,
     "sync.attempts": True,
@@ -191,8 +191,7 @@ class MongoStore:
             "$inc": NEXT_REVISION,
             "$push": {"outbox": into_outbox(product.outbox[-1])},
         }
-        absent = {name: "" for name in ("sku", "description", "attributes") if name not in fields}
-        if absent:
+        if absent := dict.fromkeys(OPTIONAL_FIELDS - fields.keys(), ""):
             update["$unset"] = absent
         with _unavailable():
             try:
