@@ -201,9 +201,9 @@ def _value(kind: type, cell: str) -> object:
     """Give a cell as a value of JSON. Raises ValueError."""
     text = cell.strip()
     if kind is bool:
-        if text not in _TRUTHS:
+        if text.lower() not in _TRUTHS:
             raise ValueError("is not true or false")
-        return _TRUTHS[text]
+        return _TRUTHS[text.lower()]
     if kind not in _PATTERNS:
         return cell
     if not _PATTERNS[kind].fullmatch(text):

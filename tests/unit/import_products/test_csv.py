@@ -112,7 +112,7 @@ def test_every_field_of_a_product_is_a_column(write: Callable[..., Path]) -> Non
 
 
 def test_a_truth_value_of_a_csv_is_true_or_false() -> None:
-    assert (_value(bool, "true"), _value(bool, " false ")) == (True, False)
+    assert (_value(bool, "true"), _value(bool, " FALSE ")) == (True, False)
 
     with pytest.raises(ValueError, match="is not true or false"):
         _value(bool, "yes")
