@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
-from chalice.app import Request
+from chalice.app import MultiDict, Request
+from pydantic import BaseModel
 
 from chalicelib import telemetry
 from chalicelib.domain import exact_json
@@ -38,17 +40,40 @@ def body(request: Request, *, required: bool = True) -> Any:  # noqa: ANN401 - J
         raise MalformedRequestError(f"the body cannot be read as JSON: {error}") from error
 
 
-def query(request: Request) -> Json:
-    """Give the query's parameters."""
-    return dict(request.query_params or {})
+def query(request: Request, model: type[BaseModel] | None) -> Json:
+    """Give the query's parameters; those that are a list in the model, as lists.
+
+    Raises InvalidRequestError for a parameter that is repeated and is no list; without a model, for
+    every parameter. The model itself refuses those that it does not know.
+    """
+    given = request.query_params or MultiDict({})
+    values: dict[str, list[str]] = {name: given.getlist(name) for name in given}
+    if model is None and values:
+        raise InvalidRequestError([FieldError(name, "is not a known parameter") for name in values])
+    lists = list_parameters(model) if model else frozenset()
+    repeated = [name for name, each in values.items() if len(each) > 1 and name not in lists]
+    if repeated:
+        raise InvalidRequestError([FieldError(name, "may be given once only") for name in repeated])
+    return {name: each if name in lists else each[0] for name, each in values.items()}
 
 
-def query_or_body(request: Request) -> Any:  # noqa: ANN401 - JSON has no narrower type
+@cache
+def list_parameters(model: type[BaseModel]) -> frozenset[str]:
+    """Give the names of a query model's parameters that may be repeated."""
+    properties = model.model_json_schema()["properties"]
+    return frozenset(
+        name
+        for name, schema in properties.items()
+        if any(kind.get("type") == "array" for kind in schema.get("anyOf", [schema]))
+    )
+
+
+def query_or_body(request: Request, model: type[BaseModel]) -> Any:  # noqa: ANN401 - JSON has no narrower type
     """Give the parameters of the query and of an optional JSON body together.
 
-    Raises as `body`, and InvalidRequestError for a name that is in both.
+    Raises as `body` and `query`, and InvalidRequestError for a name that is in both.
     """
-    asked, given = query(request), body(request, required=False)
+    asked, given = query(request, model), body(request, required=False)
     if not isinstance(given, dict):
         return given
     if twice := [FieldError(name, "is given twice") for name in asked.keys() & given.keys()]:
