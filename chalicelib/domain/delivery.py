@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chalicelib.domain.breaker import Report
+from chalicelib.domain.control import Redrive
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
@@ -226,20 +227,31 @@ def _began_after(sync: SyncState, since: datetime) -> bool:
 
 
 def redrive(
-    product: Product, since: datetime, now: datetime, *, parked: bool = False
+    product: Product, job: Redrive, now: datetime, *, parked: bool = False
 ) -> Transition | None:
-    """Start the next budget of a failed product, as bulk; it is overdue at once.
+    """Start the next budget of a product that has failed or is retried, as bulk; overdue at once.
 
-    `parked`: no calls are allowed, so it waits to be brought forward.
-    None for what was changed, or tried for the first time in its budget, after the redrive began at
-    `since`: a product that fails again during a redrive is not restarted again.
+    `parked`: no calls are allowed, so it waits to be brought forward. A call that is under way
+    keeps its lease, and its result is ignored, as with a replay.
+
+    None for what was changed, or tried for the first time in its budget, after its status was asked
+    for; and for what this redrive has restarted already: it may have failed again within a second,
+    and its page may come again after a crash. The document names the redrive for that, since the
+    time of an attempt comes from another machine's clock.
     """
     sync = product.sync
-    if _began_after(sync, since):
+    if _began_after(sync, job.since) or _restarted_since(sync, job.since):
         return None
     overdue_at = now + ENQUEUE_AT_LEAST_EVERY if parked else now
     restarted = sync.restarted(now, overdue_at, budget=sync.budget + 1, bulk=True)
-    return _transition(product, replace(restarted, parked=parked))
+    return _transition(
+        product, replace(restarted, parked=parked, redrive_started_at=job.started_at)
+    )
+
+
+def _restarted_since(sync: SyncState, since: datetime) -> bool:
+    """Say whether a redrive that began at `since` or later has restarted it."""
+    return sync.redrive_started_at is not None and sync.redrive_started_at >= since
 
 
 # ---- what an attempt leads to ----

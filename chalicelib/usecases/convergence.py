@@ -80,17 +80,18 @@ class Convergence:
         return [product for product in oldest if _age(product)[0] <= catch_up.since]
 
     def redrive(self, job: Redrive, limit: int, *, held: bool) -> int:
-        """Restart the next page of failed products; give their number.
+        """Restart the next page of products; give their number.
 
         After a crash, and beside another copy, the same page comes again: what was restarted is
-        not restarted again.
+        not restarted again, though it may have failed again.
         """
         query = ProductQuery(limit, job.after, job.statuses[0], details=False)
         page, now = self._store.find(query), self._clock()
-        changed = self._apply([redrive(item, job.started_at, now, parked=held) for item in page])
-        if not held:
+        changed = self._apply([redrive(item, job, now, parked=held) for item in page])
+        if not (held and self._controls.read().is_held(self._clock())):
+            # If calls are allowed by now, what brings forward may be past these products already.
             self._enqueue(changed)
-        ended = len(page) < limit or _age(page[-1])[0] > job.started_at
+        ended = len(page) < limit or _age(page[-1])[0] > job.since
         after = None if ended else _position(page)
         _, control = self._controls.change(
             lambda stored: (None, _with_redrive(stored, job, len(changed), after))

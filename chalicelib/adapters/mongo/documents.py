@@ -26,6 +26,7 @@ _TIMES = (
     "endsAt",
     "behindSince",
     "overdueAt",
+    "redriveStartedAt",
 )
 NO_LEASE: Document = {"owner": "", "until": EPOCH, "version": -1, "budget": -1}
 """Always there, so that "no lease holds" is one comparison."""
@@ -106,6 +107,7 @@ def sync_to_document(sync: SyncState) -> Document:
         "parked": sync.parked,
         "lastError": sync.last_error,
         "bulk": sync.bulk,
+        "redriveStartedAt": sync.redrive_started_at,
         "history": [attempt_to_document(attempt) for attempt in sync.history],
         # Always there, so that "no lease holds" is one comparison.
         "lease": _lease_to_document(lease) if lease else NO_LEASE,
@@ -223,6 +225,7 @@ def _to_sync(document: Document) -> SyncState:
         last_error=document["lastError"],
         history=tuple(Attempt(**attempt) for attempt in document.get("history", ())),
         bulk=document.get("bulk", False),
+        redrive_started_at=document.get("redriveStartedAt"),
     )
 
 

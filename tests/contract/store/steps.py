@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from chalicelib.domain.control import Redrive
 from chalicelib.domain.delivery import (
     Claim,
     Outcome,
@@ -151,7 +152,7 @@ def history(result: SyncResult) -> tuple[Attempt, ...]:
 
 def a_redrive(product: Product) -> Transition:
     """The restart of a failed product for a redrive."""
-    transition = redrive(product, LATER, LATER)
+    transition = redrive(product, Redrive((product.sync.status,), LATER, 1), LATER)
     assert transition is not None
     return transition
 
