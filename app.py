@@ -16,7 +16,8 @@ from chalicelib.http.responses import (
     respond_product,
 )
 from chalicelib.http.routing import CatalogApi, View
-from chalicelib.usecases.catalog import Catalog, ListRequest
+from chalicelib.usecases.catalog import Catalog
+from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import Operations, RedriveRequest
 
 app = CatalogApi(app_name="product-catalog", configure_logs=False)

@@ -17,7 +17,7 @@ from chalicelib.domain.breaker import Report
 from chalicelib.domain.control import Redrive
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.messages import SyncMessage
-from chalicelib.domain.product import Product
+from chalicelib.domain.product import KEY_LIFE, Product
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
@@ -358,7 +358,7 @@ def conclude(
     completed: datetime | None = None
     if outcome.verdict is Verdict.DELIVERED:
         # A tombstone is overdue at once: reconcile drops it.
-        overdue_at = now if product.deleted_at is not None else None
+        overdue_at = _dropped_at(product, now) if product.deleted_at is not None else None
         sync, completed = _delivered(sync, product.version, overdue_at), now
     elif outcome.verdict is Verdict.REJECTED:
         sync = _failed(sync, SyncStatus.REJECTED, now + grace)
@@ -400,6 +400,11 @@ def _as_planned(
         last_error=attempt.error,
     )
     return _parked(back, max(due or earliest, earliest))
+
+
+def _dropped_at(tombstone: Product, now: datetime) -> datetime:
+    """Say when a confirmed deletion may be dropped: its idempotency key goes with it."""
+    return now + KEY_LIFE if tombstone.keyed else now
 
 
 def _delivered(sync: SyncState, version: int, overdue_at: datetime | None) -> SyncState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -26,7 +26,7 @@ from pydantic import (
 from chalicelib.domain import exact_json
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.exact_json import Json
-from chalicelib.domain.sync_state import SyncState
+from chalicelib.domain.sync_state import Position, SyncState
 from chalicelib.domain.times import rfc3339
 
 MAX_INT64 = 2**63 - 1
@@ -37,6 +37,8 @@ OUTBOX_LIMIT = 50
 oldest are dropped. 50 times SIZE_LIMIT is well below the 16 MB of a document in MongoDB."""
 OUTBOX_PAGE = 5
 """Events of one product that are relayed at a time."""
+KEY_LIFE = timedelta(hours=24)
+"""How long the idempotency key of a creation outlives its product's confirmed deletion."""
 
 
 def _number(value: object) -> object:
@@ -162,7 +164,7 @@ class Product:
     """A product as the store holds it, with its own outbox and the state of its sync.
 
     `revision` grows by one with every change of state, not only with a new version. A writer that
-    finds it changed reads and decides again.
+    finds it changed reads and decides again. `keyed`: it was created under an idempotency key.
     """
 
     id: str
@@ -175,6 +177,7 @@ class Product:
     sync_completed_at: datetime | None = None
     outbox: tuple[Event, ...] = ()
     revision: int = 0
+    keyed: bool = False
 
     def to_json(self) -> Json:
         """Give the product as API consumers and event listeners see it."""
@@ -189,6 +192,11 @@ class Product:
             "syncCompletedAt": _time(self.sync_completed_at),
             "syncStatus": self.sync.status.value,
         }
+
+    @property
+    def position(self) -> Position:
+        """Its place in any list."""
+        return Position(self.id, self.sync.behind_since, self.updated_at, self.fields.name)
 
     @property
     def pair(self) -> tuple[int, int]:

@@ -31,12 +31,17 @@ WAITING_STATUSES = frozenset({SyncStatus.PENDING, SyncStatus.RETRYING})
 """The supply chain lacks the newest version, and the catalog will call it."""
 
 
+UNDELIVERED_STATUSES = FAILED_STATUSES | WAITING_STATUSES
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The place of a product in a list: of all by id, of undelivered ones by their age."""
+    """The place of a product in a list: the value that the list is in the order of, and the id."""
 
     id: str
     behind_since: datetime | None = None
+    updated_at: datetime | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

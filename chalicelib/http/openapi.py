@@ -16,11 +16,8 @@ from chalicelib.domain.breaker import BreakerState
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import ProductFields
 from chalicelib.domain.sync_state import SyncStatus
-from chalicelib.usecases.catalog import (
-    BATCH_LIMIT,
-    BatchRequest,
-    ListRequest,
-)
+from chalicelib.usecases.catalog import BATCH_LIMIT, BatchRequest
+from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import ControlRequest, RedriveRequest
 
 READ, WRITE, ADMIN = "products:read", "products:write", "sync:admin"

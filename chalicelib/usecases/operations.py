@@ -23,25 +23,18 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES, SyncStatus
 from chalicelib.domain.times import rfc3339
-from chalicelib.usecases.catalog import validated
 from chalicelib.usecases.collisions import TRIES, sleep_a_little
 from chalicelib.usecases.controls import Controls
 from chalicelib.usecases.convergence import Convergence
 from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.ports import Store
+from chalicelib.usecases.validation import text_of_time, validated
 
 REDRIVEN_AT_ONCE = 100
 """Products of the pages that a request to redrive restarts itself, one page for each status that
 it asks for; reconcile does the rest."""
 LONGEST_PAUSE = timedelta(days=31)
 """The latest end that a pause may have. One without an end lasts until an operator resumes."""
-
-
-def _text(value: object) -> object:
-    """Refuse numbers, which pydantic takes for seconds since 1970."""
-    if value is not None and not isinstance(value, str):
-        raise ValueError("must be a time of RFC 3339, such as 2026-01-31T22:00:00Z")
-    return value
 
 
 class RedriveRequest(BaseModel):
@@ -75,7 +68,7 @@ class ControlRequest(BaseModel):
     reason: str | None = Field(
         default=None, max_length=500, description="Shown wherever the pause is shown."
     )
-    until: Annotated[AwareDatetime | None, BeforeValidator(_text)] = Field(
+    until: Annotated[AwareDatetime | None, BeforeValidator(text_of_time)] = Field(
         default=None,
         description="When the sync resumes by itself, with a time zone, 31 days ahead at most; "
         "without it the pause lasts until somebody resumes. Only for a pause.",

@@ -85,6 +85,7 @@ def to_document(product: Product, creation: Creation | None) -> Document:
             "key": creation.key,
             "fingerprint": creation.fingerprint,
             "answer": creation.answer,
+            "batch_size": creation.batch_size,
         }
     return document
 
@@ -183,6 +184,7 @@ def _to_product(document: Document) -> Product:
         sync_completed_at=document["syncCompletedAt"],
         sync=_to_sync(document["sync"]),
         outbox=tuple(_to_event(document["_id"], item) for item in document.get("outbox", ())),
+        keyed="creation" in document,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.domain.product import OPTIONAL_FIELDS, Product
 from chalicelib.domain.sync_state import SyncState, SyncStatus
-from chalicelib.usecases.ports import ProductQuery
+from chalicelib.usecases.ports import Order, ProductQuery
 from tests.contract.store.steps import (
     LATER,
     LATEST,
@@ -118,7 +118,7 @@ LOOKS: dict[str, Callable[[Store, bool], list[Product]]] = {
         store.get_many(ids(store.overdue(LATEST, 9)), details=details).products.values()
     ),
     "by status": lambda store, details: store.find(
-        ProductQuery(9, status=SyncStatus.REJECTED, details=details)
+        ProductQuery(9, order=Order.BEHIND_SINCE, details=details)
     ),
     "all": lambda store, details: store.find(ProductQuery(9, details=details)),
 }
