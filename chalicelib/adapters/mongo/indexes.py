@@ -49,7 +49,8 @@ INDEXES = [
 ]
 """Few, since each costs every write. A delivered product has no entry in a partial one.
 
-An index that changes gets another name; the old one is retired by the release after."""
+An index that changes gets another name; the old one is retired by the release after. So the next
+release may retire `sku` and `idempotency_key` (with `$exists` in place of PRESENT_TEXT)."""
 RETIRED_DELETED = IndexModel(
     "deletedAt", name="deleted", partialFilterExpression={"deletedAt": PRESENT}
 )

@@ -31,7 +31,6 @@ from chalicelib.adapters.mongo.indexes import (
     ANY_STATUS,
     LIVE,
     PRESENT,
-    PRESENT_TEXT,
     check_indexes,
 )
 from chalicelib.adapters.mongo.queries import ORDERS, conditions, ranges, starting_with
@@ -190,8 +189,7 @@ class MongoStore:
     def created_under(self, key: str) -> Creation | None:
         with _unavailable():
             # Its answer is a promise: not from a creation that may be rolled back.
-            condition = {"creation.key": {"$eq": key, **PRESENT_TEXT}}
-            found = self._committed.find_one(condition, {"creation": True})
+            found = self._committed.find_one({"creation.key": key}, {"creation": True})
         return Creation(**found["creation"]) if found else None
 
     def created_in_batch(self, key: str) -> list[Creation]:
@@ -255,7 +253,9 @@ class MongoStore:
 
     def find(self, query: ProductQuery) -> list[Product]:
         if query.order is not Order.BEHIND_SINCE:
-            return self._find_in_order({**conditions(query), **LIVE}, query)
+            # A tombstone has no sku.
+            live = LIVE if query.sku is None else {}
+            return self._find_in_order({**conditions(query), **live}, query)
         # A range of the index for each status, which is in order.
         found: list[Product] = []
         for status in sorted(query.statuses or UNDELIVERED_STATUSES):
@@ -461,7 +461,10 @@ def _only_duplicates(error: BulkWriteError) -> list[Document]:
 
 
 def _duplicate(failure: Document) -> CatalogError:
-    if "creation.key" in failure.get("keyPattern", {}) or "creation_key" in failure["errmsg"]:
+    names = ("creation_key", "idempotency_key")  # the second one of the release before
+    if "creation.key" in failure.get("keyPattern", {}) or any(
+        name in failure["errmsg"] for name in names
+    ):
         return DuplicateIdempotencyKeyError("a product was created under this key")
     return DuplicateSkuError("another product has this sku")
 
