@@ -23,10 +23,10 @@ from chalicelib.usecases.ports import ProductQuery, Store
 
 EVER = timedelta(days=365)
 CANDIDATES = (20, 1000)
-"""Products that are looked at to find one for a probe; more if the first ones need no call: letters
-and deletions that another server keeps waiting."""
+"""How many overdue products are read to find one for a probe; the second, if none of the first can
+be called: they wait for a dead letter, or to be dropped."""
 READ_AHEAD = 10
-"""Products of a page for each that may be brought forward: others are on their way already."""
+"""Products that are read for each that may be brought forward: others have a message already."""
 
 
 class Convergence:
@@ -46,7 +46,7 @@ class Convergence:
         self._clock = clock
 
     def settle(self) -> Control:
-        """Give the state of the sync, after the end of a pause whose time is over."""
+        """End a pause whose time is over; give the state of the sync."""
         _, control = self._controls.change(lambda stored: (None, stored.settled(self._clock())))
         return control
 
@@ -82,8 +82,7 @@ class Convergence:
     def redrive(self, job: Redrive, limit: int, *, held: bool) -> int:
         """Restart the next page of failed products; give their number.
 
-        After a crash, and beside another copy, the same page comes again: what was restarted is
-        not restarted again.
+        A page may be done twice, after a crash or by two copies; no product is restarted twice.
         """
         query = ProductQuery(limit, job.after, job.statuses[0], details=False)
         page, now = self._store.find(query), self._clock()
@@ -100,10 +99,10 @@ class Convergence:
         return len(changed)
 
     def feed_probe(self, breaker: Breaker) -> int:
-        """Enqueue a message for the next probe: it needs one where nothing else arrives.
+        """Enqueue a message for the next probe, since none may arrive otherwise.
 
-        The one that is due first, but one that has failed only if there is no other: products that
-        always fail must not keep the breaker open.
+        It is for the product that is due first, and for one that has failed only if there is no
+        other: products that always fail must not keep the breaker open.
         """
         for number in CANDIDATES:
             products = self._store.overdue(self._clock() + EVER, number)
@@ -136,7 +135,7 @@ class Convergence:
         try:
             return self._enqueuer.enqueue(products).accepted if products else 0
         except QueueUnavailableError as error:
-            # They are overdue, and will be enqueued as such.
+            # They are overdue: the next run enqueues them.
             telemetry.log.warning("the queue is away", reason=str(error))
             return 0
 
