@@ -309,7 +309,7 @@ class Outage:
 def outage(case: Case, call_ms: float, seconds: float = 86_400.0) -> Outage:
     """Price a day on which all changed products are different ones, and its catching up.
 
-    `call_ms`: how long a probe takes to fail; 10,000 is the time-out.
+    `call_ms`: how long a probe takes to fail; 10,000 is the timeout.
     """
     every = Settings.model_fields["breaker_probe"].default + call_ms / 1000
     waiting, probes = case.rate * seconds, seconds / every

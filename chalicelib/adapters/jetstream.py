@@ -53,11 +53,11 @@ TRUST_SECONDS = 5.0
 PAUSE_SECONDS = 2.0
 """After a failed connect, calls fail at once for this long instead of trying again."""
 NOTHING_MORE = frozenset({"404", "408"})
-"""Statuses that end a pull without an error: no messages, time-out."""
+"""Statuses that end a pull without an error: no messages, timeout."""
 
 Result = TypeVar("Result")
 
-# Whatever the client library or the socket raises; nats-py's own time-outs are among them.
+# Whatever the client library or the socket raises; nats-py's own timeouts are among them.
 _BROKEN = (nats.errors.Error, OSError, TimeoutError, asyncio.CancelledError)
 
 

@@ -40,10 +40,10 @@ _FAILURES = (HTTPError, OSError, ValueError)
 class HttpSupplyChain:
     """Implements `ports.SupplyChain`.
 
-    `timeout` is the time-out in seconds of a whole call, from connecting to the last byte. A longer
+    `timeout` is the timeout in seconds of a whole call, from connecting to the last byte. A longer
     call is cut off, so that it has ended before its lease does. The questions after a call have one
-    more time-out, all together. If a kept-alive connection turns out to be closed, the call is
-    repeated within the same time-out.
+    more timeout, all together. If a kept-alive connection turns out to be closed, the call is
+    repeated within the same timeout.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ def _text(value: object) -> object:
 
 
 class RedriveRequest(BaseModel):
-    """Which failed products to replay; all of them without a filter."""
+    """Which failed products to redrive; all of them without a filter."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -146,7 +146,7 @@ class Operations:
         raise ConcurrentChangeError("other writers changed the product each time")
 
     def redrive(self, body: object) -> int:
-        """Replay all products that are exhausted or rejected; give their number.
+        """Redrive all products that are exhausted or rejected; give their number.
 
         The first pages are restarted now, the rest by reconcile. Another redrive that is under way
         begins again, with the statuses of both. Raises InvalidRequestError, ConcurrentChangeError.

@@ -1,4 +1,4 @@
-"""Imports point one way. Who may import whom, by folder, held by a test."""
+"""Imports point one way: who may import whom, by folder."""
 
 from __future__ import annotations
 
