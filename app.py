@@ -29,7 +29,7 @@ def authorize(request: AuthRequest) -> AuthResponse:
 
 
 def route(method: str, path: str) -> Callable[[View], View]:
-    """Register an operation of the contract: its scopes decide who may call it."""
+    """Register an operation of the OpenAPI document: its scopes decide who may call it."""
     return app.operation(method, path, authorize, lambda: container().tokens)
 
 

@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 MONGODB_SECONDS = 3
 """How long a request waits for MongoDB before it raises StoreUnavailableError."""
 SQS_ANSWER_SECONDS = 8
-"""How long a request waits for SQS: longer than the longest long poll. Connections that have died
-without a word stop a worker for as long. All tries together are shorter than API Gateway waits."""
+"""How long a request waits for SQS: longer than the longest long poll. A half-open connection stops
+a worker for as long. All tries together are shorter than API Gateway waits."""
 MIGRATION_SECONDS = 30
 """How long the migration waits for MongoDB, which may be starting at the same time."""
 
@@ -215,7 +215,7 @@ class Container:
 
     @Part
     def bulk_sync(self) -> Sync:
-        """The same for what the bulk queue delivers: messages are deferred in their own queue."""
+        """The same for messages of the bulk queue, which are deferred in that queue."""
         return self._sync(self.bulk_queue or self.queue)
 
     def sync_of(self, queue: str) -> Sync:

@@ -1,9 +1,9 @@
 """`python -m embedded.catalog_size`: what queries cost as the catalog grows.
 
-For each size it fills a database of its own, past the API, with so many delivered products and the
-same few others, and measures on it what runs per request or per minute. Gives the time in MongoDB
-and what its `explain` says is read: where that grows with the size, a query reads more than it
-returns. On a separate embedded stack in a temporary folder, whose roles are stopped.
+For each size it fills a separate database, not through the API, with that many delivered products
+and the same few others, and measures the queries of a request or of every minute: their time in
+MongoDB, and what `explain` says they read. If that grows with the size, a query reads more than it
+returns. It uses a separate embedded stack in a temporary folder, whose roles are stopped.
 """
 
 from __future__ import annotations

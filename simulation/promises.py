@@ -271,7 +271,7 @@ class Promises:
             raise BrokenPromiseError(f"several products were created under one key: {twice}")
 
     def _still_probed(self, store: ReplicaSet, supply_chain: SupplyChain) -> None:
-        """Only a supply chain that answers nothing is held for down, and it is asked again."""
+        """Only while the supply chain answers nothing is the breaker open, and probes go on."""
         calls = [call for call in supply_chain.calls if call.start > self.now() - PROBED_WITHIN]
         waiting = any(item.sync.status in WAITING for item in store.products.values())
         if not all(call.failed for call in calls) or (waiting and not calls):
@@ -350,7 +350,7 @@ def _deleted(store: ReplicaSet, supply_chain: SupplyChain) -> None:
 
 
 def _completed(product: Product, stream: WindowedStream) -> None:
-    """Whoever listens to the stream was told of each delivery, at least once."""
+    """Each delivery was announced on the stream, at least once."""
     event_id = f"{product.id}:{product.version}:{EventType.SYNC_COMPLETE}"
     if product.sync.status is SyncStatus.DELIVERED and not stream.has(event_id):
         raise BrokenPromiseError(f"{product.id} is delivered, and nobody was told: {event_id}")

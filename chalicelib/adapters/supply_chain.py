@@ -28,7 +28,7 @@ from chalicelib.domain.times import rfc3339
 HEADERS = {"User-Agent": "product-catalog", "Accept": "*/*"}
 ANSWER_LIMIT = 4 * SIZE_LIMIT
 """Bytes of an answer that are read: enough for the largest product, also with escaped characters.
-What is longer is no JSON then."""
+A longer answer is cut off, so it is not parsed as JSON."""
 IDLE = timedelta(seconds=30)
 """Connections that were idle for longer are not used again. A function that was frozen meanwhile
 does not see that they are dead, and would lose an attempt to them."""
@@ -40,10 +40,10 @@ _FAILURES = (HTTPError, OSError, ValueError)
 class HttpSupplyChain:
     """Implements `ports.SupplyChain`.
 
-    `timeout` is the time-out in seconds of a whole call, from connecting to the last byte. A longer
+    `timeout` is the timeout in seconds of a whole call, from connecting to the last byte. A longer
     call is cut off, so that it has ended before its lease does. The questions after a call have one
-    more time-out, all together. If a kept-alive connection turns out to be closed, the call is
-    repeated within the same time-out.
+    more timeout, all together. If a kept-alive connection turns out to be closed, the call is
+    repeated within the same timeout.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ def _credentials(url: str) -> dict[str, str]:
         auth = parse_url(url).auth
         return make_headers(basic_auth=unquote(auth)) if auth else {}
     except ValueError:
-        # The URL is not usable, which each call will say.
+        # The URL is not usable: each call will fail with that error.
         return {}
 
 
@@ -172,7 +172,7 @@ def _request_body(product: Product) -> dict[str, Any]:
 
 
 def _describe(failure: Exception, status: int | None) -> str:
-    """Say what failed: the call, or the question after it was answered with `status`."""
+    """Say what failed: the call, or the GET after it was answered with `status`."""
     kind = "no answer in time" if isinstance(failure, TimeoutError) else "no usable answer"
     call = "" if status is None else f"HTTP {status}, but a GET of the product gets "
     return f"{call}{kind}: {_reason(failure)}"[:ERROR_LIMIT]

@@ -25,7 +25,7 @@ CANDIDATES = (20, 1000)
 """Products of each status that are looked at to find one for a probe; more if none of the first
 ones is free: calls for them may be under way, or other writers change them."""
 READ_AHEAD = 10
-"""Products of a page for each that may be brought forward: others are on their way already."""
+"""Products that are read for each that may be brought forward: others have a message already."""
 
 
 class Convergence:
@@ -45,7 +45,7 @@ class Convergence:
         self._clock = clock
 
     def settle(self) -> Control:
-        """Give the state of the sync, after the end of a pause whose time is over."""
+        """End a pause whose time is over; give the state of the sync."""
         _, control = self._controls.change(lambda stored: (None, stored.settled(self._clock())))
         return control
 
@@ -101,7 +101,7 @@ class Convergence:
         return len(changed)
 
     def feed_probe(self, breaker: Breaker) -> int:
-        """Enqueue a message for the next probe: it needs one where nothing else arrives.
+        """Enqueue a message for the next probe, since none may arrive otherwise.
 
         The oldest change, but one that has failed only if there is no other: products that always
         fail must not keep the breaker open.
@@ -137,7 +137,7 @@ class Convergence:
         try:
             return self._enqueuer.enqueue(products).accepted if products else 0
         except QueueUnavailableError as error:
-            # They are overdue, and will be enqueued as such.
+            # They are overdue: the next run enqueues them.
             telemetry.log.warning("the queue is away", reason=str(error))
             return 0
 

@@ -34,7 +34,7 @@ class Creation:
 
 
 BACKLOG_LIMIT = 10_000
-"""No more outboxes are counted: to count them, MongoDB reads their documents."""
+"""Outboxes are counted up to this number, since MongoDB reads a document for each."""
 
 
 class Order(StrEnum):
@@ -133,7 +133,7 @@ class Store(Protocol):
         """List products; tombstones only in the order of BEHIND_SINCE."""
 
     def summary(self, outbox_before: datetime) -> Summary:
-        """Count; of the outboxes only those with an event from before `outbox_before`."""
+        """Count products by status, and outboxes with an event older than `outbox_before`."""
 
     def remove_events(self, events: Collection[tuple[str, str]]) -> None:
         """Remove events, as (product id, event id), from their outboxes: the stream has them."""
@@ -200,7 +200,7 @@ class Publisher(Protocol):
     """The event stream, as its producers see it."""
 
     def publish(self, events: Sequence[Event]) -> list[Event]:
-        """Publish; give the events that the stream has stored. Takes a few seconds at most.
+        """Publish; give the events that the stream has stored. Returns within a few seconds.
 
         Raises StreamUnavailableError if the stream cannot be reached.
         """

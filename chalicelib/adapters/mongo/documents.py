@@ -29,7 +29,7 @@ _TIMES = (
     "redriveStartedAt",
 )
 NO_LEASE: Document = {"owner": "", "until": EPOCH, "version": -1, "budget": -1}
-"""Always there, so that "no lease holds" is one comparison."""
+"""Stands for "no lease": the field is always there, so that a query for it is one comparison."""
 
 
 def new_product_id() -> str:
