@@ -294,7 +294,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/sync/redrive",
-        "Replay all products that are exhausted or rejected",
+        "Replay all products that have failed, or those that wait for their next attempt",
         frozenset({ADMIN}),
         body=RedriveRequest,
         query=RedriveRequest,
