@@ -8,7 +8,7 @@ import nats
 import nats.errors
 import simplejson
 
-from chalicelib.adapters.jetstream import STREAM
+from chalicelib.domain.events import STREAM
 from tests.e2e.delivery.steps import PATIENCE, wait_for
 from tests.support import Json, RunningStack, eventually
 
