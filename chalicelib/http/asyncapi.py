@@ -90,9 +90,9 @@ _MEANINGS = {
     ),
     EventType.SYNC_COMPLETE: _Meaning(
         "The supply chain has accepted a version",
-        "`data` is the product at that version, with `syncCompletedAt`; of a deletion it has "
-        "`deletedAt` too. A version that is overtaken by a newer one may have no such event. "
-        "After a replay of the same version it may come again, with the same `id`.",
+        "`data` is the product at that version, with `syncCompletedAt`; of a deletion with "
+        "`deletedAt` and without `sku`. A version that is overtaken by a newer one may have no "
+        "such event. After a replay of the same version it may come again, with the same `id`.",
         {
             "properties": {
                 "syncStatus": {"const": SyncStatus.DELIVERED.value},

@@ -172,6 +172,12 @@ def test_nothing_is_published_that_the_document_leaves_out() -> None:
         assert event["data"].keys() <= schemas["Product"]["properties"].keys()
 
 
+def test_only_the_delivery_of_a_deletion_leaves_the_sku_out() -> None:
+    events = [json.loads(message.data) for message in a_life().log]
+    without = [event["id"] for event in events if "sku" not in event["data"]]
+    assert without == [f"{events[0]['subject']}:2:product:sync-complete"]
+
+
 def test_an_event_of_a_batch_fits_the_document() -> None:
     pipeline = Pipeline()
     pipeline.catalog.create_batch({"items": [BODY]}, Origin())
