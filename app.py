@@ -7,7 +7,7 @@ from collections.abc import Callable
 from chalice.app import AuthRequest, AuthResponse, Request, Response
 
 from chalicelib.bootstrap import container
-from chalicelib.http import authorizer, openapi, requests
+from chalicelib.http import asyncapi, authorizer, openapi, requests
 from chalicelib.http.responses import (
     batch_item,
     no_content,
@@ -141,6 +141,11 @@ def ready(_: Request) -> Response:
 @route("GET", "/openapi.json")
 def openapi_document(_: Request) -> Response:
     return Response(openapi.document(), {"Content-Type": "application/json"}, 200)
+
+
+@route("GET", "/asyncapi.json")
+def asyncapi_document(_: Request) -> Response:
+    return Response(asyncapi.document(), {"Content-Type": "application/json"}, 200)
 
 
 @route("GET", "/docs")

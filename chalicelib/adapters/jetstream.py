@@ -37,13 +37,11 @@ from nats.js.api import (
 from nats.js.errors import APIError, NotFoundError
 
 from chalicelib.domain.errors import StreamUnavailableError
-from chalicelib.domain.events import BRIDGED, Event
+from chalicelib.domain.events import BRIDGED, STREAM, SUBJECTS, TRACE_HEADER, Event
 from chalicelib.domain.retry import QUEUE_RETENTION_SECONDS
 from chalicelib.usecases.ports import StreamMessage
 
-STREAM = "PRODUCTS"
 BRIDGE = "sync-bridge"
-TRACE_HEADER = "X-Amzn-Trace-Id"
 API = "$JS.API"
 ACK_WAIT_SECONDS = 60
 CONNECT_SECONDS = 2.0
@@ -226,11 +224,8 @@ class JetStream:
         return stored
 
     async def _publish_one(self, stream: JetStreamContext, event: Event) -> None:
-        headers = {"Nats-Msg-Id": event.id, "Content-Type": "application/cloudevents+json"}
-        if event.trace:
-            headers[TRACE_HEADER] = event.trace
-        subject = self._prefix + event.type.subject
-        await stream.publish(subject, event.to_cloudevent().encode(), headers=headers)
+        subject, body = self._prefix + event.type.subject, event.to_cloudevent().encode()
+        await stream.publish(subject, body, headers=event.headers)
 
     def ping(self) -> None:
         self._run(self._ping(), ANSWER_SECONDS)
@@ -427,7 +422,7 @@ class JetStream:
     def _stream_config(self) -> StreamConfig:
         return StreamConfig(
             name=self._name,
-            subjects=[f"{self._prefix}product.*"],
+            subjects=[self._prefix + SUBJECTS],
             storage=StorageType.FILE,
             retention=RetentionPolicy.LIMITS,
             # A full stream refuses events, and the outbox keeps them: none is dropped.

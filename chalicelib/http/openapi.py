@@ -313,6 +313,7 @@ OPERATIONS = (
     Operation("GET", "/health", "Alive", answers={200: Health}),
     Operation("GET", "/ready", "Dependencies reachable", answers={200: Health, 503: Health}),
     Operation("GET", "/openapi.json", "This document", answers={200: None}),
+    Operation("GET", "/asyncapi.json", "The events (AsyncAPI document)", answers={200: None}),
     Operation("GET", "/docs", "This document, to read and to try", answers={200: None}),
 )
 
