@@ -12,7 +12,7 @@ from chalicelib import telemetry
 from chalicelib.bootstrap import allowed_origin
 from chalicelib.domain.errors import CatalogError
 from chalicelib.http import authorizer, requests
-from chalicelib.http.openapi import OPERATIONS
+from chalicelib.http.contract import OPERATIONS
 from chalicelib.http.problems import problem_response
 from chalicelib.usecases.ports import TokenVerifier
 
