@@ -50,6 +50,12 @@ def _number(value: object) -> object:
     raise ValueError("must be a number")
 
 
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be blank")
+    return value
+
+
 def _plain(value: Decimal) -> Decimal:
     # 1E+3 and 1000 are the same price and get the same text. A zero may have any exponent.
     return Decimal(f"{value:f}") if value else Decimal(0)
@@ -79,7 +85,14 @@ Price = Annotated[
     Field(gt=0, decimal_places=4, max_digits=34),
     AfterValidator(_plain),
     # No multipleOf: validators that use binary floats refuse 19.99 with it.
-    WithJsonSchema({"type": "number", "exclusiveMinimum": 0}),
+    # The bound is what 34 digits leave before the point.
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 10**30}),
+]
+Name = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=200),
+    AfterValidator(_not_blank),
+    Field(json_schema_extra={"pattern": r"\S"}),
 ]
 AttributeKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 AttributeValue = Annotated[
@@ -99,26 +112,27 @@ class ProductFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="ProductFields")
 
-    name: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)] = Field(
-        examples=["Desk lamp"]
-    )
+    name: Name = Field(description="Not of blanks only.", examples=["Desk lamp"])
     price: Price = Field(
-        description="More than 0, at most 4 decimal places, kept exactly.",
-        examples=[Decimal("19.90")],
+        description="More than 0, with at most 4 decimal places and 30 digits before the point; "
+        "kept exactly.",
+        examples=[19.90],
     )
-    quantity: Annotated[StrictInt, Field(ge=0, le=MAX_INT64)] = Field(examples=[3])
+    quantity: Annotated[StrictInt, Field(ge=0, le=MAX_INT64)] = Field(
+        examples=[3], json_schema_extra={"format": "int64"}
+    )
     sku: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64)] | None = Field(
+        # No example: sent a second time, it would be taken.
         default=None,
         description="Stock keeping unit; unique among all products.",
-        examples=["LAMP-1"],
     )
     description: Annotated[str, StringConstraints(strict=True, max_length=20_000)] | None = Field(
-        default=None, examples=["With a dimmer."]
+        default=None, examples=["Black, with a long arm."]
     )
     attributes: Annotated[dict[AttributeKey, AttributeValue], Field(max_length=100)] | None = Field(
         default=None,
         description="Flat map of text, numbers and booleans.",
-        examples=[{"colour": "black", "weight.kg": Decimal("1.25"), "dimmable": True}],
+        examples=[{"color": "black", "watts": 9.5, "dimmable": True}],
     )
 
     def to_json(self) -> Json:

@@ -30,7 +30,7 @@ from chalicelib.domain.messages import PRODUCT_ID
 from chalicelib.domain.product import OUTBOX_LIMIT, Product, ProductFields
 from chalicelib.domain.retry import QUEUE_RETENTION_SECONDS
 from chalicelib.domain.sync_state import SyncState, SyncStatus
-from chalicelib.http import openapi
+from chalicelib.http import contract
 
 _DAYS = QUEUE_RETENTION_SECONDS // 86_400
 
@@ -124,7 +124,7 @@ class ProductEvent(BaseModel):
         description="Extension attribute, absent unless true: one of many, by a batch write or a "
         "redrive. Whoever has little capacity can do the others first.",
     )
-    data: openapi.Product = Field(description="The whole product at this version.")
+    data: contract.Product = Field(description="The whole product at this version.")
 
 
 @cache

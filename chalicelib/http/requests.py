@@ -20,6 +20,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import SIZE_LIMIT
 from chalicelib.http import authorizer
+from chalicelib.http.contract import ENTITY_TAG, HEADERS
 from chalicelib.usecases.catalog import Origin, Precondition
 
 
@@ -84,12 +85,12 @@ def query_or_body(request: Request, model: type[BaseModel]) -> Any:  # noqa: ANN
 def origin(request: Request) -> Origin:
     """Give the caller, the idempotency key and the trace of a request.
 
-    Raises InvalidRequestError for a key that is empty or longer than 255 characters, or whose token
-    has no `sub`.
+    Raises InvalidRequestError for a key that does not fit its pattern, or whose token has no `sub`.
     """
     principal, key = authorizer.principal(request), _header(request, "Idempotency-Key")
-    if key is not None and not 0 < len(key) <= 255:
-        raise InvalidRequestError([FieldError("Idempotency-Key", "must have 1 to 255 characters")])
+    if key is not None and not _fits(key, "Idempotency-Key"):
+        message = "must have 1 to 255 printable ASCII characters"
+        raise InvalidRequestError([FieldError("Idempotency-Key", message)])
     if key is not None and not principal:
         # Keys are scoped to the token's `sub`. Callers without one would share their keys. Keys
         # scoped to the token itself would end with it, and a repetition with the next token would
@@ -113,24 +114,20 @@ def is_known(request: Request, version: int) -> bool:
     return tags is None or str(version) in tags
 
 
-_ENTITY_TAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
-
-
 def _entity_tags(request: Request, name: str, *, strong: bool) -> list[str] | None:
     """Parse If-Match or If-None-Match (RFC 9110); None means any version."""
     value = _header(request, name)
     if value is None or value.strip() == "*":
         return None
-    tags, position = [], 0
-    while position < len(value):
-        found = _ENTITY_TAG.match(value, position)
-        if found is None:
-            fault = FieldError(name, 'must be * or entity tags such as "3"')
-            raise InvalidRequestError([fault])
-        if not (strong and found[1]):
-            tags.append(found[2])
-        position = found.end()
-    return tags
+    if not _fits(value, name):
+        raise InvalidRequestError([FieldError(name, 'must be * or entity tags such as "3"')])
+    tags = re.findall(ENTITY_TAG, value)
+    return [version for weak, version in tags if not (strong and weak)]
+
+
+def _fits(value: str, name: str) -> bool:
+    """Say whether a header's value fits the pattern of the contract."""
+    return re.fullmatch(HEADERS[name]["schema"]["pattern"], value) is not None
 
 
 def _header(request: Request, name: str) -> str | None:

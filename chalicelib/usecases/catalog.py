@@ -185,8 +185,11 @@ class Catalog:
         if not isinstance(patch, dict):
             raise InvalidRequestError([FieldError("body", "must be a JSON object")])
 
+        # A null removes a field. Of one that no product has, it is a mistake like any other value.
+        unknown = {name: None for name in patch if name not in ProductFields.model_fields}
+
         def edit(fields: ProductFields) -> ProductFields:
-            merged = validated(ProductFields, merge_patch(fields.to_json(), patch))
+            merged = validated(ProductFields, unknown | merge_patch(fields.to_json(), patch))
             if len(exact_json.dumps(merged.to_json()).encode()) > SIZE_LIMIT:
                 raise PayloadTooLargeError(f"a product may have {SIZE_LIMIT} bytes at most")
             return merged

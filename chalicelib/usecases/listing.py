@@ -43,7 +43,9 @@ class ListRequest(BaseModel):
 
     limit: int = Field(default=20, ge=1, le=PAGE_LIMIT, description="Products on a page, at most.")
     cursor: str | None = Field(
-        default=None, description="The `nextCursor` of the page before, with the same parameters."
+        default=None,
+        description="The `nextCursor` of the page before, with the same parameters.",
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},
     )
     sync_status: Annotated[list[SyncStatus], BeforeValidator(_known)] = Field(
         default=[],

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import app as api
 from chalicelib.domain.errors import InvalidRequestError
-from chalicelib.http import openapi, requests
-from chalicelib.http.openapi import ADMIN, READ, WRITE
+from chalicelib.http import contract, requests
+from chalicelib.http.contract import ADMIN, READ, WRITE
 from tests.unit.api_support import ANVIL, UNKNOWN, lambda_event, passed_on
 from tests.unit.conftest import World
 
-OPERATIONS = [(operation.method, operation.path) for operation in openapi.OPERATIONS]
+OPERATIONS = [(operation.method, operation.path) for operation in contract.OPERATIONS]
 
 
 class Filter(BaseModel):
@@ -43,9 +43,10 @@ def test_an_unknown_parameter_is_named_by_every_operation(
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_the_lambda_refuses_it_too(world: World, method: str, path: str) -> None:
+@pytest.mark.usefixtures("world")
+def test_the_lambda_refuses_it_too(method: str, path: str) -> None:
     path = path.replace("{product_id}", UNKNOWN)
-    body = None if method == "GET" else {}
+    body: object = None if method == "GET" else {}
     authorizer = passed_on(READ, WRITE, ADMIN)
     answer = api.app(lambda_event(method, f"{path}?dryRun=1", body, authorizer=authorizer), None)
     assert answer["statusCode"] == 422

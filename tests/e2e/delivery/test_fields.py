@@ -11,7 +11,7 @@ import nats
 import simplejson
 from nats.js.api import DeliverPolicy
 
-from chalicelib.adapters.jetstream import STREAM
+from chalicelib.domain.events import STREAM
 from chalicelib.domain.product import FIELD_TYPES
 from tests.e2e.delivery.steps import wait_until_held
 from tests.fakes import every_field
