@@ -463,7 +463,7 @@ def _duplicate(failure: Document) -> CatalogError:
 def _is_unchanged(document: Document, written: Product) -> bool:
     sync = document["sync"]
     idle = sync["claim"] is None and not sync["lease"]["owner"]
-    # Reconcile may have made the product exhausted ("its worker died"): then attempts differ.
+    # Reconcile may have made the product exhausted (see `worker_died`): then attempts differ.
     counted = sync["attempts"] == written.sync.attempts
     return bool(idle and counted and document["revision"] == written.revision)
 
