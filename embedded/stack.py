@@ -126,7 +126,8 @@ class Stack:
             settings = {
                 role: role_settings(environ, self.route(role, where), secret) for role in ROLES
             }
-            checked = read_settings(settings["sync"])
+            # With the rest of the environment, for the names that no role is given.
+            checked = read_settings(environ | settings["sync"])
             services = all_services(environ, self.run_dir, ports, where, settings)
             self._stop_the_stale(running, services)
             running.ports |= ports

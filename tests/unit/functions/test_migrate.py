@@ -92,11 +92,11 @@ def test_the_command_names_a_setting_that_cannot_be_used(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse() -> None:
-        raise SettingsError("MONGODB_URI: Field required")
+        raise SettingsError("MONGODB_URI: is required")
 
     monkeypatch.setattr(migrate, "container", refuse)
     assert migrate.main() == 2
-    assert capsys.readouterr().err == "settings: MONGODB_URI: Field required\n"
+    assert capsys.readouterr().err == "settings: MONGODB_URI: is required\n"
 
 
 def test_a_stopped_command_ends_at_once_with_1() -> None:
