@@ -27,6 +27,7 @@ from chalicelib.adapters.mongo.documents import (
     to_document,
     to_product,
 )
+from chalicelib.adapters.mongo.failures import told
 from chalicelib.adapters.mongo.indexes import ANY_STATUS, PRESENT, check_indexes
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
@@ -90,7 +91,7 @@ def _unavailable() -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        raise StoreUnavailableError(f"MongoDB: {type(error).__name__}: {error}") from error
+        raise StoreUnavailableError(f"MongoDB: {told(error)}") from error
 
 
 def products_of(client: MongoClient[Document], database: str) -> MongoCollection[Document]:
