@@ -33,6 +33,10 @@ test-contract: $(DEV) ## hold the servers of MONGODB_URI, NATS_URL, SYNC_QUEUE_U
 up: $(STACK) ## start the embedded stack in the background, or the parts that do not run
 	@$(RUN) -m embedded.stack up
 
+.PHONY: status
+status: $(STACK) ## say what of the embedded stack runs, where, and whether the API is ready
+	@$(RUN) -m embedded.stack status
+
 .PHONY: down
 down: $(STACK) ## stop the embedded stack, keep its data
 	@$(RUN) -m embedded.stack down

@@ -114,27 +114,10 @@ class Container:
         return MongoStore(self._mongo_client, self.settings.mongodb_database)
 
     def _mongo_client(self, answer: float | None = 10) -> MongoClient[Document]:
-        """Make a client that waits `answer` seconds for a command's answer; None: for ever.
+        """Make a client that waits `answer` seconds for a command's answer; None: for ever."""
+        from chalicelib.adapters.mongo.client import make_client
 
-        Raises PyMongoError if the address is not usable.
-        """
-        from pymongo import MongoClient
-        from pymongo.errors import ConfigurationError, InvalidURI
-
-        try:
-            client: MongoClient[Document] = MongoClient(
-                self.settings.mongodb_uri,
-                appname="product-catalog",
-                serverSelectionTimeoutMS=MONGODB_SECONDS * 1000,
-                connectTimeoutMS=MONGODB_SECONDS * 1000,
-                socketTimeoutMS=answer and answer * 1000,
-            )
-        except ValueError as error:
-            # For example a port that is no number, since the password contains a slash.
-            raise InvalidURI(str(error)) from error
-        except OSError as error:
-            text = f"a file that MONGODB_URI names cannot be read: {error.strerror}"
-            raise ConfigurationError(text) from error
+        client = make_client(self.settings.mongodb_uri, MONGODB_SECONDS, answer)
         self._closing.callback(client.close)
         return client
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from pymongo import MongoClient
 from pymongo.errors import (
     AutoReconnect,
     InvalidURI,
@@ -17,6 +16,7 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
+from chalicelib.adapters.mongo.client import make_client
 from chalicelib.adapters.mongo.failures import NOT_USABLE, REFUSED, told
 from chalicelib.bootstrap import Container
 from chalicelib.domain.errors import StoreUnavailableError
@@ -32,9 +32,8 @@ CANARY = "hunter2"
 
 def failure(uri: str) -> str:
     """What is told of an address, after a short wait."""
-    options = {"serverSelectionTimeoutMS": 200, "connectTimeoutMS": 200}
-    with pytest.raises(PyMongoError) as caught, MongoClient[dict[str, Any]](uri, **options) as it:
-        it.admin.command("ping")
+    with pytest.raises(PyMongoError) as caught, make_client(uri, 0.2, 1) as client:
+        client.admin.command("ping")
     return told(caught.value)
 
 

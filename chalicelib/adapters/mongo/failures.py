@@ -31,7 +31,7 @@ def told(error: PyMongoError) -> str:
         # The rest is the driver's view of the cluster.
         return _servers(str(error).partition(", Timeout: ")[0])
     if isinstance(error, ConfigurationError):
-        return str(error)
+        return str(error).rstrip(".")
     return f"{type(error).__name__}: {error}"
 
 
