@@ -45,6 +45,10 @@ down: $(STACK) ## stop the embedded stack, keep its data
 clean: $(STACK) ## stop the embedded stack and remove its data
 	@$(RUN) -m embedded.stack clean
 
+.PHONY: supply-chain
+supply-chain: $(STACK) ## break the stack's fake supply chain, and mend it: ARGS="down", ARGS=up, ARGS="fail 0.3"
+	@$(RUN) -m embedded.supply_chain $(or $(ARGS),--help)
+
 .PHONY: bench
 bench: $(STACK) ## measure what a delivery costs, as ratios to a baseline of the same run
 	@$(RUN) -m embedded.bench
