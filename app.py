@@ -134,7 +134,9 @@ def ready(_: Request) -> Response:
     dependencies = container().readiness()
     # Without the stream or the queue, writes are still accepted: the outbox keeps the events.
     able = dependencies["mongodb"] == "ok"
-    content = {"status": "ok" if able else "away", "dependencies": dependencies}
+    whole = all(state == "ok" for state in dependencies.values())
+    status = "ok" if whole else "degraded" if able else "away"
+    content = {"status": status, "dependencies": dependencies}
     return respond(200 if able else 503, content)
 
 

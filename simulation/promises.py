@@ -25,7 +25,7 @@ TOLERANCE = 2.5
 PROBED_WITHIN = 200.0
 """Seconds in which an open breaker has probes, even if reconcile crashes once."""
 WAITING = frozenset({SyncStatus.PENDING, SyncStatus.RETRYING})
-WORKER_DIED = "its worker died"
+WORKER_DIED = "every worker that tried it has crashed"
 
 Budget = tuple[str, tuple[int, int]]
 """A product's id, its version, and which budget of that version."""

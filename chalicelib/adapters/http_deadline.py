@@ -99,6 +99,10 @@ class StaleConnectionError(ConnectionError):
     """The server closed a kept-alive connection without an answer."""
 
 
+class BrokenOffError(client.HTTPException):
+    """The connection was closed in the head of an answer."""
+
+
 class _Head:
     """Reads the lines of an answer's head, and keeps the last one."""
 
@@ -124,7 +128,7 @@ class _Response(client.HTTPResponse):
             # Or it is None, since the answer is no HTTP.
             self.fp = self.fp and head.stream
         if not head.last:
-            raise client.HTTPException("the answer breaks off in its head")
+            raise BrokenOffError
 
 
 class _Connection(HTTPConnection):

@@ -539,6 +539,6 @@ def worker_died(product: Product, message_id: str, now: datetime) -> Product:
         claim=None,
         message_id=message_id,
         overdue_at=now,
-        last_error="its worker died",
+        last_error="every worker that tried it has crashed",
     )
     return replace(product, sync=sync, revision=product.revision + 1)

@@ -202,7 +202,10 @@ class Redriven(BaseModel):
 
 
 class Health(BaseModel):
-    """`ok`, and for readiness each dependency's own state."""
+    """For readiness with each dependency's own state.
+
+    `ok`; `degraded`: writes are accepted, but not all dependencies answer; `away`: no writes.
+    """
 
     status: str
     dependencies: dict[str, str] = Field(default_factory=dict)

@@ -234,7 +234,8 @@ def test_it_is_not_ready_until_the_store_is_migrated(
 def test_it_is_ready_without_the_stream_or_the_queue(world: World, name: str) -> None:
     (world.stream if name == "nats" else world.queue).away = True
     answer = world.client.get("/ready")
-    assert (answer.status, answer.json()["dependencies"][name]) == (200, "unreachable")
+    assert (answer.status, answer.json()["status"]) == (200, "degraded")
+    assert answer.json()["dependencies"][name] == "unreachable"
 
 
 def test_ready_does_not_wait_for_a_dependency_that_hangs(

@@ -31,7 +31,7 @@ LIBRARIES = {
     "boto3": {"bootstrap"},
     "botocore": {"adapters.sqs", "bootstrap"},
     "certifi": {"adapters.http_deadline"},
-    "urllib3": {"adapters.supply_chain", "adapters.http_deadline"},
+    "urllib3": {"adapters.supply_chain", "adapters.http_deadline", "adapters.http_failures"},
     "jwt": {"adapters.tokens"},
     "gunicorn": {"functions"},
 }

@@ -15,6 +15,7 @@ from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import NetworkTimeout, OperationFailure, PyMongoError
 
 from chalicelib.adapters.mongo.documents import EPOCH, Document
+from chalicelib.adapters.mongo.failures import told
 from chalicelib.adapters.mongo.indexes import (
     INDEXES,
     PRESENT,
@@ -64,7 +65,7 @@ def _failing() -> Iterator[None]:
             "the next run waits for it"
         ) from error
     except PyMongoError as error:
-        raise StoreUnavailableError(f"MongoDB: {type(error).__name__}: {error}") from error
+        raise StoreUnavailableError(f"MongoDB: {told(error)}") from error
 
 
 def _make_missing(products: MongoCollection[Document]) -> Iterator[str]:

@@ -27,12 +27,8 @@ from chalicelib.adapters.mongo.documents import (
     to_document,
     to_product,
 )
-from chalicelib.adapters.mongo.indexes import (
-    ANY_STATUS,
-    LIVE,
-    PRESENT,
-    check_indexes,
-)
+from chalicelib.adapters.mongo.failures import told
+from chalicelib.adapters.mongo.indexes import ANY_STATUS, LIVE, PRESENT, check_indexes
 from chalicelib.adapters.mongo.queries import ORDERS, conditions, ranges, starting_with
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
@@ -105,7 +101,7 @@ def _unavailable() -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        raise StoreUnavailableError(f"MongoDB: {type(error).__name__}: {error}") from error
+        raise StoreUnavailableError(f"MongoDB: {told(error)}") from error
 
 
 def products_of(client: MongoClient[Document], database: str) -> MongoCollection[Document]:
@@ -489,7 +485,7 @@ def _duplicate(failure: Document, holder: str | None) -> CatalogError:
 def _is_unchanged(document: Document, written: Product) -> bool:
     sync = document["sync"]
     idle = sync["claim"] is None and not sync["lease"]["owner"]
-    # Reconcile may have made the product exhausted ("its worker died"): then attempts differ.
+    # Reconcile may have made the product exhausted (see `worker_died`): then attempts differ.
     counted = sync["attempts"] == written.sync.attempts
     return bool(idle and counted and document["revision"] == written.revision)
 
