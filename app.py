@@ -16,8 +16,8 @@ from chalicelib.http.responses import (
     respond_product,
 )
 from chalicelib.http.routing import CatalogApi, View
-from chalicelib.usecases.catalog import Catalog
-from chalicelib.usecases.operations import Operations
+from chalicelib.usecases.catalog import Catalog, ListRequest
+from chalicelib.usecases.operations import Operations, RedriveRequest
 
 app = CatalogApi(app_name="product-catalog", configure_logs=False)
 
@@ -53,7 +53,7 @@ def create_product(request: Request) -> Response:
 
 @route("GET", "/products")
 def list_products(request: Request) -> Response:
-    return respond(200, catalog().list_products(requests.query(request)))
+    return respond(200, catalog().list_products(requests.query(request, ListRequest)))
 
 
 @route("POST", "/products/batch")
@@ -110,7 +110,9 @@ def get_summary(_: Request) -> Response:
 
 @route("POST", "/sync/redrive")
 def redrive(request: Request) -> Response:
-    return respond(202, {"count": operations().redrive(requests.query_or_body(request))})
+    return respond(
+        202, {"count": operations().redrive(requests.query_or_body(request, RedriveRequest))}
+    )
 
 
 @route("PUT", "/sync/control")

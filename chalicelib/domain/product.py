@@ -46,6 +46,12 @@ def _number(value: object) -> object:
     raise ValueError("must be a number")
 
 
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be blank")
+    return value
+
+
 def _plain(value: Decimal) -> Decimal:
     # 1E+3 and 1000 are the same price and get the same text. A zero may have any exponent.
     return Decimal(f"{value:f}") if value else Decimal(0)
@@ -75,7 +81,14 @@ Price = Annotated[
     Field(gt=0, decimal_places=4, max_digits=34),
     AfterValidator(_plain),
     # No multipleOf: validators that use binary floats refuse 19.99 with it.
-    WithJsonSchema({"type": "number", "exclusiveMinimum": 0}),
+    # The bound is what 34 digits leave before the point.
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 10**30}),
+]
+Name = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=200),
+    AfterValidator(_not_blank),
+    Field(json_schema_extra={"pattern": r"\S"}),
 ]
 AttributeKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 AttributeValue = Annotated[
@@ -90,15 +103,27 @@ class ProductFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="ProductFields")
 
-    name: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)]
-    price: Price = Field(description="More than 0, at most 4 decimal places, kept exactly.")
-    quantity: Annotated[StrictInt, Field(ge=0, le=MAX_INT64)]
-    sku: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64)] | None = Field(
-        default=None, description="Stock keeping unit; unique among all products."
+    name: Name = Field(description="Not of blanks only.", examples=["Desk lamp"])
+    price: Price = Field(
+        description="More than 0, with at most 4 decimal places and 30 digits before the point; "
+        "kept exactly.",
+        examples=[19.90],
     )
-    description: Annotated[str, StringConstraints(strict=True, max_length=20_000)] | None = None
+    quantity: Annotated[StrictInt, Field(ge=0, le=MAX_INT64)] = Field(
+        examples=[3], json_schema_extra={"format": "int64"}
+    )
+    sku: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64)] | None = Field(
+        # No example: sent a second time, it would be taken.
+        default=None,
+        description="Stock keeping unit; unique among all products.",
+    )
+    description: Annotated[str, StringConstraints(strict=True, max_length=20_000)] | None = Field(
+        default=None, examples=["Black, with a long arm."]
+    )
     attributes: Annotated[dict[AttributeKey, AttributeValue], Field(max_length=100)] | None = Field(
-        default=None, description="Flat map of text, numbers and booleans."
+        default=None,
+        description="Flat map of text, numbers and booleans.",
+        examples=[{"color": "black", "watts": 9.5, "dimmable": True}],
     )
 
     def to_json(self) -> Json:

@@ -11,8 +11,8 @@ from chalice.app import Authorizer, Chalice, Request, Response
 from chalicelib import telemetry
 from chalicelib.bootstrap import allowed_origin
 from chalicelib.domain.errors import CatalogError
-from chalicelib.http import authorizer
-from chalicelib.http.openapi import OPERATIONS
+from chalicelib.http import authorizer, requests
+from chalicelib.http.contract import OPERATIONS
 from chalicelib.http.problems import problem_response
 from chalicelib.usecases.ports import TokenVerifier
 
@@ -50,6 +50,8 @@ class CatalogApi(Chalice):
             def admitted(request: Request, **parameters: str) -> Response:
                 if operation.scopes:
                     authorizer.admit(tokens(), operation, request)
+                # Also where the view reads no query: no parameter is dropped silently.
+                requests.query(request, operation.query)
                 return view(request, **parameters)
 
             @wraps(view)

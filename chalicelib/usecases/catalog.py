@@ -60,10 +60,14 @@ class ListRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(default=20, ge=1, le=PAGE_LIMIT)
-    cursor: str | None = None
-    sync_status: SyncStatus | None = Field(default=None, alias="syncStatus")
-    sku: str | None = None
+    limit: int = Field(default=20, ge=1, le=PAGE_LIMIT, description="Products of a page, at most.")
+    cursor: str | None = Field(
+        default=None, pattern="^[A-Za-z0-9_-]+$", description="The `nextCursor` of the page before."
+    )
+    sync_status: SyncStatus | None = Field(
+        default=None, alias="syncStatus", description="Only products with this status."
+    )
+    sku: str | None = Field(default=None, description="Only the product with this sku.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +218,11 @@ class Catalog:
         if not isinstance(patch, dict):
             raise InvalidRequestError([FieldError("body", "must be a JSON object")])
 
+        # A null removes a field. Of one that no product has, it is a mistake like any other value.
+        unknown = {name: None for name in patch if name not in ProductFields.model_fields}
+
         def edit(fields: ProductFields) -> ProductFields:
-            merged = validated(ProductFields, merge_patch(fields.to_json(), patch))
+            merged = validated(ProductFields, unknown | merge_patch(fields.to_json(), patch))
             if len(exact_json.dumps(merged.to_json()).encode()) > SIZE_LIMIT:
                 raise PayloadTooLargeError(f"a product may have {SIZE_LIMIT} bytes at most")
             return merged

@@ -49,21 +49,13 @@ class RedriveRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    status: SyncStatus | None = None
+    status: SyncStatus | None = Field(default=None, description="Only products with this status.")
 
 
 class ControlRequest(BaseModel):
     """Pause the sync, or resume it."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"paused": True, "reason": "their release", "until": "2026-01-31T22:00:00Z"},
-                {"paused": False},
-            ]
-        },
-    )
+    model_config = ConfigDict(extra="forbid")
 
     paused: StrictBool
     reason: str | None = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.domain.product import SIZE_LIMIT
-from chalicelib.http import openapi
+from chalicelib.http import contract
 from tests.http import problem_of, to_bytes
 from tests.unit.api_support import (
     ANVIL,
@@ -99,7 +99,7 @@ def test_a_large_body_is_refused_on_a_change_too(world: World, method: str) -> N
 
 
 WITH_A_BODY = [
-    (operation.method, operation.path) for operation in openapi.OPERATIONS if operation.body
+    (operation.method, operation.path) for operation in contract.OPERATIONS if operation.body
 ]
 
 

@@ -58,6 +58,12 @@ def test_a_patch_cannot_remove_a_required_field(world: World) -> None:
     assert (answer.status, answer.fields) == (422, ["name"])
 
 
+@pytest.mark.parametrize("name", ["descripton", "version", ""])
+def test_a_patch_removes_nothing_that_no_product_has(world: World, name: str) -> None:
+    answer = world.client.patch(f"/products/{create(world)['id']}", {name: None, "price": 0})
+    assert (answer.status, answer.fields) == (422, ["price", name or "body"])
+
+
 @pytest.mark.parametrize("body", [ANVIL, {**ANVIL, "price": Decimal("12.5")}, {}])
 def test_a_change_of_nothing_is_no_new_version(world: World, body: Json) -> None:
     path = f"/products/{create(world)['id']}"

@@ -9,7 +9,7 @@ import pytest
 
 import app as api
 from chalicelib.domain.sync_state import SyncStatus
-from chalicelib.http.openapi import ADMIN, READ, WRITE
+from chalicelib.http.contract import ADMIN, READ, WRITE
 from tests.fakes import fields
 from tests.http import to_bytes
 from tests.unit.api_support import (

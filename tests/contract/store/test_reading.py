@@ -33,6 +33,12 @@ def test_an_unknown_product_is_not_found(store: Store, *, majority: bool) -> Non
     assert store.get(a_product().id, majority=majority) is None
 
 
+def test_a_product_that_is_older_than_a_rule_is_read(store: Store) -> None:
+    product = inserted(store, fields=fields().model_copy(update={"name": " "}))
+
+    assert stored(store, product).fields.name == " "
+
+
 @pytest.mark.parametrize("majority", [False, True])
 def test_a_product_comes_with_its_history_and_without_its_outbox(
     store: Store, *, majority: bool
