@@ -1,0 +1,72 @@
+"""What schemathesis cannot know of the API. Each line of the tables says why it is no fault.
+
+A failure that is in no table here is one. Schemathesis loads this module by the name that
+schemathesis.toml gives.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import schemathesis
+from schemathesis.core.failures import AcceptedNegativeData
+from schemathesis.openapi.checks import RejectedPositiveData, UseAfterFree
+
+if TYPE_CHECKING:
+    from schemathesis import Case, HookContext, Response
+    from schemathesis.core.failures import Failure
+
+UNSTATED = {
+    # JSON Schema's word for it is multipleOf. Validators compute it with binary floats, and then
+    # 19.99 is no multiple of 0.0001.
+    r"(items\.\d+\.)?price: Decimal input should have no more than 4 decimal places",
+    r"(items\.\d+\.)?price: Decimal input should have no more than 34 digits in total",
+    r"(items\.\d+\.)?attributes\..*: Decimal input should have no more than 20 decimal places",
+    r"(items\.\d+\.)?attributes\..*: Decimal input should have no more than 34 digits in total",
+    # A cursor is the list's own, and no pattern can tell whether the list gave it out.
+    r"cursor: is not one that the list gave out",
+    # No schema knows what time it is.
+    r"until: must be in the future",
+    # A schema describes the query or the body, not both at once.
+    r"status: is given twice",
+}
+"""Rules that the document's schemas cannot state; its descriptions do."""
+
+
+def _breaks_unstated_rules_only(response: Response) -> bool:
+    faults = [f"{fault['field']}: {fault['message']}" for fault in response.json()["errors"]]
+    return all(any(re.fullmatch(rule, fault) for rule in UNSTATED) for fault in faults)
+
+
+def _expected(failure: Failure, case: Case, response: Response) -> bool:
+    status = response.status_code
+    name = case.operation.definition.raw["operationId"]
+    match failure:
+        case RejectedPositiveData() if status == 422:
+            return _breaks_unstated_rules_only(response)
+        case RejectedPositiveData():
+            # Like 404 and 409, it depends on what there is: the product has another version.
+            return status == 412
+        case AcceptedNegativeData():
+            # Each item of a batch is judged on its own, and has its own 422 in the answer.
+            return name == "createProducts" and status == 207
+        case UseAfterFree():
+            # The deletion itself is on its way to the supply chain, and this is how far it is.
+            return name in {"getProductSync", "replayProduct"}
+    return False
+
+
+@schemathesis.hook
+def filter_failure(_: HookContext, failure: Failure, case: Case, response: Response) -> bool:
+    """Keep the failures that nothing explains."""
+    return not _expected(failure, case, response)
+
+
+@schemathesis.hook
+def before_call(_: HookContext, case: Case, __: dict[str, Any]) -> None:
+    """Round generated prices: nearly all of them have more places than a price may have."""
+    bodies = case.body.get("items") if isinstance(case.body, dict) and "items" in case.body else [case.body]
+    for body in bodies if isinstance(bodies, list) else []:
+        if isinstance(body, dict) and isinstance(body.get("price"), float) and body["price"] >= 0.0001:
+            body["price"] = round(body["price"], 4)
