@@ -35,7 +35,11 @@ UNSTATED = {
 
 
 def _breaks_unstated_rules_only(response: Response) -> bool:
-    faults = [f"{fault['field']}: {fault['message']}" for fault in response.json()["errors"]]
+    problem = response.json()
+    if problem["type"].endswith(":key-reused"):
+        # It depends on the requests before: the key came with another body.
+        return True
+    faults = [f"{fault['field']}: {fault['message']}" for fault in problem["errors"]]
     return all(any(re.fullmatch(rule, fault) for rule in UNSTATED) for fault in faults)
 
 
