@@ -76,6 +76,11 @@ class Problem(BaseModel):
     errors: list[FieldProblem] = Field(
         default_factory=list, description="All fields at fault, of the type `invalid`."
     )
+    productId: str | None = Field(  # noqa: N815 - JSON's name
+        default=None,
+        description="The product that has the sku, of the type `duplicate-sku`; "
+        "not there if it has given the sku up meanwhile.",
+    )
 
 
 class ProductPage(BaseModel):

@@ -33,7 +33,7 @@ _EXAMPLES = (
     errors.InvalidRequestError([errors.FieldError("price", "Input should be greater than 0")]),
     errors.PayloadTooLargeError(f"a body may have {SIZE_LIMIT} bytes at most"),
     errors.ProductNotFoundError("no product has the id 6b05e78b3969dfca0964608b"),
-    errors.DuplicateSkuError("another product has this sku"),
+    errors.DuplicateSkuError("6b05e78b3969dfca0964608b"),
     errors.DuplicateIdempotencyKeyError("a product was created under this key"),
     errors.IdempotencyKeyReusedError("this key was used with another body"),
     errors.VersionMismatchError("the product is at version 4"),

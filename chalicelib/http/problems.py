@@ -63,6 +63,8 @@ def problem_body(error: Exception) -> Json:
     body = details(problem.slug, problem.title, problem.status, detail)
     if isinstance(error, errors.InvalidRequestError):
         body["errors"] = [{"field": item.field, "message": item.message} for item in error.errors]
+    if isinstance(error, errors.DuplicateSkuError) and error.product_id is not None:
+        body["productId"] = error.product_id
     return body
 
 

@@ -62,7 +62,9 @@ class ListRequest(BaseModel):
 
     limit: int = Field(default=20, ge=1, le=PAGE_LIMIT, description="Products of a page, at most.")
     cursor: str | None = Field(
-        default=None, pattern="^[A-Za-z0-9_-]+$", description="The `nextCursor` of the page before."
+        default=None,
+        description="The `nextCursor` of the page before.",
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},
     )
     sync_status: SyncStatus | None = Field(
         default=None, alias="syncStatus", description="Only products with this status."

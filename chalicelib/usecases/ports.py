@@ -85,7 +85,10 @@ class Store(Protocol):
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
     ) -> list[CatalogError | None]:
-        """Insert each product; give per product None, or the error of a duplicate sku or key."""
+        """Insert each product; give per product None, or the error of a duplicate sku or key.
+
+        The error of a sku names the product that has it, unless that has given it up meanwhile.
+        """
 
     def created_under(self, key: str) -> Creation | None:
         """Find the creation that used this idempotency key."""
@@ -105,7 +108,8 @@ class Store(Protocol):
     def save_change(self, product: Product, *, expected_version: int) -> bool:
         """Write a new version and its newest event, if the stored version is the expected one.
 
-        Does not change lease, delivered version and history. Raises DuplicateSkuError.
+        Does not change lease, delivered version and history. Raises DuplicateSkuError, which
+        names the other product as that of `insert` does.
         """
 
     def save_sync(self, product: Product, *, expected_revision: int) -> bool:

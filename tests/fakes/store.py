@@ -54,8 +54,8 @@ class FakeStore(Switchable):
             return [self._insert(product, creation) for product, creation in products]
 
     def _insert(self, product: Product, creation: Creation | None) -> CatalogError | None:
-        if self._sku_is_taken(product):
-            return DuplicateSkuError("another product has this sku")
+        if holder := self._holder(product):
+            return DuplicateSkuError(holder)
         if creation is not None:
             if any(made.key == creation.key for made in self._creations.values()):
                 return DuplicateIdempotencyKeyError("a product was created under this key")
@@ -63,11 +63,16 @@ class FakeStore(Switchable):
         self.products[product.id] = product
         return None
 
-    def _sku_is_taken(self, product: Product) -> bool:
-        return product.fields.sku is not None and any(
-            other.fields.sku == product.fields.sku and other.id != product.id
+    def _holder(self, product: Product) -> str | None:
+        """The other product that has this product's sku."""
+        if product.fields.sku is None:
+            return None
+        found = (
+            other.id
             for other in self.products.values()
+            if other.fields.sku == product.fields.sku and other.id != product.id
         )
+        return next(found, None)
 
     def created_under(self, key: str) -> Creation | None:
         self._reach("created_under")
@@ -105,8 +110,8 @@ class FakeStore(Switchable):
             if product.deleted_at:
                 bare = product.fields.model_copy(update={"sku": None})
                 product = replace(product, fields=bare)
-            if self._sku_is_taken(product):
-                raise DuplicateSkuError("another product has this sku")
+            if holder := self._holder(product):
+                raise DuplicateSkuError(holder)
             self.products[product.id] = replace(
                 product,
                 created_at=stored.created_at,

@@ -167,9 +167,24 @@ class MongoStore:
                     ordered=False,
                 )
             except BulkWriteError as error:
-                for failure in _only_duplicates(error):
-                    failures[failure["index"]] = _duplicate(failure)
+                refused = _only_duplicates(error)
+                skus = {f["index"]: products[f["index"]][0].fields.sku for f in refused}
+                holders = self._holders([sku for sku in skus.values() if sku is not None])
+                for failure in refused:
+                    holder = holders.get(skus[failure["index"]])
+                    failures[failure["index"]] = _duplicate(failure, holder)
         return failures
+
+    def _holders(self, skus: Sequence[str]) -> dict[str | None, str]:
+        """Give the ids of the products that have these skus now."""
+        if not skus:
+            return {}
+        try:
+            found = list(self._products.find({"sku": {"$in": skus}}, {"sku": True}))
+        except PyMongoError:
+            # What was refused is known without them.
+            return {}
+        return {document["sku"]: document["_id"] for document in found}
 
     def created_under(self, key: str) -> Creation | None:
         with _unavailable():
@@ -199,7 +214,9 @@ class MongoStore:
                 # A deletion raises the version, so this never changes a tombstone.
                 return self._update({"_id": product.id, "version": expected_version}, update)
             except DuplicateKeyError as error:
-                raise DuplicateSkuError("another product has this sku") from error
+                sku = product.fields.sku
+                holder = self._holders([sku] if sku else []).get(sku)
+                raise DuplicateSkuError(holder) from error
 
     def save_sync(self, product: Product, *, expected_revision: int) -> bool:
         fields = {"syncCompletedAt": product.sync_completed_at, **budget_fields(product.sync)}
@@ -454,10 +471,10 @@ def _only_duplicates(error: BulkWriteError) -> list[Document]:
     return failures
 
 
-def _duplicate(failure: Document) -> CatalogError:
+def _duplicate(failure: Document, holder: str | None) -> CatalogError:
     if "creation.key" in failure.get("keyPattern", {}) or "idempotency_key" in failure["errmsg"]:
         return DuplicateIdempotencyKeyError("a product was created under this key")
-    return DuplicateSkuError("another product has this sku")
+    return DuplicateSkuError(holder)
 
 
 def _is_unchanged(document: Document, written: Product) -> bool:
