@@ -23,7 +23,16 @@ from chalicelib.http.contract import (
     Problem,
     Product,
 )
-from chalicelib.http.problems import problem_body, problem_of
+from chalicelib.http.problems import (
+    ExpectationError,
+    HeadersTooLargeError,
+    MethodNotAllowedError,
+    NoSuchRouteError,
+    UnknownCodingError,
+    UriTooLongError,
+    problem_body,
+    problem_of,
+)
 from chalicelib.usecases.operations import RedriveRequest
 
 _EVERYWHERE = (errors.InvalidRequestError, Exception)
@@ -39,6 +48,12 @@ _EXAMPLES = (
     errors.VersionMismatchError("the product is at version 4"),
     errors.ConcurrentChangeError(),
     errors.StoreUnavailableError(),
+    NoSuchRouteError("no such route: /api/product"),
+    MethodNotAllowedError("the path has no method PUT, but GET, HEAD, OPTIONS, POST"),
+    UriTooLongError("Request Line is too large (5000 > 4094)"),
+    HeadersTooLargeError("limit request headers fields size"),
+    ExpectationError("Unable to comply with expectation: 'miracles'"),
+    UnknownCodingError("Unsupported transfer coding: 'rot13'"),
     UnauthorizedError("a valid bearer token is required"),
     ForbiddenError("the token lacks the scope"),
     errors.UnreadableDocumentError(),

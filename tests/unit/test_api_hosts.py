@@ -83,6 +83,19 @@ def test_the_cases_of_the_comparison_cover_every_operation() -> None:
     assert seen == SCOPES_OF_THE_DESIGN.keys()
 
 
+@pytest.mark.parametrize("method", ["PUT", "OPTIONS", "HEAD"])
+def test_both_hosts_answer_a_method_that_is_no_operation_alike(world: World, method: str) -> None:
+    host = world.client.request(method, "/products")
+    event = lambda_event("GET", "/products", authorizer=passed_on(READ))
+    event["requestContext"]["httpMethod"] = method
+    cloud = api.app(event, None)
+    assert cloud["statusCode"] == host.status
+    # API Gateway leaves out the body of an answer to HEAD, as every web server does.
+    assert method == "HEAD" or (cloud["body"] or "") == host.text
+    ours = {name: text for name, text in host.headers.items() if name != "Content-Length"}
+    assert cloud["headers"] == ours
+
+
 def test_a_body_in_base64_is_understood(world: World) -> None:
     event = lambda_event("POST", "/products", authorizer=passed_on(WRITE))
     body = base64.b64encode(to_bytes(ANVIL)).decode()
