@@ -24,6 +24,12 @@ demo: $(STACK) ## deliver the sample catalog to a failing supply chain, check th
 test: $(DEV) ## run every test that needs no cloud account; ARGS="-k words" selects some
 	@$(RUN) -m pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+EXAMPLES ?= 100
+
+.PHONY: test-api
+test-api: $(DEV) ## hold the API to its OpenAPI document with many more requests; EXAMPLES=1000
+	@EXAMPLES=$(EXAMPLES) $(RUN) -m pytest tests/clients/test_schemathesis.py $(ARGS)
+
 # In one process, and each name that it uses elsewhere is its own: docs/contract-tests.md.
 .PHONY: test-contract
 test-contract: $(DEV) ## hold the servers of MONGODB_URI, NATS_URL, SYNC_QUEUE_URL to the adapters' tests

@@ -61,23 +61,34 @@ def _plain(value: Decimal) -> Decimal:
     return Decimal(f"{value:f}") if value else Decimal(0)
 
 
+def _whole(value: object) -> object:
+    # To JSON Schema 3.0 is an integer too, and some languages write 3 like this. Compared first:
+    # 1e999999999 has as many digits.
+    if isinstance(value, Decimal) and -MAX_INT64 <= value <= MAX_INT64:
+        whole = value.to_integral_value()
+        return int(whole) if whole == value else value
+    return value
+
+
 def _attribute_value(value: object) -> object:
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
         return _TEXT.validate_python(value)
     if isinstance(value, Decimal):
-        return _plain(_EXACT.validate_python(value))
+        return _plain(_PLACES.validate_python(_DIGITS.validate_python(value)))
     if isinstance(value, int) and abs(value) <= MAX_INT64:
         return value
     raise ValueError("must be text, a number within 64 bits, or true/false")
 
 
 _TEXT: TypeAdapter[str] = TypeAdapter(Annotated[str, StringConstraints(max_length=1000)])
-# 34 digits is what BSON's Decimal128 holds.
-_EXACT: TypeAdapter[Decimal] = TypeAdapter(
-    Annotated[Decimal, Field(max_digits=34, decimal_places=20, allow_inf_nan=False)]
+# 34 digits is what BSON's Decimal128 holds. Places are a rule of their own: one rule for both would
+# leave 14 digits before the point, and refuse 1e16, which as 10000000000000000 is accepted.
+_DIGITS: TypeAdapter[Decimal] = TypeAdapter(
+    Annotated[Decimal, Field(max_digits=34, ge=-MAX_INT64, le=MAX_INT64, allow_inf_nan=False)]
 )
+_PLACES: TypeAdapter[Decimal] = TypeAdapter(Annotated[Decimal, Field(decimal_places=20)])
 
 Price = Annotated[
     Decimal,
@@ -98,7 +109,14 @@ AttributeKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 AttributeValue = Annotated[
     bool | int | Decimal | str,
     PlainValidator(_attribute_value),
-    WithJsonSchema({"type": ["string", "number", "boolean"], "maxLength": 1000}),
+    WithJsonSchema(
+        {
+            "type": ["string", "number", "boolean"],
+            "maxLength": 1000,
+            "minimum": -MAX_INT64,
+            "maximum": MAX_INT64,
+        }
+    ),
 ]
 
 
@@ -118,7 +136,7 @@ class ProductFields(BaseModel):
         "kept exactly.",
         examples=[19.90],
     )
-    quantity: Annotated[StrictInt, Field(ge=0, le=MAX_INT64)] = Field(
+    quantity: Annotated[StrictInt, Field(ge=0, le=MAX_INT64), BeforeValidator(_whole)] = Field(
         examples=[3], json_schema_extra={"format": "int64"}
     )
     sku: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64)] | None = Field(
