@@ -39,6 +39,10 @@ test-contract: $(DEV) ## hold the servers of MONGODB_URI, NATS_URL, SYNC_QUEUE_U
 up: $(STACK) ## start the embedded stack in the background, or the parts that do not run
 	@$(RUN) -m embedded.stack up
 
+.PHONY: status
+status: $(STACK) ## say what of the embedded stack runs, where, and whether the API is ready
+	@$(RUN) -m embedded.stack status
+
 .PHONY: down
 down: $(STACK) ## stop the embedded stack, keep its data
 	@$(RUN) -m embedded.stack down
@@ -46,6 +50,10 @@ down: $(STACK) ## stop the embedded stack, keep its data
 .PHONY: clean
 clean: $(STACK) ## stop the embedded stack and remove its data
 	@$(RUN) -m embedded.stack clean
+
+.PHONY: supply-chain
+supply-chain: $(STACK) ## break the stack's fake supply chain, and mend it: ARGS="down", ARGS=up, ARGS="fail 0.3"
+	@$(RUN) -m embedded.supply_chain $(or $(ARGS),--help)
 
 .PHONY: bench
 bench: $(STACK) ## measure what a delivery costs, as ratios to a baseline of the same run

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Annotated
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -24,7 +27,7 @@ from pydantic import (
 from chalicelib.domain import exact_json
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.exact_json import Json
-from chalicelib.domain.sync_state import SyncState
+from chalicelib.domain.sync_state import Position, SyncState
 from chalicelib.domain.times import rfc3339
 
 MAX_INT64 = 2**63 - 1
@@ -35,6 +38,8 @@ OUTBOX_LIMIT = 50
 oldest are dropped. 50 times SIZE_LIMIT is well below the 16 MB of a document in MongoDB."""
 OUTBOX_PAGE = 5
 """Events of one product that are relayed at a time."""
+KEY_LIFE = timedelta(hours=24)
+"""How long the idempotency key of a creation outlives its product's confirmed deletion."""
 
 
 def _number(value: object) -> object:
@@ -46,8 +51,13 @@ def _number(value: object) -> object:
     raise ValueError("must be a number")
 
 
+# What is a blank differs between regular expressions of Python and of JSON Schema, so it is named. And
+# from the start: some generated clients look for a pattern only there.
+_NOT_BLANK = r"^[\s\S]*[^\s\x00-\x1f\x85\ufeff]"
+
+
 def _not_blank(value: str) -> str:
-    if not value.strip():
+    if not re.search(_NOT_BLANK, value):
         raise ValueError("must not be blank")
     return value
 
@@ -99,7 +109,7 @@ Name = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=200),
     AfterValidator(_not_blank),
-    Field(json_schema_extra={"pattern": r"\S"}),
+    Field(json_schema_extra={"pattern": _NOT_BLANK}),
 ]
 AttributeKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 AttributeValue = Annotated[
@@ -117,7 +127,12 @@ AttributeValue = Annotated[
 
 
 class ProductFields(BaseModel):
-    """The fields of a product that API consumers write. Unknown fields are refused."""
+    """The fields of a product that API consumers write. Unknown fields are refused.
+
+    The one place where a field is defined: the store, the API's documents, the events, the body of
+    the supply chain's calls and the importer follow from it. A field that may be absent has the
+    default None. The first of its `examples` is used wherever an example is shown.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="ProductFields")
 
@@ -153,6 +168,26 @@ class ProductFields(BaseModel):
         return hashlib.sha256(exact_json.dumps(_canonical(self.to_json())).encode()).hexdigest()
 
 
+def _plain_type(annotation: Any) -> type:  # noqa: ANN401 - what a field may be annotated with
+    """Give the class of a field's values, without its rules and None."""
+    if get_origin(annotation) is Annotated:
+        return _plain_type(get_args(annotation)[0])
+    if get_origin(annotation) in {Union, UnionType}:
+        (one,) = {_plain_type(part) for part in get_args(annotation)} - {NoneType}
+        return one
+    kind: type = get_origin(annotation) or annotation
+    return kind
+
+
+FIELD_TYPES: Mapping[str, type] = {
+    name: _plain_type(field.annotation) for name, field in ProductFields.model_fields.items()
+}
+"""The fields of a product in their order, and the class of their values."""
+OPTIONAL_FIELDS = frozenset(
+    name for name, field in ProductFields.model_fields.items() if not field.is_required()
+)
+
+
 def _canonical(value: object) -> object:
     if isinstance(value, dict):
         return {key: _canonical(value[key]) for key in sorted(value)}
@@ -167,7 +202,7 @@ class Product:
     """A product as the store holds it, with its own outbox and the state of its sync.
 
     `revision` grows by one with every change of state, not only with a new version. A writer that
-    finds it changed reads and decides again.
+    finds it changed reads and decides again. `keyed`: it was created under an idempotency key.
     """
 
     id: str
@@ -180,6 +215,7 @@ class Product:
     sync_completed_at: datetime | None = None
     outbox: tuple[Event, ...] = ()
     revision: int = 0
+    keyed: bool = False
 
     def to_json(self) -> Json:
         """Give the product as API consumers and event listeners see it."""
@@ -194,6 +230,11 @@ class Product:
             "syncCompletedAt": _time(self.sync_completed_at),
             "syncStatus": self.sync.status.value,
         }
+
+    @property
+    def position(self) -> Position:
+        """Its place in any list."""
+        return Position(self.id, self.sync.behind_since, self.updated_at, self.fields.name)
 
     @property
     def pair(self) -> tuple[int, int]:

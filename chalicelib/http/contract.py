@@ -17,7 +17,8 @@ from chalicelib.domain.breaker import BreakerState
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import ProductFields
 from chalicelib.domain.sync_state import SyncStatus
-from chalicelib.usecases.catalog import BATCH_LIMIT, BatchRequest, ListRequest
+from chalicelib.usecases.catalog import BATCH_LIMIT, BatchRequest
+from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import ControlRequest, RedriveRequest
 
 READ, WRITE, ADMIN = "products:read", "products:write", "sync:admin"
@@ -201,7 +202,10 @@ class Redriven(BaseModel):
 
 
 class Health(BaseModel):
-    """`ok`, and for readiness each dependency's own state."""
+    """For readiness with each dependency's own state.
+
+    `ok`; `degraded`: writes are accepted, but not all dependencies answer; `away`: no writes.
+    """
 
     status: str
     dependencies: dict[str, str] = Field(default_factory=dict)
@@ -341,7 +345,7 @@ OPERATIONS = (
         "listProducts",
         "GET",
         "/products",
-        "List products, in the order of their ids",
+        "List products",
         frozenset({READ}),
         query=ListRequest,
         answers={200: ProductPage},
@@ -356,7 +360,7 @@ OPERATIONS = (
         examples={"batch": {"items": [example_of(ProductFields)]}},
         headers=("Idempotency-Key",),
         answers={207: BatchAnswer},
-        problems=_BODY,
+        problems=(*_BODY, errors.IdempotencyKeyReusedError),
     ),
     Operation(
         "getProduct",
@@ -432,10 +436,10 @@ OPERATIONS = (
         "redriveProducts",
         "POST",
         "/sync/redrive",
-        "Replay all products that are exhausted or rejected",
+        "Redrive all products that are exhausted or rejected, or are retried",
         frozenset({ADMIN}),
         body=RedriveRequest,
-        examples={"all": {}, "exhausted": {"status": "exhausted"}},
+        examples={"failed": {}, "retry now": {"status": "retrying"}},
         query=RedriveRequest,
         answers={202: Redriven},
         problems=(*_BODY, errors.ConcurrentChangeError),
@@ -467,6 +471,13 @@ OPERATIONS = (
         "GET",
         "/openapi.json",
         "The OpenAPI document",
+        answers={200: "application/json"},
+    ),
+    Operation(
+        "getAsyncApi",
+        "GET",
+        "/asyncapi.json",
+        "The AsyncAPI document of the events",
         answers={200: "application/json"},
     ),
     Operation(

@@ -1,4 +1,4 @@
-"""Turns operations of the contract into routes: their scopes, errors and headers."""
+"""Turns operations of the OpenAPI document into routes: their scopes, errors and headers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class CatalogApi(Chalice):
         """Register a view, called as `view(request, **path_parameters)`, for an operation.
 
         For an operation with scopes, API Gateway calls the authorizer `gateway`, and the app checks
-        its context, or the token itself. Raises StopIteration if the contract has no such
+        its context, or the token itself. Raises StopIteration if the document has no such
         operation.
         """
         operation = next(o for o in OPERATIONS if (o.method, o.path) == (method, path))

@@ -59,6 +59,7 @@ SCOPES_OF_THE_DESIGN = {
     ("GET", "/health"): set(),
     ("GET", "/ready"): set(),
     ("GET", "/openapi.json"): set(),
+    ("GET", "/asyncapi.json"): set(),
     ("GET", "/docs"): set(),
 }
 

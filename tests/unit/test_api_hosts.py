@@ -52,6 +52,7 @@ PARITY: list[tuple[str, str, object]] = [
     ("GET", "/health", None),
     ("GET", "/ready", None),
     ("GET", "/openapi.json", None),
+    ("GET", "/asyncapi.json", None),
     ("GET", "/docs", None),
 ]
 

@@ -171,6 +171,7 @@ def test_answers_of_success_fit_their_schemas(world: World) -> None:
     client.get("/health")
     client.get("/ready")
     client.get("/openapi.json")
+    client.get("/asyncapi.json")
     client.get("/docs")
     assert {answer.status for _, _, answer in client.answers} == {200, 201, 202, 204, 207, 304}
     check_all(client)

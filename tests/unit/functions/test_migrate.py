@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from chalicelib.settings import SettingsError, read_settings
 from embedded.services import ROOT
 from functions import migrate
 from functions.run import HostContext
+from tests.http import refused_port
 from tests.unit.conftest import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -92,24 +94,42 @@ def test_the_command_names_a_setting_that_cannot_be_used(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse() -> None:
-        raise SettingsError("MONGODB_URI: Field required")
+        raise SettingsError("MONGODB_URI: is required")
 
     monkeypatch.setattr(migrate, "container", refuse)
     assert migrate.main() == 2
-    assert capsys.readouterr().err == "settings: MONGODB_URI: Field required\n"
+    assert capsys.readouterr().err == "settings: MONGODB_URI: is required\n"
 
 
 def test_a_stopped_command_ends_at_once_with_1() -> None:
-    # It waits for a server that is not there.
     command = [sys.executable, "-m", "functions.migrate"]
-    environment = {"PATH": os.environ["PATH"], **ENVIRONMENT}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(3)
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=10)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        uri = f"mongodb://127.0.0.1:{silent.getsockname()[1]}"
+        environment = {"PATH": os.environ["PATH"], **ENVIRONMENT, "MONGODB_URI": uri}
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE
+        ) as process:
+            # Now it waits for an answer.
+            silent.accept()
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=10)
     assert process.returncode == 1
     assert errors.startswith(b"interrupted")
+
+
+@pytest.mark.usefixtures("use")
+def test_the_command_says_which_server_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("chalicelib.bootstrap.MONGODB_SECONDS", 0.1)
+    address = f"127.0.0.1:{refused_port()}"
+    uri = f"mongodb://user:hunter2@{address}"
+    parts = Container(read_settings({**ENVIRONMENT, "MONGODB_URI": uri}))
+    monkeypatch.setattr(migrate, "container", lambda: parts)
+    assert migrate.main() == 1
+    assert capsys.readouterr().err == f"error: MongoDB: {address}: Connection refused\n"
+    parts.close()
 
 
 @pytest.mark.parametrize("patience", [7.0, None])
@@ -117,7 +137,7 @@ def test_a_command_of_the_migration_may_take_longer_than_one_of_a_request(
     patience: float | None,
 ) -> None:
     parts = Container(read_settings(ENVIRONMENT))
-    client = parts._mongo_client(1, patience)
+    client = parts._mongo_client(patience)
     assert client.options.pool_options.socket_timeout == patience
     request = parts._mongo_client()
     assert request.options.pool_options.socket_timeout == 10
@@ -130,7 +150,7 @@ def test_a_command_of_the_migration_may_take_longer_than_one_of_a_request(
 def test_an_address_with_no_mongodb_is_an_error_of_the_store(
     monkeypatch: pytest.MonkeyPatch, uri: str
 ) -> None:
-    monkeypatch.setattr("chalicelib.bootstrap.MIGRATION_SECONDS", 0.1)
+    monkeypatch.setattr("chalicelib.bootstrap.MONGODB_SECONDS", 0.1)
     parts = Container(read_settings({**ENVIRONMENT, "MONGODB_URI": uri}))
     with pytest.raises(StoreUnavailableError, match=r"MongoDB: \w+"):
         list(parts.migrate())
