@@ -72,14 +72,17 @@ _PROBLEMS = {type(error): error for error in _EXAMPLES}
 _SENT: dict[str, Json] = {
     "ETag": {
         "description": "The product's version, to send as If-Match or If-None-Match.",
+        "required": True,
         "schema": {"type": "string", "pattern": '^"[0-9]+"$'},
     },
     "Location": {
         "description": "The path of the new product.",
+        "required": True,
         "schema": {"type": "string", "format": "uri-reference"},
     },
     "Retry-After": {
         "description": "In how many seconds to try again.",
+        "required": True,
         "schema": {"type": "integer", "minimum": 1},
     },
     "WWW-Authenticate": {

@@ -54,6 +54,9 @@ def _expected(failure: Failure, case: Case[Any], response: Response) -> bool:
             # A refusal like 404 and 409: it depends on the version that the product has, and comes
             # before the body is judged.
             return True
+        case AcceptedNegativeData() if status == 413:
+            # A refusal too: the body was too large to be judged.
+            return True
         case AcceptedNegativeData():
             # Each item of a batch is judged on its own, and has its own 422 in the answer.
             return name == "createProducts" and status == 207

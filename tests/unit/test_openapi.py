@@ -275,6 +275,12 @@ def test_every_row_of_the_table_of_problems_is_an_answer_of_an_operation() -> No
     assert answered == rows - others.items()
 
 
+@pytest.mark.parametrize("name", ["ETag", "Location", "Retry-After"])
+def test_a_client_can_rely_on_a_header(name: str) -> None:
+    # Without "required" a described header may be missing.
+    assert DOCUMENT["components"]["headers"][name]["required"]
+
+
 def test_the_headers_of_a_problem_are_those_of_its_row() -> None:
     for _, _, described in OPERATIONS:
         for problem in PROBLEMS.values():
