@@ -12,7 +12,7 @@ from simulation.supply_chain import TIMEOUT, Mood
 
 LEASE = timedelta(seconds=2 * TIMEOUT + 15)
 PERIOD = 60.0
-"""Seconds from one run of reconcile to the next."""
+"""Seconds from one run of reconcile to the next, as deployed."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Plan:
     dead letters of operators.
     `pauses`: of operators, from when to when; `max_in_flight`: with more messages in flight, long
     waits are parked; `page`: products of a step of reconcile and of a redrive.
-    `redrives`: when operators redrive everything.
+    `redrives`: when operators redrive everything. `period`: from one run of reconcile to the next.
     `receives`: of the queue's redrive policy, None for the usual one. `deadly`: each call for the
     first product crashes its worker.
     """
@@ -55,6 +55,7 @@ class Plan:
     redrives: tuple[float, ...] = ()
     max_in_flight: int = 60_000
     page: int = 400
+    period: float = PERIOD
     receives: int | None = None
     deadly: bool = False
 
@@ -66,7 +67,7 @@ class Plan:
         finds a lost message.
         """
         longest = max(self.schedule.waits)
-        return self.schedule.horizon + 2 * longest + 6 * self.grace + 10 * PERIOD
+        return self.schedule.horizon + 2 * longest + 6 * self.grace + 10 * self.period
 
     @property
     def converges(self) -> float:
@@ -75,7 +76,7 @@ class Plan:
         Reconcile runs, a probe or a message is lost, and everything is called at the ramp's rate.
         """
         rate = min(self.breaker.ramp_rate, self.breaker.max_rate or self.breaker.ramp_rate)
-        return 6 * PERIOD + self.grace + 2 * self.products / rate
+        return 6 * self.period + self.grace + 2 * self.products / rate
 
     @property
     def parks_in_time(self) -> bool:
