@@ -27,10 +27,10 @@ demo: $(STACK) ## deliver the sample catalog to a failing supply chain, check th
 test: $(DEV) ## run every test that needs no cloud account; ARGS="-k words" selects some
 	@$(RUN) -m pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# Two processes of unit tests, which wait for nothing, keep two processors busy.
+# Three processes keep two processors busy: some of these tests wait for a deadline to pass.
 .PHONY: test-unit
 test-unit: $(DEV) ## run the unit tests: nothing that starts a process or a server
-	@$(RUN) -m pytest -q -n 2 tests/unit $(ARGS)
+	@$(RUN) -m pytest -q -n 3 --dist worksteal tests/unit $(ARGS)
 
 .PHONY: fmt
 fmt: $(DEV) ## format the Python files, and mend what ruff can mend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -125,3 +126,8 @@ def test_nothing_is_opened_at_import() -> None:
                     if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
                 }
                 assert called & openers == set(), path
+
+
+def test_a_unit_test_cannot_start_a_process() -> None:
+    with pytest.raises(AssertionError, match="starts no process"):
+        subprocess.run([sys.executable, "-c", ""], check=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +10,6 @@ import pytest
 from chalicelib.bootstrap import Container
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.settings import SettingsError, read_settings
-from embedded.services import ROOT
 from functions import migrate
 from functions.run import HostContext
 from tests.unit.conftest import ENVIRONMENT
@@ -97,19 +93,6 @@ def test_the_command_names_a_setting_that_cannot_be_used(
     monkeypatch.setattr(migrate, "container", refuse)
     assert migrate.main() == 2
     assert capsys.readouterr().err == "settings: MONGODB_URI: Field required\n"
-
-
-def test_a_stopped_command_ends_at_once_with_1() -> None:
-    # It waits for a server that is not there.
-    command = [sys.executable, "-m", "functions.migrate"]
-    environment = {"PATH": os.environ["PATH"], **ENVIRONMENT}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(3)
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=10)
-    assert process.returncode == 1
-    assert errors.startswith(b"interrupted")
 
 
 @pytest.mark.parametrize("patience", [7.0, None])
