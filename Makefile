@@ -37,6 +37,12 @@ fmt: $(DEV) ## format the Python files, and mend what ruff can mend
 	@$(RUN) -m ruff check --fix --quiet .
 	@$(RUN) -m ruff format --quiet .
 
+EXAMPLES ?= 100
+
+.PHONY: test-api
+test-api: $(DEV) ## hold the API to its OpenAPI document with many more requests; EXAMPLES=1000
+	@EXAMPLES=$(EXAMPLES) $(RUN) -m pytest tests/clients/test_schemathesis.py $(ARGS)
+
 # In one process, and each name that it uses elsewhere is its own: docs/contract-tests.md.
 .PHONY: test-contract
 test-contract: $(DEV) ## hold the servers of MONGODB_URI, NATS_URL, SYNC_QUEUE_URL to the adapters' tests
@@ -46,6 +52,10 @@ test-contract: $(DEV) ## hold the servers of MONGODB_URI, NATS_URL, SYNC_QUEUE_U
 up: $(STACK) ## start the embedded stack in the background, or the parts that do not run
 	@$(RUN) -m embedded.stack up
 
+.PHONY: status
+status: $(STACK) ## say what of the embedded stack runs, where, and whether the API is ready
+	@$(RUN) -m embedded.stack status
+
 .PHONY: down
 down: $(STACK) ## stop the embedded stack, keep its data
 	@$(RUN) -m embedded.stack down
@@ -53,6 +63,10 @@ down: $(STACK) ## stop the embedded stack, keep its data
 .PHONY: clean
 clean: $(STACK) ## stop the embedded stack and remove its data
 	@$(RUN) -m embedded.stack clean
+
+.PHONY: supply-chain
+supply-chain: $(STACK) ## break the stack's fake supply chain, and mend it: ARGS="down", ARGS=up, ARGS="fail 0.3"
+	@$(RUN) -m embedded.supply_chain $(or $(ARGS),--help)
 
 .PHONY: bench
 bench: $(STACK) ## measure what a delivery costs, as ratios to a baseline of the same run

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from chalice.app import AuthRequest, AuthResponse, Request, Response
 
 from chalicelib.bootstrap import container
-from chalicelib.http import authorizer, openapi, requests
+from chalicelib.http import asyncapi, authorizer, openapi, requests
 from chalicelib.http.responses import (
     batch_item,
     no_content,
@@ -17,7 +17,8 @@ from chalicelib.http.responses import (
 )
 from chalicelib.http.routing import CatalogApi, View
 from chalicelib.usecases.catalog import Catalog
-from chalicelib.usecases.operations import Operations
+from chalicelib.usecases.listing import ListRequest
+from chalicelib.usecases.operations import Operations, RedriveRequest
 
 app = CatalogApi(app_name="product-catalog", configure_logs=False)
 
@@ -28,7 +29,7 @@ def authorize(request: AuthRequest) -> AuthResponse:
 
 
 def route(method: str, path: str) -> Callable[[View], View]:
-    """Register an operation of the contract: its scopes decide who may call it."""
+    """Register an operation of the OpenAPI document: its scopes decide who may call it."""
     return app.operation(method, path, authorize, lambda: container().tokens)
 
 
@@ -53,7 +54,7 @@ def create_product(request: Request) -> Response:
 
 @route("GET", "/products")
 def list_products(request: Request) -> Response:
-    return respond(200, catalog().list_products(requests.query(request)))
+    return respond(200, catalog().list_products(requests.query(request, ListRequest)))
 
 
 @route("POST", "/products/batch")
@@ -110,7 +111,9 @@ def get_summary(_: Request) -> Response:
 
 @route("POST", "/sync/redrive")
 def redrive(request: Request) -> Response:
-    return respond(202, {"count": operations().redrive(requests.query_or_body(request))})
+    return respond(
+        202, {"count": operations().redrive(requests.query_or_body(request, RedriveRequest))}
+    )
 
 
 @route("PUT", "/sync/control")
@@ -131,13 +134,20 @@ def ready(_: Request) -> Response:
     dependencies = container().readiness()
     # Without the stream or the queue, writes are still accepted: the outbox keeps the events.
     able = dependencies["mongodb"] == "ok"
-    content = {"status": "ok" if able else "away", "dependencies": dependencies}
+    whole = all(state == "ok" for state in dependencies.values())
+    status = "ok" if whole else "degraded" if able else "away"
+    content = {"status": status, "dependencies": dependencies}
     return respond(200 if able else 503, content)
 
 
 @route("GET", "/openapi.json")
 def openapi_document(_: Request) -> Response:
     return Response(openapi.document(), {"Content-Type": "application/json"}, 200)
+
+
+@route("GET", "/asyncapi.json")
+def asyncapi_document(_: Request) -> Response:
+    return Response(asyncapi.document(), {"Content-Type": "application/json"}, 200)
 
 
 @route("GET", "/docs")

@@ -52,12 +52,10 @@ if TYPE_CHECKING:
     from chalicelib.usecases.ports import Store
 
 MONGODB_SECONDS = 3
-"""How long a request waits for MongoDB before it raises StoreUnavailableError."""
+"""How long a request, or the migration, looks for MongoDB before StoreUnavailableError."""
 SQS_ANSWER_SECONDS = 8
-"""How long a request waits for SQS: longer than the longest long poll. Connections that have died
-without a word stop a worker for as long. All tries together are shorter than API Gateway waits."""
-MIGRATION_SECONDS = 30
-"""How long the migration waits for MongoDB, which may be starting at the same time."""
+"""How long a request waits for SQS: longer than the longest long poll. A half-open connection stops
+a worker for as long. All tries together are shorter than API Gateway waits."""
 
 ENQUEUED_IN_PARALLEL = 8
 CONNECTIONS = 64
@@ -115,19 +113,11 @@ class Container:
 
         return MongoStore(self._mongo_client, self.settings.mongodb_database)
 
-    def _mongo_client(
-        self, find: float = MONGODB_SECONDS, answer: float | None = 10
-    ) -> MongoClient[Document]:
-        """Make a client that waits `find` seconds for a server, `answer` for a command's answer."""
-        from pymongo import MongoClient
+    def _mongo_client(self, answer: float | None = 10) -> MongoClient[Document]:
+        """Make a client that waits `answer` seconds for a command's answer; None: for ever."""
+        from chalicelib.adapters.mongo.client import make_client
 
-        client: MongoClient[Document] = MongoClient(
-            self.settings.mongodb_uri,
-            appname="product-catalog",
-            serverSelectionTimeoutMS=find * 1000,
-            connectTimeoutMS=MONGODB_SECONDS * 1000,
-            socketTimeoutMS=answer and answer * 1000,
-        )
+        client = make_client(self.settings.mongodb_uri, MONGODB_SECONDS, answer)
         self._closing.callback(client.close)
         return client
 
@@ -215,7 +205,7 @@ class Container:
 
     @Part
     def bulk_sync(self) -> Sync:
-        """The same for what the bulk queue delivers: messages are deferred in their own queue."""
+        """The same for messages of the bulk queue, which are deferred in that queue."""
         return self._sync(self.bulk_queue or self.queue)
 
     def sync_of(self, queue: str) -> Sync:
@@ -297,7 +287,7 @@ class Container:
         """
         from chalicelib.adapters.mongo.migration import migrate
 
-        connect = partial(self._mongo_client, MIGRATION_SECONDS, patience)
+        connect = partial(self._mongo_client, patience)
         return migrate(connect, self.settings.mongodb_database, now_utc())
 
     # ---- readiness ----

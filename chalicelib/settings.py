@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import json
 import os
+import re
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -26,8 +28,12 @@ from chalicelib.domain.retry import (
     waits,
 )
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 Text = Annotated[str, Field(min_length=1)]
+_QUEUES = "https://sqs.eu-central-1.amazonaws.com/123456789012"
 Rate = Annotated[float, Field(ge=0.01, le=100_000)]
 """Calls per second."""
 
@@ -42,6 +48,22 @@ SECRET_NAMES = frozenset(
     {"MONGODB_URI", "NATS_CREDENTIALS", "CATALOG_JWT_SECRET", "SUPPLY_CHAIN_SIGNING_SECRET"}
 )
 """The settings that may come from one secret of Secrets Manager instead of the environment."""
+
+OWN_PREFIXES = ("SYNC_", "SUPPLY_CHAIN_", "BREAKER_", "RECONCILE_", "CATALOG_")
+"""A variable with one of these is ours: one that nobody reads is refused."""
+SHARED_PREFIXES = ("MONGODB_", "NATS_")
+"""Tools of these servers have variables of their own with these; ours misspelt is refused."""
+READ_ELSEWHERE = frozenset(
+    {"CATALOG_SECRET_ID", "CATALOG_API", "CATALOG_TOKEN", "SUPPLY_CHAIN_FAILURE_RATE"}
+)
+"""Read by `secret_id`, by the importer, and by the embedded stack."""
+MISSPELT = 0.85
+"""The similarity of two names, by difflib, from which one counts as the other misspelt."""
+_SERVICE_LINK = re.compile(
+    r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
+)
+"""What Kubernetes sets in every container for each Service of the namespace: a Service "sync" has
+SYNC_SERVICE_HOST and SYNC_PORT_8000_TCP."""
 
 
 class SettingsError(Exception):
@@ -69,15 +91,35 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    mongodb_uri: Annotated[str, Field(alias="MONGODB_URI", pattern=r"^mongodb(\+srv)?://")]
+    mongodb_uri: Annotated[
+        str,
+        Field(
+            alias="MONGODB_URI",
+            pattern=r"^mongodb(\+srv)?://",
+            examples=["mongodb+srv://user:password@cluster.example.net"],
+        ),
+    ]
     mongodb_database: Annotated[Text, Field(alias="MONGODB_DATABASE")] = "catalog"
-    nats_url: Annotated[str, Field(alias="NATS_URL", pattern=r"^(nats|tls)://")]
+    nats_url: Annotated[
+        str,
+        Field(
+            alias="NATS_URL", pattern=r"^(nats|tls)://", examples=["nats://nats.example.net:4222"]
+        ),
+    ]
     nats_credentials: Annotated[Text | None, Field(alias="NATS_CREDENTIALS")] = None
     nats_stream_max_bytes: Annotated[int | None, Field(alias="NATS_STREAM_MAX_BYTES", gt=0)] = None
-    sync_queue_url: Annotated[Url, Field(alias="SYNC_QUEUE_URL")]
-    sync_dlq_url: Annotated[Url, Field(alias="SYNC_DLQ_URL")]
-    sync_bulk_queue_url: Annotated[Url | None, Field(alias="SYNC_BULK_QUEUE_URL")] = None
-    supply_chain_url: Annotated[Url, Field(alias="SUPPLY_CHAIN_URL")]
+    sync_queue_url: Annotated[
+        Url, Field(alias="SYNC_QUEUE_URL", examples=[f"{_QUEUES}/product-sync"])
+    ]
+    sync_dlq_url: Annotated[
+        Url, Field(alias="SYNC_DLQ_URL", examples=[f"{_QUEUES}/product-sync-dlq"])
+    ]
+    sync_bulk_queue_url: Annotated[
+        Url | None, Field(alias="SYNC_BULK_QUEUE_URL", examples=[f"{_QUEUES}/product-sync-bulk"])
+    ] = None
+    supply_chain_url: Annotated[
+        Url, Field(alias="SUPPLY_CHAIN_URL", examples=["https://supply-chain.example.com"])
+    ]
     supply_chain_timeout: Annotated[
         float, Field(alias="SUPPLY_CHAIN_TIMEOUT_SECONDS", gt=0, le=120)
     ] = 10.0
@@ -121,9 +163,11 @@ class Settings(BaseModel):
         float, Field(alias="RECONCILE_GRACE_SECONDS", gt=0, le=QUEUE_RETENTION_SECONDS)
     ] = 300.0
     jwt_secret: Annotated[str | None, Field(alias="CATALOG_JWT_SECRET", min_length=32)] = None
-    jwks_url: Annotated[Url | None, Field(alias="CATALOG_JWKS_URL")] = None
+    jwks_url: Annotated[
+        Url | None, Field(alias="CATALOG_JWKS_URL", examples=["https://idp.example.com/keys"])
+    ] = None
     log_level: Annotated[
-        str, Field(alias="LOG_LEVEL", pattern="^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$")
+        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], Field(alias="LOG_LEVEL")
     ] = "INFO"
     api_host: Annotated[Text, Field(alias="API_HOST")] = "127.0.0.1"
     api_port: Annotated[int, Field(alias="PORT", ge=1, le=65535)] = 8000
@@ -136,11 +180,13 @@ class Settings(BaseModel):
             waits(self.sync_max_attempts, self.sync_horizon, self.sync_max_wait)
         except ValueError as error:
             names = "SYNC_MAX_ATTEMPTS, SYNC_HORIZON_SECONDS and SYNC_MAX_WAIT_SECONDS"
-            raise ValueError(f"{names} do not fit: {error}") from error
+            raise ValueError(f"{names} do not fit together: {error}") from error
         if self.jwt_secret is None and self.jwks_url is None:
-            raise ValueError("one of CATALOG_JWT_SECRET and CATALOG_JWKS_URL is required")
+            raise ValueError(
+                "CATALOG_JWT_SECRET or CATALOG_JWKS_URL: one of them is required, to check tokens"
+            )
         if self.sync_bulk_queue_url in {self.sync_queue_url, self.sync_dlq_url}:
-            raise ValueError("SYNC_BULK_QUEUE_URL must be of a queue of its own")
+            raise ValueError("SYNC_BULK_QUEUE_URL: must be another queue than the two others")
         return self
 
     @property
@@ -167,6 +213,10 @@ class Settings(BaseModel):
             ramp_step=self.breaker_ramp_step,
             max_rate=self.max_rate,
         )
+
+
+SETTINGS = frozenset(str(field.alias) for field in Settings.model_fields.values())
+"""The names of all of them."""
 
 
 def secret_id(environment: Mapping[str, str] | None = None) -> str | None:
@@ -202,13 +252,77 @@ def read_settings(
 
     `secrets` (see `parse_secrets`) win over the environment.
     """
-    given = {**(os.environ if environment is None else environment), **(secrets or {})}
+    variables = os.environ if environment is None else environment
+    given = {name: text for name, text in {**variables, **(secrets or {})}.items() if text}
+    problems = list(unknown_settings(given).values())
     try:
-        return Settings.model_validate({name: text for name, text in given.items() if text})
+        settings = Settings.model_validate(given)
     except ValidationError as error:
         # Values are left out: some of them are secrets.
-        problems = [
-            f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}"
-            for item in error.errors(include_input=False, include_url=False)
-        ]
+        faults = error.errors(include_input=False, include_url=False)
+        problems = [*dict.fromkeys(map(_described, faults)), *problems]
+    if problems:
         raise SettingsError("; ".join(problems)) from None
+    return settings
+
+
+# ---- what an error says ----
+
+
+def unknown_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the variables that look like a setting and are none: name → what is wrong with it."""
+    found = sorted(name for name in environment if name.startswith(OWN_PREFIXES + SHARED_PREFIXES))
+    return {name: problem for name in found if (problem := _unknown(name))}
+
+
+def _unknown(name: str) -> str | None:
+    known = SETTINGS | READ_ELSEWHERE
+    if name in known or _SERVICE_LINK.search(name):
+        return None
+    nearest = difflib.get_close_matches(name, sorted(known), n=1)
+    if nearest and difflib.SequenceMatcher(None, nearest[0], name).ratio() >= MISSPELT:
+        return f"{name}: there is no such setting; is {nearest[0]} meant?"
+    if name.startswith(SHARED_PREFIXES):
+        return None
+    hint = f"the nearest is {nearest[0]}" if nearest else "they are listed in README.md"
+    return f"{name}: there is no such setting; {hint}"
+
+
+def _described(fault: ErrorDetails) -> str:
+    """Say which setting is wrong, and what would be right. Never what its value is."""
+    if not fault["loc"]:
+        # Of the settings together; the text names them.
+        return str(fault["ctx"]["error"])
+    name = str(fault["loc"][0])
+    part = "each " if len(fault["loc"]) > 1 else ""
+    return f"{name}: {part}{_wanted(fault)}{_example(name, fault['type'])}"
+
+
+def _wanted(fault: ErrorDetails) -> str:
+    context = fault.get("ctx", {})
+    if fault["type"] == "value_error":
+        return str(context["error"])
+    text = _WANTED.get(fault["type"])
+    return fault["msg"] if text is None else text.format(**context)
+
+
+_WANTED = {
+    "missing": "is required",
+    "string_pattern_mismatch": "must look like ",
+    "string_too_short": "must have {min_length} characters or more",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number",
+    "float_parsing": "must be a number",
+    "greater_than": "must be more than {gt:.10g}",
+    "greater_than_equal": "must be {ge:.10g} or more",
+    "less_than_equal": "must be {le:.10g} or less",
+    "literal_error": "must be one of {expected}",
+}
+"""The types of pydantic's errors that settings can have, without pydantic's own words."""
+
+
+def _example(name: str, kind: str) -> str:
+    examples = next(f.examples for f in Settings.model_fields.values() if f.alias == name)
+    if not examples or kind not in {"missing", "string_pattern_mismatch"}:
+        return ""
+    return f", for example {examples[0]}" if kind == "missing" else str(examples[0])

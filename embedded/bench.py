@@ -1,7 +1,7 @@
 """`make bench`: what a delivery costs, and what batches save, as ratios within one run.
 
 Runs a separate embedded stack in a temporary folder. In this order: the cost of a delivery beside
-that of a baseline (`delivery_cost`), what the roles say to their servers for it (`traffic`), and
+that of a baseline (`delivery_cost`), the round trips to servers for it (`traffic`), and
 two ways of doing the same work, with bridge, sync and reconcile stopped. Absolute times depend on
 the machine and on its other load, and on which MongoDB runs; the ratios depend less on them.
 """

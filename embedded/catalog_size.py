@@ -1,9 +1,9 @@
 """`python -m embedded.catalog_size`: what queries cost as the catalog grows.
 
-For each size it fills a database of its own, past the API, with so many delivered products and the
-same few others, and measures on it what runs per request or per minute. Gives the time in MongoDB
-and what its `explain` says is read: where that grows with the size, a query reads more than it
-returns. On a separate embedded stack in a temporary folder, whose roles are stopped.
+For each size it fills a separate database, not through the API, with that many delivered products
+and the same few others, and measures the queries of a request or of every minute: their time in
+MongoDB, and what `explain` says they read. If that grows with the size, a query reads more than it
+returns. It uses a separate embedded stack in a temporary folder, whose roles are stopped.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from chalicelib.domain.product import Product, ProductFields
 from chalicelib.domain.sync_state import Position, SyncState, SyncStatus
 from chalicelib.domain.times import now_utc
 from chalicelib.settings import Settings, read_settings
-from chalicelib.usecases.ports import Creation, ProductQuery
+from chalicelib.usecases.ports import Creation, Order, ProductQuery
 from embedded.bench import EXPECTED, settings_on
 from embedded.demo import demo_environment
 from embedded.services import StackError
@@ -153,7 +153,9 @@ class SizedCatalog:
         yield "reconcile, nothing to do", self._reconcile, nothing
         yield "list, first page of 50", lambda: find(ProductQuery(50)), nothing
         yield "list, page of 50 after 90 %", lambda: find(ProductQuery(50, deep)), nothing
-        pending = ProductQuery(50, status=SyncStatus.PENDING)
+        pending = ProductQuery(
+            50, statuses=frozenset({SyncStatus.PENDING}), order=Order.BEHIND_SINCE
+        )
         yield "list by status, page of 50", lambda: find(pending), nothing
         yield "list by sku", lambda: find(ProductQuery(1, sku="sku-7")), nothing
         yield "find by idempotency key", lambda: self._store.created_under("key"), nothing

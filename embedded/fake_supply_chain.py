@@ -3,10 +3,10 @@
     python -m embedded.fake_supply_chain --port 8900 --state supply-chain.jsonl --failure-rate 0.3
 
 `POST /supply-chain` (upsert), `GET` and `DELETE /supply-chain/{id}` behave like the real one,
-except that a share of the calls fails in one of the `FAILURE_KINDS`. Under `/_control` a test
-changes how it fails (`GET`, `PUT /_control`), reads its products (`/_control/products`) and its
-calls (`/_control/calls?id=`, `/_control/summary`), or deletes all of them (`DELETE
-/_control/products`).
+except that a share of the calls fails in one of the `FAILURE_KINDS`. Under `/_control` one changes
+how it fails (`GET`, `PUT /_control`), reads its products (`/_control/products`) and its calls
+(`/_control/calls?id=`, `/_control/summary`), or deletes all of them (`DELETE /_control/products`):
+docs/fake-supply-chain.md. `embedded.supply_chain` does it for a running stack.
 
 With `--state` the products and the control settings survive SIGKILL; saved settings win over the
 command line, so that a restart with the same flags goes on as it was. Calls are in memory only.
@@ -67,7 +67,10 @@ class InvalidError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the API fails. Seconds are real seconds; `kinds` is never empty."""
+    """How the API fails. Seconds are real seconds; `kinds` is never empty.
+
+    `down`: every call is answered 503. `calls_per_second`: what is above is answered 429.
+    """
 
     failure_rate: float = 0.3
     kinds: tuple[str, ...] = FAILURE_KINDS
@@ -75,6 +78,8 @@ class Settings:
     reject_ids: tuple[str, ...] = ()
     fail_ids: tuple[str, ...] = ()
     latency_seconds: float = 0.0
+    down: bool = False
+    calls_per_second: float | None = None
     seed: int | None = None
 
     def to_json(self) -> JsonObject:
@@ -144,6 +149,21 @@ def _kinds(value: object) -> tuple[str, ...]:
     return kinds
 
 
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004 - as the other rules
+    return value
+
+
+def _limit(value: object) -> float | None:
+    message = "must be a number of calls per second from 0.01 to 100000, or null for no limit"
+    if value is None:
+        return None
+    if (rate := _number(value, 100_000, message)) < 0.01:
+        raise ValueError(message)
+    return rate
+
+
 def _seed(value: object) -> int | None:
     if isinstance(value, bool) or not (value is None or isinstance(value, int)):
         raise ValueError("must be an integer or null")
@@ -157,6 +177,8 @@ _RULES = {
     "rejectIds": _Rule("reject_ids", _strings),
     "failIds": _Rule("fail_ids", _strings),
     "latencySeconds": _Rule("latency_seconds", _seconds),
+    "down": _Rule("down", _switch),
+    "callsPerSecond": _Rule("calls_per_second", _limit),
     "seed": _Rule("seed", _seed),
 }
 
@@ -205,6 +227,22 @@ class Answer:
     retry_after: str | None = None
 
 
+class Meter:
+    """Compares calls with a limit. A second's worth may come at once, and one call in any case."""
+
+    def __init__(self) -> None:
+        self._spent_until = 0.0
+
+    def admits(self, rate: float, now: float) -> bool:
+        """Say whether a call is within `rate` per second; `now` in seconds."""
+        each = 1 / rate
+        start = max(self._spent_until, now - max(1.0, each))
+        if start + each > now + 1e-6:
+            return False
+        self._spent_until = start + each
+        return True
+
+
 class SupplyChain:
     """The products, the calls and the settings of the supply chain. Every method is thread-safe.
 
@@ -217,6 +255,7 @@ class SupplyChain:
         self._calls: deque[Call] = deque(maxlen=MAX_CALLS)
         self._outcomes: Counter[str] = Counter()
         self._concurrent = 0
+        self._meter = Meter()
         self._in_progress: dict[str, dict[int, Callable[[], bool]]] = {}
         self._lock = threading.Lock()
         self._journal = Journal(state_file) if state_file else None
@@ -306,6 +345,11 @@ class SupplyChain:
         return answer
 
     def _decide(self, call: Call, body: object) -> Answer:
+        if self.settings.down:
+            return _failed("http_503")
+        limit = self.settings.calls_per_second
+        if limit is not None and not self._meter.admits(limit, time.monotonic()):
+            return _failed("http_429")
         if call.method == "POST" and (reason := _fault(body)):
             return _rejected(422, reason)
         if call.id in self.settings.reject_ids:

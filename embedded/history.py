@@ -13,7 +13,7 @@ COMPARED = ("version", "name", "price", "quantity")
 """The supply chain may hold more of a product than this; these must be the same."""
 STILL_HELD = "the supply chain still holds what is deleted"
 LIES = 3
-"""So many 404s in a row, to a DELETE and to the questions after it, are believed."""
+"""The catalog believes this many 404s in a row, to a DELETE and to the GETs after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +119,9 @@ def refusals(histories: Mapping[str, History]) -> Iterator[tuple[str, str]]:
 
 
 def misled(calls: Sequence[Json]) -> set[str]:
-    """Give the ids of the products that the supply chain has denied to hold, against the truth.
+    """Give the ids of the products for which the supply chain has wrongly said 404 too often.
 
-    It answers 404 at random. It says so once too often for anybody to know better.
+    It answers 404 at random. After so many in a row no client can know that they are wrong.
     """
     lies: Counter[str] = Counter()
     for call in calls:

@@ -1,8 +1,8 @@
 """TCP proxies with faults: one between each role and each server that it uses.
 
-A proxy forwards connections as they are until a `Fault` begins. It ends as the network would: what
-was held is passed on, and a connection that is dead stays dead. What a client has not got through
-when it resets its connection is dropped, as the kernel drops it.
+A proxy forwards connections as they are until a `Fault` begins. When the fault ends, the bytes that
+were held back are passed on, and a dead connection stays dead. When a client resets its connection,
+its bytes that are still on the way are dropped, as the kernel does.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from pymongo.errors import PyMongoError
 
 from chalicelib.adapters.sqs import BATCH
 from chalicelib.domain.retry import QUEUE_RETENTION_SECONDS, max_receive_count
-from chalicelib.settings import Settings
+from chalicelib.settings import SETTINGS, Settings, unknown_settings
 from embedded import mongod
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ LOCAL_AWS = {
 }
 NOT_WITH_LOCAL_AWS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL")
 MONGODB_OPTIONS = "directConnection=true&retryWrites=false"
-_SETTINGS = {field.alias for field in Settings.model_fields.values()}
 
 
 class StackError(Exception):
@@ -104,12 +103,12 @@ class Service:
 
 def is_setting(name: str) -> bool:
     """Tell whether our roles read this variable of the environment."""
-    return name in _SETTINGS or name.startswith("AWS_")
+    return name in SETTINGS or name.startswith("AWS_")
 
 
 def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without any setting of the product or of the stack."""
-    ours = ("RUN_DIR", "SUPPLY_CHAIN_FAILURE_RATE")
+    ours = {"RUN_DIR", "SUPPLY_CHAIN_FAILURE_RATE", *unknown_settings(environ)}
     return {name: v for name, v in environ.items() if not is_setting(name) and name not in ours}
 
 

@@ -69,9 +69,9 @@ CHAIN_RATES = (0.0, 0.1, 0.3, 0.6, 1.0)
 CHAIN_LATENCIES = (0.0, 0.1, 0.5)
 CONVERGE_SECONDS = 240.0
 SETTLED_SECONDS = 45.0
-"""Longer than dead letters are hidden by a process that was killed."""
-# The supply chain would still work at a call whose client was told that its connection is broken,
-# and see a second call beside it. No client can know better.
+"""Longer than dead letters that a killed process had received stay invisible."""
+# Left out: the supply chain may still apply a call whose connection is broken for the client, and
+# then see a second call at the same time. No client can detect that.
 NOT_AT_THE_SUPPLY_CHAIN = {Fault.ORPHAN}
 LINKS = tuple(
     (pair, fault)

@@ -6,7 +6,8 @@ not running, with the data it had, restarts a role whose settings have changed, 
 `.run/stack.json` (see `StackInfo`). It does not notice changed code: run `down` first.
 
 Settings in the environment win. With MONGODB_URI, NATS_URL, SUPPLY_CHAIN_URL, or SYNC_QUEUE_URL
-and SYNC_DLQ_URL set, the embedded server for it is not started. Besides the settings of the
+and SYNC_DLQ_URL set, the embedded server for it is not started; `up` fails if that MongoDB does not
+answer, and warns if another one does not. Besides the settings of the
 product there are:
 
     PORT                       of the API, default 8000
@@ -23,6 +24,7 @@ Errors that the user can fix are `StackError`s and `SettingsError`s: exit code 1
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import secrets
@@ -38,6 +40,7 @@ import jwt
 
 from chalicelib.settings import SettingsError, read_settings
 from embedded.processes import free_port
+from embedded.reports import address_of, api_state, changes, need_mongodb, warnings
 from embedded.servers import ServerProcesses, write_private
 from embedded.services import (
     ROLES,
@@ -60,7 +63,7 @@ from embedded.services import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 TOKEN_SECONDS = 30 * 24 * 3600
 
@@ -117,7 +120,7 @@ class Stack:
         Raises StackError, or SettingsError before anything is started. What has been started by
         then keeps running, for another `up` to use.
         """
-        with ServerProcesses.locked(self.run_dir) as running:
+        with self._locked() as running:
             running.forget_the_dead()
             environ = with_store(self.environ, self.run_dir, self._say)
             servers, rate = embedded_servers(environ), failure_rate(environ)
@@ -126,7 +129,10 @@ class Stack:
             settings = {
                 role: role_settings(environ, self.route(role, where), secret) for role in ROLES
             }
-            checked = read_settings(settings["sync"])
+            # With the rest of the environment, for the names that no role is given.
+            checked = read_settings(environ | settings["sync"])
+            if "mongodb" not in servers:
+                need_mongodb(where.mongodb)
             services = all_services(environ, self.run_dir, ports, where, settings)
             self._stop_the_stale(running, services)
             running.ports |= ports
@@ -138,11 +144,13 @@ class Stack:
             if any(name not in running for name in ROLES):
                 migrate(role_settings(environ, where, secret), environ)
             running.start({name: services[name] for name in ROLES})
+            for warning in warnings(servers, where):
+                self._say(f"warning: {warning}")
             return self._write_info(running, where, secret, _store(environ))
 
     def down(self) -> list[str]:
         """Stop everything, keep the data. Return the names of what was running."""
-        with ServerProcesses.locked(self.run_dir) as running:
+        with self._locked() as running:
             return self._down(running)
 
     def clean(self) -> None:
@@ -151,7 +159,7 @@ class Stack:
             return
         if ROOT.is_relative_to(self.run_dir) or not (self.run_dir / "state.json").exists():
             raise StackError(f"{self.run_dir} is not a folder of a stack alone: it is not removed")
-        with ServerProcesses.locked(self.run_dir) as running:
+        with self._locked() as running:
             self._down(running)
             shutil.rmtree(self.run_dir)
 
@@ -159,14 +167,35 @@ class Stack:
         """Give the pid of everything that `up` has started, by name; None if it has ended."""
         return ServerProcesses(self.run_dir).pids()
 
+    def info(self) -> StackInfo | None:
+        """Give what `up` has written; None if there is no stack, or it was never whole."""
+        path = self.run_dir / "stack.json"
+        info: StackInfo | None = json.loads(path.read_text()) if path.exists() else None
+        return info
+
     def stop(self, name: str) -> None:
         """Stop one process gracefully. `up` starts it again."""
-        with ServerProcesses.locked(self.run_dir) as running:
+        with self._locked() as running:
             running.stop([name])
 
     def kill(self, name: str) -> None:
         """SIGKILL one process, as the kernel might: only it, not its children."""
         ServerProcesses(self.run_dir).kill(name)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[ServerProcesses]:
+        """Hold the folder's lock. Raises StackError if it cannot be the folder of a stack."""
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            (self.run_dir / "lock").touch()
+        except FileExistsError:
+            text = f"RUN_DIR: {self.run_dir} is a file; name a folder, which may be missing"
+            raise StackError(text) from None
+        except OSError as error:
+            text = f"RUN_DIR: {self.run_dir} cannot be written to ({error.strerror})"
+            raise StackError(f"{text}; name a folder of your own") from None
+        with ServerProcesses.locked(self.run_dir) as running:
+            yield running
 
     def _down(self, running: ServerProcesses) -> list[str]:
         pids = running.pids()
@@ -287,34 +316,66 @@ def _terminated(*_: object) -> NoReturn:
 # ---- the command line ----
 
 
-def _print_info(stack: Stack, info: StackInfo) -> None:
-    rows = {
+def addresses(stack: Stack, info: StackInfo) -> dict[str, str]:
+    """Say where everything is, without passwords."""
+    return {
         "API": f"{info['api']}  (documentation: {info['api']}/docs)",
-        "supply chain": info["supplyChain"],
-        "MongoDB": f"{info['mongodb']}  ({info['store']})",
-        "NATS": info["nats"],
+        "supply chain": address_of(info["supplyChain"]),
+        "MongoDB": f"{address_of(info['mongodb'])}  ({info['store']})",
+        "NATS": address_of(info["nats"]),
         "SQS": info["queueUrl"],
         "logs": str(stack.run_dir / "logs"),
-        "token": info["token"] or "none: CATALOG_JWKS_URL names who signs",
     }
+
+
+def _print(rows: Mapping[str, str]) -> None:
     for name, value in rows.items():
         print(f"{name:14}{value}")
+
+
+def _up(stack: Stack) -> None:
+    before = stack.status()
+    info = stack.up()
+    for line in changes(before, info["processes"]):
+        print(line)
+    token = info["token"] or "none: CATALOG_JWKS_URL names who signs"
+    _print(addresses(stack, info) | {"token": token})
+
+
+def _status(stack: Stack) -> int:
+    """Print what runs, where, and whether the API is ready; give 1 if something is missing."""
+    pids, info = stack.status(), stack.info()
+    if not pids:
+        print(f"no stack runs in {stack.run_dir}: make up starts one")
+        return 1
+    wanted = {*pids, *(info["processes"] if info else ())}
+    ordered = [name for name in (*SERVERS, *ROLES) if name in wanted]
+    _print(
+        {name: f"running, pid {pid}" if (pid := pids.get(name)) else "ended" for name in ordered}
+    )
+    if info is None:
+        print("the last make up has not come to its end: run it again")
+        return 1
+    state, dependencies = api_state(info["api"])
+    away = ", ".join(f"{name}: {it}" for name, it in dependencies.items() if it != "ok")
+    _print(addresses(stack, info) | {"ready": f"{state} ({away})" if away else state})
+    whole = state in {"ok", "degraded"} and all(pids.get(name) for name in wanted)
+    if not whole:
+        print("something is missing: make up starts it again")
+    return 0 if whole else 1
 
 
 def run(command: str, stack: Stack) -> int:
     """Run one command and print its result; exit code 1 if `status` finds something missing."""
     if command == "up":
-        _print_info(stack, stack.up())
+        _up(stack)
     elif command == "down":
         print("stopped:", ", ".join(stack.down()) or "nothing was running")
     elif command == "clean":
         stack.clean()
         print(f"removed {stack.run_dir}")
     else:
-        pids = stack.status()
-        for name, pid in pids.items():
-            print(f"{name:14}{f'running, pid {pid}' if pid else 'ended'}")
-        return 0 if pids and all(pids.values()) else 1
+        return _status(stack)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Counts what our roles say to their servers: each role is started with a proxy before each server.
+"""Counts the round trips from our roles to their servers, by a proxy between each two of them.
 
 Only here: the proxies cost time, so nothing else is measured with them.
 """

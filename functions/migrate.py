@@ -18,7 +18,7 @@ from chalicelib.settings import SettingsError
 from functions.context import Context, seconds_left
 
 RESERVE_SECONDS = 20.0
-"""Seconds to say that the time was not enough: Lambda would only say that it was."""
+"""Seconds to report that the time was too short; Lambda's own timeout would not say why."""
 
 
 def handler(event: object, context: Context) -> dict[str, list[str]]:  # noqa: ARG001 - Lambda's

@@ -37,14 +37,14 @@ Handler = Callable[[dict[str, Any], "HostContext"], dict[str, Any]]
 PARALLEL = 2
 """Batches that a sync process handles in parallel, apart from slow ones.
 
-Two keep it busy: one waits for answers while the other is prepared. More would be smaller ones."""
+Two keep it busy: one waits for answers while the other is prepared. With more, each is smaller."""
 BATCHES = 48
-"""Batches that it has in hand at most, with slow ones and those that are waited for.
+"""Threads that receive and handle batches, slow ones included.
 
-If one in twenty calls hangs for 10 s, four in ten batches of ten do: still 12 batches a second."""
+If one call in twenty hangs for 10 s, so do four in ten batches of ten: that leaves 12 a second."""
 BULK_PARALLEL = 1
 BULK_BATCHES = 24
-"""The same for bulk messages. They never take all of a process: single changes need not wait."""
+"""The same for bulk messages: they never use a whole process, so single changes need not wait."""
 BULK_POLLERS = 1
 """Long polls of the bulk queue at a time. One is enough, since nobody waits for a bulk message."""
 SLOW_SECONDS = 0.25
@@ -55,7 +55,7 @@ SPREAD_SECONDS = 0.02
 DELETED_AT_ONCE = 10
 """As many as SQS deletes with one request."""
 DELETE_SECONDS = 0.2
-"""How long a message waits for others to be deleted with it. Far below a visibility timeout."""
+"""How long a message waits to be deleted together with others. Far below a visibility timeout."""
 RUN_SECONDS = 60
 """How many seconds a scheduled function may run, as on Lambda."""
 AWAY_SECONDS = 1.0
@@ -135,7 +135,7 @@ def run_reconcile(parts: Container) -> None:
 
 
 def _rest(seconds: float) -> None:
-    """Wait so long, or until a run is needed at once, or the host stops."""
+    """Wait for `seconds`, or until a run is needed at once, or the host stops."""
     looks = math.ceil(seconds / LOOK_SECONDS)
     for _ in range(looks):
         if stopping.wait(seconds / looks) or _survive(_is_needed):
@@ -143,7 +143,7 @@ def _rest(seconds: float) -> None:
 
 
 def _is_needed() -> bool:
-    # The container of now: it is another one after the secrets have been rotated.
+    # Asked for each time: there is a new container after the secrets have been rotated.
     return container().reconcile.is_needed()
 
 
@@ -172,7 +172,7 @@ class Source(Protocol):
 
 
 def consume(queue: Source, turns: Turns, batches: int, handler: Handler) -> None:
-    """Receive from a queue, with so many batches in hand at most, until told to stop."""
+    """Receive from a queue, with up to `batches` threads, until told to stop."""
     with Deletions(queue.delete) as deletions:
 
         def work() -> None:
@@ -209,7 +209,7 @@ class Turns:
     @contextmanager
     def receiving(self) -> Iterator[None]:
         """Wait for a turn, or until the host stops; it ends with the block."""
-        # One thread at a time waits for a change, so that a change wakes no more than one.
+        # One thread at a time waits for a change, so that a change wakes only one.
         with self._door, self._changed:
             while not (stopping.is_set() or self._may_receive()):
                 self._changed.wait(SLOW_SECONDS)

@@ -33,7 +33,7 @@ LOCALSTACK = {
     "LAMBDA_RUNTIME_EXECUTOR": "process",
     # URLs of queues begin with LOCALSTACK_HOST: the host names of the other forms do not resolve.
     "SQS_ENDPOINT_STRATEGY": "off",
-    # Seconds, at most, in which it does not look for messages after it has found none.
+    # The longest pause between two polls of an empty queue, in seconds.
     "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "0.5",
     # It needs no network: no usage statistics, no certificate, no name server.
     "DISABLE_EVENTS": "1",

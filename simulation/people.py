@@ -41,8 +41,8 @@ class People:
             self._at(random.uniform(5, plan.busy), self._change)
         for pause in plan.pauses:
             self._at(pause.begin, lambda pause=pause: self._pause(pause))  # type: ignore[misc]  # bound per turn
-        for time in plan.redrives:
-            self._at(time, self._redrive)
+        for time, body in plan.redrives:
+            self._at(time, lambda body=body: self._redrive(body))  # type: ignore[misc]  # bound per turn
         for _ in range(plan.operations):
             self._at(random.uniform(60, plan.busy), self._operate)
 
@@ -124,14 +124,14 @@ class People:
         if kind == "move":
             self._move()
         elif kind == "redrive":
-            self._redrive()
+            self._redrive(random.choice(({}, {"status": "retrying"})))
         elif self._ids:
             product_id = random.choice(self._ids)
             self._request("replay", lambda parts: parts.operations().replay(product_id))
 
-    def _redrive(self) -> None:
+    def _redrive(self, body: Json) -> None:
         self._world.promises.redrives += 1
-        self._request("redrive", lambda parts: parts.operations().redrive({}))
+        self._request("redrive", lambda parts: parts.operations().redrive(body))
 
     def _pause(self, pause: Pause) -> None:
         until = None if pause.resumed else moment(pause.end).isoformat()

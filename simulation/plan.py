@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from chalicelib.domain.breaker import BreakerPolicy
+from chalicelib.domain.exact_json import Json
 from chalicelib.domain.retry import Schedule
 from simulation.faults import Faults
 from simulation.supply_chain import TIMEOUT, Mood
@@ -33,7 +34,8 @@ class Plan:
     dead letters of operators.
     `pauses`: of operators, from when to when; `max_in_flight`: with more messages in flight, long
     waits are parked; `page`: products of a step of reconcile and of a redrive.
-    `redrives`: when operators redrive everything. `period`: from one run of reconcile to the next.
+    `redrives`: when operators redrive, and what. `reconcilers`: copies of reconcile, each of which
+    begins a run every `period`.
     `receives`: of the queue's redrive policy, None for the usual one. `deadly`: each call for the
     first product crashes its worker.
     """
@@ -52,7 +54,8 @@ class Plan:
     grace: float = 120.0
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     pauses: tuple[Pause, ...] = ()
-    redrives: tuple[float, ...] = ()
+    redrives: tuple[tuple[float, Json], ...] = ()
+    reconcilers: int = 1
     max_in_flight: int = 60_000
     page: int = 400
     period: float = PERIOD

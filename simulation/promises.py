@@ -25,7 +25,7 @@ TOLERANCE = 2.5
 PROBED_WITHIN = 200.0
 """Seconds in which an open breaker has probes, even if reconcile crashes once."""
 WAITING = frozenset({SyncStatus.PENDING, SyncStatus.RETRYING})
-WORKER_DIED = "its worker died"
+WORKER_DIED = "every worker that tried it has crashed"
 
 Budget = tuple[str, tuple[int, int]]
 """A product's id, its version, and which budget of that version."""
@@ -62,7 +62,8 @@ class Promises:
     moved: set[str] = field(default_factory=set)
     redrives: int = 0
     _wishes: dict[tuple[Budget, int], float] = field(default_factory=dict)
-    _redrives: Counter[str] = field(default_factory=Counter)
+    _left: Counter[str] = field(default_factory=Counter)
+    _redriven: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     _forwarded: tuple[datetime, datetime] = (START, START)
     _running: dict[str, Call] = field(default_factory=dict)
     _counted: dict[Budget, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
@@ -153,6 +154,8 @@ class Promises:
                 self._exhausted(new)
             if old.sync.status in FAILED_STATUSES and new.sync.status is not old.sync.status:
                 self._left_failure(method, old)
+            if method == "apply" and new.sync.budget > old.sync.budget:
+                self._judge_redrive(old, new)
 
     def _judge_order(self, before: Mapping[str, Product], after: Mapping[str, Product]) -> None:
         """Pages are brought forward in the order of their changes, one run at a time."""
@@ -203,11 +206,23 @@ class Promises:
         """Only a write, a replay, a redrive or a dead letter moved back ends a failure."""
         if method == "save_sync":
             return
-        self._redrives[product.id] += 1
+        self._left[product.id] += 1
         asked = self.moves[product.id] + self.redrives
-        if method not in {"apply", "claim"} or self._redrives[product.id] > asked:
+        if method not in {"apply", "claim"} or self._left[product.id] > asked:
             raise BrokenPromiseError(
                 f"{product.id} leaves {product.sync.status} by a {method} that nobody asked for"
+            )
+
+    def _judge_redrive(self, before: Product, after: Product) -> None:
+        """Each redrive restarts a product once at most, however often it fails again."""
+        # One that a failover has taken back does not count.
+        survived = [pair for pair in self._redriven[after.id] if pair <= before.pair]
+        self._redriven[after.id] = [*survived, after.pair]
+        # A dead letter that was moved back is parked with its budget while no calls are allowed.
+        if len(survived) >= self.redrives + self.moves[after.id]:
+            raise BrokenPromiseError(
+                f"{after.id} is {before.sync.status}, and is restarted {len(survived) + 1} times "
+                f"by {self.redrives} redrives"
             )
 
     # ---- when all is quiet ----
@@ -256,7 +271,7 @@ class Promises:
             raise BrokenPromiseError(f"several products were created under one key: {twice}")
 
     def _still_probed(self, store: ReplicaSet, supply_chain: SupplyChain) -> None:
-        """Only a supply chain that answers nothing is held for down, and it is asked again."""
+        """Only while the supply chain answers nothing is the breaker open, and probes go on."""
         calls = [call for call in supply_chain.calls if call.start > self.now() - PROBED_WITHIN]
         waiting = any(item.sync.status in WAITING for item in store.products.values())
         if not all(call.failed for call in calls) or (waiting and not calls):
@@ -335,7 +350,7 @@ def _deleted(store: ReplicaSet, supply_chain: SupplyChain) -> None:
 
 
 def _completed(product: Product, stream: WindowedStream) -> None:
-    """Whoever listens to the stream was told of each delivery, at least once."""
+    """Each delivery was announced on the stream, at least once."""
     event_id = f"{product.id}:{product.version}:{EventType.SYNC_COMPLETE}"
     if product.sync.status is SyncStatus.DELIVERED and not stream.has(event_id):
         raise BrokenPromiseError(f"{product.id} is delivered, and nobody was told: {event_id}")

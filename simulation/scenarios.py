@@ -7,6 +7,7 @@ from dataclasses import replace
 from random import Random
 
 from chalicelib.domain.breaker import BreakerPolicy
+from chalicelib.domain.exact_json import Json
 from chalicelib.domain.retry import Schedule
 from simulation.faults import NO_LIMIT, Faults, Spans, draw
 from simulation.plan import Pause, Plan
@@ -162,7 +163,38 @@ def redrive_of_many(seed: int) -> Plan:
     # All are exhausted or rejected by then.
     mood = Mood((0, 1, 1, 0, 0, 0))
     plan = Plan(seed, Faults(), mood, mood, products=12, changes=0, busy=2400.0, breaker=NEVER)
-    return replace(plan, schedule=Schedule(2, 60, 60), redrives=(1200.0,), page=2)
+    return replace(plan, schedule=Schedule(2, 60, 60), redrives=((1200.0, {}),), page=2)
+
+
+def retry_now(seed: int) -> Plan:
+    """What is retried is redriven once, while it fails again: beside outages, crashes, duplicates.
+
+    A second redrive, of what has failed, joins the first one. Two copies of reconcile do the pages.
+    """
+    random = Random(f"retry now {seed}")
+    begin = random.uniform(30, 400)
+    faults = Faults(
+        until=600.0,
+        crash=random.choice((0, 0.02, 0.05)),
+        duplicate=random.choice((0, 0.2)),
+        skew=random.choice((0, 2.0)),
+    )
+    spans = tuple(sorted(_spans_of(random, 600.0))) if random.random() < 0.5 else ()
+    mood = Mood(random.choice(((1, 6, 0, 0, 0, 0), (1, 4, 1, 0, 0, 0))), spans)
+    plan = _long(seed, mood, faults, products=12, changes=3, busy=600.0)
+    redrives: tuple[tuple[float, Json], ...] = (
+        (begin, {"status": "retrying"}),
+        (begin + random.choice((0.2, 5.0)), {}),
+    )
+    breaker = replace(SENSITIVE, max_rate=2.0) if random.random() < 0.3 else SENSITIVE
+    return replace(
+        plan,
+        breaker=random.choice((breaker, NEVER)),
+        schedule=random.choice((LONG, Schedule(5, 900, 400))),
+        redrives=redrives if random.random() < 0.5 else redrives[:1],
+        page=2,
+        reconcilers=2,
+    )
 
 
 NEVER = BreakerPolicy(failures=10**9)
@@ -324,5 +356,6 @@ SCENARIOS: dict[str, Callable[[int], Plan]] = {
         catch_up,
         lost_probe,
         redrive_of_many,
+        retry_now,
     )
 }

@@ -18,7 +18,7 @@ from greenlet import getcurrent, greenlet
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TOGETHER_SECONDS = (0.0, 0.02, 1.0)
-"""How long finished work waits for other work, to be given together: also not, and too long."""
+"""How long finished work waits for other work of its batch; none, and very long, are among them."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -27,7 +27,7 @@ DENIALS = 2
 
 @dataclass
 class Call:
-    """One call. It ends at `end`, which may be after the catalog's time-out."""
+    """One call. It ends at `end`, which may be after the catalog's timeout."""
 
     product: Product
     start: float

@@ -84,7 +84,8 @@ class World:
         keep_running(self, "bridge", run_bridge)
         for number in range(plan.workers):
             keep_running(self, f"worker {number}", run_worker)
-        self._reconcile_every_period()
+        for _ in range(plan.reconcilers):
+            self._reconcile_every_period()
         People(self).plan()
         self._plan_accidents()
         self.scheduler.run(plan.busy)

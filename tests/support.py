@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -18,6 +19,7 @@ from embedded.stack import Stack, StackInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
@@ -39,6 +41,14 @@ def eventually(condition: Callable[[], _T | None], timeout: float = 20.0, messag
             raise AssertionError(f"{message or 'never true'}: {given!r} after {timeout} s")
         time.sleep(0.05)
     return given
+
+
+def code_block(page: Path, language: str) -> str:
+    """The one block of code in this language on a page of the documentation."""
+    (block,) = re.findall(
+        rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE
+    )
+    return str(block)
 
 
 def exact_json(answer: requests.Response) -> Any:  # noqa: ANN401 - JSON has no narrower type

@@ -32,9 +32,9 @@ METRIC_NAMES = 26
 POLLERS = 5
 """Of an event source mapping that has a maximum concurrency."""
 RECONCILE_SECONDS = 40
-"""Of each minute that reconcile runs during an outage, since it looks every second."""
+"""Seconds of each minute that reconcile runs during an outage, since it does a step a second."""
 BRIDGE_SECONDS = 82
-"""Of each minute that a run of the bridge starts: 90 s less its reserve."""
+"""Seconds that a run of the bridge lasts; one starts each minute. 90 s less its reserve."""
 
 
 @dataclass(frozen=True)
@@ -309,7 +309,7 @@ class Outage:
 def outage(case: Case, call_ms: float, seconds: float = 86_400.0) -> Outage:
     """Price a day on which all changed products are different ones, and its catching up.
 
-    `call_ms`: how long a probe takes to fail; 10,000 is the time-out.
+    `call_ms`: how long a probe takes to fail; 10,000 is the timeout.
     """
     every = Settings.model_fields["breaker_probe"].default + call_ms / 1000
     waiting, probes = case.rate * seconds, seconds / every

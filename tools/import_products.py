@@ -4,9 +4,9 @@
     python -m tools.import_products products.csv --api https://catalog.example/api --token "$TOKEN"
 
 NDJSON: one JSON object per line with the writable fields of a product. CSV: UTF-8 (with or without
-a BOM), separated by commas (semicolons are refused), a header row with the columns `name`, `price`,
-`quantity`, `sku`, `description` and any number of `attributes.<key>`, whose values are text; an
-empty cell means that the product has no such field.
+a BOM), separated by commas (semicolons are refused), a header row with fields of a product as
+columns (--help lists them) and any number of `attributes.<key>`, whose values are text; an empty
+cell means that the product has no such field.
 
 API and token come from the flags, else from CATALOG_API and CATALOG_TOKEN, else from the embedded
 stack's `.run/stack.json`. Running the same file again creates nothing twice and so resumes what was
@@ -41,6 +41,8 @@ from typing import TYPE_CHECKING, Any
 import requests
 import simplejson
 
+from chalicelib.domain.product import FIELD_TYPES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -49,8 +51,11 @@ MAX_BYTES = 180_000  # the API accepts 200 KB; the difference is a margin
 WORKERS = 1  # with more, other consumers of the API wait longer
 FORMATS = ("ndjson", "csv")
 STACK_FILE = Path(".run/stack.json")
-_COLUMNS = ("name", "price", "quantity", "sku", "description")
-_NUMBERS = {"price": re.compile(r"-?[0-9]+(\.[0-9]+)?"), "quantity": re.compile(r"-?[0-9]+")}
+_MAPS = tuple(name for name, kind in FIELD_TYPES.items() if kind is dict)
+_COLUMNS = tuple(name for name in FIELD_TYPES if name not in _MAPS)
+COLUMNS = ", ".join((*_COLUMNS, *(f"{name}.<key>" for name in _MAPS)))
+_PATTERNS = {Decimal: re.compile(r"-?[0-9]+(\.[0-9]+)?"), int: re.compile(r"-?[0-9]+")}
+_TRUTHS = {"true": True, "false": False}
 _TIMEOUTS = (5, 35)  # connect, read: API Gateway gives up after 29 s
 # 409 for a whole request: an earlier try, whose answer was lost, may still be running.
 _PASSING_STATUSES = {408, 409, 425, 429}
@@ -163,13 +168,12 @@ def _read_csv(lines: Iterable[str]) -> Iterator[Record | Refusal]:
 
 def _header(cells: list[str], line: int) -> list[str]:
     header = [cell.strip() for cell in cells]
-    known = f"{', '.join(_COLUMNS)}, attributes.<key>"
     if len(header) == 1 and ";" in header[0]:
         raise FileError(f"line {line}: separated by semicolons; use commas")
     for column in header:
-        attribute = column.startswith("attributes.") and column != "attributes."
-        if column not in _COLUMNS and not attribute:
-            raise FileError(f"line {line}: unknown column {column!r}; columns are {known}")
+        name, _, key = column.partition(".")
+        if column not in _COLUMNS and not (name in _MAPS and key):
+            raise FileError(f"line {line}: unknown column {column!r}; columns are {COLUMNS}")
     if twice := [column for column, count in Counter(header).items() if count > 1]:
         raise FileError(f"line {line}: column {twice[0]!r} occurs twice")
     return header
@@ -182,15 +186,29 @@ def _csv_record(line: int, header: list[str], cells: list[str]) -> Record | Refu
     for column, cell in zip(header, cells, strict=True):
         if not cell:
             continue
-        if column in _NUMBERS:
-            if not _NUMBERS[column].fullmatch(cell.strip()):
-                return Refusal(line, f"{column}: {cell!r} is not a plain number")
-            product[column] = Decimal(cell.strip())
-        elif column.startswith("attributes."):
-            product.setdefault("attributes", {})[column.removeprefix("attributes.")] = cell
-        else:
-            product[column] = cell
+        name, _, key = column.partition(".")
+        try:
+            if name in _MAPS:
+                product.setdefault(name, {})[key] = cell
+            else:
+                product[name] = _value(FIELD_TYPES[name], cell)
+        except ValueError as error:
+            return Refusal(line, f"{column}: {cell!r} {error}")
     return Record(line, product)
+
+
+def _value(kind: type, cell: str) -> object:
+    """Give a cell as a value of JSON. Raises ValueError."""
+    text = cell.strip()
+    if kind is bool:
+        if text.lower() not in _TRUTHS:
+            raise ValueError("is not true or false")
+        return _TRUTHS[text.lower()]
+    if kind not in _PATTERNS:
+        return cell
+    if not _PATTERNS[kind].fullmatch(text):
+        raise ValueError("is not a plain number")
+    return Decimal(text)
 
 
 def _with_made_up_prices(records: Iterable[Record | Refusal]) -> Iterator[Record | Refusal]:
@@ -563,7 +581,7 @@ def _positive(text: str) -> int:
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tools.import_products",
-        description=__doc__,
+        description=f"{__doc__}\nColumns of a CSV file: {COLUMNS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", type=Path, metavar="FILE")

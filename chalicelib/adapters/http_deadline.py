@@ -1,9 +1,9 @@
 """One deadline for a whole HTTP call, from the first connect to the last byte.
 
-The time-out of urllib3 restarts for each address of the host and for each byte, so a server that
+The timeout of urllib3 restarts for each address of the host and for each byte, so a server that
 sends its answer slowly can keep a call open for ever. Here the calling thread has one deadline, and
 no socket operation waits beyond it. Only the DNS look-up cannot be bounded, since `getaddrinfo`
-takes no time-out. If it ends after the deadline, nothing is sent.
+takes no timeout. If it ends after the deadline, nothing is sent.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def deadline(seconds: float) -> Iterator[None]:
     try:
         yield
     except Exception as failure:
-        # Each layer has its own name for a time-out, and some call it a broken connection.
+        # Each layer has its own name for a timeout, and some call it a broken connection.
         if _left() > 0:
             raise
         raise TimeoutError(f"cut off after {seconds:g} s") from failure
@@ -59,7 +59,7 @@ def _left() -> float:
 
 
 def _some_left() -> float:
-    """Give the seconds that are left, never 0: a socket with time-out 0 is non-blocking."""
+    """Give the seconds that are left, never 0: a socket with timeout 0 is non-blocking."""
     if seconds := _left():
         return seconds
     raise TimeoutError("no time left for the call")
@@ -71,7 +71,7 @@ def _some_left() -> float:
 class DeadlineSocket(socket.socket):
     """Waits until the deadline at most; sends and receives nothing after it.
 
-    http.client uses only these operations. The socket's time-out bounds each operation as a whole,
+    http.client uses only these operations. The socket's timeout bounds each operation as a whole,
     also with TLS.
     """
 
@@ -99,6 +99,10 @@ class StaleConnectionError(ConnectionError):
     """The server closed a kept-alive connection without an answer."""
 
 
+class BrokenOffError(client.HTTPException):
+    """The connection was closed in the head of an answer."""
+
+
 class _Head:
     """Reads the lines of an answer's head, and keeps the last one."""
 
@@ -124,7 +128,7 @@ class _Response(client.HTTPResponse):
             # Or it is None, since the answer is no HTTP.
             self.fp = self.fp and head.stream
         if not head.last:
-            raise client.HTTPException("the answer breaks off in its head")
+            raise BrokenOffError
 
 
 class _Connection(HTTPConnection):

@@ -37,13 +37,11 @@ from nats.js.api import (
 from nats.js.errors import APIError, NotFoundError
 
 from chalicelib.domain.errors import StreamUnavailableError
-from chalicelib.domain.events import BRIDGED, Event
+from chalicelib.domain.events import BRIDGED, STREAM, SUBJECTS, TRACE_HEADER, Event
 from chalicelib.domain.retry import QUEUE_RETENTION_SECONDS
 from chalicelib.usecases.ports import StreamMessage
 
-STREAM = "PRODUCTS"
 BRIDGE = "sync-bridge"
-TRACE_HEADER = "X-Amzn-Trace-Id"
 API = "$JS.API"
 ACK_WAIT_SECONDS = 60
 CONNECT_SECONDS = 2.0
@@ -53,11 +51,11 @@ TRUST_SECONDS = 5.0
 PAUSE_SECONDS = 2.0
 """After a failed connect, calls fail at once for this long instead of trying again."""
 NOTHING_MORE = frozenset({"404", "408"})
-"""Statuses that end a pull without an error: no messages, time-out."""
+"""Statuses that end a pull without an error: no messages, timeout."""
 
 Result = TypeVar("Result")
 
-# Whatever the client library or the socket raises; nats-py's own time-outs are among them.
+# Whatever the client library or the socket raises; nats-py's own timeouts are among them.
 _BROKEN = (nats.errors.Error, OSError, TimeoutError, asyncio.CancelledError)
 
 
@@ -85,14 +83,14 @@ class PulledMessage:
 
 
 class Inbox:
-    """Where the stream's server sends what is pulled, on one connection.
+    """Receives the messages that are pulled over one connection.
 
-    One request is open at a time. It asks for many messages and ends at a given time. Each message
-    is here as soon as the server has it, also while nobody waits: the next pull takes it.
+    One pull request is open at a time. It asks for many messages and ends at a given time. NATS
+    sends each message at once; those that arrive while nobody waits are kept for the next pull.
 
-    Not by nats-py's `fetch`, which waits until it has all that it asked for, and takes an event
-    with a header `Status` for a word of the server. The server's own words come to the subject that
-    the request names.
+    nats-py's `fetch` is not used: it waits until it has all messages that it asked for, and
+    mistakes an event with a header `Status` for a status of the server. Here a status is known by
+    its subject, the one that the request names.
     """
 
     def __init__(self, client: Client, requests: str) -> None:
@@ -123,15 +121,15 @@ class Inbox:
         self._news.set()
 
     async def wait(self, limit: int, ends: float) -> bool:
-        """Wait until the server says something; False if the time is up before.
+        """Wait until the server sends something; False if the time is up before.
 
-        Asks the consumer for `limit` messages until `ends` if no request is open. Raises
-        nats.errors.Error if the server refuses it, TimeoutError if it says nothing at its end.
+        Sends a request for `limit` messages until `ends` if none is open. Raises nats.errors.Error
+        if the server refuses it, TimeoutError if the server does not report its end.
         """
         self._news.clear()
         if self._missing <= 0:
             await self._ask(limit, ends)
-        # At the end of a request the server says so.
+        # The server reports the end of a request.
         last = ends if ends < self._ends else self._ends + ANSWER_SECONDS / 2
         try:
             async with asyncio.timeout(last - time.monotonic()):
@@ -160,7 +158,7 @@ class Inbox:
         self._news.set()
 
     async def close(self) -> list[Msg]:
-        """End the open request, and give what has come and was not taken."""
+        """End the open request; give the messages that have arrived and were not taken."""
         await self._subscription.drain()  # type: ignore[no-untyped-call]  # nats-py has no type here
         return list(self.arrived)
 
@@ -218,7 +216,7 @@ class JetStream:
             if not isinstance(answer, BaseException)
         ]
         if len(stored) < len(events):
-            # The next use starts anew, and makes the stream if it is the stream that is missing.
+            # The next use connects again, and creates the stream if that is what was missing.
             await self._disconnect()
         if not stored:
             raise StreamUnavailableError(f"NATS: {answers[0]!r}")
@@ -226,11 +224,8 @@ class JetStream:
         return stored
 
     async def _publish_one(self, stream: JetStreamContext, event: Event) -> None:
-        headers = {"Nats-Msg-Id": event.id, "Content-Type": "application/cloudevents+json"}
-        if event.trace:
-            headers[TRACE_HEADER] = event.trace
-        subject = self._prefix + event.type.subject
-        await stream.publish(subject, event.to_cloudevent().encode(), headers=headers)
+        subject, body = self._prefix + event.type.subject, event.to_cloudevent().encode()
+        await stream.publish(subject, body, headers=event.headers)
 
     def ping(self) -> None:
         self._run(self._ping(), ANSWER_SECONDS)
@@ -427,7 +422,7 @@ class JetStream:
     def _stream_config(self) -> StreamConfig:
         return StreamConfig(
             name=self._name,
-            subjects=[f"{self._prefix}product.*"],
+            subjects=[self._prefix + SUBJECTS],
             storage=StorageType.FILE,
             retention=RetentionPolicy.LIMITS,
             # A full stream refuses events, and the outbox keeps them: none is dropped.

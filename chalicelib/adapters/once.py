@@ -1,4 +1,4 @@
-"""A value that is made at its first use, once, also if threads use it at the same time."""
+"""A value that is made once, at its first use, even if several threads use it at the same time."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ class SqsQueue:
 
     @contextmanager
     def _noting_the_limit(self) -> Iterator[None]:
-        """Count as full for a while what SQS says is full: its own count is late."""
+        """Count the queue as full for a while after OverLimit: the count of messages is late."""
         try:
             yield
         except ClientError as error:

@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException
 from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
 
 from standardwebhooks.webhooks import Webhook
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
+from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers, parse_url
 
 from chalicelib.adapters.http_deadline import deadline, deadline_pools
+from chalicelib.adapters.http_failures import reason
 from chalicelib.domain import exact_json
 from chalicelib.domain.answers import ERROR_LIMIT, Answer, judge
 from chalicelib.domain.delivery import Outcome, Verdict
@@ -28,7 +28,7 @@ from chalicelib.domain.times import rfc3339
 HEADERS = {"User-Agent": "product-catalog", "Accept": "*/*"}
 ANSWER_LIMIT = 4 * SIZE_LIMIT
 """Bytes of an answer that are read: enough for the largest product, also with escaped characters.
-What is longer is no JSON then."""
+A longer answer is cut off, so it is not parsed as JSON."""
 IDLE = timedelta(seconds=30)
 """Connections that were idle for longer are not used again. A function that was frozen meanwhile
 does not see that they are dead, and would lose an attempt to them."""
@@ -40,10 +40,10 @@ _FAILURES = (HTTPError, OSError, ValueError)
 class HttpSupplyChain:
     """Implements `ports.SupplyChain`.
 
-    `timeout` is the time-out in seconds of a whole call, from connecting to the last byte. A longer
+    `timeout` is the timeout in seconds of a whole call, from connecting to the last byte. A longer
     call is cut off, so that it has ended before its lease does. The questions after a call have one
-    more time-out, all together. If a kept-alive connection turns out to be closed, the call is
-    repeated within the same time-out.
+    more timeout, all together. If a kept-alive connection turns out to be closed, the call is
+    repeated within the same timeout.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class HttpSupplyChain:
         connections: int,
     ) -> None:
         self._url = url.rstrip("/") + "/supply-chain"
+        self._host = _host(url)
         self._headers = HEADERS | _credentials(url)
         self._timeout = timeout
         self._rejects = frozenset(reject_statuses)
@@ -79,10 +80,17 @@ class HttpSupplyChain:
                 judgement = judge(product, answer, lambda: self._ask(product), self._rejects)
             verdict, error = judgement.verdict, judgement.error
         except _FAILURES as failure:
-            verdict, error = Verdict.FAILED, _describe(failure, status)
+            verdict, error = Verdict.FAILED, self._describe(failure, status)
         duration = time.monotonic() - clock
         attempt = Attempt(started, product.version, status, duration, error)
         return Outcome(attempt, verdict, retry_after)
+
+    def _describe(self, failure: Exception, status: int | None) -> str:
+        """Say what failed: the call, or the question after it was answered with `status`."""
+        late = isinstance(failure, TimeoutError)
+        why = f"no answer within {self._timeout:g} s" if late else reason(failure, self._host)
+        text = why if status is None else f"HTTP {status}, but the GET of the product failed: {why}"
+        return text[:ERROR_LIMIT]
 
     def _drop_idle(self, now: datetime) -> None:
         # By the wall clock: while a function is frozen, the monotonic one may stand still.
@@ -141,13 +149,21 @@ class HttpSupplyChain:
             response.release_conn()
 
 
+def _host(url: str) -> str:
+    """Give the host of the URL, as an error names it; never its credentials."""
+    try:
+        return parse_url(url).host or ""
+    except ValueError:
+        return ""
+
+
 def _credentials(url: str) -> dict[str, str]:
     """Give the header for `https://user:password@host`, which urllib3 does not send by itself."""
     try:
         auth = parse_url(url).auth
         return make_headers(basic_auth=unquote(auth)) if auth else {}
     except ValueError:
-        # The URL is not usable, which each call will say.
+        # The URL is not usable: each call will fail with that error.
         return {}
 
 
@@ -169,24 +185,6 @@ def _request_body(product: Product) -> dict[str, Any]:
         "createdAt": rfc3339(product.created_at),
         "updatedAt": rfc3339(product.updated_at),
     }
-
-
-def _describe(failure: Exception, status: int | None) -> str:
-    """Say what failed: the call, or the question after it was answered with `status`."""
-    kind = "no answer in time" if isinstance(failure, TimeoutError) else "no usable answer"
-    call = "" if status is None else f"HTTP {status}, but a GET of the product gets "
-    return f"{call}{kind}: {_reason(failure)}"[:ERROR_LIMIT]
-
-
-def _reason(failure: Exception) -> str:
-    """Describe what urllib3 has wrapped."""
-    reason: object = failure
-    if isinstance(failure, MaxRetryError):
-        reason = failure.reason or failure
-    elif isinstance(failure, ProtocolError):
-        reason = failure.args[-1]
-    # Those of http.client may contain any bytes that were no answer.
-    return repr(reason) if isinstance(reason, HTTPException) else str(reason)
 
 
 def parse_retry_after(value: str | None, now: datetime) -> datetime | None:

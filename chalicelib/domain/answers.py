@@ -16,8 +16,8 @@ from chalicelib.domain.product import Product
 
 ABSENT = frozenset({404, 410})
 QUESTIONS = 2
-"""How many GETs in a row must say that a product is absent. Three wrong answers in a row are
-believed: with one wrong answer in 25 that is one deletion in 15,000."""
+"""How many GETs in a row must say that a product is absent. Three wrong answers in a row (one to
+the DELETE) are believed: with one wrong answer in 25 that is one deletion in 15,000."""
 ERROR_LIMIT = 300
 """Characters of an answer that are stored in a product's history."""
 
@@ -83,7 +83,7 @@ def judge(
 
 
 def _contradiction(product: Product, answer: Answer) -> str | None:
-    """Say how the body of a success contradicts it; a field of another type says nothing."""
+    """Say how the body of a success contradicts it; a field of another type is ignored."""
     if answer.status == 202 or not answer.body:
         # The body of a 202 describes a job.
         return None
@@ -98,7 +98,7 @@ def _contradiction(product: Product, answer: Answer) -> str | None:
 
 
 def _doubt_absence(product: Product, ask: Ask) -> str | None:
-    """Say why the answers to the questions are no proof that the product is absent."""
+    """Say why the answers to the GETs are no proof that the product is absent."""
     for _ in range(QUESTIONS):
         answer = ask()
         if answer.status not in ABSENT:
@@ -107,7 +107,7 @@ def _doubt_absence(product: Product, ask: Ask) -> str | None:
 
 
 def _doubt_newer(product: Product, answer: Answer) -> str | None:
-    """Say why the answer to the question is no proof that this version or a newer one is held."""
+    """Say why the answer to the GET is no proof that this version or a newer one is held."""
     if doubt := _doubt_question(product, answer):
         return doubt
     version = _version(answer.json())

@@ -19,10 +19,10 @@ RAMP_STEPS = 10
 LONGEST_COOLDOWN = timedelta(hours=1)
 """The longest Retry-After that stops the calls for all products. A product waits for its own."""
 SAVED = timedelta(seconds=1)
-"""Permits that were not used are kept for so long. Two workers' clocks differ by less."""
+"""How long unused permits are kept; longer than the difference of two workers' clocks."""
 LONGEST_QUEUE = timedelta(minutes=10)
-"""The longest wait for a permit before asking again: so long a raised limit has no effect for it,
-and so long wait those that the queue has room for no more."""
+"""The longest wait of a refused call before it asks again. A limit that is raised meanwhile has no
+effect on it."""
 
 
 class BreakerState(StrEnum):
@@ -108,10 +108,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """How many of the calls that a worker wants to make it may make now.
+    """How many calls a worker may make now, of those that it wants to make.
 
     `probe`: the one that is allowed is a probe. `again`: when to ask again for each of the others;
-    None if nobody can say, since the breaker is open or an operator has paused.
+    None if that is unknown, since the breaker is open or an operator has paused.
     """
 
     granted: int
@@ -123,11 +123,11 @@ class Admission:
 class Breaker:
     """The state that all workers share.
 
-    `since`: when it opened, or closed again. `reason`: why it is open. `probe_at`: no probe before.
-    `successes`: probes that were answered, since the failures of two products. `suspect`: the
-    product of the last probe that failed. `ramp_since`: when the ramp began.
-    `cooldown_until`: no call before, in any state. `spent_until`: the permits of the rate
-    limit are used up to this time. `queued_until`: refused calls ask again up to this time.
+    `since`: when it opened, or closed again. `reason`: why it is open. `probe_at`: when the next
+    probe may begin. `successes`: probes that were answered since the failures of two products.
+    `suspect`: the product of the last probe that failed. `ramp_since`: when the ramp began.
+    `cooldown_until`: no call before, in any state. `spent_until`: the permits up to this time are
+    used up. `queued_until`: the latest time at which a refused call asks again.
     """
 
     state: BreakerState = BreakerState.CLOSED
@@ -185,7 +185,7 @@ class Breaker:
         spent = replace(self, spent_until=spent_until) if granted else self
         if self.ramp_since is None or policy.max_rate == limit:
             return _queue(spent, granted, wanted - granted, now, limit, LONGEST_QUEUE)
-        # The ramp goes on meanwhile, so nobody waits as long as at the rate of now.
+        # The ramp goes on meanwhile, so the waits are shorter than the current rate says.
         fresh = replace(spent, queued_until=None)
         admission, _ = _queue(fresh, granted, wanted - granted, now, limit, soon)
         return admission, spent
@@ -266,10 +266,11 @@ def _queue(
     rate: float,
     longest: timedelta,
 ) -> tuple[Admission, Breaker]:
-    """Spread the calls that are refused over the time in which there will be permits.
+    """Spread the refused calls over the time in which there will be permits.
 
-    `longest`: nobody waits longer after `start`. Then the places are given out from `start` again:
-    a call that is refused several times takes several, so they say little about so far a time.
+    `longest`: the longest wait after `start`. When the places up to then are taken, they are given
+    out from `start` again: a call that is refused several times has taken several of them, so there
+    are fewer calls than places.
     """
     latest = start + longest
     begin = max(breaker.queued_until or start, start)
@@ -283,7 +284,7 @@ def _is_down(tallies: Sequence[Tally], policy: BreakerPolicy) -> bool:
     calls = sum(tally.calls for tally in tallies)
     failures = sum(tally.failures for tally in tallies)
     if failures < calls:
-        # While others are answered, products that fail again and again say nothing about them.
+        # Some calls are answered, so products that fail again and again fail for their own reasons.
         repeated = sum(tally.repeated for tally in tallies)
         calls, failures = calls - repeated, failures - repeated
     products = {product for tally in tallies for product in tally.products}
@@ -301,7 +302,7 @@ def _closed(breaker: Breaker, now: datetime) -> Breaker:
 
 
 def _not_before(breaker: Breaker, cooldown_until: datetime | None, now: datetime) -> Breaker:
-    """Let no call begin before the time for which the supply chain has asked, in any state."""
+    """Let no call begin before the end of a Retry-After, in any state."""
     if cooldown_until is None or cooldown_until <= now:
         return breaker
     until = min(cooldown_until, now + LONGEST_COOLDOWN)

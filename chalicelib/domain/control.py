@@ -6,13 +6,17 @@ what an outage has delayed, and a redrive of many products.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from chalicelib.domain.breaker import Admission, Breaker, BreakerPolicy, Report
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.sync_state import Position, SyncStatus
 from chalicelib.domain.times import rfc3339
+
+_NEXT = timedelta(milliseconds=1)
+"""The precision of times as they are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,9 @@ class CatchUp:
 class Redrive:
     """Products with these statuses are redriven; `done` of `count`, up to `after`.
 
-    `count` is the number at the beginning. `statuses` that are done are taken out.
+    `count` is the number at the beginning. `statuses` that are done are taken out. `asked_at`: when
+    each of them was asked for, where that was before `started_at`; a later request begins again
+    with the statuses of both.
     """
 
     statuses: tuple[SyncStatus, ...]
@@ -44,6 +50,37 @@ class Redrive:
     count: int
     done: int = 0
     after: Position | None = None
+    asked_at: tuple[datetime, ...] = ()
+
+    @property
+    def since(self) -> datetime:
+        """When the status that is in hand was asked for."""
+        return self.asked_at[0] if self.asked_at else self.started_at
+
+    @classmethod
+    def begun(
+        cls,
+        statuses: Collection[SyncStatus],
+        now: datetime,
+        products: Mapping[SyncStatus, int],
+        other: Redrive | None,
+    ) -> Redrive:
+        """Begin a redrive of `statuses`, with those of another one that is under way.
+
+        `products`: how many there are with each status. What the other one was asked for is not
+        asked for anew, so what it has restarted is not restarted again. No two begin at the same
+        time: products remember it.
+        """
+        started_at = max(now, other.started_at + _NEXT) if other else now
+        asked = {**(other.asked() if other else {}), **dict.fromkeys(statuses, started_at)}
+        wanted = tuple(sorted(asked))
+        count = sum(products.get(status, 0) for status in wanted)
+        return cls(wanted, started_at, count, asked_at=tuple(asked[item] for item in wanted))
+
+    def asked(self) -> dict[SyncStatus, datetime]:
+        """Give the statuses that are left, and when each was asked for."""
+        times = self.asked_at or (self.started_at,) * len(self.statuses)
+        return dict(zip(self.statuses, times, strict=True))
 
     def advanced(self, seen: Redrive, done: int, after: Position | None) -> Redrive | None:
         """Count `done` more, and go on after `after`, None for the next status.
@@ -56,7 +93,8 @@ class Redrive:
         if after is not None:
             return replace(counted, after=after)
         rest = self.statuses[1:]
-        return replace(counted, statuses=rest, after=None) if rest else None
+        left = replace(counted, statuses=rest, asked_at=self.asked_at[1:], after=None)
+        return left if rest else None
 
     def to_json(self) -> Json:
         """Give the progress as operators see it."""

@@ -14,9 +14,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chalicelib.domain.breaker import Report
+from chalicelib.domain.control import Redrive
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.messages import SyncMessage
-from chalicelib.domain.product import Product
+from chalicelib.domain.product import KEY_LIFE, Product
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
@@ -30,7 +31,7 @@ from chalicelib.domain.sync_state import (
 EARLY = timedelta(seconds=1)
 """SQS counts in whole seconds: a message that becomes visible this early is on time."""
 ENQUEUE_AT_LEAST_EVERY = timedelta(hours=1)
-"""Longest time between two messages for an overdue product: so long a purged queue stays empty."""
+"""Longest time between two messages for an overdue product, and so to refill a purged queue."""
 PARK_LONGER = timedelta(seconds=60)
 """Shorter waits are never parked: a parked product costs a write and another message."""
 SYSTEMIC = frozenset({401, 403, 407, 408, 429})
@@ -125,7 +126,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When a claim is made, when its lease ends, and when its message counts as lost at most."""
+    """When a claim is made, when its lease ends, and when its message counts as lost."""
 
     now: datetime
     until: datetime
@@ -179,7 +180,7 @@ def park(
 ) -> Transition:
     """Let the document carry the schedule instead of a message: reconcile enqueues at `until`.
 
-    A message in flight counts against SQS's limit, and nobody can reach it. A parked product costs
+    A deferred message counts against SQS's limit, and nobody can receive it. A parked product costs
     nothing, and can be brought forward.
     """
     sync = product.sync
@@ -195,7 +196,7 @@ def _parked(sync: SyncState, until: datetime) -> SyncState:
 def hold(product: Product, now: datetime, grace: timedelta) -> Transition | None:
     """Park an overdue product while no calls are allowed; None if it is parked, or in a call.
 
-    Otherwise it would wait for its next look, since only what is parked is brought forward.
+    If it was not parked, it would not be brought forward, and would wait to be overdue again.
     """
     if product.sync.parked or product.sync.leased(now):
         return None
@@ -203,11 +204,11 @@ def hold(product: Product, now: datetime, grace: timedelta) -> Transition | None
 
 
 def bring_forward(product: Product, since: datetime, now: datetime) -> Transition | None:
-    """Make the next attempt due now, since an outage ended at `since`; None if it is not to be.
+    """Make the next attempt due now, since an outage ended at `since`; None if it need not be.
 
-    The plan stays: should the attempt fail, the product returns to it, and nothing is counted.
-    A product that is due, and whose message is on its way, needs no other. One that was tried only
-    after the outage does not wait because of it, but perhaps for its Retry-After.
+    The planned time is kept: if the attempt fails before it, the attempt is not counted, and the
+    planned time holds again. A product that is due and has a message needs no other. One that was
+    tried for the first time after the outage waits for other reasons, such as a Retry-After.
     """
     sync = product.sync
     if sync.status not in WAITING_STATUSES or sync.leased(now) or _began_after(sync, since):
@@ -226,20 +227,31 @@ def _began_after(sync: SyncState, since: datetime) -> bool:
 
 
 def redrive(
-    product: Product, since: datetime, now: datetime, *, parked: bool = False
+    product: Product, job: Redrive, now: datetime, *, parked: bool = False
 ) -> Transition | None:
-    """Start the next budget of a failed product, as bulk; it is overdue at once.
+    """Start the next budget of a product that has failed or is retried, as bulk; overdue at once.
 
-    `parked`: no calls are allowed, so it waits to be brought forward.
-    None for what was changed, or tried for the first time in its budget, after the redrive began at
-    `since`: a product that fails again during a redrive is not restarted again.
+    `parked`: no calls are allowed, so it waits to be brought forward. A call that is under way
+    keeps its lease, and its result is ignored, as with a replay.
+
+    None for what was changed, or tried for the first time in its budget, after its status was asked
+    for; and for what this redrive has restarted already: it may have failed again within a second,
+    and its page may come again after a crash. The document names the redrive for that, since the
+    time of an attempt comes from another machine's clock.
     """
     sync = product.sync
-    if _began_after(sync, since):
+    if _began_after(sync, job.since) or _restarted_since(sync, job.since):
         return None
     overdue_at = now + ENQUEUE_AT_LEAST_EVERY if parked else now
     restarted = sync.restarted(now, overdue_at, budget=sync.budget + 1, bulk=True)
-    return _transition(product, replace(restarted, parked=parked))
+    return _transition(
+        product, replace(restarted, parked=parked, redrive_started_at=job.started_at)
+    )
+
+
+def _restarted_since(sync: SyncState, since: datetime) -> bool:
+    """Say whether a redrive that began at `since` or later has restarted it."""
+    return sync.redrive_started_at is not None and sync.redrive_started_at >= since
 
 
 # ---- what an attempt leads to ----
@@ -346,7 +358,7 @@ def conclude(
     completed: datetime | None = None
     if outcome.verdict is Verdict.DELIVERED:
         # A tombstone is overdue at once: reconcile drops it.
-        overdue_at = now if product.deleted_at is not None else None
+        overdue_at = _dropped_at(product, now) if product.deleted_at is not None else None
         sync, completed = _delivered(sync, product.version, overdue_at), now
     elif outcome.verdict is Verdict.REJECTED:
         sync = _failed(sync, SyncStatus.REJECTED, now + grace)
@@ -359,10 +371,10 @@ def conclude(
 
 
 def _counts(product: Product, outcome: Outcome, *, probe: bool) -> bool:
-    """Say whether an attempt uses up one of the budget.
+    """Say whether an attempt is counted.
 
-    Not a probe that found the supply chain down, nor a failure before its planned time: otherwise
-    a supply chain that comes and goes would use up a budget of 72 hours in minutes.
+    A probe that found the supply chain down is not, nor a failure before its planned time:
+    otherwise outages that come and go would use up a budget of 72 hours in minutes.
     """
     if outcome.verdict is not Verdict.FAILED:
         return True
@@ -374,10 +386,10 @@ def _counts(product: Product, outcome: Outcome, *, probe: bool) -> bool:
 def _as_planned(
     product: Product, attempt: Attempt, now: datetime, grace: timedelta, *, probe: bool
 ) -> SyncState:
-    """Go back to the plan; parked, since a message in flight could not be brought forward."""
+    """Go back to the planned time; parked, since a deferred message cannot be brought forward."""
     sync = product.sync
     due = sync.planned_at or sync.next_attempt_at
-    # After a probe later than all that are parked, so that the next one is of another product.
+    # After a probe it comes last of all parked products, so the next probe takes another one.
     earliest = now + max(grace, ENQUEUE_AT_LEAST_EVERY) if probe else now
     back = replace(
         sync,
@@ -388,6 +400,11 @@ def _as_planned(
         last_error=attempt.error,
     )
     return _parked(back, max(due or earliest, earliest))
+
+
+def _dropped_at(tombstone: Product, now: datetime) -> datetime:
+    """Say when a confirmed deletion may be dropped: its idempotency key goes with it."""
+    return now + KEY_LIFE if tombstone.keyed else now
 
 
 def _delivered(sync: SyncState, version: int, overdue_at: datetime | None) -> SyncState:
@@ -430,7 +447,7 @@ def _retry(
 
 
 def park_result(result: SyncResult) -> SyncResult:
-    """Let the document carry the schedule instead of the message, from this result on."""
+    """Let the document carry the schedule instead of the message."""
     product, due = result.product, result.product.sync.next_attempt_at
     if due is None:
         return result
@@ -471,7 +488,7 @@ def duty_of(product: Product) -> Duty:
 
 
 def next_enqueue(product: Product, now: datetime, grace: timedelta) -> datetime:
-    """Say when to look at an overdue product again: its message may be lost too, or it is held.
+    """Say when an overdue product is overdue again: its new message may be lost too, or it is held.
 
     The time between two messages doubles, up to an hour, so that a queue with a long backlog is
     not flooded with duplicates. It is a multiple of `grace`: many products get the same time, and
@@ -522,6 +539,6 @@ def worker_died(product: Product, message_id: str, now: datetime) -> Product:
         claim=None,
         message_id=message_id,
         overdue_at=now,
-        last_error="its worker died",
+        last_error="every worker that tried it has crashed",
     )
     return replace(product, sync=sync, revision=product.revision + 1)

@@ -38,7 +38,12 @@ class ProductNotFoundError(CatalogError):
 
 
 class DuplicateSkuError(CatalogError):
-    """Another product already has this sku."""
+    """Another product already has this sku: `product_id`, or None if it is not known (any more)."""
+
+    def __init__(self, product_id: str | None = None) -> None:
+        now = f"product {product_id} has this sku" if product_id else None
+        super().__init__(now or "another product had this sku when this was to be written")
+        self.product_id = product_id
 
 
 class DuplicateIdempotencyKeyError(CatalogError):

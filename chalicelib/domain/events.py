@@ -11,6 +11,16 @@ from chalicelib.domain import exact_json
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.times import rfc3339
 
+STREAM = "PRODUCTS"
+SUBJECTS = "product.*"
+"""The JetStream stream, and its subjects: one for each type."""
+SPECVERSION = "1.0"
+SOURCE = "/products"
+DATA_CONTENT_TYPE = "application/json"
+CONTENT_TYPE = "application/cloudevents+json"
+MESSAGE_ID_HEADER = "Nats-Msg-Id"
+CONTENT_TYPE_HEADER = "Content-Type"
+TRACE_HEADER = "X-Amzn-Trace-Id"
 HEADER_VALUE = re.compile(r"[!-~]{1,500}")
 """Allowed trace and id of an event; other publishers may have written them."""
 
@@ -63,16 +73,22 @@ class Event:
         """Fields that identify this event in the logs of all roles."""
         return log_fields_of(self.product_id, self.version, self.id, self.trace)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of the NATS message."""
+        headers = {MESSAGE_ID_HEADER: self.id, CONTENT_TYPE_HEADER: CONTENT_TYPE}
+        return headers | ({TRACE_HEADER: self.trace} if self.trace else {})
+
     def to_cloudevent(self) -> str:
         """Give the event as structured-mode CloudEvents 1.0 JSON."""
         envelope: Json = {
-            "specversion": "1.0",
+            "specversion": SPECVERSION,
             "id": self.id,
-            "source": "/products",
+            "source": SOURCE,
             "type": self.type.value,
             "subject": self.product_id,
             "time": rfc3339(self.time),
-            "datacontenttype": "application/json",
+            "datacontenttype": DATA_CONTENT_TYPE,
         }
         # An extension attribute; absent from most events.
         envelope |= {"bulk": True} if self.bulk else {}

@@ -134,7 +134,7 @@ def parse_sync_message(body: str) -> SyncMessage:
 
 
 def message_to(product: Product) -> SyncMessage:
-    """Build the sync message that delivers a product as it is: not by way of the stream."""
+    """Build the sync message for a product, without an event from the stream."""
     return SyncMessage(product.id, *product.pair, bulk=product.sync.bulk)
 
 

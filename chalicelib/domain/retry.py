@@ -15,7 +15,7 @@ SQS_MAX_VISIBILITY_SECONDS = 43_200
 """SQS: the visibility timeout of a message ends at most 12 h after its receipt."""
 
 SQS_MAX_IN_FLIGHT = 120_000
-"""SQS: a standard queue with so many messages in flight, deferred ones too, delivers none."""
+"""SQS: a standard queue with this many messages in flight, deferred ones too, delivers none."""
 
 QUEUE_RETENTION_SECONDS = 14 * 24 * 3600
 """SQS keeps a message no longer. The stream keeps its events as long, to refill a lost queue."""

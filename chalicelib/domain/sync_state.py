@@ -31,12 +31,17 @@ WAITING_STATUSES = frozenset({SyncStatus.PENDING, SyncStatus.RETRYING})
 """The supply chain lacks the newest version, and the catalog will call it."""
 
 
+UNDELIVERED_STATUSES = FAILED_STATUSES | WAITING_STATUSES
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The place of a product in a list: of all by id, of undelivered ones by their age."""
+    """The place of a product in a list: the value that the list is in the order of, and the id."""
 
     id: str
     behind_since: datetime | None = None
+    updated_at: datetime | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,8 @@ class SyncState:
     `claim`: the token of the current call. A write or a replay clears it, and keeps the lease: the
     result of that call is then not written, and no second call begins meanwhile.
     `bulk`: this budget began with a batch write or a redrive: single changes need not wait for it.
+    `redrive_started_at`: the beginning of the last redrive that has restarted this product; None if
+    none has.
     """
 
     status: SyncStatus = SyncStatus.PENDING
@@ -105,11 +112,16 @@ class SyncState:
     last_error: str | None = None
     history: tuple[Attempt, ...] = ()
     bulk: bool = False
+    redrive_started_at: datetime | None = None
 
     def restarted(
         self, now: datetime, overdue_at: datetime, *, budget: int = 0, bulk: bool = False
     ) -> SyncState:
-        """Start a new budget; keep the lease, the history and what the supply chain has."""
+        """Start a new budget; keep the lease, the history and what the supply chain has.
+
+        The last redrive too: it must not restart this product a second time, whoever has restarted
+        it since.
+        """
         return SyncState(
             budget=budget,
             delivered_version=self.delivered_version,
@@ -118,6 +130,7 @@ class SyncState:
             lease=self.lease,
             history=self.history,
             bulk=bulk,
+            redrive_started_at=self.redrive_started_at,
         )
 
     def leased(self, now: datetime) -> bool:

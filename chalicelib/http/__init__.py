@@ -1,1 +1,1 @@
-"""All of HTTP except the routes: requests, responses, problems, the contract, access."""
+"""All of HTTP except the routes: requests, responses, problems, the OpenAPI document, access."""

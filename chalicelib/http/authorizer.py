@@ -13,7 +13,7 @@ from chalice.app import AuthResponse, AuthRoute, Request
 
 from chalicelib import telemetry
 from chalicelib.domain.errors import CatalogError, InvalidTokenError
-from chalicelib.http.openapi import OPERATIONS, Operation
+from chalicelib.http.contract import OPERATIONS, Operation
 from chalicelib.usecases.ports import Caller, TokenVerifier
 
 

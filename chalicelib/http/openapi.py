@@ -1,340 +1,89 @@
-"""The HTTP contract: every operation, once. The OpenAPI document, the docs page and the
-authorizer's policy are built from it, and a test compares it with the routes."""
+"""The HTTP contract as an OpenAPI document, and as a page to read it and to try it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from chalicelib.domain import exact_json
-from chalicelib.domain.breaker import BreakerState
+from chalicelib.domain import errors, exact_json
 from chalicelib.domain.exact_json import Json
-from chalicelib.domain.product import ProductFields
-from chalicelib.domain.sync_state import SyncStatus
-from chalicelib.usecases.catalog import (
-    BATCH_LIMIT,
-    BatchRequest,
-    ListRequest,
+from chalicelib.domain.product import SIZE_LIMIT
+from chalicelib.http.authorizer import ForbiddenError, UnauthorizedError
+from chalicelib.http.contract import (
+    HEADERS,
+    OPERATIONS,
+    TAGS,
+    Operation,
+    Problem,
+    Product,
 )
-from chalicelib.usecases.operations import ControlRequest, RedriveRequest
-
-READ, WRITE, ADMIN = "products:read", "products:write", "sync:admin"
-"""The scopes a token can carry."""
-
-
-class Product(ProductFields):
-    """A product in an answer of the API."""
-
-    model_config = ConfigDict(title="Product", extra="allow")
-
-    id: str = Field(description="Made by the server.", json_schema_extra={"readOnly": True})
-    version: int = Field(ge=0, description="Grows by one with each change.")
-    createdAt: str = Field(json_schema_extra={"format": "date-time"})  # noqa: N815 - JSON's name
-    updatedAt: str = Field(json_schema_extra={"format": "date-time"})  # noqa: N815 - JSON's name
-    deletedAt: str | None = Field(  # noqa: N815 - JSON's name
-        default=None, description="Only while a deletion is on its way to the supply chain."
-    )
-    syncCompletedAt: str | None = Field(  # noqa: N815 - JSON's name
-        description="null until the current version is delivered."
-    )
-    syncStatus: SyncStatus  # noqa: N815 - JSON's name
-
-
-class FieldProblem(BaseModel):
-    """A field at fault."""
-
-    field: str
-    message: str
-
-
-class Problem(BaseModel):
-    """RFC 9457 problem details."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[FieldProblem] = Field(default_factory=list)
-
-
-class ProductPage(BaseModel):
-    """One page of products; `nextCursor` is null on the last."""
-
-    items: list[Product]
-    nextCursor: str | None  # noqa: N815 - JSON's name
-
-
-class BatchResult(BaseModel):
-    """The result of one item of a batch: its product, or its problem."""
-
-    status: int
-    product: Product | None = None
-    error: Problem | None = None
-
-
-class BatchAnswer(BaseModel):
-    """One result per item, in order."""
-
-    items: list[BatchResult]
-
-
-class AttemptRecord(BaseModel):
-    """One call of the supply chain."""
-
-    time: str
-    version: int
-    statusCode: int | None  # noqa: N815 - JSON's name
-    durationSeconds: float  # noqa: N815 - JSON's name
-    error: str | None
-
-
-class SyncRecord(BaseModel):
-    """The delivery state of a product."""
-
-    id: str
-    version: int
-    deleted: bool
-    status: SyncStatus
-    budget: int = Field(description="How often this version was replayed or redriven.")
-    attempts: int
-    deliveredVersion: int | None  # noqa: N815 - JSON's name
-    behindSince: str | None  # noqa: N815 - JSON's name
-    firstAttemptAt: str | None  # noqa: N815 - JSON's name
-    nextAttemptAt: str | None  # noqa: N815 - JSON's name
-    syncCompletedAt: str | None  # noqa: N815 - JSON's name
-    lastError: str | None  # noqa: N815 - JSON's name
-    held: str | None = Field(
-        description="While the product waits: why no calls are made at all; null if they are.",
-        examples=["paused: their release", "the breaker is open since …: HTTP 503"],
-    )
-    history: list[AttemptRecord]
-
-
-class SyncControl(BaseModel):
-    """The pause of an operator."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "paused": True,
-                    "reason": "their release",
-                    "until": "2026-01-31T22:00:00.000Z",
-                    "since": "2026-01-31T20:00:00.000Z",
-                }
-            ]
-        }
-    )
-
-    paused: bool
-    reason: str | None
-    until: str | None = Field(description="When the sync resumes by itself.")
-    since: str | None
-
-
-class BreakerRecord(BaseModel):
-    """The circuit breaker between the catalog and the supply chain."""
-
-    state: BreakerState
-    since: str | None = Field(description="When it opened, or closed again.")
-    reason: str | None = Field(description="The last systemic error, while it is not closed.")
-    callsPerSecond: float | None = Field(  # noqa: N815 - JSON's name
-        description="The limit of calls per second now; null for none, or while it is not closed."
-    )
-
-
-class RedriveRecord(BaseModel):
-    """A redrive that is under way."""
-
-    startedAt: str  # noqa: N815 - JSON's name
-    count: int = Field(description="Products at its beginning.")
-    done: int = Field(description="Products that are restarted; after a crash it may be less.")
-
-
-class SyncSummary(BaseModel):
-    """The delivery state of the whole catalog."""
-
-    products: dict[SyncStatus, int]
-    oldestUndeliveredSeconds: float | None  # noqa: N815 - JSON's name
-    outboxBacklog: int = Field(  # noqa: N815 - JSON's name
-        description="Products with an event that is older than the grace; 10000 for more too."
-    )
-    unreadable: int = Field(description="Documents that this version of the service cannot read.")
-    breaker: BreakerRecord
-    control: SyncControl
-    catchingUp: bool = Field(  # noqa: N815 - JSON's name
-        description="What an outage or a pause has delayed is being brought forward."
-    )
-    redrive: RedriveRecord | None
-
-
-class Redriven(BaseModel):
-    """The number of products that are replayed."""
-
-    count: int
-
-
-class Health(BaseModel):
-    """`ok`, and for readiness each dependency's own state."""
-
-    status: str
-    dependencies: dict[str, str] = Field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One method of one path. `scopes`: the token needs one of them; none: no token needed."""
-
-    method: str
-    path: str
-    summary: str
-    scopes: frozenset[str] = frozenset()
-    body: type[BaseModel] | None = None
-    query: type[BaseModel] | None = None
-    headers: tuple[str, ...] = ()
-    answers: dict[int, type[BaseModel] | None] = field(default_factory=dict)
-    problems: tuple[int, ...] = ()
-
-
-_BODY = (400, 413, 422)
-
-OPERATIONS = (
-    Operation(
-        "POST",
-        "/products",
-        "Create a product",
-        frozenset({WRITE}),
-        body=ProductFields,
-        headers=("Idempotency-Key",),
-        answers={201: Product},
-        problems=(*_BODY, 409),
-    ),
-    Operation(
-        "GET",
-        "/products",
-        "List products, in the order of their ids",
-        frozenset({READ}),
-        query=ListRequest,
-        answers={200: ProductPage},
-        problems=(422,),
-    ),
-    Operation(
-        "POST",
-        "/products/batch",
-        f"Create up to {BATCH_LIMIT} products, each on its own",
-        frozenset({WRITE}),
-        body=BatchRequest,
-        headers=("Idempotency-Key",),
-        answers={207: BatchAnswer},
-        problems=_BODY,
-    ),
-    Operation(
-        "GET",
-        "/products/{product_id}",
-        "Get a product",
-        frozenset({READ}),
-        headers=("If-None-Match",),
-        answers={200: Product, 304: None},
-        problems=(404, 422),
-    ),
-    Operation(
-        "PUT",
-        "/products/{product_id}",
-        "Replace a product",
-        frozenset({WRITE}),
-        body=ProductFields,
-        headers=("If-Match",),
-        answers={200: Product},
-        problems=(*_BODY, 404, 409, 412),
-    ),
-    Operation(
-        "PATCH",
-        "/products/{product_id}",
-        "Change some fields (RFC 7396 merge patch)",
-        frozenset({WRITE}),
-        body=ProductFields,
-        headers=("If-Match",),
-        answers={200: Product},
-        problems=(*_BODY, 404, 409, 412),
-    ),
-    Operation(
-        "DELETE",
-        "/products/{product_id}",
-        "Delete a product, here and in the supply chain",
-        frozenset({WRITE}),
-        headers=("If-Match",),
-        answers={204: None},
-        problems=(404, 412, 422),
-    ),
-    Operation(
-        "GET",
-        "/products/{product_id}/sync",
-        "How far the supply chain is with a product",
-        frozenset({READ, ADMIN}),
-        answers={200: SyncRecord},
-        problems=(404,),
-    ),
-    Operation(
-        "POST",
-        "/products/{product_id}/sync",
-        "Deliver the newest version (again) now",
-        frozenset({ADMIN}),
-        answers={202: SyncRecord},
-        problems=(404,),
-    ),
-    Operation(
-        "GET",
-        "/sync",
-        "Products per status, oldest undelivered change, outbox backlog",
-        frozenset({ADMIN}),
-        answers={200: SyncSummary},
-    ),
-    Operation(
-        "POST",
-        "/sync/redrive",
-        "Replay all products that are exhausted or rejected",
-        frozenset({ADMIN}),
-        body=RedriveRequest,
-        query=RedriveRequest,
-        answers={202: Redriven},
-        problems=_BODY,
-    ),
-    Operation(
-        "PUT",
-        "/sync/control",
-        "Pause the sync, or resume it",
-        frozenset({ADMIN}),
-        body=ControlRequest,
-        answers={200: SyncControl},
-        problems=_BODY,
-    ),
-    Operation("GET", "/health", "Alive", answers={200: Health}),
-    Operation("GET", "/ready", "Dependencies reachable", answers={200: Health, 503: Health}),
-    Operation("GET", "/openapi.json", "This document", answers={200: None}),
-    Operation("GET", "/docs", "This document, to read and to try", answers={200: None}),
+from chalicelib.http.problems import (
+    ExpectationError,
+    HeadersTooLargeError,
+    MethodNotAllowedError,
+    NoSuchRouteError,
+    UnknownCodingError,
+    UriTooLongError,
+    problem_body,
+    problem_of,
 )
+from chalicelib.usecases.operations import RedriveRequest
 
-_HEADERS = {
-    "Idempotency-Key": "Repeating a request with the same key repeats its answer. "
-    "Needs a token with a `sub` claim.",
-    "If-Match": 'Only if the product has this version: `"3"`.',
-    "If-None-Match": "304 if the product still has this version.",
+_EVERYWHERE = (errors.InvalidRequestError, Exception)
+_WITH_A_TOKEN = (UnauthorizedError, ForbiddenError, errors.StoreUnavailableError)
+_EXAMPLES = (
+    errors.MalformedRequestError("the body cannot be read as JSON: Expecting value at 1:1"),
+    errors.InvalidRequestError([errors.FieldError("price", "Input should be greater than 0")]),
+    errors.PayloadTooLargeError(f"a body may have {SIZE_LIMIT} bytes at most"),
+    errors.ProductNotFoundError("no product has the id 6b05e78b3969dfca0964608b"),
+    errors.DuplicateSkuError("6b05e78b3969dfca0964608b"),
+    errors.DuplicateIdempotencyKeyError("a product was created under this key"),
+    errors.IdempotencyKeyReusedError("this key was used with another body"),
+    errors.VersionMismatchError("the product is at version 4"),
+    errors.ConcurrentChangeError(),
+    errors.StoreUnavailableError(),
+    NoSuchRouteError("no such route: /api/product"),
+    MethodNotAllowedError("the path has no method PUT, but GET, HEAD, OPTIONS, POST"),
+    UriTooLongError("Request Line is too large (5000 > 4094)"),
+    HeadersTooLargeError("limit request headers fields size"),
+    ExpectationError("Unable to comply with expectation: 'miracles'"),
+    UnknownCodingError("Unsupported transfer coding: 'rot13'"),
+    UnauthorizedError("a valid bearer token is required"),
+    ForbiddenError("the token lacks the scope"),
+    errors.UnreadableDocumentError(),
+    Exception(),
+)
+"""One error of each row of the table of problems: what its answer looks like."""
+_PROBLEMS = {type(error): error for error in _EXAMPLES}
+
+_SENT: dict[str, Json] = {
+    "ETag": {
+        "description": "The product's version, to send as If-Match or If-None-Match.",
+        "schema": {"type": "string", "pattern": '^"[0-9]+"$'},
+    },
+    "Location": {
+        "description": "The path of the new product.",
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
+    "Retry-After": {
+        "description": "In how many seconds to try again.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "WWW-Authenticate": {
+        "description": "How to authenticate.",
+        "schema": {"type": "string", "const": "Bearer"},
+    },
 }
-_PROBLEMS = {
-    400: f"The body is not JSON, or nested deeper than {exact_json.DEPTH_LIMIT} levels",
-    401: "No valid bearer token",
-    403: "The token lacks the scope",
-    404: "No such product",
-    409: "Another product has this sku",
-    412: "The product has another version",
-    413: "The body is larger than 200 KB",
-    422: "A rule is broken; `errors` names the fields",
-    503: "The store is away; `Retry-After` says when to try again",
+"""The headers of answers."""
+_OTHER_BODIES: dict[str, Json] = {
+    "application/json": {"type": "object"},
+    "text/html": {"type": "string"},
 }
 
 
@@ -351,9 +100,12 @@ def document() -> str:
                 "version of every product, or an operator sees why not.",
             },
             "servers": [{"url": "/api"}],
+            "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
             "paths": _paths(),
             "components": {
                 "schemas": _schemas(),
+                "headers": _SENT,
+                "examples": _examples(),
                 "securitySchemes": {
                     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
                 },
@@ -388,58 +140,129 @@ def _paths() -> Json:
 
 def _operation(operation: Operation) -> Json:
     described: Json = {
+        "tags": [operation.tag],
         "summary": operation.summary,
-        "operationId": f"{operation.method.lower()}{operation.path}".replace("/", "_"),
-        "parameters": _parameters(operation),
+        "operationId": operation.name,
+        "parameters": parameters(operation),
         "responses": _responses(operation),
     }
     if operation.scopes:
         described["security"] = [{"bearer": []}]
         described["description"] = "Scope: " + " or ".join(sorted(operation.scopes))
     if operation.body is not None:
-        described["requestBody"] = _request_body(operation)
+        described["requestBody"] = _request_body(operation, operation.body)
     return described
 
 
-def _request_body(operation: Operation) -> Json:
-    assert operation.body is not None  # noqa: S101 - the caller has just asked
-    if operation.method == "PATCH":
-        schema: Json = {"type": "object", "description": "Any of the fields; null removes one."}
-        return {"required": True, "content": {"application/merge-patch+json": {"schema": schema}}}
-    content = {"application/json": {"schema": _reference(operation.body)}}
-    return {"required": operation.body is not RedriveRequest, "content": content}
+# ---- requests ----
 
 
-def _parameters(operation: Operation) -> list[Json]:
-    parameters: list[Json] = []
+def _request_body(operation: Operation, model: type[BaseModel]) -> Json:
+    kind = "merge-patch+json" if operation.method == "PATCH" else "json"
+    examples = {name: {"value": value} for name, value in operation.examples.items()}
+    content = {"schema": _reference(model), "examples": examples}
+    return {
+        "required": model is not RedriveRequest,
+        "content": {f"application/{kind}": content},
+    }
+
+
+def parameters(operation: Operation) -> list[Json]:
+    """Describe the parameters of path, query and header."""
+    found: list[Json] = []
     if "{product_id}" in operation.path:
-        parameters.append(_parameter("product_id", "path", {"type": "string"}, required=True))
+        described = {"description": "The product's id.", "schema": {"type": "string"}}
+        found.append({"name": "product_id", "in": "path", "required": True, **described})
     if operation.query is not None:
         properties = operation.query.model_json_schema(ref_template=_REFERENCE)["properties"]
-        parameters += [_parameter(name, "query", schema) for name, schema in properties.items()]
+        found += [_query_parameter(name, dict(it)) for name, it in properties.items()]
     for name in operation.headers:
-        described = {"type": "string", "description": _HEADERS[name]}
-        parameters.append(_parameter(name, "header", described))
-    return parameters
+        found.append({"name": name, "in": "header", "required": False, **HEADERS[name]})
+    return found
 
 
-def _parameter(name: str, place: str, schema: Json, *, required: bool = False) -> Json:
-    return {"name": name, "in": place, "required": required, "schema": schema}
+def _query_parameter(name: str, schema: Json) -> Json:
+    """Describe a field of a query's model. Pages show the description of the parameter only."""
+    parameter: Json = {"name": name, "in": "query", "required": False}
+    if "description" in schema:
+        parameter["description"] = schema.pop("description")
+    # A page would send an example, or a default of null, as it is.
+    schema.pop("examples", None)
+    if schema.get("default", "") is None:
+        del schema["default"]
+    # A query has no null.
+    kinds = [kind for kind in schema.pop("anyOf", []) if kind != {"type": "null"}]
+    schema |= kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {}
+    if schema.get("type") == "array":
+        parameter |= {"style": "form", "explode": True}
+    return {**parameter, "schema": schema}
+
+
+# ---- answers ----
 
 
 def _responses(operation: Operation) -> Json:
     responses: Json = {}
     for status, model in operation.answers.items():
-        responses[str(status)] = {"description": "OK" if status < 400 else "Not ready"}
-        if model is not None:
-            content = {"application/json": {"schema": _reference(model)}}
-            responses[str(status)]["content"] = content
-    problems = {*operation.problems, *((401, 403, 503) if operation.scopes else ())}
-    for status in sorted(problems):
-        content = {"application/problem+json": {"schema": _reference(Problem)}}
-        responses[str(status)] = {"description": _PROBLEMS[status], "content": content}
+        described: Json = {"description": HTTPStatus(status).phrase}
+        responses[str(status)] = described
+        if headers := _headers(_sent_with(status, model)):
+            described["headers"] = headers
+        if isinstance(model, str):
+            described["content"] = {model: {"schema": _OTHER_BODIES[model]}}
+        elif model is not None:
+            described["content"] = {"application/json": {"schema": _reference(model)}}
+    for status, kinds in sorted(_by_status(problems_of(operation)).items()):
+        responses[str(status)] = _refusal(kinds)
     return responses
 
+
+def _sent_with(status: int, model: object) -> list[str]:
+    tag = ["ETag"] if model is Product or status == HTTPStatus.NOT_MODIFIED else []
+    return [*tag, "Location"] if status == HTTPStatus.CREATED else tag
+
+
+def _headers(names: Iterable[str]) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def problems_of(operation: Operation) -> list[type[Exception]]:
+    """Give the errors that an operation can answer."""
+    guarded = _WITH_A_TOKEN if operation.scopes else ()
+    return [*operation.problems, *guarded, *_EVERYWHERE]
+
+
+def _by_status(kinds: Iterable[type[Exception]]) -> dict[int, list[Exception]]:
+    found: dict[int, list[Exception]] = {}
+    for kind in kinds:
+        found.setdefault(problem_of(_PROBLEMS[kind]).status, []).append(_PROBLEMS[kind])
+    return found
+
+
+def _refusal(examples: list[Exception]) -> Json:
+    """Describe the answers of one status: the table's rows, each with an example."""
+    rows = [problem_of(error) for error in examples]
+    content = {
+        "schema": _reference(Problem),
+        "examples": {row.slug: {"$ref": f"#/components/examples/{row.slug}"} for row in rows},
+    }
+    described: Json = {
+        "description": "; ".join(row.title for row in rows),
+        "content": {"application/problem+json": content},
+    }
+    if headers := _headers(dict.fromkeys(name for row in rows for name in row.headers)):
+        described["headers"] = headers
+    return described
+
+
+def _examples() -> Json:
+    return {
+        problem_of(error).slug: {"summary": problem_of(error).title, "value": problem_body(error)}
+        for error in _EXAMPLES
+    }
+
+
+# ---- schemas ----
 
 _REFERENCE = "#/components/schemas/{model}"
 
@@ -449,15 +272,17 @@ def _reference(model: type[BaseModel]) -> Json:
 
 
 def _schemas() -> Json:
-    models: list[Any] = [
-        model
-        for operation in OPERATIONS
-        for model in (operation.body, operation.query, *operation.answers.values())
-        if model is not None
-    ]
+    models: list[Any] = [Problem]
+    for operation in OPERATIONS:
+        models += [operation.body, operation.query, *operation.answers.values()]
     _, schema = models_json_schema(
-        [(model, "validation") for model in dict.fromkeys([*models, Problem])],
+        [(model, "validation") for model in dict.fromkeys(models) if isinstance(model, type)],
         ref_template=_REFERENCE,
     )
     definitions: Json = schema["$defs"]
+    bodies = {operation.body for operation in OPERATIONS}
+    for operation in OPERATIONS:
+        if operation.query and operation.query not in bodies:
+            # Described as parameters; only what its fields refer to is needed here.
+            definitions.pop(operation.query.__name__, None)
     return definitions

@@ -14,6 +14,30 @@ from chalicelib.http.authorizer import ForbiddenError, UnauthorizedError
 RETRY_AFTER = {"Retry-After": "5"}
 
 
+class NoSuchRouteError(errors.CatalogError):
+    """No operation has this path."""
+
+
+class MethodNotAllowedError(errors.CatalogError):
+    """The path has operations, but none with this method."""
+
+
+class UriTooLongError(errors.CatalogError):
+    """The request line is longer than the web server reads."""
+
+
+class HeadersTooLargeError(errors.CatalogError):
+    """The headers are more, or longer, than the web server reads."""
+
+
+class ExpectationError(errors.CatalogError):
+    """The client expects what the web server does not know."""
+
+
+class UnknownCodingError(errors.CatalogError):
+    """The body has a transfer coding that the web server does not know."""
+
+
 class Problem(NamedTuple):
     """How a domain error reads in HTTP."""
 
@@ -34,6 +58,12 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.VersionMismatchError: Problem(412, "version-mismatch", "The version is another"),
     errors.ConcurrentChangeError: Problem(503, "contended", "Too many writers", RETRY_AFTER),
     errors.StoreUnavailableError: Problem(503, "unavailable", "Try again later", RETRY_AFTER),
+    NoSuchRouteError: Problem(404, "no-such-route", "No such route"),
+    MethodNotAllowedError: Problem(405, "method-not-allowed", "The path has other methods"),
+    UriTooLongError: Problem(414, "uri-too-long", "The URI is too long"),
+    HeadersTooLargeError: Problem(431, "headers-too-large", "The headers are too large"),
+    ExpectationError: Problem(417, "unknown-expectation", "The expectation is unknown"),
+    UnknownCodingError: Problem(501, "unknown-coding", "The transfer coding is unknown"),
     UnauthorizedError: Problem(401, "unauthorized", "Unauthorized", {"WWW-Authenticate": "Bearer"}),
     ForbiddenError: Problem(403, "forbidden", "Forbidden"),
     errors.UnreadableDocumentError: Problem(500, "unreadable", "The product cannot be read"),
@@ -63,6 +93,8 @@ def problem_body(error: Exception) -> Json:
     body = details(problem.slug, problem.title, problem.status, detail)
     if isinstance(error, errors.InvalidRequestError):
         body["errors"] = [{"field": item.field, "message": item.message} for item in error.errors]
+    if isinstance(error, errors.DuplicateSkuError) and error.product_id is not None:
+        body["productId"] = error.product_id
     return body
 
 

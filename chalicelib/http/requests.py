@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
-from chalice.app import Request
+from chalice.app import MultiDict, Request
+from pydantic import BaseModel
 
 from chalicelib import telemetry
 from chalicelib.domain import exact_json
@@ -18,6 +20,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import SIZE_LIMIT
 from chalicelib.http import authorizer
+from chalicelib.http.contract import ENTITY_TAG, HEADERS
 from chalicelib.usecases.catalog import Origin, Precondition
 
 
@@ -38,17 +41,40 @@ def body(request: Request, *, required: bool = True) -> Any:  # noqa: ANN401 - J
         raise MalformedRequestError(f"the body cannot be read as JSON: {error}") from error
 
 
-def query(request: Request) -> Json:
-    """Give the query's parameters."""
-    return dict(request.query_params or {})
+def query(request: Request, model: type[BaseModel] | None) -> Json:
+    """Give the query's parameters; those that are a list in the model, as lists.
+
+    Raises InvalidRequestError for a parameter that is repeated and is no list; without a model, for
+    every parameter. The model itself refuses those that it does not know.
+    """
+    given = request.query_params or MultiDict({})
+    values: dict[str, list[str]] = {name: given.getlist(name) for name in given}
+    if model is None and values:
+        raise InvalidRequestError([FieldError(name, "is not a known parameter") for name in values])
+    lists = list_parameters(model) if model else frozenset()
+    repeated = [name for name, each in values.items() if len(each) > 1 and name not in lists]
+    if repeated:
+        raise InvalidRequestError([FieldError(name, "may be given once only") for name in repeated])
+    return {name: each if name in lists else each[0] for name, each in values.items()}
 
 
-def query_or_body(request: Request) -> Any:  # noqa: ANN401 - JSON has no narrower type
+@cache
+def list_parameters(model: type[BaseModel]) -> frozenset[str]:
+    """Give the names of a query model's parameters that may be repeated."""
+    properties = model.model_json_schema()["properties"]
+    return frozenset(
+        name
+        for name, schema in properties.items()
+        if any(kind.get("type") == "array" for kind in schema.get("anyOf", [schema]))
+    )
+
+
+def query_or_body(request: Request, model: type[BaseModel]) -> Any:  # noqa: ANN401 - JSON has no narrower type
     """Give the parameters of the query and of an optional JSON body together.
 
-    Raises as `body`, and InvalidRequestError for a name that is in both.
+    Raises as `body` and `query`, and InvalidRequestError for a name that is in both.
     """
-    asked, given = query(request), body(request, required=False)
+    asked, given = query(request, model), body(request, required=False)
     if not isinstance(given, dict):
         return given
     if twice := [FieldError(name, "is given twice") for name in asked.keys() & given.keys()]:
@@ -59,12 +85,12 @@ def query_or_body(request: Request) -> Any:  # noqa: ANN401 - JSON has no narrow
 def origin(request: Request) -> Origin:
     """Give the caller, the idempotency key and the trace of a request.
 
-    Raises InvalidRequestError for a key that is empty or longer than 255 characters, or whose token
-    has no `sub`.
+    Raises InvalidRequestError for a key that does not fit its pattern, or whose token has no `sub`.
     """
     principal, key = authorizer.principal(request), _header(request, "Idempotency-Key")
-    if key is not None and not 0 < len(key) <= 255:
-        raise InvalidRequestError([FieldError("Idempotency-Key", "must have 1 to 255 characters")])
+    if key is not None and not _fits(key, "Idempotency-Key"):
+        message = "must have 1 to 255 printable ASCII characters"
+        raise InvalidRequestError([FieldError("Idempotency-Key", message)])
     if key is not None and not principal:
         # Keys are scoped to the token's `sub`. Callers without one would share their keys. Keys
         # scoped to the token itself would end with it, and a repetition with the next token would
@@ -88,24 +114,20 @@ def is_known(request: Request, version: int) -> bool:
     return tags is None or str(version) in tags
 
 
-_ENTITY_TAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
-
-
 def _entity_tags(request: Request, name: str, *, strong: bool) -> list[str] | None:
     """Parse If-Match or If-None-Match (RFC 9110); None means any version."""
     value = _header(request, name)
     if value is None or value.strip() == "*":
         return None
-    tags, position = [], 0
-    while position < len(value):
-        found = _ENTITY_TAG.match(value, position)
-        if found is None:
-            fault = FieldError(name, 'must be * or entity tags such as "3"')
-            raise InvalidRequestError([fault])
-        if not (strong and found[1]):
-            tags.append(found[2])
-        position = found.end()
-    return tags
+    if not _fits(value, name):
+        raise InvalidRequestError([FieldError(name, 'must be * or entity tags such as "3"')])
+    tags = re.findall(ENTITY_TAG, value)
+    return [version for weak, version in tags if not (strong and weak)]
+
+
+def _fits(value: str, name: str) -> bool:
+    """Say whether a header's value fits the pattern of the contract."""
+    return re.fullmatch(HEADERS[name]["schema"]["pattern"], value) is not None
 
 
 def _header(request: Request, name: str) -> str | None:

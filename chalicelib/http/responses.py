@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from chalice.app import Response
 
+from chalicelib.bootstrap import allowed_origin
 from chalicelib.domain import exact_json
 from chalicelib.domain.errors import CatalogError
 from chalicelib.domain.exact_json import Json
-from chalicelib.http.problems import problem_body
+from chalicelib.http.contract import HEADERS
+from chalicelib.http.problems import MethodNotAllowedError, problem_body, problem_response
 
 
 def respond(status: int, content: object, **headers: str) -> Response:
@@ -30,6 +34,46 @@ def not_modified(product: Json) -> Response:
 def no_content() -> Response:
     """Answer 204, without a body."""
     return Response("", {}, 204)
+
+
+def methods_of_path(methods: Iterable[str]) -> Response:
+    """Answer OPTIONS: the methods of a path, to a browser too that asks for a page's request."""
+    allow = _allow(methods)
+    response = Response("", {"Allow": allow}, 204)
+    if allowed_origin():
+        response.headers |= {
+            "Access-Control-Allow-Methods": allow,
+            "Access-Control-Allow-Headers": ",".join(["Authorization", "Content-Type", *HEADERS]),
+            "Access-Control-Max-Age": "600",
+        }
+    return readable(response)
+
+
+def method_not_allowed(method: str, methods: Iterable[str]) -> Response:
+    """Answer 405: the path has other methods."""
+    allow = _allow(methods)
+    response = problem_response(
+        MethodNotAllowedError(f"the path has no method {method}, but {allow}")
+    )
+    response.headers["Allow"] = allow
+    return readable(response)
+
+
+def _allow(methods: Iterable[str]) -> str:
+    """Name the methods of a path: also what every path, and every path with a GET, has."""
+    given = {*methods, "OPTIONS"}
+    return ", ".join(sorted(given | {"HEAD"} if "GET" in given else given))
+
+
+def readable(response: Response) -> Response:
+    """Add the headers by which a browser lets pages of the allowed origin read an answer."""
+    if allowed := allowed_origin():
+        response.headers |= {
+            "Access-Control-Allow-Origin": allowed,
+            "Access-Control-Expose-Headers": "ETag,Location,Retry-After",
+            "Vary": "Origin",
+        }
+    return response
 
 
 def entity_tag(product: Json) -> str:

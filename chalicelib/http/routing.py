@@ -1,19 +1,20 @@
-"""Turns operations of the contract into routes: their scopes, errors and headers."""
+"""Turns operations of the OpenAPI document into routes: their scopes, errors and headers."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 
 from chalice.app import Authorizer, Chalice, Request, Response
 
 from chalicelib import telemetry
-from chalicelib.bootstrap import allowed_origin
 from chalicelib.domain.errors import CatalogError
-from chalicelib.http import authorizer
-from chalicelib.http.openapi import OPERATIONS
+from chalicelib.domain.exact_json import Json
+from chalicelib.http import authorizer, requests
+from chalicelib.http.contract import OPERATIONS
 from chalicelib.http.problems import problem_response
+from chalicelib.http.responses import method_not_allowed, methods_of_path, readable
 from chalicelib.usecases.ports import TokenVerifier
 
 View = Callable[..., Response]
@@ -34,13 +35,31 @@ class CatalogApi(Chalice):
     def current_request(self, request: Request) -> None:
         self._requests.current = request
 
+    def __call__(self, event: Json, context: object) -> Json:
+        """Answer an event of API Gateway, and of the container host."""
+        asked = event.get("requestContext", {})
+        method, routes = asked.get("httpMethod"), self.routes.get(asked.get("resourcePath"))
+        if routes is not None and method not in routes:
+            if method != "HEAD" or "GET" not in routes:
+                return self._without_operation(method, routes)
+            # Answered as GET; the gateway leaves out the body.
+            event = {**event, "requestContext": {**asked, "httpMethod": "GET"}}
+        answer: Json = super().__call__(event, context)
+        return answer
+
+    def _without_operation(self, method: str, routes: Collection[str]) -> Json:
+        options = method == "OPTIONS"
+        response = methods_of_path(routes) if options else method_not_allowed(method, routes)
+        answer: Json = response.to_dict(self.api.binary_types)
+        return answer
+
     def operation(
         self, method: str, path: str, gateway: Authorizer, tokens: Callable[[], TokenVerifier]
     ) -> Callable[[View], View]:
         """Register a view, called as `view(request, **path_parameters)`, for an operation.
 
         For an operation with scopes, API Gateway calls the authorizer `gateway`, and the app checks
-        its context, or the token itself. Raises StopIteration if the contract has no such
+        its context, or the token itself. Raises StopIteration if the document has no such
         operation.
         """
         operation = next(o for o in OPERATIONS if (o.method, o.path) == (method, path))
@@ -50,11 +69,13 @@ class CatalogApi(Chalice):
             def admitted(request: Request, **parameters: str) -> Response:
                 if operation.scopes:
                     authorizer.admit(tokens(), operation, request)
+                # Also where the view reads no query: no parameter is dropped silently.
+                requests.query(request, operation.query)
                 return view(request, **parameters)
 
             @wraps(view)
             def answer(**parameters: str) -> Response:
-                return _readable(_answered(admitted, self.current_request, parameters))
+                return readable(_answered(admitted, self.current_request, parameters))
 
             registered: View = self.route(
                 path,
@@ -78,14 +99,3 @@ def _answered(view: View, request: Request, parameters: dict[str, str]) -> Respo
     except Exception as error:  # noqa: BLE001 - answered 500, and logged
         telemetry.log.exception("unexpected error", operation=view.__name__)
         return problem_response(error)
-
-
-def _readable(response: Response) -> Response:
-    """Add CORS headers for the allowed origin; the gateway answers preflight requests."""
-    if allowed := allowed_origin():
-        response.headers |= {
-            "Access-Control-Allow-Origin": allowed,
-            "Access-Control-Expose-Headers": "ETag,Location,Retry-After",
-            "Vary": "Origin",
-        }
-    return response

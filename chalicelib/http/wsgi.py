@@ -1,8 +1,8 @@
 """API Gateway for the container host: the same Chalice app as a WSGI application.
 
 Builds the event that API Gateway would send without an authorizer, so that the app checks the
-token. Answers requests without a route (404) and requests that are too large (413) itself. Not used
-on Lambda.
+token. Answers requests without a route (404) and requests that are too large (413) itself, and
+leaves out the body of the answer to HEAD. Not used on Lambda.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from urllib.parse import quote
 from chalice.app import Chalice
 from chalice.local import LambdaEventConverter, RouteMatcher
 
-from chalicelib.domain import exact_json
-from chalicelib.http.problems import details
+from chalicelib.domain.errors import CatalogError, PayloadTooLargeError
+from chalicelib.http.problems import NoSuchRouteError, problem_response
+from chalicelib.http.responses import readable
 
 BASE = "/api"
 REQUEST_LIMIT = 10 * 1024 * 1024
@@ -45,7 +46,7 @@ class Gateway:
             del headers["Content-Length"]
             headers.pop("Content-Type", None)
         start_response(f"{status.value} {status.phrase}", list(headers.items()))
-        return [body]
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def _answer(self, environ: Environ) -> dict[str, Any]:
         method = environ["REQUEST_METHOD"]
@@ -53,24 +54,30 @@ class Gateway:
         if not path.endswith("//"):
             # As API Gateway does.
             path = path.removesuffix("/")
-        if not self._exists(method, path):
-            return _problem(404, "no-such-route", f"no such route: {method} {path}")
+        if not self._exists(path):
+            return self._refusal(NoSuchRouteError(f"no such route: {path}"))
         body = _read_body(environ)
         if body is None:
-            return _problem(413, "too-large", f"a request may have {REQUEST_LIMIT} bytes at most")
+            limit = f"a request may have {REQUEST_LIMIT} bytes at most"
+            return self._refusal(PayloadTooLargeError(limit))
         url = path.removeprefix(BASE) + "?" + environ.get("QUERY_STRING", "")
         event = self._events.create_lambda_event(method, url, _headers(environ), body)
         answer: dict[str, Any] = self._app(event, None)
         return answer
 
-    def _exists(self, method: str, path: str) -> bool:
+    def _refusal(self, error: CatalogError) -> dict[str, Any]:
+        response = readable(problem_response(error))
+        answer: dict[str, Any] = response.to_dict(self._app.api.binary_types)
+        return answer
+
+    def _exists(self, path: str) -> bool:
         if not path.startswith(f"{BASE}/") or "//" in path:
             return False
         try:
-            route = self._matcher.match_route(path.removeprefix(BASE)).route
+            self._matcher.match_route(path.removeprefix(BASE))
         except ValueError:
             return False
-        return method in self._app.routes[route]
+        return True
 
 
 def _read_body(environ: Environ) -> bytes | None:
@@ -88,9 +95,3 @@ def _headers(environ: Environ) -> dict[str, str]:
     if environ.get("CONTENT_TYPE"):
         headers["content-type"] = environ["CONTENT_TYPE"]
     return headers
-
-
-def _problem(status: int, slug: str, detail: str) -> dict[str, Any]:
-    body = details(slug, HTTPStatus(status).phrase, status, detail)
-    headers = {"Content-Type": "application/problem+json"}
-    return {"statusCode": status, "headers": headers, "body": exact_json.dumps(body)}

@@ -16,11 +16,10 @@ from chalicelib.domain.times import LONG_AGO
 from chalicelib.usecases.controls import FEW_TRIES, Controls
 
 FRESH = timedelta(seconds=1)
-"""How long the state is used before it is read again: so long a pause needs to reach everybody."""
+"""How long the state is used before it is read again, and so how fast a pause reaches everybody."""
 REPORT_EVERY = timedelta(seconds=1)
 REPORT_SOON = timedelta(seconds=0.25)
-"""A process writes what it has seen no more often, however many batches it has in hand; soon, if
-half of its calls have failed."""
+"""The shortest time between two reports of a process; the second, if half of its calls failed."""
 
 
 class Admissions:
@@ -42,7 +41,7 @@ class Admissions:
         self._reported_at = self._answered_at = LONG_AGO
 
     def admit(self, wanted: int) -> Admission:
-        """Say how many of so many calls may be made now. Raises StoreUnavailableError."""
+        """Say how many of `wanted` calls may be made now. Raises StoreUnavailableError."""
         now = self._clock()
         known = self._known(now)
         admission, after = known.admit(wanted, now, self._policy)
@@ -63,7 +62,7 @@ class Admissions:
         return self._read(self._clock()).is_held(self._clock())
 
     def report(self, outcomes: Sequence[tuple[Product, Outcome]]) -> None:
-        """Note outcomes, with their products; tell the others while something is wrong."""
+        """Note outcomes, with their products; write them to the store while calls fail."""
         now, new = self._clock(), report_of(outcomes)
         with self._lock:
             if new.failures < new.calls:
@@ -73,12 +72,13 @@ class Admissions:
             bad = 2 * self._seen.failures >= self._seen.calls
             every = REPORT_SOON if bad else REPORT_EVERY
             if not wrong or _within(every, self._reported_at, now):
-                # What was well long ago says nothing about a failure that comes later.
+                # Successes from before a failure would hide it in the share of failed calls.
                 self._seen = self._seen if wrong else Report(0)
                 return
             seen, self._seen, self._reported_at = self._seen, Report(0), now
             if _within(timedelta(seconds=self._policy.window), self._answered_at, now):
-                # It was not told, since all was well: but not every call of the window has failed.
+                # Successes while no call failed were not reported: add one, so that the breaker
+                # knows that not all calls of its window have failed.
                 seen = seen.plus(Report(int(seen.failures == seen.calls)))
         self._tell(lambda control: control.reported(seen, self._clock(), self._policy))
 
@@ -99,12 +99,12 @@ class Admissions:
         return control
 
     def _keep(self, control: Control, asked_at: datetime) -> None:
-        """Keep a state, as old as the question: a host may stop a process before the answer."""
+        """Keep a state; its age counts from the request, since the host may freeze the process."""
         with self._lock:
             self._control, self._read_at = control, asked_at
 
     def _tell(self, change: Callable[[Control], Control]) -> None:
-        """Change the state. If that fails only a report is lost, and others will come."""
+        """Change the state. If that fails, only this report is lost."""
         now = self._clock()
         try:
             _, stored = self._controls.change(lambda control: (None, change(control)), FEW_TRIES)

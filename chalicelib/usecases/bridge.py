@@ -23,8 +23,8 @@ NAK_DELAY_SECONDS = 5.0
 """Seconds until the stream delivers an event again that the queue refused."""
 GATHER_SECONDS = 0.008
 GATHER_LIMIT_SECONDS = 0.04
-"""After a round, the next events gather: so long per event of the round, and at most so long. The
-more there is to do, the more events share a request to the queue. A single event hardly waits."""
+"""The pause after a round, per event of the round and at most. Events that arrive in it share a
+request to the queue: many under load, while a single event hardly waits."""
 AWAY_SECONDS = 1.0
 """Seconds between two tries while the stream is away."""
 PAYLOAD_LIMIT = 100_000

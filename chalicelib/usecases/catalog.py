@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from chalicelib import telemetry
 from chalicelib.domain import exact_json
@@ -28,21 +25,14 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import SIZE_LIMIT, Product, ProductFields
-from chalicelib.domain.sync_state import Position, SyncState, SyncStatus
-from chalicelib.domain.times import rfc3339
+from chalicelib.domain.sync_state import SyncState
 from chalicelib.usecases.collisions import TRIES, sleep_a_little
+from chalicelib.usecases.listing import next_cursor, page_query
 from chalicelib.usecases.outbox import Outbox
-from chalicelib.usecases.ports import Creation, ProductQuery, Store
+from chalicelib.usecases.ports import Creation, Store
+from chalicelib.usecases.validation import validated
 
 BATCH_LIMIT = 100
-PAGE_LIMIT = 100
-
-Model = TypeVar("Model", bound=BaseModel)
-
-READ_ONLY = frozenset({"id", "version", "createdAt", "updatedAt", "deletedAt"}) | {
-    "syncCompletedAt",
-    "syncStatus",
-}
 
 
 class BatchRequest(BaseModel):
@@ -55,17 +45,6 @@ class BatchRequest(BaseModel):
     ] = Field(min_length=1, max_length=BATCH_LIMIT)
 
 
-class ListRequest(BaseModel):
-    """The query parameters of the list."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    limit: int = Field(default=20, ge=1, le=PAGE_LIMIT)
-    cursor: str | None = None
-    sync_status: SyncStatus | None = Field(default=None, alias="syncStatus")
-    sku: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a write comes from: caller, idempotency key and trace."""
@@ -73,6 +52,13 @@ class Origin:
     principal: str = ""
     idempotency_key: str | None = None
     trace: str | None = None
+
+    @property
+    def scoped_key(self) -> str | None:
+        """The idempotency key as it is stored: two callers may choose the same one."""
+        if self.idempotency_key is None:
+            return None
+        return hashlib.sha256(f"{self.principal}\n{self.idempotency_key}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +71,6 @@ class Precondition:
         """Raise VersionMismatchError if the product is at none of the versions."""
         if self.versions is not None and str(product.version) not in self.versions:
             raise VersionMismatchError(f"the product is at version {product.version}")
-
-
-def validated(model: type[Model], body: object) -> Model:
-    """Validate a body. Raises InvalidRequestError, which names the fields at fault."""
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        raise InvalidRequestError([_field_error(dict(item)) for item in error.errors()]) from None
-
-
-def _field_error(item: Json) -> FieldError:
-    path = ".".join(str(part) for part in item["loc"] if part != "[key]")
-    message = str(item["msg"]).removeprefix("Value error, ")
-    if item["type"] == "extra_forbidden":
-        message = "is read-only" if path in READ_ONLY else "is not a known field"
-    if item["type"] in {"model_type", "dict_type"} and not path:
-        message = "must be a JSON object"
-    # A field's name may contain a lone surrogate, which the answer cannot.
-    return FieldError(path.encode("utf-8", "replace").decode() or "body", message)
 
 
 class Catalog:
@@ -137,7 +104,7 @@ class Catalog:
         Raises InvalidRequestError, DuplicateSkuError, IdempotencyKeyReusedError,
         StoreUnavailableError.
         """
-        (outcome,) = self._create([body], [origin.idempotency_key], origin, bulk=False)
+        (outcome,) = self._create([body], [origin.scoped_key], origin, bulk=False)
         if isinstance(outcome, CatalogError):
             raise outcome
         return outcome
@@ -145,11 +112,15 @@ class Catalog:
     def create_batch(self, body: object, origin: Origin) -> list[Json | CatalogError]:
         """Create up to 100 products; give per item, in order, the product or its error.
 
-        With an idempotency key, item n uses `<key>/<n>`. Raises InvalidRequestError for a body
-        that is no batch, StoreUnavailableError.
+        Raises InvalidRequestError for a body that is no batch, IdempotencyKeyReusedError if the key
+        was used for a batch of another size, StoreUnavailableError.
         """
         items = validated(BatchRequest, body).items
-        key = origin.idempotency_key
+        key = origin.scoped_key
+        earlier = self._store.created_in_batch(key) if key else []
+        if any(creation.batch_size != len(items) for creation in earlier):
+            size = earlier[0].batch_size
+            raise IdempotencyKeyReusedError(f"this key was used for a batch of {size}")
         keys = [f"{key}/{index}" if key else None for index in range(len(items))]
         return self._create(items, keys, origin, bulk=self._bulk_queue)
 
@@ -160,8 +131,9 @@ class Catalog:
         drafts: dict[int, tuple[Product, Creation | None]] = {}
         for index, (body, key) in enumerate(zip(bodies, keys, strict=True)):
             try:
-                drafts[index] = self._draft(validated(ProductFields, body), key, origin, bulk=bulk)
-                outcomes.append(drafts[index][0].to_json())
+                product = self._draft(validated(ProductFields, body), key, origin, bulk=bulk)
+                drafts[index] = product, _creation(product, key, len(bodies))
+                outcomes.append(product.to_json())
             except InvalidRequestError as error:
                 outcomes.append(error)
         failures = self._store.insert(list(drafts.values())) if drafts else []
@@ -176,16 +148,11 @@ class Catalog:
 
     def _draft(
         self, fields: ProductFields, key: str | None, origin: Origin, *, bulk: bool
-    ) -> tuple[Product, Creation | None]:
+    ) -> Product:
         now = self._clock()
         sync = SyncState().restarted(now, now + self._grace, bulk=bulk)
-        product = Product(self._new_id(), fields, 0, now, now, sync)
-        product = product.with_event(EventType.CREATED, now, origin.trace)
-        if key is None:
-            return product, None
-        # Scoped to the caller: two consumers may choose the same key.
-        scoped = hashlib.sha256(f"{origin.principal}\n{key}".encode()).hexdigest()
-        return product, Creation(scoped, fields.fingerprint(), product.outbox[-1].data)
+        product = Product(self._new_id(), fields, 0, now, now, sync, keyed=key is not None)
+        return product.with_event(EventType.CREATED, now, origin.trace)
 
     def _repeated(self, creation: Creation | None, failure: CatalogError) -> Json | CatalogError:
         """Give the first answer again if this key has been used for the same creation."""
@@ -194,6 +161,10 @@ class Catalog:
             return failure
         if earlier.fingerprint != creation.fingerprint:
             return IdempotencyKeyReusedError("this key was used with another body")
+        if earlier.batch_size != creation.batch_size:
+            # At the same time as this request.
+            size = earlier.batch_size
+            return IdempotencyKeyReusedError(f"this key was used for a batch of {size}")
         answer: Json = exact_json.loads(earlier.answer)
         return answer
 
@@ -214,8 +185,11 @@ class Catalog:
         if not isinstance(patch, dict):
             raise InvalidRequestError([FieldError("body", "must be a JSON object")])
 
+        # A null removes a field. Of one that no product has, it is a mistake like any other value.
+        unknown = {name: None for name in patch if name not in ProductFields.model_fields}
+
         def edit(fields: ProductFields) -> ProductFields:
-            merged = validated(ProductFields, merge_patch(fields.to_json(), patch))
+            merged = validated(ProductFields, unknown | merge_patch(fields.to_json(), patch))
             if len(exact_json.dumps(merged.to_json()).encode()) > SIZE_LIMIT:
                 raise PayloadTooLargeError(f"a product may have {SIZE_LIMIT} bytes at most")
             return merged
@@ -317,22 +291,25 @@ class Catalog:
 
     def list_products(self, parameters: object) -> Json:
         """Give one page: `{items, nextCursor}`. Raises InvalidRequestError."""
-        request = validated(ListRequest, parameters)
-        query = ProductQuery(request.limit + 1, None, request.sync_status, request.sku)
-        if request.cursor is not None:
-            query = replace(query, after=_decode_cursor(request.cursor, query))
+        query = page_query(parameters)
         found = self._store.find(query)
-        page = found[: request.limit]
-        more = len(found) > request.limit
+        page = found[: query.limit - 1]
+        more = len(found) == query.limit
         return {
             "items": [product.to_json() for product in page],
-            "nextCursor": _encode_cursor(page[-1], query) if more else None,
+            "nextCursor": next_cursor(page[-1].position, query.order) if more else None,
         }
 
 
 def _written(product: Product) -> tuple[object, ...]:
     """Give what only a consumer's write changes."""
     return product.version, product.fields, product.updated_at, product.deleted_at
+
+
+def _creation(product: Product, key: str | None, batch_size: int) -> Creation | None:
+    if key is None:
+        return None
+    return Creation(key, product.fields.fingerprint(), product.outbox[-1].data, batch_size)
 
 
 def _existing(product_id: str, product: Product | None) -> Product:
@@ -353,31 +330,3 @@ def merge_patch(target: Json, patch: Json) -> Json:
         else:
             merged[key] = value
     return merged
-
-
-_CURSOR = re.compile("([0-9a-f]{24})(?: ([0-9]{4}-[0-9T:.]{1,25}Z))?")
-"""The id of the last product, and in a list of undelivered products its `behindSince`."""
-
-
-def _encode_cursor(last: Product, query: ProductQuery) -> str:
-    since = last.sync.behind_since
-    text = f"{last.id} {rfc3339(since)}" if query.undelivered and since else last.id
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str, query: ProductQuery) -> Position:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
-        product_id, since = _CURSOR.fullmatch(text).groups()  # type: ignore[union-attr]  # caught
-        behind_since = datetime.fromisoformat(since) if since else None
-    except (binascii.Error, ValueError, AttributeError):
-        raise _foreign_cursor() from None
-    # A cursor belongs to one order of the list.
-    if (behind_since is not None) != query.undelivered:
-        raise _foreign_cursor()
-    return Position(product_id, behind_since)
-
-
-def _foreign_cursor() -> InvalidRequestError:
-    return InvalidRequestError([FieldError("cursor", "is not one that the list gave out")])

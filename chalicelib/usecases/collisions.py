@@ -1,4 +1,4 @@
-"""Writers at the same time: each reads, decides and writes, and repeats if it was late."""
+"""Writers at the same time: each reads, decides and writes, and repeats if another was faster."""
 
 from __future__ import annotations
 

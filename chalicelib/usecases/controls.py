@@ -13,10 +13,10 @@ from chalicelib.usecases.collisions import sleep_a_little
 from chalicelib.usecases.ports import Store
 
 TRIES = 200
-"""How often a change is tried when others come first. A pause, and the progress of reconcile, must
-come through while hundreds of workers ask for permits: then one try in twenty succeeds."""
+"""How often a change is tried when others write first. A pause, and the progress of reconcile, must
+succeed while hundreds of workers ask for permits: then one try in twenty does."""
 FEW_TRIES = 20
-"""The same for what a worker has to say, for whom a lost change costs little and waiting much."""
+"""The same for the reports and permits of a worker, which cost less to lose than to wait for."""
 
 Answer = TypeVar("Answer")
 

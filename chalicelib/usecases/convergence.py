@@ -6,27 +6,26 @@ is stored, so that the next run goes on there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from chalicelib import telemetry
 from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.control import CatchUp, Control, Redrive
-from chalicelib.domain.delivery import Duty, Transition, bring_forward, duty_of, redrive
+from chalicelib.domain.delivery import Transition, bring_forward, redrive
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.product import Product
-from chalicelib.domain.sync_state import Position, SyncStatus
+from chalicelib.domain.sync_state import WAITING_STATUSES, Position, SyncStatus
 from chalicelib.usecases.controls import Controls
 from chalicelib.usecases.enqueuing import Enqueuer
-from chalicelib.usecases.ports import ProductQuery, Store
+from chalicelib.usecases.ports import Order, ProductQuery, Store
 
-EVER = timedelta(days=365)
 CANDIDATES = (20, 1000)
-"""Products that are looked at to find one for a probe; more if the first ones need no call: letters
-and deletions that another server keeps waiting."""
+"""Products of each status that are looked at to find one for a probe; more if none of the first
+ones is free: calls for them may be under way, or other writers change them."""
 READ_AHEAD = 10
-"""Products of a page for each that may be brought forward: others are on their way already."""
+"""Products that are read for each that may be brought forward: others have a message already."""
 
 
 class Convergence:
@@ -46,7 +45,7 @@ class Convergence:
         self._clock = clock
 
     def settle(self) -> Control:
-        """Give the state of the sync, after the end of a pause whose time is over."""
+        """End a pause whose time is over; give the state of the sync."""
         _, control = self._controls.change(lambda stored: (None, stored.settled(self._clock())))
         return control
 
@@ -63,35 +62,37 @@ class Convergence:
         changed = self._apply(wanted)
         self._enqueue(changed)
         ended = seen == len(page) < limit * READ_AHEAD
-        rest = None if ended else replace(catch_up, after=_position(page[:seen]))
+        after = _position(page[seen - 1]) if seen else catch_up.after
+        rest = None if ended else replace(catch_up, after=after)
         self._controls.change(lambda stored: (None, _with_catch_up(stored, catch_up, rest)))
         return len(changed)
 
     def _waiting(self, catch_up: CatchUp, limit: int) -> list[Product]:
         """Find what is not delivered and changed before the outage ended, oldest first."""
-        found = [
-            product
-            for status in (SyncStatus.PENDING, SyncStatus.RETRYING)
-            for product in self._store.find(
-                ProductQuery(limit, catch_up.after, status, details=False)
-            )
-        ]
-        oldest = sorted(found, key=_age)[:limit]
-        return [product for product in oldest if _age(product)[0] <= catch_up.since]
+        oldest = self._oldest(limit, catch_up.after, WAITING_STATUSES)
+        return [product for product in oldest if _age(product) <= catch_up.since]
+
+    def _oldest(
+        self, limit: int, after: Position | None, statuses: Collection[SyncStatus]
+    ) -> list[Product]:
+        wanted = frozenset(statuses)
+        return self._store.find(
+            ProductQuery(limit, after, statuses=wanted, order=Order.BEHIND_SINCE, details=False)
+        )
 
     def redrive(self, job: Redrive, limit: int, *, held: bool) -> int:
-        """Restart the next page of failed products; give their number.
+        """Restart the next page of products; give their number.
 
         After a crash, and beside another copy, the same page comes again: what was restarted is
-        not restarted again.
+        not restarted again, though it may have failed again.
         """
-        query = ProductQuery(limit, job.after, job.statuses[0], details=False)
-        page, now = self._store.find(query), self._clock()
-        changed = self._apply([redrive(item, job.started_at, now, parked=held) for item in page])
-        if not held:
+        page, now = self._oldest(limit, job.after, job.statuses[:1]), self._clock()
+        changed = self._apply([redrive(item, job, now, parked=held) for item in page])
+        if not (held and self._controls.read().is_held(self._clock())):
+            # If calls are allowed by now, what brings forward may be past these products already.
             self._enqueue(changed)
-        ended = len(page) < limit or _age(page[-1])[0] > job.started_at
-        after = None if ended else _position(page)
+        ended = len(page) < limit or _age(page[-1]) > job.since
+        after = None if ended else _position(page[-1])
         _, control = self._controls.change(
             lambda stored: (None, _with_redrive(stored, job, len(changed), after))
         )
@@ -100,15 +101,15 @@ class Convergence:
         return len(changed)
 
     def feed_probe(self, breaker: Breaker) -> int:
-        """Enqueue a message for the next probe: it needs one where nothing else arrives.
+        """Enqueue a message for the next probe, since none may arrive otherwise.
 
-        The one that is due first, but one that has failed only if there is no other: products that
-        always fail must not keep the breaker open.
+        The oldest change, but one that has failed only if there is no other: products that always
+        fail must not keep the breaker open.
         """
         for number in CANDIDATES:
-            products = self._store.overdue(self._clock() + EVER, number)
-            waiting = [product for product in products if duty_of(product) is Duty.MESSAGE]
-            complete = len(products) < number
+            pages = [self._oldest(number, None, {status}) for status in WAITING_STATUSES]
+            waiting = [product for page in pages for product in page]
+            complete = all(len(page) < number for page in pages)
             if complete and not {product.id for product in waiting} - {breaker.suspect}:
                 self._controls.change(lambda stored: (None, stored.starved(self._clock())))
             fed = self._feed_one(waiting, breaker)
@@ -136,7 +137,7 @@ class Convergence:
         try:
             return self._enqueuer.enqueue(products).accepted if products else 0
         except QueueUnavailableError as error:
-            # They are overdue, and will be enqueued as such.
+            # They are overdue: the next run enqueues them.
             telemetry.log.warning("the queue is away", reason=str(error))
             return 0
 
@@ -146,12 +147,12 @@ def _doubtful(product: Product, breaker: Breaker) -> tuple[bool, bool]:
     return product.id == breaker.suspect, product.sync.last_error is not None
 
 
-def _age(product: Product) -> tuple[datetime, str]:
-    return product.sync.behind_since or product.updated_at, product.id
+def _age(product: Product) -> datetime:
+    return product.sync.behind_since or product.updated_at
 
 
-def _position(page: Sequence[Product]) -> Position | None:
-    return Position(page[-1].id, page[-1].sync.behind_since) if page else None
+def _position(product: Product) -> Position:
+    return Position(product.id, product.sync.behind_since)
 
 
 def _with_catch_up(stored: Control, before: CatchUp, after: CatchUp | None) -> Control:

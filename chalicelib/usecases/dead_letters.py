@@ -37,7 +37,7 @@ class DeadLetters:
 
         Returns how many were deleted, and how many were missing and sent again.
         """
-        # Of more letters not all are seen: then nobody can say which are missing.
+        # If there are more letters than a sweep sees, it cannot know which are missing.
         seen = self._queue.count_dead_letters() <= ROUNDS * AT_ONCE
         # Read before the letters: a product that fails during the sweep sends its own letter.
         failed = self._store.failed(ROUNDS * AT_ONCE) if seen else []

@@ -1,4 +1,4 @@
-"""Sends messages for products as they are: not by way of the stream."""
+"""Enqueues messages for products directly, not through the stream."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ AT_ONCE = 50
 
 
 class Enqueued(NamedTuple):
-    """Messages that the queue has accepted; of these, products whose time others had moved.
+    """`accepted`: messages that the queue has accepted. `moved`: their products that were changed.
 
-    A worker, that has claimed the product already; or another copy, that has enqueued it too.
+    A worker has claimed the product meanwhile, or another copy of reconcile has enqueued it too.
     """
 
     accepted: int
@@ -74,13 +74,13 @@ class Enqueuer:
         return Enqueued(len(accepted), len(accepted) - postponed)
 
     def postpone(self, products: Sequence[Product]) -> int:
-        """Look at these again when their messages count as lost; give the number of those moved."""
+        """Make these overdue when their new messages count as lost; give how many were changed."""
         now = self._clock()
         return postpone(self._store, products, lambda item: next_enqueue(item, now, self._grace))
 
 
 def postpone(store: Store, products: Sequence[Product], then: Callable[[Product], datetime]) -> int:
-    """Let these be overdue later, unless somebody has moved their time meanwhile."""
+    """Make these overdue later, unless somebody has changed their time meanwhile."""
     return store.postpone(
         {
             product.id: (product.sync.overdue_at, then(product))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
@@ -23,12 +23,12 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES, SyncStatus
 from chalicelib.domain.times import rfc3339
-from chalicelib.usecases.catalog import validated
 from chalicelib.usecases.collisions import TRIES, sleep_a_little
 from chalicelib.usecases.controls import Controls
 from chalicelib.usecases.convergence import Convergence
 from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.ports import Store
+from chalicelib.usecases.validation import text_of_time, validated
 
 REDRIVEN_AT_ONCE = 100
 """Products of the pages that a request to redrive restarts itself, one page for each status that
@@ -37,39 +37,30 @@ LONGEST_PAUSE = timedelta(days=31)
 """The latest end that a pause may have. One without an end lasts until an operator resumes."""
 
 
-def _text(value: object) -> object:
-    """Refuse numbers, which pydantic takes for seconds since 1970."""
-    if value is not None and not isinstance(value, str):
-        raise ValueError("must be a time of RFC 3339, such as 2026-01-31T22:00:00Z")
-    return value
-
-
 class RedriveRequest(BaseModel):
-    """Which failed products to replay; all of them without a filter."""
+    """Which products to replay; without a status those that have failed: exhausted and rejected."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{}, {"status": "retrying"}]}
+    )
 
-    status: SyncStatus | None = None
+    status: Literal["exhausted", "rejected", "retrying"] | None = Field(
+        default=None,
+        description="`retrying`: what is tried again later is tried now, each with a fresh budget, "
+        "even before a Retry-After of its own: after a long outage.",
+    )
 
 
 class ControlRequest(BaseModel):
     """Pause the sync, or resume it."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"paused": True, "reason": "their release", "until": "2026-01-31T22:00:00Z"},
-                {"paused": False},
-            ]
-        },
-    )
+    model_config = ConfigDict(extra="forbid")
 
     paused: StrictBool
     reason: str | None = Field(
         default=None, max_length=500, description="Shown wherever the pause is shown."
     )
-    until: Annotated[AwareDatetime | None, BeforeValidator(_text)] = Field(
+    until: Annotated[AwareDatetime | None, BeforeValidator(text_of_time)] = Field(
         default=None,
         description="When the sync resumes by itself, with a time zone, 31 days ahead at most; "
         "without it the pause lasts until somebody resumes. Only for a pause.",
@@ -146,23 +137,23 @@ class Operations:
         raise ConcurrentChangeError("other writers changed the product each time")
 
     def redrive(self, body: object) -> int:
-        """Replay all products that are exhausted or rejected; give their number.
+        """Replay all products with a status, those that have failed without one; give their number.
 
         The first pages are restarted now, the rest by reconcile. Another redrive that is under way
         begins again, with the statuses of both. Raises InvalidRequestError, ConcurrentChangeError.
         """
         status = validated(RedriveRequest, body).status
-        if status is not None and status not in FAILED_STATUSES:
-            allowed = ", ".join(sorted(FAILED_STATUSES))
-            raise InvalidRequestError([FieldError("status", f"must be one of: {allowed}")])
         now = self._clock()
-        statuses = FAILED_STATUSES if status is None else {status}
+        statuses = FAILED_STATUSES if status is None else {SyncStatus(status)}
         products = self._store.summary(now).products
-        count = _count(products, statuses)
+        count = sum(products.get(status, 0) for status in statuses)
+
+        def begin(stored: Control) -> tuple[None, Control]:
+            job = Redrive.begun(statuses, now, products, stored.redrive)
+            return None, replace(stored, redrive=job)
+
         if count:
-            _, control = self._controls.change(
-                lambda stored: (None, _with_redrive(stored, statuses, now, products))
-            )
+            _, control = self._controls.change(begin)
             self._redrive(control, len(statuses))
         return count
 
@@ -209,20 +200,6 @@ def _problem_of_end(request: ControlRequest, now: datetime) -> str | None:
     if request.until <= now:
         return "must be in the future"
     return "is too far ahead" if request.until - now > LONGEST_PAUSE else None
-
-
-def _with_redrive(
-    stored: Control,
-    statuses: Collection[SyncStatus],
-    now: datetime,
-    products: Mapping[SyncStatus, int],
-) -> Control:
-    wanted = {*statuses, *(stored.redrive.statuses if stored.redrive else ())}
-    return replace(stored, redrive=Redrive(tuple(sorted(wanted)), now, _count(products, wanted)))
-
-
-def _count(products: Mapping[SyncStatus, int], statuses: Collection[SyncStatus]) -> int:
-    return sum(products.get(status, 0) for status in statuses)
 
 
 def pause_to_json(control: Control, now: datetime) -> Json:

@@ -11,8 +11,8 @@ from chalicelib.usecases.ports import Publisher, Store
 
 CHUNK_EVENTS = 100
 CHUNK_CHARACTERS = 1_000_000
-"""Events that are published at a time. A slow stream stores so many within its time-out, so each
-chunk makes progress, however long the backlog."""
+"""Events that are published at a time. Even a slow stream stores this many within its timeout, so
+each chunk makes progress, however long the backlog."""
 
 
 class Outbox:

@@ -59,7 +59,7 @@ class InThreads:
 
 
 def _gather(queue: SimpleQueue[Item], limit: int, seconds: float) -> list[Item]:
-    """Wait for an item, then for others: until there are `limit`, at most for so many seconds."""
+    """Wait for an item, then for others: until there are `limit`, at most `seconds` long."""
     items = [queue.get()]
     end = time.monotonic() + seconds
     while len(items) < limit:

@@ -21,10 +21,10 @@ deleting it could delete the message that carries the schedule."""
 
 
 class Parking:
-    """Parks products, always while calls are not allowed, else if the queue is full.
+    """Parks products: always while no calls are allowed, otherwise if the queue is full.
 
-    `max_in_flight`: from so many messages in flight on it is full. At SQS's limit of 120,000 nobody
-    would receive anything.
+    `max_in_flight`: with this many messages in flight it counts as full. At SQS's limit of 120,000
+    nobody would receive anything.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Parking:
 
     @property
     def queue_is_full(self) -> bool:
-        """Say so as of the last count; a queue that does not answer is as full as before."""
+        """Say whether it was full at the last count; no new count if the queue does not answer."""
         now = self._clock()
         if now - self._counted_at >= COUNTED_EVERY:
             self._counted_at = now

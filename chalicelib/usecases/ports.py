@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from chalicelib.domain.control import Control
@@ -21,36 +22,47 @@ from chalicelib.domain.sync_state import Position, SyncStatus
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """An idempotent creation: the key, a digest of the request, and the answer as JSON text."""
+    """An idempotent creation: the key, a digest of the request, and the answer as JSON text.
+
+    The key of an item of a batch is `<key of the batch>/<index>`; `batch_size`: of so many.
+    """
 
     key: str
     fingerprint: str
     answer: str
+    batch_size: int = 1
 
 
 BACKLOG_LIMIT = 10_000
-"""No more outboxes are counted: to count them, MongoDB reads their documents."""
+"""Outboxes are counted up to this number, since MongoDB reads a document for each."""
+
+
+class Order(StrEnum):
+    """What a list is in the order of; then by id."""
+
+    ID = "id"
+    NAME = "name"
+    UPDATED_AT = "updatedAt"
+    BEHIND_SINCE = "behindSince"
 
 
 @dataclass(frozen=True, slots=True)
 class ProductQuery:
     """Products after `after` (exclusive), at most `limit`.
 
-    In the order of their ids; with a status other than delivered, oldest undelivered change first,
-    and then `after` needs its `behind_since`. `details`: with description and attributes, which may
-    take 200 KB.
+    `after` needs the value of `order`. With BEHIND_SINCE only products that are not delivered are
+    listed, and `statuses` must not contain DELIVERED. `name`: the first characters.
+    `updated_since`: inclusive. `details`: with the optional fields, which may take 200 KB.
     """
 
     limit: int
     after: Position | None = None
-    status: SyncStatus | None = None
+    statuses: frozenset[SyncStatus] = frozenset()
     sku: str | None = None
+    name: str | None = None
+    updated_since: datetime | None = None
+    order: Order = Order.ID
     details: bool = True
-
-    @property
-    def undelivered(self) -> bool:
-        """Say whether only products that are not delivered are asked for."""
-        return self.status not in {None, SyncStatus.DELIVERED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +97,16 @@ class Store(Protocol):
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
     ) -> list[CatalogError | None]:
-        """Insert each product; give per product None, or the error of a duplicate sku or key."""
+        """Insert each product; give per product None, or the error of a duplicate sku or key.
+
+        The error of a sku names the product that has it, unless that has given it up meanwhile.
+        """
 
     def created_under(self, key: str) -> Creation | None:
         """Find the creation that used this idempotency key."""
+
+    def created_in_batch(self, key: str) -> list[Creation]:
+        """Find the creations of a batch by the batch's key."""
 
     def get(self, product_id: str, *, majority: bool = False) -> Product | None:
         """Find one product, tombstones too, without its outbox. Raises UnreadableDocumentError.
@@ -105,7 +123,8 @@ class Store(Protocol):
     def save_change(self, product: Product, *, expected_version: int) -> bool:
         """Write a new version and its newest event, if the stored version is the expected one.
 
-        Does not change lease, delivered version and history. Raises DuplicateSkuError.
+        Does not change lease, delivered version and history. Raises DuplicateSkuError, which
+        names the other product as that of `insert` does.
         """
 
     def save_sync(self, product: Product, *, expected_revision: int) -> bool:
@@ -115,10 +134,10 @@ class Store(Protocol):
         """
 
     def find(self, query: ProductQuery) -> list[Product]:
-        """List products; tombstones only where a status other than delivered is asked for."""
+        """List products; tombstones only in the order of BEHIND_SINCE."""
 
     def summary(self, outbox_before: datetime) -> Summary:
-        """Count; of the outboxes only those with an event from before `outbox_before`."""
+        """Count products by status, and outboxes with an event older than `outbox_before`."""
 
     def remove_events(self, events: Collection[tuple[str, str]]) -> None:
         """Remove events, as (product id, event id), from their outboxes: the stream has them."""
@@ -185,7 +204,7 @@ class Publisher(Protocol):
     """The event stream, as its producers see it."""
 
     def publish(self, events: Sequence[Event]) -> list[Event]:
-        """Publish; give the events that the stream has stored. Takes a few seconds at most.
+        """Publish; give the events that the stream has stored. Returns within a few seconds.
 
         Raises StreamUnavailableError if the stream cannot be reached.
         """

@@ -31,12 +31,12 @@ PAGE = 1000
 RELAY_PAGE = 50
 """Products whose events are relayed at a time; the time left is checked after each page."""
 SLOW_RELAY = timedelta(seconds=1)
-"""A relay that takes longer is not repeated in this run: it must not delay the queue."""
+"""After a page that took longer, no other is relayed in this run: it would delay the queue."""
 PAUSE_SECONDS = 1.0
-"""Between two looks at the breaker, and between two pages at the limited rate."""
+"""Between two steps: to read the breaker again, or to keep to the rate limit."""
 GAUGE_EVERY = timedelta(seconds=50)
-"""Gauges read all that waits. A container host with a short grace runs more often than every
-minute; its gauges are no fresher than those of Lambda, whose runs are a minute apart."""
+"""Gauges read the index entries of all undelivered products, so they are written once a minute,
+even where a short grace makes reconcile run more often."""
 
 Done = TypeVar("Done")
 
@@ -65,9 +65,9 @@ class Reconciled:
 
 
 class Pace:
-    """How many products may be enqueued now, at a limited rate.
+    """How many products may be enqueued now, under the rate limit.
 
-    It outlives a run: at a rate of one in a minute, no run is long enough for a permit.
+    It is kept between runs: a run may be too short for one permit, at a rate of one in a minute.
     """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
@@ -76,7 +76,7 @@ class Pace:
         self._permits = 0.0
 
     def allowed(self, limit: float | None, page: int) -> int:
-        """Give their number, `page` at most; `limit` is per second, None for no limit."""
+        """Give the number, `page` at most; `limit` is per second, None for no limit."""
         now = self._clock()
         # A clock may be set back.
         since, self._at = max(0.0, (now - self._at).total_seconds()), now
@@ -87,14 +87,14 @@ class Pace:
         return min(page, int(self._permits))
 
     def spend(self, products: int) -> None:
-        """Use permits up; what was done without a limit is not owed."""
+        """Use permits up; products beyond them (there was no limit) are not subtracted later."""
         self._permits = max(0.0, self._permits - products)
 
 
 class Reconcile:
     """Relays unpublished events, enqueues overdue products, keeps one letter per failed product.
 
-    After an outage it brings forward what waits, and it works off the redrives of operators.
+    After an outage it brings the waiting products forward. It does the redrives of operators.
     `page`: products of a step.
     """
 
@@ -164,7 +164,7 @@ class Reconcile:
         return _is_busy(control, self._clock())
 
     def _feed_probe(self, control: Control) -> int:
-        """Feed the next probe; it is due until a worker takes it, so not with every step."""
+        """Enqueue for the next probe once a second, until a worker has begun it."""
         now = self._clock()
         due = control.breaker.is_due(now) and not control.is_paused(now)
         if not due or now - self._fed < timedelta(seconds=PAUSE_SECONDS):
@@ -179,7 +179,8 @@ class Reconcile:
         limit = control.breaker.limit(now, self._policy)
         allowed = self.page if held else self._pace.allowed(limit, self.page)
         forward = None if held else control.catch_up
-        # A part, and first: what is overdue must not wait until millions are brought forward.
+        # Overdue products first, and a part of the limit for them: bringing millions forward, or a
+        # redrive of millions, must not delay them.
         part = math.ceil(allowed / 4) if forward or control.redrive else allowed
         overdue, full = self._overdue(part, held=held) if part else (Reconciled(), True)
         left = allowed - overdue.enqueued
@@ -217,7 +218,7 @@ class Reconcile:
     # ---- overdue products ----
 
     def _overdue(self, limit: int, *, held: bool) -> tuple[Reconciled, bool]:
-        """Look at a page of what is overdue; say whether there is another page to look at."""
+        """Do what a page of overdue products needs; say whether there is another page."""
         products = self._store.overdue(self._clock(), limit)
         due: dict[Duty, list[Product]] = {duty: [] for duty in Duty}
         for product in products:
@@ -225,8 +226,8 @@ class Reconcile:
         sent = self._with_queue(partial(self._dead_letters.send, due[Duty.LETTER]), 0)
         put = self._enqueue(due[Duty.MESSAGE], held=held)
         gone = self._drop(due[Duty.DELETION])
-        # Deletions that must stay are overdue later by now: the next page has others. What
-        # could not be sent would be on the next page again.
+        # Deletions that could not be dropped are overdue later by now, so the next page has other
+        # products. What could not be sent would be on the next page again.
         unsent = (due[Duty.MESSAGE] or due[Duty.LETTER]) and not put + sent
         counts = Reconciled(enqueued=0 if held else put, letters=sent, dropped=gone)
         return counts, len(products) == limit and not unsent
@@ -240,12 +241,12 @@ class Reconcile:
             return len(products)
         enqueued = self._with_queue(partial(self._enqueuer.enqueue, products), Enqueued(0))
         if enqueued.accepted and 2 * enqueued.moved >= enqueued.accepted:
-            # Another copy is at the same page, and ahead: it goes on alone for a while.
+            # Another copy does the same pages, and is ahead: leave them to it for a while.
             self._sleep(2 * PAUSE_SECONDS)
         return enqueued.accepted
 
     def _hold(self, products: Sequence[Product]) -> None:
-        """Look at these again later; the end of the outage or the pause brings them forward."""
+        """Park these, so that they are brought forward when the outage or the pause has ended."""
         now = self._clock()
         wanted = [(product, hold(product, now, self._grace)) for product in products]
         if holds := [held for _, held in wanted if held is not None]:
@@ -257,7 +258,7 @@ class Reconcile:
         dropped = self._store.drop_tombstones(tombstones) if tombstones else 0
         if dropped < len(tombstones):
             later = self._clock() + self._grace
-            # Of those that are gone, nothing is left to postpone.
+            # Those that were dropped are no longer there, so this does nothing to them.
             postpone(self._store, tombstones, lambda _: later)
         return dropped
 

@@ -195,7 +195,7 @@ class Sync:
             elif not isinstance(decision, Try):
                 dispositions[message.id] = decision
             else:
-                # Applies if the claim is lost, or another message of the batch is for this product.
+                # If the claim fails, or another message of the batch is for this product.
                 dispositions[message.id] = Defer(now + LOST_RACE)
                 if product is not None and product_id not in tries:
                     tries[product_id] = self._try(product, message, sync_message, decision, token)
@@ -251,8 +251,8 @@ class Sync:
     def _park_while_held(self, waits: Sequence[tuple[Call, datetime]]) -> dict[str, Disposition]:
         """Park; but keep the messages if calls are allowed by now.
 
-        Otherwise these would be left behind if an outage has ended just now, and what waited has
-        been brought forward already.
+        If the outage has ended meanwhile, the other products may have been brought forward already,
+        and these would not be.
         """
         parked = self._park(waits)
         if not parked or self._admissions.are_held():
@@ -314,10 +314,10 @@ class Sync:
     def _record_or_back_off(
         self, group: Sequence[tuple[Call, Outcome | None]]
     ) -> dict[str, Disposition]:
-        """Write results. Whatever happens, the other calls of the batch still end in order.
+        """Write results. Raises nothing, so that the other calls of the batch are waited for.
 
-        Nothing is raised: a call that went on after that could outlive its lease, where the host
-        stops the process meanwhile and lets it go on later.
+        Otherwise a call could still run when the function has answered. Lambda may then freeze the
+        process, and the call would continue after the end of its lease.
         """
         done = [(call, outcome) for call, outcome in group if outcome is not None]
         self._no_probe([call for call, outcome in group if outcome is None])

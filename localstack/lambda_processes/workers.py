@@ -83,7 +83,7 @@ class Worker:
         fcntl.fcntl(self._log, fcntl.F_SETFL, os.O_RDWR | os.O_APPEND)
 
     def invoke(self, invocation: Invocation) -> Outcome:
-        """Call the handler, and wait for it no longer than its time-out."""
+        """Call the handler, and wait for it no longer than its timeout."""
         began = time.monotonic()
         seconds = self._function.timeout
         running = self._running

@@ -22,6 +22,7 @@ ANSWERS = {
     ("GET", "/health"): 200,
     ("GET", "/ready"): 200,
     ("GET", "/openapi.json"): 200,
+    ("GET", "/asyncapi.json"): 200,
     ("GET", "/docs"): 200,
     ("GET", "/products"): 200,
     ("POST", "/products"): 422,
@@ -36,7 +37,7 @@ ANSWERS = {
     ("POST", "/sync/redrive"): 422,
     ("PUT", "/sync/control"): 422,
 }
-OPEN = {"/health", "/ready", "/openapi.json", "/docs"}
+OPEN = {"/health", "/ready", "/openapi.json", "/asyncapi.json", "/docs"}
 NO_ROUTE = "urn:product-catalog:problem:no-such-route"
 
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import nats
 import pytest
 
-from chalicelib.adapters.jetstream import STREAM, TRACE_HEADER
+from chalicelib.domain.events import STREAM, TRACE_HEADER
 from tests.aws.conftest import DeployedStack, Doomed
 from tests.support import Json, eventually, exact_json
 

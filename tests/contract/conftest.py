@@ -60,7 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--servers-of-environment",
         action="store_true",
-        help=f"hold the servers of {', '.join(VARIABLES.values())} to the contract",
+        help=f"run the contract tests on the servers in {', '.join(VARIABLES.values())}",
     )
 
 

@@ -4,7 +4,16 @@ Each can be switched off: `away` makes every method raise the port's error, `bro
 of the methods that do. All are safe to use from several threads.
 """
 
-from tests.fakes.builders import BODY, GRACE, START, a_failed_state, a_product, fields
+from tests.fakes.builders import (
+    BODY,
+    GRACE,
+    START,
+    a_failed_state,
+    a_product,
+    every_field,
+    every_field_changed,
+    fields,
+)
 from tests.fakes.clock import FakeClock
 from tests.fakes.pipeline import Pipeline
 from tests.fakes.queue import FakeQueue
@@ -24,5 +33,7 @@ __all__ = [
     "Pipeline",
     "a_failed_state",
     "a_product",
+    "every_field",
+    "every_field_changed",
     "fields",
 ]

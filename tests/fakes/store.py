@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import (
@@ -14,14 +14,22 @@ from chalicelib.domain.errors import (
     StoreUnavailableError,
     UnreadableDocumentError,
 )
-from chalicelib.domain.product import OUTBOX_LIMIT, OUTBOX_PAGE, Product
+from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_LIMIT, OUTBOX_PAGE, Product
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
     HISTORY_LIMIT,
+    Position,
     SyncState,
     SyncStatus,
 )
-from chalicelib.usecases.ports import BACKLOG_LIMIT, Creation, Found, ProductQuery, Summary
+from chalicelib.usecases.ports import (
+    BACKLOG_LIMIT,
+    Creation,
+    Found,
+    Order,
+    ProductQuery,
+    Summary,
+)
 from tests.fakes.switchable import Switchable
 
 if TYPE_CHECKING:
@@ -54,8 +62,8 @@ class FakeStore(Switchable):
             return [self._insert(product, creation) for product, creation in products]
 
     def _insert(self, product: Product, creation: Creation | None) -> CatalogError | None:
-        if self._sku_is_taken(product):
-            return DuplicateSkuError("another product has this sku")
+        if holder := self._holder(product):
+            return DuplicateSkuError(holder)
         if creation is not None:
             if any(made.key == creation.key for made in self._creations.values()):
                 return DuplicateIdempotencyKeyError("a product was created under this key")
@@ -63,16 +71,26 @@ class FakeStore(Switchable):
         self.products[product.id] = product
         return None
 
-    def _sku_is_taken(self, product: Product) -> bool:
-        return product.fields.sku is not None and any(
-            other.fields.sku == product.fields.sku and other.id != product.id
+    def _holder(self, product: Product) -> str | None:
+        """The other product that has this product's sku."""
+        if product.fields.sku is None:
+            return None
+        found = (
+            other.id
             for other in self.products.values()
+            if other.fields.sku == product.fields.sku and other.id != product.id
         )
+        return next(found, None)
 
     def created_under(self, key: str) -> Creation | None:
         self._reach("created_under")
         with self._lock:
             return next((made for made in self._creations.values() if made.key == key), None)
+
+    def created_in_batch(self, key: str) -> list[Creation]:
+        self._reach("created_in_batch")
+        with self._lock:
+            return [made for made in self._creations.values() if made.key.startswith(f"{key}/")]
 
     def get(self, product_id: str, *, majority: bool = False) -> Product | None:
         self._reach("get")
@@ -105,8 +123,8 @@ class FakeStore(Switchable):
             if product.deleted_at:
                 bare = product.fields.model_copy(update={"sku": None})
                 product = replace(product, fields=bare)
-            if self._sku_is_taken(product):
-                raise DuplicateSkuError("another product has this sku")
+            if holder := self._holder(product):
+                raise DuplicateSkuError(holder)
             self.products[product.id] = replace(
                 product,
                 created_at=stored.created_at,
@@ -134,24 +152,20 @@ class FakeStore(Switchable):
     def find(self, query: ProductQuery) -> list[Product]:
         self._reach("find")
 
-        def wanted(product: Product) -> bool:
-            if not query.undelivered and product.deleted_at is not None:
-                return False
-            return (query.status is None or product.sync.status is query.status) and (
-                query.sku is None or product.fields.sku == query.sku
-            )
+        def place(at: Position) -> tuple[Any, str]:
+            values = {
+                Order.ID: "",
+                Order.NAME: at.name,
+                Order.UPDATED_AT: at.updated_at,
+                Order.BEHIND_SINCE: at.behind_since,
+            }
+            return values[query.order], at.id
 
-        def place(product: Product) -> tuple[datetime, str]:
-            return (
-                _age(product)
-                if query.undelivered
-                else (datetime.min.replace(tzinfo=UTC), product.id)
-            )
-
-        found = sorted(filter(wanted, self._readable()), key=place)
+        found = [item for item in self._readable() if _is_wanted(item, query)]
         if query.after is not None:
-            since = query.after.behind_since or datetime.min.replace(tzinfo=UTC)
-            found = [item for item in found if place(item) > (since, query.after.id)]
+            after = place(query.after)
+            found = [item for item in found if place(item.position) > after]
+        found.sort(key=lambda item: place(item.position))
         return [_slim(product, details=query.details) for product in found[: query.limit]]
 
     def summary(self, outbox_before: datetime) -> Summary:
@@ -319,6 +333,18 @@ class FakeStore(Switchable):
                 self.products[product_id] = change(self.products[product_id])
 
 
+def _is_wanted(product: Product, query: ProductQuery) -> bool:
+    undelivered = query.order is Order.BEHIND_SINCE
+    listed = product.sync.behind_since if undelivered else product.deleted_at is None
+    return (
+        bool(listed)
+        and (not query.statuses or product.sync.status in query.statuses)
+        and (query.sku is None or product.fields.sku == query.sku)
+        and (query.name is None or product.fields.name.startswith(query.name))
+        and (query.updated_since is None or product.updated_at >= query.updated_since)
+    )
+
+
 def _age(product: Product) -> tuple[datetime, str]:
     return product.sync.behind_since or datetime.max.replace(tzinfo=UTC), product.id
 
@@ -326,7 +352,7 @@ def _age(product: Product) -> tuple[datetime, str]:
 def _slim(product: Product, *, details: bool) -> Product:
     fields = product.fields
     if not details:
-        fields = fields.model_copy(update={"description": None, "attributes": None})
+        fields = fields.model_copy(update=dict.fromkeys(OPTIONAL_FIELDS))
     return replace(product, fields=fields, outbox=(), sync=replace(product.sync, history=()))
 
 

@@ -245,7 +245,7 @@ def test_a_role_without_its_settings_says_which_and_ends(running: Running) -> No
     image = running.cluster.role("sync").spec["image"]
     code, text = running.podman.answer("run", "--rm", "--network=host", image, "sync")
     assert code == 2
-    assert "settings: MONGODB_URI: Field required" in text
+    assert "settings: MONGODB_URI: is required" in text
 
 
 # ---- the promise ----

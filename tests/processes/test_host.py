@@ -105,12 +105,11 @@ def test_a_host_whose_dependencies_are_away_says_so_and_stops_when_told_to(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_bridge_whose_stream_does_not_speak_stops_when_told_to(
-    start: Callable[..., Host], number: signal.Signals
+    start: Callable[..., Host], server: ScriptedServer, number: signal.Signals
 ) -> None:
-    with ScriptedServer() as server:
-        host = start("bridge", NATS_URL=f"nats://127.0.0.1:{server.port}")
-        eventually(lambda: server.connections, 30, "it does not connect")
-        code, seconds = host.end(number)
+    host = start("bridge", NATS_URL=f"nats://127.0.0.1:{server.port}")
+    eventually(lambda: server.connections, 30, "it does not connect")
+    code, seconds = host.end(number)
     assert code == 0, host.printed()
     assert seconds < 10
 

@@ -1,4 +1,4 @@
-"""The processes in which LocalStack runs Lambdas here: calls, errors, time-outs, crashes, logs."""
+"""The processes in which LocalStack runs Lambdas here: calls, errors, timeouts, crashes, logs."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib.domain import answers, delivery
 from chalicelib.domain.breaker import Admission, Breaker, BreakerPolicy
-from chalicelib.domain.control import CatchUp, Control
+from chalicelib.domain.control import CatchUp, Control, Redrive
 from chalicelib.domain.delivery import (
     Acknowledge,
     Claim,
@@ -233,11 +233,15 @@ def _one_product_keeps_it_open(patch: pytest.MonkeyPatch) -> None:
 
 def _restarts_all(patch: pytest.MonkeyPatch) -> None:
     def redrive(
-        product: Product, _: datetime, now: datetime, *, parked: bool = False
+        product: Product, job: Redrive, now: datetime, *, parked: bool = False
     ) -> Transition | None:
-        return right_redrive(product, now, now, parked=parked)
+        return right_redrive(product, replace(job, started_at=now, asked_at=()), now, parked=parked)
 
     patch.setattr("chalicelib.usecases.convergence.redrive", redrive)
+
+
+def _restarts_by_the_time(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(delivery, "_restarted_since", lambda *_: False)
 
 
 RULES = [
@@ -297,6 +301,8 @@ RULES = [
         "parked",
     ),
     Rule("a redrive restarts a product once", _restarts_all, "redrive-of-many"),
+    Rule("… also one that fails again within a second", _restarts_all, "retry-now"),
+    Rule("… whatever the clocks of the workers say", _restarts_by_the_time, "retry-now"),
     Rule("a Retry-After is honoured", _retry_after_is_ignored, "retry-after"),
     Rule(
         "a message that crashes its workers makes its product exhausted",

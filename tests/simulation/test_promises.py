@@ -60,7 +60,10 @@ def test_three_days_of_failures_end_with_the_eighteenth_attempt_after_72_hours()
 def test_a_message_that_crashes_each_worker_exhausts_its_product_and_no_other() -> None:
     world = judged(SCENARIOS["deadly-message"](0))
     states = {int(item.fields.price): item.sync for item in world.store.products.values()}
-    assert (states[1].status, states[1].last_error) == ("exhausted", "its worker died")
+    assert (states[1].status, states[1].last_error) == (
+        "exhausted",
+        "every worker that tried it has crashed",
+    )
     assert states[2].status == "delivered"
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncState, SyncStatus
-from chalicelib.http import openapi
-from chalicelib.http.openapi import ADMIN, READ, WRITE
+from chalicelib.http import contract
+from chalicelib.http.contract import ADMIN, READ, WRITE
 from tests.fakes import START, a_product
 from tests.http import dashed, to_bytes
 from tests.support import Json
@@ -41,7 +41,7 @@ def failed_product(world: World, status: SyncStatus, **changes: Any) -> Product:
 
 REQUESTS = [
     (operation.method, operation.path.replace("{product_id}", UNKNOWN), operation.scopes)
-    for operation in openapi.OPERATIONS
+    for operation in contract.OPERATIONS
 ]
 SCOPES_OF_THE_DESIGN = {
     ("POST", "/products"): {WRITE},
@@ -59,6 +59,7 @@ SCOPES_OF_THE_DESIGN = {
     ("GET", "/health"): set(),
     ("GET", "/ready"): set(),
     ("GET", "/openapi.json"): set(),
+    ("GET", "/asyncapi.json"): set(),
     ("GET", "/docs"): set(),
 }
 
@@ -120,7 +121,7 @@ def lambda_event(
 
 def resource_of(method: str, path: str) -> tuple[str, dict[str, str] | None]:
     """The route of a path, the literal ones first, and its parameters."""
-    for operation in sorted(openapi.OPERATIONS, key=lambda item: "{" in item.path):
+    for operation in sorted(contract.OPERATIONS, key=lambda item: "{" in item.path):
         found = re.fullmatch(operation.path.replace("{product_id}", "(?P<product_id>[^/]+)"), path)
         if operation.method == method and found:
             return operation.path, found.groupdict() or None

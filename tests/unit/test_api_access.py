@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import app as api
-from chalicelib.http import openapi
-from chalicelib.http.openapi import ADMIN, READ, WRITE
+from chalicelib.http import contract
+from chalicelib.http.contract import ADMIN, READ, WRITE
 from chalicelib.usecases.ports import Caller, TokenVerifier
 from tests.http import Answer, WsgiClient, problem_of
 from tests.unit.api_support import (
@@ -25,7 +25,7 @@ from tests.unit.conftest import World, a_token
 
 
 def test_the_operations_and_their_scopes_are_those_of_the_design() -> None:
-    made = {(item.method, item.path): set(item.scopes) for item in openapi.OPERATIONS}
+    made = {(item.method, item.path): set(item.scopes) for item in contract.OPERATIONS}
     assert made == SCOPES_OF_THE_DESIGN
 
 

@@ -6,6 +6,8 @@ from decimal import Decimal
 
 import pytest
 
+from chalicelib.domain.errors import DuplicateSkuError
+from chalicelib.http.problems import problem_body
 from tests.http import Answer, problem_of
 from tests.support import Json
 from tests.unit.api_support import (
@@ -56,6 +58,12 @@ def test_a_patch_changes_what_it_names_and_removes_what_is_null(world: World) ->
 def test_a_patch_cannot_remove_a_required_field(world: World) -> None:
     answer = world.client.patch(f"/products/{create(world)['id']}", {"name": None})
     assert (answer.status, answer.fields) == (422, ["name"])
+
+
+@pytest.mark.parametrize("name", ["descripton", "version", ""])
+def test_a_patch_removes_nothing_that_no_product_has(world: World, name: str) -> None:
+    answer = world.client.patch(f"/products/{create(world)['id']}", {name: None, "price": 0})
+    assert (answer.status, answer.fields) == (422, ["price", name or "body"])
 
 
 @pytest.mark.parametrize("body", [ANVIL, {**ANVIL, "price": Decimal("12.5")}, {}])
@@ -116,14 +124,32 @@ def conditional(world: World, method: str, path: str, tag: str) -> Answer:
 
 
 def test_a_sku_that_is_taken_is_a_conflict(world: World) -> None:
-    create(world, sku="S")
+    holder = create(world, sku="S")["id"]
     path = f"/products/{create(world)['id']}"
     for answer in (
         world.client.post("/products", {**ANVIL, "sku": "S"}),
         world.client.put(path, {**ANVIL, "sku": "S"}),
         world.client.patch(path, {"sku": "S"}),
     ):
-        assert (answer.status, problem_of(answer)["title"]) == (409, "The sku is taken")
+        problem = problem_of(answer)
+        assert (answer.status, problem["title"]) == (409, "The sku is taken")
+        assert problem["productId"] == holder
+        assert holder in problem["detail"]
+
+
+def test_an_item_of_a_batch_names_the_product_that_has_its_sku(world: World) -> None:
+    holder = create(world, sku="S")["id"]
+    items = [{**ANVIL, "sku": sku} for sku in ("S", "T", "T")]
+    answer = world.client.post("/products/batch", {"items": items})
+    refused, made, same = answer.json()["items"]
+    assert refused["error"]["productId"] == holder
+    assert same["error"]["productId"] == made["product"]["id"]
+
+
+def test_nobody_is_named_who_has_given_the_sku_up_meanwhile() -> None:
+    problem = problem_body(DuplicateSkuError(None))
+    assert "productId" not in problem
+    assert problem["detail"] == "another product had this sku when this was to be written"
 
 
 def test_the_sku_of_a_deleted_product_is_free_again(world: World) -> None:

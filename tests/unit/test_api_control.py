@@ -13,7 +13,7 @@ from chalicelib.domain.breaker import Breaker, BreakerState
 from chalicelib.domain.control import Control, Redrive
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.sync_state import SyncStatus
-from chalicelib.http.openapi import ADMIN, READ, WRITE
+from chalicelib.http.contract import ADMIN, READ, WRITE
 from tests.fakes import START
 from tests.http import WsgiClient, problem_of
 from tests.unit.api_support import create, failed_product, stored

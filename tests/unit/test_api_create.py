@@ -7,11 +7,13 @@ from decimal import Decimal
 
 import pytest
 
-from chalicelib.http.openapi import WRITE
+from chalicelib.http.contract import WRITE
+from tests.fakes import fields
 from tests.http import Answer, WsgiClient, problem_of
 from tests.unit.api_support import (
     ANVIL,
     create,
+    stored,
 )
 from tests.unit.conftest import World, a_token
 
@@ -71,12 +73,32 @@ def test_an_exponent_is_written_out(world: World) -> None:
     assert '"price":1250,' in answer.text
 
 
-@pytest.mark.parametrize("name", ["Füße 日本語 🛠️", "a\u0000b", "\u202e", 'quote " \\ / \n', " "])
+@pytest.mark.parametrize("name", ["Füße 日本語 🛠️", "a\u0000b", "\u202e", 'quote " \\ / \n', " x "])
 def test_any_text_comes_back_as_it_was(world: World, name: str) -> None:
     product = create(world, name=name, description=name, attributes={name: name})
     again = world.client.get(f"/products/{product['id']}").json()
     assert (again["name"], again["description"]) == (name, name)
     assert again["attributes"] == {name: name}
+
+
+@pytest.mark.parametrize("name", [" ", "\t\r\n", "\u3000\u00a0"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_a_name_of_blanks_is_refused(world: World, method: str, name: str) -> None:
+    path = "/products" if method == "POST" else f"/products/{create(world)['id']}"
+    answer = world.client.request(method, path, {**ANVIL, "name": name})
+    assert (answer.status, answer.fields) == (422, ["name"])
+    assert answer.json()["errors"][0]["message"] == "must not be blank"
+
+
+def test_a_product_whose_name_was_blank_before_the_rule_is_read_and_can_be_mended(
+    world: World,
+) -> None:
+    named = fields().model_copy(update={"name": " "})
+    path = f"/products/{stored(world, fields=named).id}"
+    assert world.client.get(path).json()["name"] == " "
+    assert world.client.get("/products").json()["items"][0]["name"] == " "
+    assert world.client.patch(path, {"quantity": 1}).fields == ["name"]
+    assert world.client.patch(path, {"name": "Anvil"}).status == 200
 
 
 def test_the_type_of_the_body_does_not_matter(world: World) -> None:
@@ -199,8 +221,8 @@ def test_two_callers_may_choose_the_same_key(world: World) -> None:
     assert len(world.store.products) == 2
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256])
-def test_a_key_must_have_1_to_255_characters(world: World, key: str) -> None:
+@pytest.mark.parametrize("key", ["", "x" * 256, " ", " x", "x ", "x\ty", "\x7f", "caf\xe9"])
+def test_a_key_must_have_1_to_255_printable_characters(world: World, key: str) -> None:
     answer = world.client.post("/products", ANVIL, Idempotency_Key=key)
     assert (answer.status, answer.fields) == (422, ["Idempotency-Key"])
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from chalicelib.domain.product import Product
-from chalicelib.http.openapi import READ
+from chalicelib.http.contract import READ
 from tests.http import problem_of
 from tests.unit.api_support import (
     ANVIL,

@@ -9,7 +9,7 @@ import pytest
 
 import app as api
 from chalicelib.domain.sync_state import SyncStatus
-from chalicelib.http.openapi import ADMIN, READ, WRITE
+from chalicelib.http.contract import ADMIN, READ, WRITE
 from tests.fakes import fields
 from tests.http import to_bytes
 from tests.unit.api_support import (
@@ -52,6 +52,7 @@ PARITY: list[tuple[str, str, object]] = [
     ("GET", "/health", None),
     ("GET", "/ready", None),
     ("GET", "/openapi.json", None),
+    ("GET", "/asyncapi.json", None),
     ("GET", "/docs", None),
 ]
 
@@ -81,6 +82,19 @@ def test_both_hosts_give_the_same_answer(
 def test_the_cases_of_the_comparison_cover_every_operation() -> None:
     seen = {(method, resource_of(method, path.split("?")[0])[0]) for method, path, _ in PARITY}
     assert seen == SCOPES_OF_THE_DESIGN.keys()
+
+
+@pytest.mark.parametrize("method", ["PUT", "OPTIONS", "HEAD"])
+def test_both_hosts_answer_a_method_that_is_no_operation_alike(world: World, method: str) -> None:
+    host = world.client.request(method, "/products")
+    event = lambda_event("GET", "/products", authorizer=passed_on(READ))
+    event["requestContext"]["httpMethod"] = method
+    cloud = api.app(event, None)
+    assert cloud["statusCode"] == host.status
+    # API Gateway leaves out the body of an answer to HEAD, as every web server does.
+    assert method == "HEAD" or (cloud["body"] or "") == host.text
+    ours = {name: text for name, text in host.headers.items() if name != "Content-Length"}
+    assert cloud["headers"] == ours
 
 
 def test_a_body_in_base64_is_understood(world: World) -> None:

@@ -134,12 +134,14 @@ def test_the_summary_of_an_empty_catalog_has_no_oldest_change(world: World) -> N
         ({"status": None}, 3),
         ({"status": "exhausted"}, 2),
         ({"status": "rejected"}, 1),
+        ({"status": "retrying"}, 1),
     ],
 )
 def test_a_redrive_replays_what_is_stuck(world: World, body: object, count: int) -> None:
     failed_product(world, SyncStatus.EXHAUSTED)
     failed_product(world, SyncStatus.EXHAUSTED)
     failed_product(world, SyncStatus.REJECTED)
+    failed_product(world, SyncStatus.RETRYING)
     create(world)
     answer = world.client.post("/sync/redrive", body)
     assert (answer.status, answer.json()) == (202, {"count": count})
@@ -158,6 +160,12 @@ def test_a_redrive_replays_what_is_stuck(world: World, body: object, count: int)
 def test_a_redrive_of_anything_else_is_refused(world: World, body: Json, field: str) -> None:
     answer = world.client.post("/sync/redrive", body)
     assert (answer.status, answer.fields) == (422, [field])
+
+
+def test_a_refusal_says_what_can_be_redriven(world: World) -> None:
+    answer = world.client.post("/sync/redrive", {"status": "pending"})
+    message = "Input should be 'exhausted', 'rejected' or 'retrying'"
+    assert answer.json()["errors"] == [{"field": "status", "message": message}]
 
 
 def test_a_redrive_can_be_filtered_by_query_too(world: World) -> None:
@@ -226,7 +234,8 @@ def test_it_is_not_ready_until_the_store_is_migrated(
 def test_it_is_ready_without_the_stream_or_the_queue(world: World, name: str) -> None:
     (world.stream if name == "nats" else world.queue).away = True
     answer = world.client.get("/ready")
-    assert (answer.status, answer.json()["dependencies"][name]) == (200, "unreachable")
+    assert (answer.status, answer.json()["status"]) == (200, "degraded")
+    assert answer.json()["dependencies"][name] == "unreachable"
 
 
 def test_ready_does_not_wait_for_a_dependency_that_hangs(

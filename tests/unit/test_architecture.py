@@ -1,4 +1,4 @@
-"""Imports point one way. Who may import whom, by folder, held by a test."""
+"""Imports point one way: who may import whom, by folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# What the files of a room may import; `domain` is chalicelib/domain, `settings` a file of its own.
+# What the files of a part may import; `domain` is chalicelib/domain, `settings` a single file.
 ALLOWED: dict[str, set[str]] = {
     "domain": {"domain"},
     "usecases": {"usecases", "domain", "telemetry"},
@@ -33,11 +33,11 @@ LIBRARIES = {
     "boto3": {"bootstrap"},
     "botocore": {"adapters.sqs", "bootstrap"},
     "certifi": {"adapters.http_deadline"},
-    "urllib3": {"adapters.supply_chain", "adapters.http_deadline"},
+    "urllib3": {"adapters.supply_chain", "adapters.http_deadline", "adapters.http_failures"},
     "jwt": {"adapters.tokens"},
     "gunicorn": {"functions"},
 }
-"""Who imports a library: exactly these rooms, or files of a room."""
+"""Who imports a library: exactly these parts, or files of a part."""
 
 
 def sources() -> list[Path]:
@@ -63,9 +63,9 @@ def imported(path: Path) -> frozenset[str]:
     return frozenset(names)
 
 
-def within(name: str, rooms: set[str]) -> bool:
-    """Whether a dotted name is one of these rooms, or lies in one."""
-    return any(f"{name}.".startswith(f"{room}.") for room in rooms)
+def within(name: str, parts: set[str]) -> bool:
+    """Whether a dotted name is one of these parts, or lies in one."""
+    return any(f"{name}.".startswith(f"{part}.") for part in parts)
 
 
 @pytest.mark.parametrize("path", sources(), ids=place)
@@ -74,8 +74,8 @@ def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
         assert imported(path) == set(), "a package says what it is, and imports nothing"
         return
     ours = {n.removeprefix("chalicelib.") for n in imported(path) if n.startswith("chalicelib.")}
-    room = place(path).split(".")[0]
-    assert {name for name in ours if not within(name, ALLOWED[room])} == set()
+    part = place(path).split(".")[0]
+    assert {name for name in ours if not within(name, ALLOWED[part])} == set()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "functions").glob("*.py")), ids=lambda p: p.stem)
@@ -91,7 +91,7 @@ def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
     users = {place(path) for path in sources() if within(library, top_levels(path))}
     allowed = LIBRARIES[library]
     assert {user for user in users if not within(user, allowed)} == set()
-    assert {room for room in allowed if not any(within(user, {room}) for user in users)} == set()
+    assert {part for part in allowed if not any(within(user, {part}) for user in users)} == set()
 
 
 def top_levels(path: Path) -> set[str]:

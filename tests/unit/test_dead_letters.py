@@ -262,8 +262,13 @@ def test_a_product_whose_message_the_queue_moved_is_exhausted_with_the_reason(
 
     assert (done.settled, done.letters) == (1, 1)
     sync = pipeline.product(product_id).sync
-    assert (sync.status, sync.last_error) == (SyncStatus.EXHAUSTED, "its worker died")
-    assert [item.reason for item in pipeline.queue.dead] == ["exhausted: its worker died"]
+    assert (sync.status, sync.last_error) == (
+        SyncStatus.EXHAUSTED,
+        "every worker that tried it has crashed",
+    )
+    assert [item.reason for item in pipeline.queue.dead] == [
+        "exhausted: every worker that tried it has crashed"
+    ]
 
 
 def test_while_a_lease_holds_a_moved_message_is_left(pipeline: Pipeline) -> None:

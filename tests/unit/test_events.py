@@ -43,6 +43,21 @@ def test_the_data_of_an_event_stay_as_they_were_written() -> None:
 
 
 @pytest.mark.parametrize(
+    ("trace", "headers"), [("Root=1-0-0", {"X-Amzn-Trace-Id": "Root=1-0-0"}), (None, {})]
+)
+def test_the_headers_of_an_event_are_its_id_and_its_trace(
+    trace: str | None, headers: dict[str, str]
+) -> None:
+    event = Event(EventType.UPDATED, "id", 1, START, "{}", trace)
+
+    assert event.headers == {
+        "Nats-Msg-Id": "id:1:product:updated",
+        "Content-Type": "application/cloudevents+json",
+        **headers,
+    }
+
+
+@pytest.mark.parametrize(
     ("event_type", "subject"),
     [
         (EventType.CREATED, "product.created"),

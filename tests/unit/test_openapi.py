@@ -14,8 +14,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import app as api
 from chalicelib.domain.messages import SyncMessage
-from chalicelib.http import openapi
-from chalicelib.http.openapi import ADMIN, READ, WRITE
+from chalicelib.http import contract, openapi
+from chalicelib.http.contract import ADMIN, READ, WRITE
+from chalicelib.http.problems import PROBLEMS
 from tests.fakes import a_product
 from tests.http import Answer, WsgiClient
 
@@ -49,7 +50,7 @@ def test_an_operation_needs_a_token_exactly_where_its_route_has_the_authorizer()
 
 
 def test_every_scope_is_named_where_it_is_needed() -> None:
-    for operation in openapi.OPERATIONS:
+    for operation in contract.OPERATIONS:
         described = DOCUMENT["paths"][operation.path][operation.method.lower()]
         named = {
             scope for scope in (READ, WRITE, ADMIN) if scope in described.get("description", "")
@@ -57,9 +58,16 @@ def test_every_scope_is_named_where_it_is_needed() -> None:
         assert named == operation.scopes
 
 
-def test_every_id_of_an_operation_is_its_own() -> None:
+def test_every_operation_has_a_name_of_its_own_that_a_client_can_use() -> None:
     ids = [described["operationId"] for _, _, described in OPERATIONS]
     assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch("[a-z]+([A-Z][a-z]+)+", name) for name in ids)
+
+
+def test_every_operation_is_in_a_group_that_is_described() -> None:
+    groups = {tag["name"]: tag["description"] for tag in DOCUMENT["tags"]}
+    assert all(groups.values())
+    assert {tag for _, _, described in OPERATIONS for tag in described["tags"]} == groups.keys()
 
 
 def test_every_parameter_of_a_path_is_described() -> None:
@@ -78,17 +86,59 @@ def test_the_document_is_served_as_it_is(world: World) -> None:
 
 
 def check(method: str, template: str, answer: Answer) -> None:
-    """See that the status is described, and that the body fits its schema."""
+    """See that status, headers and type of problem are described, and that the body fits."""
     responses = DOCUMENT["paths"][template][method.lower()]["responses"]
     assert str(answer.status) in responses, f"{method} {template}: {answer.status} is not described"
     described = responses[str(answer.status)]
+    undescribed = answer.headers.keys() - {"Content-Type", "Content-Length"}
+    if answer.status < 400:
+        assert undescribed == described.get("headers", {}).keys()
+    assert undescribed <= described.get("headers", {}).keys()
+    for name in undescribed:
+        schema = DOCUMENT["components"]["headers"][name]["schema"]
+        value = answer.headers[name]
+        plain = int(value) if schema["type"] == "integer" else value
+        Draft202012Validator(schema).validate(plain)
     kind = answer.headers.get("Content-Type", "").partition(";")[0]
     if "content" not in described:
         return
     assert kind in described["content"]
-    schema = described["content"][kind]["schema"]
+    if kind == "text/html":
+        return
+    content = described["content"][kind]
     plain = simplejson.loads(answer.text)
-    Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(plain)
+    fits(content["schema"], plain)
+    times_are_described(plain)
+    if kind == "application/problem+json":
+        slug = plain["type"].rpartition(":")[2]
+        assert slug in content["examples"], f"{method} {template}: {slug} has no example"
+
+
+def fits(schema: Json, value: object) -> None:
+    """See that a value fits a schema of the document, times too."""
+    Draft202012Validator(
+        {**schema, "components": DOCUMENT["components"]},
+        format_checker=Draft202012Validator.FORMAT_CHECKER,
+    ).validate(value)
+
+
+def properties_named(name: str) -> list[Json]:
+    """The properties of this name, of all schemas."""
+    schemas = DOCUMENT["components"]["schemas"].values()
+    return [each["properties"][name] for each in schemas if name in each.get("properties", {})]
+
+
+def times_are_described(value: object) -> None:
+    """See that whatever looks like a time is described as one."""
+    if isinstance(value, list):
+        for item in value:
+            times_are_described(item)
+    if isinstance(value, dict):
+        for name, item in value.items():
+            times_are_described(item)
+            if isinstance(item, str) and re.match(r"\d{4}-\d\d-\d\dT", item):
+                (schema, *more) = properties_named(name)
+                assert all("date-time" in str(each) for each in [schema, *more]), name
 
 
 def check_all(client: WsgiClient) -> None:
@@ -120,6 +170,7 @@ def test_answers_of_success_fit_their_schemas(world: World) -> None:
     client.get("/health")
     client.get("/ready")
     client.get("/openapi.json")
+    client.get("/asyncapi.json")
     client.get("/docs")
     assert {answer.status for _, _, answer in client.answers} == {200, 201, 202, 204, 207, 304}
     check_all(client)
@@ -191,10 +242,45 @@ def test_every_way_to_read_a_body_is_described(method: str, path: str) -> None:
 def test_each_example_fits_its_schema() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     examples = [(name, each) for name, it in schemas.items() for each in it.get("examples", [])]
-    assert {"ControlRequest", "SyncControl"} <= {name for name, _ in examples}
+    assert {"SyncControl"} <= {name for name, _ in examples}
     for name, example in examples:
-        schema = {**schemas[name], "components": DOCUMENT["components"]}
-        Draft202012Validator(schema).validate(example)
+        fits(schemas[name], example)
+    for example in DOCUMENT["components"]["examples"].values():
+        fits(schemas["Problem"], example["value"])
+
+
+def test_every_row_of_the_table_of_problems_has_an_example() -> None:
+    slugs = {problem.slug for problem in PROBLEMS.values()}
+    examples = DOCUMENT["components"]["examples"]
+    assert examples.keys() == slugs
+    for problem in PROBLEMS.values():
+        answered = examples[problem.slug]["value"]
+        assert (answered["status"], answered["title"]) == (problem.status, problem.title)
+
+
+def test_every_row_of_the_table_of_problems_is_an_answer_of_an_operation() -> None:
+    answered = {
+        (int(status), slug)
+        for _, _, described in OPERATIONS
+        for status, response in described["responses"].items()
+        for slug in response.get("content", {})
+        .get("application/problem+json", {})
+        .get("examples", {})
+    }
+    # What is refused before an operation is found.
+    others = {404: "no-such-route", 405: "method-not-allowed", 414: "uri-too-long"}
+    others |= {417: "unknown-expectation", 431: "headers-too-large", 501: "unknown-coding"}
+    rows = {(problem.status, problem.slug) for problem in PROBLEMS.values()}
+    assert answered == rows - others.items()
+
+
+def test_the_headers_of_a_problem_are_those_of_its_row() -> None:
+    for _, _, described in OPERATIONS:
+        for problem in PROBLEMS.values():
+            response = described["responses"].get(str(problem.status), {})
+            content = response.get("content", {}).get("application/problem+json", {})
+            if problem.slug in content.get("examples", {}):
+                assert problem.headers.keys() <= response.get("headers", {}).keys()
 
 
 @pytest.mark.parametrize("price", ["19.99", "0.0001", "0.07", "1.1", "4.35", "1234567.8901"])
@@ -209,8 +295,11 @@ def test_a_validator_with_binary_fractions_accepts_a_good_price(price: str) -> N
     [
         {"name": ""},
         {"name": "x" * 201},
+        {"name": " "},
+        {"name": "\t\n"},
         {"price": 0},
         {"price": "1"},
+        {"price": 10**30},
         {"quantity": -1},
         {"quantity": 1.5},
         {"sku": ""},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.http import openapi
+from chalicelib.http import contract
 from tools import package
 
 ROOT = Path(__file__).parents[2]
@@ -134,8 +134,7 @@ def test_the_same_files_give_the_same_bytes_in_any_order(tmp_path: Path) -> None
 
 def test_the_routes_are_those_of_the_contract() -> None:
     found = {(item["method"], item["path"], item["authorized"]) for item in package.routes()}
-    contract = {(o.method, o.path, bool(o.scopes)) for o in openapi.OPERATIONS}
-    assert found == contract
+    assert found == {(o.method, o.path, bool(o.scopes)) for o in contract.OPERATIONS}
 
 
 def test_every_function_has_its_handler() -> None:

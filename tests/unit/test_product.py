@@ -59,6 +59,7 @@ def test_what_is_no_price_is_refused(price: object) -> None:
         {"name": "\ud800"},
         {"quantity": -1},
         {"quantity": 1.0},
+        *({"quantity": Decimal(text)} for text in ["1.5", "1e-9999999", "1e19", "1e999999999"]),
         {"quantity": True},
         {"quantity": MAX_INT64 + 1},
         {"sku": ""},
@@ -72,7 +73,8 @@ def test_what_is_no_price_is_refused(price: object) -> None:
         {"attributes": {"a": "x" * 1001}},
         {"attributes": {"a": MAX_INT64 + 1}},
         {"attributes": {"a": Decimal("NaN")}},
-        {"attributes": {"a": Decimal("1e-21")}},
+        *({"attributes": {"a": Decimal(text)}} for text in ["1e-21", "1e19", "-1e999999999"]),
+        {"attributes": {"a": Decimal("1234567890123456.1234567890123456789")}},
         {"attributes": {"a": "\ud800"}},
         {"attributes": {str(index): 1 for index in range(101)}},
         {"unknown": 1},
@@ -82,6 +84,17 @@ def test_what_is_no_price_is_refused(price: object) -> None:
 def test_what_breaks_a_rule_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ProductFields.model_validate(body(**changes))
+
+
+@pytest.mark.parametrize("text", ["3.0", "3e0", "0.3e1", "3.000000000000000000000000000000"])
+def test_a_whole_quantity_may_have_a_point_or_an_exponent(text: str) -> None:
+    assert str(fields(quantity=exact_json.loads(text)).quantity) == "3"
+
+
+@pytest.mark.parametrize("text", ["1e16", "-1E+16", "1234567890123456.5", "9.2e18"])
+def test_an_attribute_may_have_as_many_digits_with_a_point_as_without(text: str) -> None:
+    kept = (fields(attributes={"a": exact_json.loads(text)}).attributes or {})["a"]
+    assert kept == Decimal(text)
 
 
 @pytest.mark.parametrize("name", ["name", "price", "quantity"])

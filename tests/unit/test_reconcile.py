@@ -402,7 +402,7 @@ def test_a_queue_that_is_away_is_asked_once_however_many_deletions_are_confirmed
     monkeypatch.setattr(pipeline.queue, "enqueue", counted)
     pipeline.reconcile_once()
 
-    # Each time may last as long as a time-out, and the run has a minute.
+    # Each time may last as long as a timeout, and the run has a minute.
     assert sum(asked) == PAGE - 1
 
 

@@ -327,6 +327,47 @@ def test_a_refusal_does_not_show_other_settings_on_its_chain() -> None:
     assert caught.value.__suppress_context__
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        (
+            "MONGODB_URI",
+            "host:27017",
+            "must look like mongodb+srv://user:password@cluster.example.net",
+        ),
+        (
+            "MONGODB_URI",
+            "",
+            "is required, for example mongodb+srv://user:password@cluster.example.net",
+        ),
+        ("SUPPLY_CHAIN_URL", "ftp://host", "must look like https://supply-chain.example.com"),
+        ("LOG_LEVEL", "LOUD", "must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'"),
+        ("PORT", "http", "must be a whole number"),
+        ("SYNC_HORIZON_SECONDS", "3 days", "must be a number"),
+        ("SYNC_HORIZON_SECONDS", "0", "must be more than 0"),
+        ("SYNC_HORIZON_SECONDS", "1209601", "must be 1209600 or less"),
+        ("BREAKER_PRODUCTS", "1", "must be 2 or more"),
+        ("CATALOG_JWT_SECRET", CANARY, "must have 32 characters or more"),
+        ("SUPPLY_CHAIN_REJECT_STATUSES", "x,y", "each must be a whole number"),
+        ("SUPPLY_CHAIN_SIGNING_SECRET", "!", "must be base64, with or without whsec_ before it"),
+        (
+            "SYNC_BULK_QUEUE_URL",
+            ENVIRONMENT["SYNC_QUEUE_URL"],
+            "must be another queue than the two others",
+        ),
+    ],
+)
+def test_a_refusal_says_what_would_be_right(name: str, text: str, told: str) -> None:
+    assert refused({**ENVIRONMENT, name: text}) == f"{name}: {told}"
+
+
+def test_each_setting_with_a_pattern_has_an_example_that_is_accepted() -> None:
+    fields = Settings.model_fields.values()
+    shown = {str(field.alias): field.examples[0] for field in fields if field.examples}
+    assert shown.keys() >= {name for name, _ in WRONG if name.endswith(("_URI", "_URL"))}
+    assert all(value_of(name, read(**{name: text})) == text for name, text in shown.items())
+
+
 def test_all_faults_are_told_at_once() -> None:
     message = refused({**ENVIRONMENT, "PORT": "0", "LOG_LEVEL": "LOUD"})
     assert "PORT: " in message
@@ -358,6 +399,72 @@ def test_keys_of_an_identity_provider_are_enough() -> None:
 
 def test_other_variables_do_not_matter() -> None:
     assert read(HOME="/", jwt_secret="x", port="1") == read()
+
+
+# ---- names ----
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("SYNC_MAX_ATTEMTPS", "SYNC_MAX_ATTEMPTS"),
+        ("BREAKER_SHARES", "BREAKER_SHARE"),
+        ("CATALOG_SECRETS_ID", "CATALOG_SECRET_ID"),
+        ("MONGODB_URL", "MONGODB_URI"),
+        ("NATS_CREDENTIAL", "NATS_CREDENTIALS"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_with_the_one_that_is_meant(name: str, nearest: str) -> None:
+    message = refused({**ENVIRONMENT, name: CANARY})
+    assert message == f"{name}: there is no such setting; is {nearest} meant?"
+
+
+def test_another_variable_with_a_prefix_of_ours_is_refused() -> None:
+    told = "SUPPLY_CHAIN_TIMEOUT: there is no such setting; the nearest is "
+    assert refused({**ENVIRONMENT, "SUPPLY_CHAIN_TIMEOUT": "3"}).startswith(told)
+    told = "BREAKER_XYZZY_QUUX: there is no such setting; they are listed in README.md"
+    assert refused({**ENVIRONMENT, "BREAKER_XYZZY_QUUX": "3"}) == told
+
+
+def test_an_unknown_name_is_told_with_the_other_faults() -> None:
+    message = refused({**ENVIRONMENT, "PORT": "0", "SYNC_POLLER": "3"})
+    assert [part.split(":")[0] for part in message.split("; ")][:2] == ["PORT", "SYNC_POLLER"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Kubernetes sets these for Services named sync, nats, mongodb, supply-chain, catalog.
+        "SYNC_SERVICE_HOST",
+        "SYNC_PORT",
+        "SYNC_PORT_8000_TCP",
+        "SYNC_PORT_8000_TCP_ADDR",
+        "NATS_SERVICE_PORT",
+        "NATS_PORT_4222_UDP_PROTO",
+        "MONGODB_PORT_27017_TCP_PORT",
+        "SUPPLY_CHAIN_SERVICE_PORT_HTTP",
+        "CATALOG_SERVICE_PORT",
+        # Read by another program of ours.
+        "CATALOG_API",
+        "CATALOG_TOKEN",
+        "CATALOG_SECRET_ID",
+        "SUPPLY_CHAIN_FAILURE_RATE",
+        # Of the tools of NATS and Atlas.
+        "NATS_CONTEXT",
+        "NATS_CREDS",
+        "NATS_USER",
+        "MONGODB_ATLAS_PROJECT_ID",
+    ],
+)
+def test_a_variable_of_a_platform_or_of_another_program_does_not_matter(name: str) -> None:
+    assert read(**{name: "x"}) == read()
+
+
+def test_an_unknown_variable_that_is_empty_counts_as_unset() -> None:
+    assert read(SYNC_MAX_ATTEMTPS="") == read()
+
+
+# ---- the whole ----
 
 
 def test_the_breaker_has_the_policy_of_the_settings() -> None:

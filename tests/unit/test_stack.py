@@ -11,7 +11,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from chalicelib.settings import read_settings
+from chalicelib.settings import SettingsError, read_settings
 from embedded import demo, processes, services, stack
 from embedded.processes import Process
 from embedded.servers import write_private
@@ -125,6 +125,18 @@ def test_a_given_setting_wins_over_the_default() -> None:
 
 def test_an_empty_setting_counts_as_not_given() -> None:
     assert settings({"RECONCILE_GRACE_SECONDS": ""})["RECONCILE_GRACE_SECONDS"] == "20"
+
+
+def test_a_misspelt_setting_stops_up_before_anything_is_started(tmp_path: Path) -> None:
+    environ = {"PORT": str(processes.free_port()), "SYNC_MAX_ATTEMTPS": "3"}
+    with pytest.raises(SettingsError, match=r"SYNC_MAX_ATTEMTPS: .* SYNC_MAX_ATTEMPTS meant"):
+        Stack(tmp_path, environ).up()
+    assert Stack(tmp_path, {}).status() == {}
+
+
+def test_the_demo_ignores_a_misspelt_setting_like_every_other() -> None:
+    environ = demo.demo_environment({"SYNC_MAX_ATTEMTPS": "3", "HOME": "/"})
+    assert ("SYNC_MAX_ATTEMTPS" in environ, environ["HOME"]) == (False, "/")
 
 
 def test_the_products_own_defaults_are_left_alone() -> None:

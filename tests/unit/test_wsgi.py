@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import simplejson
-from chalice.app import Chalice, Response
+from chalice.app import Response
 
 from chalicelib.http import wsgi
+from chalicelib.http.routing import CatalogApi
 from chalicelib.http.wsgi import REQUEST_LIMIT, Gateway
+from embedded.services import ROOT
 from tests.http import Answer, WsgiClient, problem_of
 
 if TYPE_CHECKING:
@@ -21,9 +23,9 @@ JSON: dict[str, str | list[str]] = {"Content-Type": "application/json"}
 ANVIL = {"name": "Anvil", "price": 1, "quantity": 1}
 
 
-def an_app() -> Chalice:
+def an_app() -> CatalogApi:
     """An app that tells what it was asked."""
-    made = Chalice("echo", configure_logs=False)
+    made = CatalogApi("echo", configure_logs=False)
 
     @made.route("/echo", methods=["GET", "POST"], content_types=[])
     def echo() -> Response:
@@ -115,9 +117,73 @@ def test_a_path_with_empty_parts_is_no_route(client: WsgiClient, path: str) -> N
     assert client.get(path).status == 404
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "HEAD"])
-def test_a_method_that_a_route_does_not_have_is_not_found(client: WsgiClient, method: str) -> None:
-    assert client.request(method, "/answer/200").status == 404
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "TRACE"])
+def test_a_method_that_a_path_does_not_have_is_told_those_that_it_has(
+    client: WsgiClient, method: str
+) -> None:
+    answer = client.request(method, "/echo")
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS, POST")
+    problem = problem_of(answer)
+    assert problem["type"] == "urn:product-catalog:problem:method-not-allowed"
+    assert method in problem["detail"]
+
+
+def test_a_path_without_a_get_has_no_head_either(world: World) -> None:
+    answer = world.client.request("HEAD", "/products/batch")
+    assert (answer.status, answer.headers["Allow"], answer.text) == (405, "OPTIONS, POST", "")
+
+
+def test_a_method_is_refused_without_a_token_too(world: World) -> None:
+    assert WsgiClient(world.gateway).request("PUT", "/products").status == 405
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("", 200), ("/sync", 200), ("0", 404), ("?x=1", 422), ("/docs", 200)]
+)
+def test_head_is_answered_as_get_without_the_body(world: World, path: str, status: int) -> None:
+    product = f"/products/{world.client.post('/products', ANVIL).json()['id']}"
+    path = path if path == "/docs" else product + path
+    got, asked = world.client.get(path), world.client.request("HEAD", path)
+    assert (asked.status, asked.headers, asked.text) == (status, got.headers, "")
+    assert int(asked.headers["Content-Length"]) == len(got.text.encode()) > 0
+
+
+def test_head_asks_for_the_token_and_reads_the_conditions(world: World) -> None:
+    path = f"/products/{world.client.post('/products', ANVIL).json()['id']}"
+    assert WsgiClient(world.gateway).request("HEAD", path).status == 401
+    answer = world.client.request("HEAD", path, headers={"If-None-Match": '"0"'})
+    assert (answer.status, answer.headers["ETag"]) == (304, '"0"')
+
+
+def test_options_tells_the_methods_of_a_path(world: World) -> None:
+    answer = WsgiClient(world.gateway).request("OPTIONS", "/products/1")
+    allow = "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
+    assert (answer.status, answer.text, answer.headers) == (204, "", {"Allow": allow})
+
+
+def test_options_of_an_unknown_path_is_not_found(client: WsgiClient) -> None:
+    assert client.request("OPTIONS", "/none").status == 404
+
+
+def test_pages_of_the_given_origin_may_send_what_the_api_reads(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORS_ORIGIN", "https://shop.example")
+    headers = world.client.request("OPTIONS", "/products").headers
+    assert headers["Access-Control-Allow-Origin"] == "https://shop.example"
+    assert headers["Access-Control-Allow-Methods"] == "GET, HEAD, OPTIONS, POST"
+    terraform = (ROOT / "terraform/api.tf").read_text()
+    assert f'= "{headers["Access-Control-Allow-Headers"]}$' in terraform
+    assert f'"Access-Control-Max-Age"       = "{headers["Access-Control-Max-Age"]}"' in terraform
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/products"), ("GET", "/none")])
+def test_pages_of_the_given_origin_may_read_what_the_gateway_refuses(
+    world: World, monkeypatch: pytest.MonkeyPatch, method: str, path: str
+) -> None:
+    monkeypatch.setenv("CORS_ORIGIN", "https://shop.example")
+    answer = world.client.request(method, path)
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

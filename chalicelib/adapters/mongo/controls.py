@@ -84,7 +84,10 @@ def _to_redrive(document: Document | None) -> Redrive | None:
         return None
     statuses = tuple(SyncStatus(status) for status in document["statuses"])
     after = _to_position(document["after"])
-    return Redrive(**{**_known(Redrive, document), "statuses": statuses, "after": after})
+    # Not in documents of earlier releases.
+    asked_at = tuple(document.get("asked_at", ()))
+    known = _known(Redrive, document)
+    return Redrive(**{**known, "statuses": statuses, "after": after, "asked_at": asked_at})
 
 
 def _to_position(document: Document | None) -> Position | None:

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from bson import Decimal128, ObjectId
+from bson import Decimal128, Int64, ObjectId
 
 from chalicelib.domain.errors import UnreadableDocumentError
 from chalicelib.domain.events import Event, EventType
-from chalicelib.domain.product import Product, ProductFields
+from chalicelib.domain.product import FIELD_TYPES, OPTIONAL_FIELDS, Product, ProductFields
 from chalicelib.domain.sync_state import Attempt, Lease, SyncState, SyncStatus
 from chalicelib.usecases.ports import Creation
 
@@ -26,9 +26,10 @@ _TIMES = (
     "endsAt",
     "behindSince",
     "overdueAt",
+    "redriveStartedAt",
 )
 NO_LEASE: Document = {"owner": "", "until": EPOCH, "version": -1, "budget": -1}
-"""Always there, so that "no lease holds" is one comparison."""
+"""Stands for "no lease": the field is always there, so that a query for it is one comparison."""
 
 
 def new_product_id() -> str:
@@ -37,18 +38,33 @@ def new_product_id() -> str:
 
 
 def fields_to_document(product: Product) -> Document:
-    document = product.fields.to_json()
-    document["price"] = Decimal128(product.fields.price)
-    if product.fields.attributes is not None:
-        # Pairs, since an attribute's name may contain characters that a BSON field name must not.
-        document["attributes"] = [
-            [key, Decimal128(value) if isinstance(value, Decimal) else value]
-            for key, value in product.fields.attributes.items()
-        ]
+    document = {name: _to_bson(value) for name, value in product.fields.to_json().items()}
     if product.deleted_at is not None:
         # A deleted product frees its sku.
         document.pop("sku", None)
     return document
+
+
+_STORABLE = {str, int, bool, Decimal, dict}
+if unknown := {name: kind for name, kind in FIELD_TYPES.items() if kind not in _STORABLE}:
+    # Before anything is stored that could not be read again.
+    raise TypeError(f"no way is known to store the fields {unknown}")
+
+
+def _to_bson(value: object) -> object:
+    if isinstance(value, Decimal):
+        return Decimal128(value)
+    if isinstance(value, dict):
+        # Pairs, since a key may contain characters that a BSON field name must not.
+        return [[key, _to_bson(item)] for key, item in value.items()]
+    return value
+
+
+def _from_bson(value: object) -> object:
+    if isinstance(value, Decimal128):
+        return value.to_decimal()
+    # BSON's 64 bits are a subclass of int, which JSON and logs would show as what it is.
+    return int(value) if isinstance(value, Int64) else value
 
 
 def to_document(product: Product, creation: Creation | None) -> Document:
@@ -69,6 +85,7 @@ def to_document(product: Product, creation: Creation | None) -> Document:
             "key": creation.key,
             "fingerprint": creation.fingerprint,
             "answer": creation.answer,
+            "batch_size": creation.batch_size,
         }
     return document
 
@@ -91,6 +108,7 @@ def sync_to_document(sync: SyncState) -> Document:
         "parked": sync.parked,
         "lastError": sync.last_error,
         "bulk": sync.bulk,
+        "redriveStartedAt": sync.redrive_started_at,
         "history": [attempt_to_document(attempt) for attempt in sync.history],
         # Always there, so that "no lease holds" is one comparison.
         "lease": _lease_to_document(lease) if lease else NO_LEASE,
@@ -166,25 +184,25 @@ def _to_product(document: Document) -> Product:
         sync_completed_at=document["syncCompletedAt"],
         sync=_to_sync(document["sync"]),
         outbox=tuple(_to_event(document["_id"], item) for item in document.get("outbox", ())),
+        keyed="creation" in document,
     )
 
 
 def _to_fields(document: Document) -> ProductFields:
-    attributes = document.get("attributes")
-    # Not validated again: a stricter rule of a later version must not make a product unreadable.
-    return ProductFields.model_construct(
-        name=document["name"],
-        price=document["price"].to_decimal(),
-        quantity=int(document["quantity"]),
-        sku=document.get("sku"),
-        description=document.get("description"),
-        attributes=None
-        if attributes is None
-        else {
-            key: value.to_decimal() if isinstance(value, Decimal128) else value
-            for key, value in attributes
-        },
-    )
+    # Only the types are checked: a stricter rule of a later version must not make a product
+    # unreadable.
+    fields = {name: _to_field(name, kind, document) for name, kind in FIELD_TYPES.items()}
+    return ProductFields.model_construct(**fields)
+
+
+def _to_field(name: str, kind: type, document: Document) -> Any:  # noqa: ANN401 - each its own
+    if name in OPTIONAL_FIELDS and document.get(name) is None:
+        return None
+    value = document[name]
+    plain = {key: _from_bson(item) for key, item in value} if kind is dict else _from_bson(value)
+    if not isinstance(plain, kind):
+        raise TypeError(f"{name} is no {kind.__name__}")
+    return plain
 
 
 def _to_sync(document: Document) -> SyncState:
@@ -209,6 +227,7 @@ def _to_sync(document: Document) -> SyncState:
         last_error=document["lastError"],
         history=tuple(Attempt(**attempt) for attempt in document.get("history", ())),
         bulk=document.get("bulk", False),
+        redrive_started_at=document.get("redriveStartedAt"),
     )
 
 

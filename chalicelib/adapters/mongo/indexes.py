@@ -18,13 +18,23 @@ from chalicelib.domain.errors import StoreNotMigratedError
 
 # "$gt EPOCH" in a partial filter means "has a time". A query must repeat it to use the index.
 PRESENT: dict[str, Any] = {"$gt": EPOCH}
+# The same for text.
+PRESENT_TEXT: dict[str, Any] = {"$gt": ""}
+LIVE: Document = {"deletedAt": None}
+"""A condition on products: not tombstones, of which there may be many after a mass deletion."""
 INDEXES = [
-    IndexModel("sku", name="sku", unique=True, partialFilterExpression={"sku": {"$exists": True}}),
+    IndexModel("sku", name="sku_text", unique=True, partialFilterExpression={"sku": PRESENT_TEXT}),
     IndexModel(
         "creation.key",
-        name="idempotency_key",
+        name="creation_key",
         unique=True,
-        partialFilterExpression={"creation.key": {"$exists": True}},
+        partialFilterExpression={"creation.key": PRESENT_TEXT},
+    ),
+    IndexModel(
+        [("name", ASCENDING), ("_id", ASCENDING)], name="name", partialFilterExpression=LIVE
+    ),
+    IndexModel(
+        [("updatedAt", ASCENDING), ("_id", ASCENDING)], name="updated", partialFilterExpression=LIVE
     ),
     IndexModel("outbox.time", name="outbox", partialFilterExpression={"outbox.time": PRESENT}),
     IndexModel(
@@ -39,7 +49,8 @@ INDEXES = [
 ]
 """Few, since each costs every write. A delivered product has no entry in a partial one.
 
-An index that changes gets another name; the old one is retired by the release after."""
+An index that changes gets another name; the old one is retired by the release after. So the next
+release may retire `sku` and `idempotency_key` (with `$exists` in place of PRESENT_TEXT)."""
 RETIRED_DELETED = IndexModel(
     "deletedAt", name="deleted", partialFilterExpression={"deletedAt": PRESENT}
 )
@@ -54,7 +65,7 @@ RETIRED = [
 
 An index is put here by the second release that does not need it: while a release is rolled out or
 rolled back, processes of the one before start, and refuse to work without their indexes."""
-ANY_STATUS: dict[str, Any] = {"$gt": ""}
+ANY_STATUS = PRESENT_TEXT
 """A condition on the first field of `undelivered`, without which MongoDB would not use it."""
 
 Definition = tuple[list[tuple[str, Any]], Document]

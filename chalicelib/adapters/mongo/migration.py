@@ -15,6 +15,7 @@ from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import NetworkTimeout, OperationFailure, PyMongoError
 
 from chalicelib.adapters.mongo.documents import EPOCH, Document
+from chalicelib.adapters.mongo.failures import told
 from chalicelib.adapters.mongo.indexes import (
     INDEXES,
     PRESENT,
@@ -47,7 +48,7 @@ def migrate(
     with _failing():
         products = products_of(connect(), database)
         yield from _make_missing(products)
-        # While the index is there by which they are found.
+        # Before the index by which they are found is dropped.
         if _finds_deletions(products):
             yield from _make_deletions_overdue(products, now)
         yield from _drop(products, _unwanted(list_indexes(products)))
@@ -64,7 +65,7 @@ def _failing() -> Iterator[None]:
             "the next run waits for it"
         ) from error
     except PyMongoError as error:
-        raise StoreUnavailableError(f"MongoDB: {type(error).__name__}: {error}") from error
+        raise StoreUnavailableError(f"MongoDB: {told(error)}") from error
 
 
 def _make_missing(products: MongoCollection[Document]) -> Iterator[str]:
@@ -93,7 +94,7 @@ def _make(products: MongoCollection[Document], indexes: Collection[IndexModel]) 
 def _with_free_name(index: IndexModel, found: Collection[Listed]) -> IndexModel:
     """Give the index a second name if another index has its name.
 
-    Uniqueness is never absent so: the one that is wrong is dropped when the right one is there.
+    The wrong index is dropped when the right one is there, so uniqueness is always enforced.
     """
     first, second = _names(index)
     building = [other.name for other in found if other.definition == definition(index.document)]
@@ -104,13 +105,13 @@ def _with_free_name(index: IndexModel, found: Collection[Listed]) -> IndexModel:
 
 
 def _unwanted(found: Collection[Listed]) -> list[Listed]:
-    """Give what earlier releases made under these very names, and what is replaced."""
+    """Give the retired indexes that are still there, and those with a wrong definition."""
     retired = [other for other in found if any(_is(other, index) for index in RETIRED)]
     return retired + _replaced(found)
 
 
 def _replaced(found: Collection[Listed]) -> list[Listed]:
-    """Give what has one of our names, and another definition."""
+    """Give the indexes that have one of our names, and another definition."""
     ours = {name for index in INDEXES for name in _names(index)}
     wanted = [definition(index.document) for index in INDEXES]
     return [other for other in found if other.name in ours and other.definition not in wanted]

@@ -27,7 +27,9 @@ from chalicelib.adapters.mongo.documents import (
     to_document,
     to_product,
 )
-from chalicelib.adapters.mongo.indexes import ANY_STATUS, PRESENT, check_indexes
+from chalicelib.adapters.mongo.failures import told
+from chalicelib.adapters.mongo.indexes import ANY_STATUS, LIVE, PRESENT, check_indexes
+from chalicelib.adapters.mongo.queries import ORDERS, conditions, ranges, starting_with
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
     budget_fields,
@@ -48,15 +50,24 @@ from chalicelib.domain.errors import (
     StoreUnavailableError,
     UnreadableDocumentError,
 )
-from chalicelib.domain.product import OUTBOX_PAGE, Product
-from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
-from chalicelib.usecases.ports import BACKLOG_LIMIT, Creation, Found, ProductQuery, Summary
+from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
+from chalicelib.domain.sync_state import FAILED_STATUSES, UNDELIVERED_STATUSES, SyncStatus
+from chalicelib.usecases.ports import (
+    BACKLOG_LIMIT,
+    Creation,
+    Found,
+    Order,
+    ProductQuery,
+    Summary,
+)
 
 AT_ONCE = 25
 """Writes of one command. On the embedded server other writers wait for a whole command."""
-_WITHOUT_BULK = {"outbox": False, "sync.history": False, "creation": False}
-_WITHOUT_OUTBOX = {"outbox": False, "creation": False}
-_WITHOUT_DETAILS = {**_WITHOUT_BULK, "description": False, "attributes": False}
+# Of the creation only the key: what it says is that there is one.
+_WITHOUT_ANSWER = {"creation.fingerprint": False, "creation.answer": False}
+_WITHOUT_OUTBOX = {"outbox": False, **_WITHOUT_ANSWER}
+_WITHOUT_BULK = {"sync.history": False, **_WITHOUT_OUTBOX}
+_WITHOUT_DETAILS = {**_WITHOUT_BULK, **dict.fromkeys(OPTIONAL_FIELDS, False)}
 _OWN_RESULT = {
     "revision": True,
     "sync.attempts": True,
@@ -90,7 +101,7 @@ def _unavailable() -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        raise StoreUnavailableError(f"MongoDB: {type(error).__name__}: {error}") from error
+        raise StoreUnavailableError(f"MongoDB: {told(error)}") from error
 
 
 def products_of(client: MongoClient[Document], database: str) -> MongoCollection[Document]:
@@ -167,15 +178,36 @@ class MongoStore:
                     ordered=False,
                 )
             except BulkWriteError as error:
-                for failure in _only_duplicates(error):
-                    failures[failure["index"]] = _duplicate(failure)
+                refused = _only_duplicates(error)
+                skus = {f["index"]: products[f["index"]][0].fields.sku for f in refused}
+                holders = self._holders([sku for sku in skus.values() if sku is not None])
+                for failure in refused:
+                    holder = holders.get(skus[failure["index"]])
+                    failures[failure["index"]] = _duplicate(failure, holder)
         return failures
+
+    def _holders(self, skus: Sequence[str]) -> dict[str | None, str]:
+        """Give the ids of the products that have these skus now."""
+        if not skus:
+            return {}
+        try:
+            found = list(self._products.find({"sku": {"$in": skus}}, {"sku": True}))
+        except PyMongoError:
+            # What was refused is known without them.
+            return {}
+        return {document["sku"]: document["_id"] for document in found}
 
     def created_under(self, key: str) -> Creation | None:
         with _unavailable():
             # Its answer is a promise: not from a creation that may be rolled back.
             found = self._committed.find_one({"creation.key": key}, {"creation": True})
         return Creation(**found["creation"]) if found else None
+
+    def created_in_batch(self, key: str) -> list[Creation]:
+        with _unavailable():
+            condition = {"creation.key": starting_with(f"{key}/")}
+            found = list(self._committed.find(condition, {"creation": True}))
+        return [Creation(**document["creation"]) for document in found]
 
     def save_change(self, product: Product, *, expected_version: int) -> bool:
         fields = fields_to_document(product)
@@ -191,15 +223,16 @@ class MongoStore:
             "$inc": NEXT_REVISION,
             "$push": {"outbox": into_outbox(product.outbox[-1])},
         }
-        absent = {name: "" for name in ("sku", "description", "attributes") if name not in fields}
-        if absent:
+        if absent := dict.fromkeys(OPTIONAL_FIELDS - fields.keys(), ""):
             update["$unset"] = absent
         with _unavailable():
             try:
                 # A deletion raises the version, so this never changes a tombstone.
                 return self._update({"_id": product.id, "version": expected_version}, update)
             except DuplicateKeyError as error:
-                raise DuplicateSkuError("another product has this sku") from error
+                sku = product.fields.sku
+                holder = self._holders([sku] if sku else []).get(sku)
+                raise DuplicateSkuError(holder) from error
 
     def save_sync(self, product: Product, *, expected_revision: int) -> bool:
         fields = {"syncCompletedAt": product.sync_completed_at, **budget_fields(product.sync)}
@@ -232,33 +265,23 @@ class MongoStore:
         return Found(products, frozenset(document["_id"] for document in found) - products.keys())
 
     def find(self, query: ProductQuery) -> list[Product]:
-        condition: Document = {}
-        if query.sku is not None:
-            condition["sku"] = query.sku
-        if query.status is not None:
-            condition["sync.status"] = query.status.value
-        if query.undelivered:
-            return self._find_undelivered(condition, query)
-        condition["deletedAt"] = None
-        if query.after is not None:
-            condition["_id"] = {"$gt": query.after.id}
-        return self._find(condition, ["_id"], query.limit, _projection(details=query.details))
-
-    def _find_undelivered(self, condition: Document, query: ProductQuery) -> list[Product]:
-        """List oldest change first, also deletions that are not delivered yet."""
-        ranges: list[Document] = [{"sync.behindSince": PRESENT}]
-        if query.after is not None:
-            # Two ranges of the index: the rest of the same time, then what is later.
-            since, product_id = query.after.behind_since, query.after.id
-            ranges = [
-                {"sync.behindSince": since, "_id": {"$gt": product_id}},
-                {"sync.behindSince": {"$gt": since}},
-            ]
+        if query.order is not Order.BEHIND_SINCE:
+            # A tombstone has no sku.
+            live = LIVE if query.sku is None else {}
+            return self._find_in_order({**conditions(query), **live}, query)
+        # A range of the index for each status, which is in order.
         found: list[Product] = []
-        for part in ranges:
+        for status in sorted(query.statuses or UNDELIVERED_STATUSES):
+            condition = {**conditions(query), "sync.status": status.value}
+            found += self._find_in_order(condition, query)
+        return sorted(found, key=_age)[: query.limit]
+
+    def _find_in_order(self, condition: Document, query: ProductQuery) -> list[Product]:
+        found: list[Product] = []
+        for part in ranges(query):
             if missing := query.limit - len(found):
-                order, projection = ["sync.behindSince", "_id"], _projection(details=query.details)
-                found += self._find(condition | part, order, missing, projection)
+                projection = _projection(details=query.details)
+                found += self._find(condition | part, ORDERS[query.order], missing, projection)
         return found
 
     def _find(
@@ -310,7 +333,7 @@ class MongoStore:
 
     def unpublished(self, before: datetime, limit: int) -> list[Product]:
         condition = {"outbox.time": {**PRESENT, "$lt": before}}
-        oldest = {"creation": False, "outbox": {"$slice": OUTBOX_PAGE}}
+        oldest = {**_WITHOUT_ANSWER, "outbox": {"$slice": OUTBOX_PAGE}}
         # Not sorted: MongoDB would sort all that waits, since this index is on an array. It finds
         # them in the order of the index, so about oldest first.
         return self._find(condition, [], limit, oldest, majority=True)
@@ -387,14 +410,10 @@ class MongoStore:
         )
 
     def failed(self, limit: int) -> list[Product]:
-        found: list[Product] = []
-        for status in sorted(FAILED_STATUSES):
-            # A range of the index each, which is in order.
-            condition = {"sync.status": status.value, "sync.behindSince": PRESENT}
-            order = ["sync.behindSince", "_id"]
-            found += self._find(condition, order, limit, _WITHOUT_DETAILS)
-        sent = [product for product in found if product.sync.overdue_at is None]
-        return sorted(sent, key=_age)[:limit]
+        query = ProductQuery(
+            limit, statuses=FAILED_STATUSES, order=Order.BEHIND_SINCE, details=False
+        )
+        return [product for product in self.find(query) if product.sync.overdue_at is None]
 
     def drop_tombstones(self, products: Collection[Product]) -> int:
         # The only removal: so the document itself must say that its deletion is confirmed. After a
@@ -454,16 +473,19 @@ def _only_duplicates(error: BulkWriteError) -> list[Document]:
     return failures
 
 
-def _duplicate(failure: Document) -> CatalogError:
-    if "creation.key" in failure.get("keyPattern", {}) or "idempotency_key" in failure["errmsg"]:
+def _duplicate(failure: Document, holder: str | None) -> CatalogError:
+    names = ("creation_key", "idempotency_key")  # the second one of the release before
+    if "creation.key" in failure.get("keyPattern", {}) or any(
+        name in failure["errmsg"] for name in names
+    ):
         return DuplicateIdempotencyKeyError("a product was created under this key")
-    return DuplicateSkuError("another product has this sku")
+    return DuplicateSkuError(holder)
 
 
 def _is_unchanged(document: Document, written: Product) -> bool:
     sync = document["sync"]
     idle = sync["claim"] is None and not sync["lease"]["owner"]
-    # Reconcile may have made the product exhausted ("its worker died"): then attempts differ.
+    # Reconcile may have made the product exhausted (see `worker_died`): then attempts differ.
     counted = sync["attempts"] == written.sync.attempts
     return bool(idle and counted and document["revision"] == written.revision)
 

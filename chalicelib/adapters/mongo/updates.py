@@ -36,6 +36,7 @@ _BUDGET = (
     "parked",
     "lastError",
     "bulk",
+    "redriveStartedAt",
 )
 """The fields of one budget; the lease, the delivered version and the history are kept."""
 

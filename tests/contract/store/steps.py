@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from chalicelib.domain.control import Redrive
 from chalicelib.domain.delivery import (
     Claim,
     Outcome,
@@ -150,14 +151,14 @@ def history(result: SyncResult) -> tuple[Attempt, ...]:
 
 
 def a_redrive(product: Product) -> Transition:
-    """The restart of a failed product for a redrive."""
-    transition = redrive(product, LATER, LATER)
+    """The restart of a product for a redrive."""
+    transition = redrive(product, Redrive((product.sync.status,), LATER, 1), LATER)
     assert transition is not None
     return transition
 
 
 def redriven(store: Store, product: Product) -> bool:
-    """Restart a failed product for a redrive."""
+    """Restart a product for a redrive."""
     return store.apply([a_redrive(product)]) == {product.id}
 
 

@@ -121,11 +121,12 @@ def test_an_outbox_keeps_the_newest_events(store: Store) -> None:
 
 
 def test_a_change_to_a_taken_sku_is_refused(store: Store) -> None:
-    inserted(store, fields=fields(sku="taken"))
+    holder = inserted(store, fields=fields(sku="taken"))
     product = inserted(store, fields=fields(sku="own"))
 
-    with pytest.raises(DuplicateSkuError):
+    with pytest.raises(DuplicateSkuError) as raised:
         store.save_change(changed(product, fields=fields(sku="taken")), expected_version=0)
+    assert raised.value.product_id == holder.id
     assert stored(store, product) == without_outbox(product)
 
 

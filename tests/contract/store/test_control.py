@@ -44,7 +44,12 @@ FULL = Control(
     Pause(at(9), "maintenance", at(10)),
     CatchUp(at(11), Position("product", at(12))),
     Redrive(
-        (SyncStatus.EXHAUSTED, SyncStatus.REJECTED), at(13), 1_000_000, 5, Position("id", at(14))
+        (SyncStatus.EXHAUSTED, SyncStatus.RETRYING),
+        at(13),
+        1_000_000,
+        5,
+        Position("id", at(14)),
+        asked_at=(at(13), at(12)),
     ),
     revision=1,
 )
@@ -117,6 +122,14 @@ def test_fields_of_a_later_release_are_ignored(mongo_store: MongoStore) -> None:
     change_document(mongo_store, {"$set": {f"{place}new": 1 for place in (*places, *after)}})
 
     assert mongo_store.control() == FULL
+
+
+def test_a_redrive_of_an_earlier_release_goes_on(mongo_store: MongoStore) -> None:
+    begun = Redrive((SyncStatus.EXHAUSTED,), START, 3, asked_at=(START,))
+    mongo_store.save_control(replace(FULL, redrive=begun), expected_revision=0)
+    change_document(mongo_store, {"$unset": {"redrive.asked_at": ""}})
+
+    assert mongo_store.control().redrive == replace(begun, asked_at=())
 
 
 DAMAGE: dict[str, dict[str, Any]] = {

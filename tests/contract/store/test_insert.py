@@ -100,6 +100,17 @@ def test_of_a_batch_only_the_item_with_a_taken_sku_is_refused(store: Store) -> N
     assert [store.get(product.id) is not None for product in batch] == [True, False, True]
 
 
+def test_the_product_that_has_a_sku_is_named(store: Store) -> None:
+    holders = [inserted(store, fields=fields(sku=sku)) for sku in ("A", "B")]
+    batch = [a_product(fields=fields(sku=sku)) for sku in ("B", "C", "C", "A")]
+
+    failures = store.insert([(product, None) for product in batch])
+
+    named = [f.product_id if isinstance(f, DuplicateSkuError) else None for f in failures]
+    assert named == [holders[1].id, None, batch[1].id, holders[0].id]
+    assert holders[1].id in str(failures[0])
+
+
 def test_of_two_items_of_a_batch_with_the_same_sku_the_first_is_taken(store: Store) -> None:
     batch = [(a_product(fields=fields(sku="same")), None) for _ in range(2)]
 

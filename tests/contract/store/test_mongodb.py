@@ -17,6 +17,7 @@ from pymongo.monitoring import (
 from chalicelib.adapters.mongo.documents import Document, new_product_id
 from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.domain.breaker import BreakerPolicy
+from chalicelib.domain.errors import DuplicateSkuError
 from chalicelib.domain.messages import ReceivedMessage, SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
@@ -51,10 +52,11 @@ from tests.fakes import (
     FakeStream,
     FakeSupplyChain,
     a_product,
+    fields,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from embedded.services import Endpoints
     from tests.contract.services import Databases
@@ -290,3 +292,65 @@ def test_a_list_is_one_find(watched: MongoStore, commands: Commands) -> None:
     assert len(watched.find(ProductQuery(2))) == 2
 
     assert [event.command_name for event in commands.sent] == ["find"]
+
+
+def test_who_has_the_skus_of_a_batch_is_one_find(watched: MongoStore, commands: Commands) -> None:
+    for n in range(3):
+        inserted(watched, fields=fields(sku=f"{n}"))
+    commands.sent.clear()
+
+    watched.insert([(a_product(fields=fields(sku=f"{n}")), None) for n in range(5)])
+
+    assert [event.command_name for event in commands.sent] == ["insert", "find"]
+
+
+class Late(MongoStore):
+    """Something happens between a write that is refused and the look for who has the sku."""
+
+    meanwhile: Callable[[], object]
+
+    def _holders(self, skus: Sequence[str]) -> dict[str | None, str]:
+        self.meanwhile()
+        return super()._holders(skus)
+
+
+@pytest.fixture
+def late(servers: Endpoints, databases: Databases) -> Iterator[Late]:
+    with databases.names.one() as name, MongoClient[Document](servers.mongodb) as client:
+        new_store(client, name)
+        store = Late(lambda: client, name)
+        store.meanwhile = client.close
+        yield store
+
+
+@pytest.mark.parametrize("way", ["insert", "change"])
+def test_a_sku_that_was_given_up_meanwhile_was_taken_all_the_same(late: Late, way: str) -> None:
+    holder, product = inserted(late, fields=fields(sku="taken")), inserted(late)
+    late.meanwhile = lambda: change(late, holder, fields=fields())
+
+    refusal = refused(late, way, product)
+
+    assert refusal.product_id is None
+    assert "another product had this sku" in str(refusal)
+
+
+@pytest.mark.parametrize("way", ["insert", "change"])
+def test_a_refusal_stands_though_the_server_goes_away_before_it_says_who_has_the_sku(
+    late: Late, way: str
+) -> None:
+    inserted(late, fields=fields(sku="taken"))
+    product = inserted(late)
+
+    assert refused(late, way, product).product_id is None
+
+
+def refused(store: MongoStore, way: str, product: Product) -> DuplicateSkuError:
+    """The refusal of a write that would take the sku "taken"."""
+    wanted = fields(sku="taken")
+    if way == "insert":
+        (failure,) = store.insert([(a_product(fields=wanted), None)])
+        assert isinstance(failure, DuplicateSkuError)
+        return failure
+    with pytest.raises(DuplicateSkuError) as raised:
+        change(store, product, fields=wanted)
+    return raised.value

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.domain.sync_state import Position, SyncState, SyncStatus
-from chalicelib.usecases.ports import Found, ProductQuery
+from chalicelib.usecases.ports import Found, Order, ProductQuery
 from tests.contract.store.steps import (
     LATER,
     LATEST,
@@ -25,12 +25,34 @@ from tests.contract.store.steps import (
 from tests.fakes import START, a_failed_state, a_product, fields
 
 if TYPE_CHECKING:
+    from chalicelib.domain.product import Product
     from chalicelib.usecases.ports import Store
+
+DELIVERED = frozenset({SyncStatus.DELIVERED})
+
+
+def undelivered(limit: int, after: Position | None = None) -> ProductQuery:
+    return ProductQuery(limit, after, order=Order.BEHIND_SINCE)
+
+
+def paged(store: Store, query: ProductQuery) -> list[str]:
+    """The ids of all pages of a list."""
+    pages: list[str] = []
+    while page := store.find(query):
+        pages += ids(page)
+        query = replace(query, after=page[-1].position)
+    return pages
 
 
 @pytest.mark.parametrize("majority", [False, True])
 def test_an_unknown_product_is_not_found(store: Store, *, majority: bool) -> None:
     assert store.get(a_product().id, majority=majority) is None
+
+
+def test_a_product_that_is_older_than_a_rule_is_read(store: Store) -> None:
+    product = inserted(store, fields=fields().model_copy(update={"name": " "}))
+
+    assert stored(store, product).fields.name == " "
 
 
 @pytest.mark.parametrize("majority", [False, True])
@@ -115,7 +137,7 @@ def test_a_list_by_status_shows_the_tombstones_too(store: Store) -> None:
     change(store, dead, deleted_at=LATER)
     recorded(store, done)
 
-    found = store.find(ProductQuery(10, status=SyncStatus.PENDING))
+    found = store.find(undelivered(10))
 
     assert ids(found) == [pending.id, dead.id]
 
@@ -126,7 +148,7 @@ def test_a_list_of_what_is_not_delivered_begins_with_the_oldest_change(store: St
         for hours in (2, 1, 3, 1)
     ]
 
-    found = store.find(ProductQuery(10, status=SyncStatus.PENDING))
+    found = store.find(undelivered(10))
 
     assert ids(found) == ids([waiting[index] for index in (1, 3, 0, 2)])
 
@@ -137,16 +159,100 @@ def test_a_list_of_what_is_not_delivered_goes_on_after_the_given_position(
 ) -> None:
     for hours in (1, 1, 1, 2, 2, 3):
         inserted(store, sync=SyncState(behind_since=START + timedelta(hours=hours)))
-    whole = store.find(ProductQuery(10, status=SyncStatus.PENDING))
-    pages: list[str] = []
-    after: Position | None = None
+    whole = store.find(undelivered(10))
 
-    while page := store.find(ProductQuery(size, after, SyncStatus.PENDING)):
-        pages += ids(page)
-        after = Position(page[-1].id, page[-1].sync.behind_since)
-
-    assert pages == ids(whole)
+    assert paged(store, undelivered(size)) == ids(whole)
     assert len(whole) == 6
+
+
+def test_a_list_by_several_statuses_is_in_one_order(store: Store) -> None:
+    statuses = [SyncStatus.REJECTED, SyncStatus.PENDING, SyncStatus.EXHAUSTED, SyncStatus.RETRYING]
+    products = [
+        inserted(store, sync=SyncState(status, behind_since=START + timedelta(hours=hours)))
+        for hours, status in enumerate(statuses)
+    ]
+    wanted = frozenset(statuses[:3])
+
+    found = paged(store, replace(undelivered(2), statuses=wanted))
+
+    assert found == ids(products[:3])
+
+
+def test_a_list_by_several_statuses_with_the_delivered_ones_is_in_the_order_of_ids(
+    store: Store,
+) -> None:
+    done, waiting, failed = inserted(store), inserted(store), inserted(store)
+    recorded(store, done)
+    recorded(store, failed, 422)
+
+    found = store.find(ProductQuery(9, statuses=DELIVERED | {SyncStatus.PENDING}))
+
+    assert ids(found) == ids([done, waiting])
+
+
+NAMES = ["Lamp", "lamp", "Lam", "La", "Lamps", "Lamp", "Lan", "Lam\ud7ff", "Lam\U0010ffff", "Lam🚀"]
+
+
+def named(store: Store) -> list[Product]:
+    return [inserted(store, fields=fields(name=name)) for name in NAMES]
+
+
+@pytest.mark.parametrize("size", [1, 2, 10])
+@pytest.mark.parametrize(
+    "prefix", ["Lam", "Lamp", "l", "Lam\ud7ff", "Lam\U0010ffff", "Lamp ", "🚀"]
+)
+def test_a_list_by_the_beginning_of_the_name_is_in_the_order_of_names(
+    store: Store, prefix: str, size: int
+) -> None:
+    products = sorted(named(store), key=lambda product: (product.fields.name, product.id))
+
+    found = paged(store, ProductQuery(size, name=prefix, order=Order.NAME))
+
+    assert found == ids([item for item in products if item.fields.name.startswith(prefix)])
+
+
+def changed_at(store: Store, *hours: int) -> list[Product]:
+    return [inserted(store, updated_at=START + timedelta(hours=each)) for each in hours]
+
+
+@pytest.mark.parametrize("size", [1, 2, 10])
+def test_a_list_in_the_order_of_changes_goes_on_after_the_given_position(
+    store: Store, size: int
+) -> None:
+    products = changed_at(store, 3, 1, 2, 1, 1)
+
+    found = paged(store, ProductQuery(size, order=Order.UPDATED_AT))
+
+    assert found == ids([products[index] for index in (1, 3, 4, 2, 0)])
+
+
+@pytest.mark.parametrize("size", [1, 10])
+def test_a_list_of_what_was_changed_begins_at_that_time(store: Store, size: int) -> None:
+    products = changed_at(store, 3, 1, 2, 0)
+    query = ProductQuery(size, updated_since=START + timedelta(hours=1), order=Order.UPDATED_AT)
+
+    assert paged(store, query) == ids([products[index] for index in (1, 2, 0)])
+
+
+@pytest.mark.parametrize("order", [Order.NAME, Order.UPDATED_AT])
+def test_no_list_but_that_of_undelivered_products_has_tombstones(
+    store: Store, order: Order
+) -> None:
+    alive, dead = inserted(store), inserted(store)
+    change(store, dead, deleted_at=LATER)
+
+    assert ids(
+        store.find(ProductQuery(9, name="Anvil" if order is Order.NAME else None, order=order))
+    ) == [alive.id]
+
+
+def test_what_is_not_delivered_can_be_filtered_by_name_and_change(store: Store) -> None:
+    one, other = (inserted(store, fields=fields(name=name)) for name in ("Lamp", "Lump"))
+    late = inserted(store, fields=fields(name="Lamps"), updated_at=LATER)
+
+    assert ids(store.find(replace(undelivered(9), name="Lamp"))) == ids([one, late])
+    assert ids(store.find(replace(undelivered(9), updated_since=LATER))) == [late.id]
+    assert other.id not in ids(store.find(replace(undelivered(9), name="La")))
 
 
 def test_a_list_of_what_is_delivered_leaves_tombstones_out(store: Store) -> None:
@@ -154,7 +260,7 @@ def test_a_list_of_what_is_delivered_leaves_tombstones_out(store: Store) -> None
     recorded(store, change(store, dead, deleted_at=LATER))
     recorded(store, alive)
 
-    found = store.find(ProductQuery(10, status=SyncStatus.DELIVERED))
+    found = store.find(ProductQuery(10, statuses=DELIVERED))
 
     assert ids(found) == [alive.id]
 
@@ -169,7 +275,7 @@ def test_a_list_by_sku_holds_that_product_only(store: Store) -> None:
 def test_every_filter_of_a_list_must_hold(store: Store) -> None:
     product = inserted(store, fields=fields(sku="A"))
 
-    assert store.find(ProductQuery(10, sku="A", status=SyncStatus.DELIVERED)) == []
+    assert store.find(ProductQuery(10, sku="A", statuses=DELIVERED)) == []
     assert store.find(ProductQuery(10, sku="A", after=Position(product.id))) == []
 
 

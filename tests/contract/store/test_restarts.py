@@ -15,6 +15,7 @@ from tests.contract.store.steps import (
     LATER,
     LATEST,
     a_redrive,
+    a_result,
     change,
     claimed,
     events,
@@ -153,10 +154,40 @@ def test_each_redriven_product_begins_its_next_budget(store: Store) -> None:
 
     after = [stored(store, product) for product in products]
     assert [item.sync for item in after] == [
-        SyncState(budget=budget, behind_since=START, overdue_at=LATER, bulk=True)
+        SyncState(
+            budget=budget,
+            behind_since=START,
+            overdue_at=LATER,
+            bulk=True,
+            redrive_started_at=LATER,
+        )
         for budget in (1, 2)
     ]
     assert [item.revision for item in after] == [1, 2]
+
+
+def test_a_redrive_during_a_call_keeps_its_lease_and_takes_its_token_away(store: Store) -> None:
+    product = inserted(store)
+    recorded(store, product, 500)
+    claim = claimed(store, stored(store, product), "second")
+    lease = claim.product.sync.lease
+
+    assert redriven(store, stored(store, product))
+
+    sync = stored(store, product).sync
+    assert (sync.status, sync.budget, sync.lease) == (SyncStatus.PENDING, 1, lease)
+    assert store.record([a_result(claim)]) == set()
+    after = stored(store, product).sync
+    assert (after.status, after.lease, after.delivered_version) == (SyncStatus.PENDING, None, 0)
+
+
+def test_a_product_remembers_the_redrive_that_has_restarted_it(store: Store) -> None:
+    failed = inserted(store, sync=a_failed_state(SyncStatus.EXHAUSTED))
+    redriven(store, failed)
+
+    replay(store, failed)
+
+    assert stored(store, failed).sync.redrive_started_at == LATER
 
 
 def test_a_product_that_has_changed_is_not_changed_again_and_its_neighbours_are(

@@ -25,6 +25,9 @@ MISSING_FIELD: dict[str, Any] = {"$unset": {"quantity": ""}}
 WAYS = {
     "an unknown status": UNKNOWN_STATUS,
     "a missing field": MISSING_FIELD,
+    "a number of another type": {"$set": {"price": "12.50"}},
+    "a text of another type": {"$set": {"sku": 7}},
+    "a map of another type": {"$set": {"attributes": "red"}},
     "a time of another type": {"$set": {"sync.nextAttemptAt": "soon"}},
     "a count of another type": {"$set": {"sync.budget": "none"}},
     "a lease of another type": {"$set": {"sync.lease.until": 0}},

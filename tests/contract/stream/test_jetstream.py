@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chalicelib.adapters.jetstream import BRIDGE, STREAM
+from chalicelib.adapters.jetstream import BRIDGE, PulledMessage
 from chalicelib.bootstrap import Container
 from chalicelib.domain.errors import StreamUnavailableError
+from chalicelib.domain.events import STREAM
 from chalicelib.settings import read_settings
 from embedded.services import role_settings
 from tests.contract.services import Nats, Streams
@@ -36,6 +37,19 @@ def received_ahead(stream: JetStream) -> Event:
     stream.publish([ahead])
     eventually(lambda: stream._inbox is not None and stream._inbox.arrived)
     return ahead
+
+
+@pytest.mark.parametrize("trace", ["Root=1-0-0", ""])
+def test_a_message_has_the_headers_of_its_event(
+    open_stream: Callable[..., JetStream], trace: str
+) -> None:
+    stream, event = open_stream(), an_event(trace=trace)
+    stream.publish([event])
+
+    (message,) = pulled(stream, 1)
+
+    assert isinstance(message, PulledMessage)
+    assert message.raw.headers == event.headers
 
 
 @pytest.mark.embedded("nats", "a server that is frozen")

@@ -28,7 +28,7 @@ def control(stack: RunningStack, **body: object) -> Json:
     answer = stack.api.put("/sync/control", body)
     assert answer.status_code == 200, answer.text
     state: Json = exact_json(answer)
-    # So long a worker may still call: a pause is known to all after that.
+    # A worker may still call for this long; then every worker knows of the pause.
     time.sleep(FRESH.total_seconds())
     return state
 

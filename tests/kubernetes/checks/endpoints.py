@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from app import app
-from chalicelib.http import openapi, wsgi
+from chalicelib.http import contract, wsgi
 from functions import alive
 from tests.kubernetes.checks.workloads import HEARTBEAT
 from tests.kubernetes.cluster import Cluster, Container
@@ -88,7 +88,7 @@ def _answers(container: Container, path: str) -> bool:
         path.startswith(f"{wsgi.BASE}/")
         and "GET" in app.routes.get(route, {})
         # A probe has no token.
-        and any(o.path == route and not o.scopes for o in openapi.OPERATIONS)
+        and any(o.path == route and not o.scopes for o in contract.OPERATIONS)
     )
 
 

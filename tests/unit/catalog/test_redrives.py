@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.domain.breaker import Breaker, BreakerState
-from chalicelib.domain.control import Control
-from chalicelib.domain.exact_json import Json
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.usecases import reconcile
 from chalicelib.usecases.operations import Operations
 from tests.fakes import GRACE, START, Pipeline, a_failed_state
+from tests.unit.catalog.redriving import (
+    CrashError,
+    deliver,
+    finish,
+    killed,
+    messages,
+    open_breaker,
+    pause,
+    progress,
+    restarted,
+    resume,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,37 +55,6 @@ def put_failed(
         pipeline.put(sync=replace(failed, behind_since=START + timedelta(seconds=n)), outbox=()).id
         for n in range(number)
     ]
-
-
-def progress(pipeline: Pipeline) -> Json | None:
-    """The redrive as `GET /sync` shows it."""
-    shown: Json | None = pipeline.operations.summary()["redrive"]
-    return shown
-
-
-def restarted(pipeline: Pipeline) -> int:
-    return sum(item.sync.budget > 0 for item in pipeline.store.products.values())
-
-
-def messages(pipeline: Pipeline) -> Counter[str]:
-    """How often a message was enqueued for each product; as bulk, all of them."""
-    assert len(pipeline.queue.bulk) == len(pipeline.queue.messages)
-    return Counter(pipeline.queue.bulk)
-
-
-def deliver(pipeline: Pipeline) -> None:
-    """Let sync handle what is in the queue."""
-    while pipeline.sync_once():
-        pass
-
-
-def finish(pipeline: Pipeline) -> None:
-    """Let reconcile run until the redrive is done."""
-    for _ in range(MANY):
-        if pipeline.store.stored_control.redrive is None:
-            return
-        pipeline.reconcile_once()
-    raise AssertionError("the redrive does not come to an end")
 
 
 def test_a_request_restarts_the_first_page_and_says_how_many_there_are(pipeline: Pipeline) -> None:
@@ -130,24 +108,6 @@ def test_both_statuses_are_redriven_oldest_first_each(pipeline: Pipeline) -> Non
     finish(pipeline)
 
     assert list(messages(pipeline)) == [*exhausted, *rejected]
-
-
-class CrashError(BaseException):
-    """The process was killed at this point."""
-
-
-def killed(pipeline: Pipeline, part: str, method: str, *, after: bool) -> None:
-    """Let the process die at the next call of a method of the fakes, before or after it."""
-    fake = getattr(pipeline, part)
-    original = getattr(fake, method)
-
-    def die(*args: object, **options: object) -> None:
-        setattr(fake, method, original)
-        if after:
-            original(*args, **options)
-        raise CrashError
-
-    setattr(fake, method, die)
 
 
 POINTS = [
@@ -294,19 +254,6 @@ def test_two_copies_of_reconcile_restart_each_product_once_and_count_each(
 
 
 # ---- while no calls are allowed ----
-
-
-def pause(pipeline: Pipeline) -> None:
-    pipeline.operations.control({"paused": True})
-
-
-def resume(pipeline: Pipeline) -> None:
-    pipeline.operations.control({"paused": False})
-
-
-def open_breaker(pipeline: Pipeline) -> None:
-    opened = Breaker(BreakerState.OPEN, START, "HTTP 503", probe_at=pipeline.clock())
-    pipeline.store.stored_control = Control(opened, revision=1)
 
 
 HELD: dict[str, tuple[Callable[[Pipeline], None], Callable[[Pipeline], None]]] = {

@@ -134,7 +134,10 @@ def test_a_product_whose_worker_died_is_exhausted_and_owes_its_letter_at_once() 
         claim="w",
     )
     after = worker_died(before, MESSAGE_ID, NOW)
-    assert (after.sync.status, after.sync.last_error) == (SyncStatus.EXHAUSTED, "its worker died")
+    assert (after.sync.status, after.sync.last_error) == (
+        SyncStatus.EXHAUSTED,
+        "every worker that tried it has crashed",
+    )
     assert (after.sync.lease, after.sync.claim, after.sync.next_attempt_at) == (None, None, None)
     assert after.sync.overdue_at == NOW
     assert (after.revision, after.sync.attempts) == (before.revision + 1, 3)

@@ -7,7 +7,7 @@ import time
 import pytest
 import requests
 
-from embedded.fake_supply_chain import SupplyChain
+from embedded.fake_supply_chain import Meter, SupplyChain
 from tests.support import eventually
 from tests.unit.fake_supply_chain.client import Client
 
@@ -119,3 +119,38 @@ def test_latency_makes_every_call_take_that_long(client: Client) -> None:
     began = time.monotonic()
     client.post(version=0)
     assert time.monotonic() - began >= 0.3
+
+
+def test_while_it_is_down_every_call_is_503(client: Client) -> None:
+    client.post(id="p1", version=0)
+    client.control(down=True, rejectIds=["p1"])
+    statuses = [
+        client.post(id="p1", version=1).status_code,
+        client.get("/supply-chain/p1").status_code,
+        client.delete("/supply-chain/p1").status_code,
+    ]
+    assert statuses == [503, 503, 503]
+    assert client.summary()["failed"] == 3
+    client.control(down=False, rejectIds=[])
+    assert client.get("/supply-chain/p1").json()["version"] == 0
+
+
+def test_a_call_above_the_limit_is_429_and_says_when_to_come_back(client: Client) -> None:
+    client.control(callsPerSecond=0.01)
+    first, second = client.post(id="p1", version=0), client.post(id="p2", version=0)
+    assert (first.status_code, second.status_code) == (201, 429)
+    assert second.headers["Retry-After"] == "1"
+    client.control(callsPerSecond=None)
+    assert client.post(id="p2", version=0).status_code == 201
+
+
+@pytest.mark.parametrize(("rate", "at_once"), [(5.0, 5), (1.0, 1), (0.5, 1)])
+def test_a_limit_admits_a_seconds_worth_at_once_and_then_one_after_the_other(
+    rate: float, at_once: int
+) -> None:
+    meter = Meter()
+    assert [meter.admits(rate, 100.0) for _ in range(at_once + 1)] == [True] * at_once + [False]
+    assert not meter.admits(rate, 100.0 + 0.9 / rate)
+    assert meter.admits(rate, 100.0 + 1 / rate)
+    admitted = sum(meter.admits(rate, 110.0 + tick / 100) for tick in range(1000))
+    assert admitted == pytest.approx(10 * rate + at_once, abs=1)

@@ -17,6 +17,8 @@ def test_the_settings_can_be_read(client: Client) -> None:
         "rejectIds": [],
         "failIds": [],
         "latencySeconds": 0,
+        "down": False,
+        "callsPerSecond": None,
         "seed": None,
     }
 
@@ -40,6 +42,9 @@ def test_a_partial_change_leaves_the_other_settings(client: Client) -> None:
         ("rejectIds", [1]),
         ("failIds", None),
         ("latencySeconds", None),
+        ("down", 1),
+        ("callsPerSecond", 0),
+        ("callsPerSecond", True),
         ("seed", 1.5),
         ("failurerate", 0.5),
     ],

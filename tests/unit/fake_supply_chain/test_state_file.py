@@ -25,10 +25,11 @@ def test_products_and_settings_are_reloaded(tmp_path: Path) -> None:
         first.post(id="p1", version=1, price=Decimal("0.10"))
         first.post(id="p2", version=1)
         first.delete("/supply-chain/p2")
-        first.control(latencySeconds=0.01)
+        first.control(latencySeconds=0.01, down=True, callsPerSecond=7)
     again = SupplyChain(Settings(failure_rate=1), state)
     assert [(item["id"], str(item["price"])) for item in again.products()] == [("p1", "0.10")]
-    assert again.settings == Settings(failure_rate=0, latency_seconds=0.01)
+    kept = Settings(failure_rate=0, latency_seconds=0.01, down=True, calls_per_second=7)
+    assert again.settings == kept
 
 
 def test_a_reset_is_reloaded_too(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.settings import SettingsError, read_settings
 from functions import migrate
 from functions.run import HostContext
+from tests.http import refused_port
 from tests.unit.conftest import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -88,11 +89,25 @@ def test_the_command_names_a_setting_that_cannot_be_used(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse() -> None:
-        raise SettingsError("MONGODB_URI: Field required")
+        raise SettingsError("MONGODB_URI: is required")
 
     monkeypatch.setattr(migrate, "container", refuse)
     assert migrate.main() == 2
-    assert capsys.readouterr().err == "settings: MONGODB_URI: Field required\n"
+    assert capsys.readouterr().err == "settings: MONGODB_URI: is required\n"
+
+
+@pytest.mark.usefixtures("use")
+def test_the_command_says_which_server_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("chalicelib.bootstrap.MONGODB_SECONDS", 0.1)
+    address = f"127.0.0.1:{refused_port()}"
+    uri = f"mongodb://user:hunter2@{address}"
+    parts = Container(read_settings({**ENVIRONMENT, "MONGODB_URI": uri}))
+    monkeypatch.setattr(migrate, "container", lambda: parts)
+    assert migrate.main() == 1
+    assert capsys.readouterr().err == f"error: MongoDB: {address}: Connection refused\n"
+    parts.close()
 
 
 @pytest.mark.parametrize("patience", [7.0, None])
@@ -100,7 +115,7 @@ def test_a_command_of_the_migration_may_take_longer_than_one_of_a_request(
     patience: float | None,
 ) -> None:
     parts = Container(read_settings(ENVIRONMENT))
-    client = parts._mongo_client(1, patience)
+    client = parts._mongo_client(patience)
     assert client.options.pool_options.socket_timeout == patience
     request = parts._mongo_client()
     assert request.options.pool_options.socket_timeout == 10
@@ -113,7 +128,7 @@ def test_a_command_of_the_migration_may_take_longer_than_one_of_a_request(
 def test_an_address_with_no_mongodb_is_an_error_of_the_store(
     monkeypatch: pytest.MonkeyPatch, uri: str
 ) -> None:
-    monkeypatch.setattr("chalicelib.bootstrap.MIGRATION_SECONDS", 0.1)
+    monkeypatch.setattr("chalicelib.bootstrap.MONGODB_SECONDS", 0.1)
     parts = Container(read_settings({**ENVIRONMENT, "MONGODB_URI": uri}))
     with pytest.raises(StoreUnavailableError, match=r"MongoDB: \w+"):
         list(parts.migrate())

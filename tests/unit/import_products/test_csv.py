@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chalicelib.domain.product import FIELD_TYPES
+from tests.fakes import every_field
 from tests.unit.import_products.catalog import Catalog
 from tests.unit.import_products.files import TOKEN, products_of, read
-from tools.import_products import FileError, Refusal, import_file
+from tools.import_products import FileError, Refusal, _value, import_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,3 +97,22 @@ def test_a_wrong_header_is_an_error_of_the_file(
 ) -> None:
     with pytest.raises(FileError, match=reason):
         read(write(f"{header}\n"))
+
+
+def test_every_field_of_a_product_is_a_column(write: Callable[..., Path]) -> None:
+    cells = {
+        f"{name}.{key}" if key else name: str(value)
+        for name, given in every_field().items()
+        for key, value in (given.items() if isinstance(given, dict) else [("", given)])
+    }
+
+    (product,) = products_of(write(f"{','.join(cells)}\n{','.join(cells.values())}\n"))
+
+    assert product.keys() == FIELD_TYPES.keys()
+
+
+def test_a_truth_value_of_a_csv_is_true_or_false() -> None:
+    assert (_value(bool, "true"), _value(bool, " FALSE ")) == (True, False)
+
+    with pytest.raises(ValueError, match="is not true or false"):
+        _value(bool, "yes")

@@ -454,7 +454,7 @@ def test_a_product_that_fails_again_before_its_time_goes_back_to_its_plan(
     (product_id, *_) = an_outage(pipeline)
     pipeline.supply_chain.answers[product_id] = [500, 200]
     planned = pipeline.product(product_id).sync.next_attempt_at
-    # So long a wait that the outage is over before.
+    # A wait that is longer than the outage.
     far = pipeline.clock() + timedelta(hours=5)
     product = pipeline.product(product_id)
     sync = replace(product.sync, next_attempt_at=far, aim_at=far, overdue_at=far + GRACE)

@@ -150,9 +150,15 @@ def test_a_message_that_crashes_its_workers_makes_the_product_exhausted_with_the
     pipeline.reconcile_once()
 
     sync = pipeline.product(product_id).sync
-    assert (sync.status, sync.last_error) == (SyncStatus.EXHAUSTED, "its worker died")
+    assert (sync.status, sync.last_error) == (
+        SyncStatus.EXHAUSTED,
+        "every worker that tried it has crashed",
+    )
     (letter,) = pipeline.queue.dead
-    assert (letter.id != MESSAGE_ID, letter.reason) == (True, "exhausted: its worker died")
+    assert (letter.id != MESSAGE_ID, letter.reason) == (
+        True,
+        "exhausted: every worker that tried it has crashed",
+    )
     assert json.loads(letter.body)["budget"] == 1
     move_back(pipeline)
     pipeline.sync_once()

@@ -1,0 +1,46 @@
+"""Bodies and parameters that are checked by their models; an error names the fields at fault."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from chalicelib.domain.errors import FieldError, InvalidRequestError
+from chalicelib.domain.exact_json import Json
+
+Model = TypeVar("Model", bound=BaseModel)
+
+READ_ONLY = frozenset({"id", "version", "createdAt", "updatedAt", "deletedAt"}) | {
+    "syncCompletedAt",
+    "syncStatus",
+}
+"""Fields of a product that the server makes."""
+_DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T")
+
+
+def text_of_time(value: object) -> object:
+    """Refuse numbers, also as text, which pydantic takes for seconds since 1970."""
+    if value is not None and not (isinstance(value, str) and _DATE.match(value)):
+        raise ValueError("must be a time of RFC 3339, such as 2026-01-31T22:00:00Z")
+    return value
+
+
+def validated(model: type[Model], body: object) -> Model:
+    """Validate a body. Raises InvalidRequestError, which names the fields at fault."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise InvalidRequestError([_field_error(dict(item)) for item in error.errors()]) from None
+
+
+def _field_error(item: Json) -> FieldError:
+    path = ".".join(str(part) for part in item["loc"] if part != "[key]")
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        message = "is read-only" if path in READ_ONLY else "is not a known field"
+    if item["type"] in {"model_type", "dict_type"} and not path:
+        message = "must be a JSON object"
+    # A field's name may contain a lone surrogate, which the answer cannot.
+    return FieldError(path.encode("utf-8", "replace").decode() or "body", message)
