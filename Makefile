@@ -10,6 +10,9 @@ RUN := $(VENV)/bin/python
 # What the embedded stack needs; and what tests and checks need on top of it.
 STACK := $(VENV)/.stack
 DEV := $(VENV)/.dev
+# Bytecode is kept, whatever the environment says: else each of the processes below compiles all
+# that it imports again, which doubles what a test run costs.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help
 help: ## list the targets
@@ -23,6 +26,16 @@ demo: $(STACK) ## deliver the sample catalog to a failing supply chain, check th
 .PHONY: test
 test: $(DEV) ## run every test that needs no cloud account; ARGS="-k words" selects some
 	@$(RUN) -m pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# Three processes keep two processors busy: some of these tests wait for a deadline to pass.
+.PHONY: test-unit
+test-unit: $(DEV) ## run the unit tests: nothing that starts a process or a server
+	@$(RUN) -m pytest -q -n 3 --dist worksteal tests/unit $(ARGS)
+
+.PHONY: fmt
+fmt: $(DEV) ## format the Python files, and mend what ruff can mend
+	@$(RUN) -m ruff check --fix --quiet .
+	@$(RUN) -m ruff format --quiet .
 
 EXAMPLES ?= 100
 

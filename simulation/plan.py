@@ -13,7 +13,7 @@ from simulation.supply_chain import TIMEOUT, Mood
 
 LEASE = timedelta(seconds=2 * TIMEOUT + 15)
 PERIOD = 60.0
-"""Seconds from one run of reconcile to the next."""
+"""Seconds from one run of reconcile to the next, as deployed."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Plan:
     dead letters of operators.
     `pauses`: of operators, from when to when; `max_in_flight`: with more messages in flight, long
     waits are parked; `page`: products of a step of reconcile and of a redrive.
-    `redrives`: when operators redrive, and what. `reconcilers`: copies of reconcile.
+    `redrives`: when operators redrive, and what. `reconcilers`: copies of reconcile, each of which
+    begins a run every `period`.
     `receives`: of the queue's redrive policy, None for the usual one. `deadly`: each call for the
     first product crashes its worker.
     """
@@ -57,6 +58,7 @@ class Plan:
     reconcilers: int = 1
     max_in_flight: int = 60_000
     page: int = 400
+    period: float = PERIOD
     receives: int | None = None
     deadly: bool = False
 
@@ -68,7 +70,7 @@ class Plan:
         finds a lost message.
         """
         longest = max(self.schedule.waits)
-        return self.schedule.horizon + 2 * longest + 6 * self.grace + 10 * PERIOD
+        return self.schedule.horizon + 2 * longest + 6 * self.grace + 10 * self.period
 
     @property
     def converges(self) -> float:
@@ -77,7 +79,7 @@ class Plan:
         Reconcile runs, a probe or a message is lost, and everything is called at the ramp's rate.
         """
         rate = min(self.breaker.ramp_rate, self.breaker.max_rate or self.breaker.ramp_rate)
-        return 6 * PERIOD + self.grace + 2 * self.products / rate
+        return 6 * self.period + self.grace + 2 * self.products / rate
 
     @property
     def parks_in_time(self) -> bool:

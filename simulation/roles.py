@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 AWAY = (StoreUnavailableError, StreamUnavailableError, QueueUnavailableError)
 LONG_POLL = 20.0
+LOOKS = 12
+"""How often the bridge looks at the stream from one run of reconcile to the next."""
 RECONCILE_SECONDS = 40.0
 
 
@@ -170,7 +172,7 @@ def run_bridge(world: World, process: Process) -> None:
             world.say(process.name, f"forwards {done.forwarded}")
             world.scheduler.notify("queue")
         else:
-            world.scheduler.wait("stream", 5.0)
+            world.scheduler.wait("stream", world.plan.period / LOOKS)
 
 
 def run_worker(world: World, process: Process) -> None:

@@ -310,7 +310,10 @@ def deadly_message(seed: int) -> Plan:
 
 
 def three_days(seed: int) -> Plan:
-    """The schedule of production: 18 attempts in 72 hours, every one fails."""
+    """The schedule of production: 18 attempts in 72 hours, every one fails.
+
+    Reconcile comes every ten minutes: with nothing to repair, its runs are what three days cost.
+    """
     schedule = Schedule()
     return Plan(
         seed,
@@ -324,6 +327,7 @@ def three_days(seed: int) -> Plan:
         busy=60.0,
         schedule=schedule,
         grace=300.0,
+        period=600.0,
     )
 
 

@@ -19,7 +19,7 @@ from chalicelib.usecases.reconcile import Reconciled
 from simulation.faults import NO_LIMIT, Faults
 from simulation.outages import BrokenPromiseError, Watch
 from simulation.people import People
-from simulation.plan import PERIOD, Plan
+from simulation.plan import Plan
 from simulation.promises import Promises
 from simulation.roles import keep_running, run_bridge, run_reconcile, run_worker
 from simulation.scheduler import Crashed, Process, Scheduler, moment, seconds
@@ -86,7 +86,7 @@ class World:
         for number in range(plan.workers):
             keep_running(self, f"worker {number}", run_worker)
         for _ in range(plan.reconcilers):
-            self._reconcile_every_minute()
+            self._reconcile_every_period()
         People(self).plan()
         self._plan_accidents()
         self.scheduler.run(plan.busy)
@@ -193,15 +193,15 @@ class World:
     def _now(self) -> datetime:
         return moment(self.scheduler.now)
 
-    def _reconcile_every_minute(self) -> None:
-        timer = Process("timer")
+    def _reconcile_every_period(self) -> None:
+        plan, timer = self.plan, Process("timer")
 
         def tick(number: int) -> None:
             process = self.process(f"reconcile {number}")
             self.scheduler.spawn(process, lambda: run_reconcile(self, process))
-            self.scheduler.spawn(timer, lambda: tick(number + 1), PERIOD)
+            self.scheduler.spawn(timer, lambda: tick(number + 1), plan.period)
 
-        self.scheduler.spawn(timer, lambda: tick(0), self.random.uniform(0, PERIOD))
+        self.scheduler.spawn(timer, lambda: tick(0), self.random.uniform(0, plan.period))
 
     def _plan_accidents(self) -> None:
         faults, fate = self.plan.faults, Process("fate")

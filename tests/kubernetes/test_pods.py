@@ -32,11 +32,12 @@ def test_missing_rights_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("ci", "code"), [("true", 1), ("", 0)])
 def test_without_its_tools_the_run_says_so_and_fails_only_in_ci(ci: str, code: int) -> None:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rs"]
+    command += ["-p", "pytest_timeout"]
     answer = subprocess.run(
         [*command, "tests/kubernetes/running.py"],
         cwd=ROOT,
-        # No program is found there.
-        env={"PATH": "/nowhere", "CI": ci},
+        # No program is found there; any other plugin that is installed would only take its time.
+        env={"PATH": "/nowhere", "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -33,14 +33,15 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_random_runs_keep_every_promise() -> None:
-    # Few, for the time that all tests may take; CI runs hundreds.
-    done = simulate("--seeds", "10")
+    # Few, for the time that all tests may take; CI runs hundreds. Three of these have outages, in
+    # any combination: the scenario of that name, which is left out below.
+    done = simulate("--first", "8", "--seeds", "10")
     assert done.returncode == 0, done.stdout
     assert "10 seeds, 0 broken" in done.stdout
 
 
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize("scenario", sorted(SCENARIOS.keys() - {"random", "three-days"}))
+@pytest.mark.parametrize("scenario", sorted(SCENARIOS.keys() - {"random", "outages", "three-days"}))
 def test_a_course_that_once_broke_a_promise_keeps_it(scenario: str) -> None:
     worlds = (judged(SCENARIOS[scenario](seed)) for seed in range(SEEDS))
     assert [world.broken for world in worlds] == [None] * SEEDS
@@ -73,12 +74,12 @@ def test_the_same_seed_gives_the_same_run() -> None:
 
 
 def test_an_outage_costs_one_call_in_two_seconds_and_ends_within_minutes() -> None:
-    hour = 3600
-    figures = LongOutage(20_000, hour, BreakerPolicy()).run()
-    assert figures.calls < hour / 2 + 100
+    half_hour = 1800
+    figures = LongOutage(20_000, half_hour, BreakerPolicy()).run()
+    assert figures.calls < half_hour / 2 + 100
     assert figures.attempts <= 2
     assert figures.converged < 120
     assert figures.in_flight < 2000
-    without = LongOutage(20_000, hour, NEVER).run()
+    without = LongOutage(20_000, half_hour, NEVER).run()
     assert without.calls > 50 * figures.calls
-    assert without.converged > hour / 2
+    assert without.converged > half_hour / 2

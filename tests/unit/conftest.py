@@ -54,6 +54,18 @@ class World(Pipeline):
         return WsgiClient(self.gateway, a_token(*scopes))
 
 
+@pytest.fixture(autouse=True, scope="package")
+def no_processes() -> Iterator[None]:
+    """A unit test that starts a process fails: tests/processes is where such tests are."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a unit test starts no process")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("subprocess.Popen.__init__", refuse)
+        yield
+
+
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """The app and the handlers, with every port in memory."""

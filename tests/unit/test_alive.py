@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from embedded.services import ROOT
 from functions import alive, run
 from tests.http import ScriptedServer, refused_port, reply
 
@@ -59,15 +56,6 @@ def test_an_api_that_answers_with_an_error_is_not_alive(
 def test_an_api_that_does_not_answer_is_not_alive(heartbeat: Path) -> None:
     heartbeat.write_text(f"127.0.0.1:{refused_port()}")
     assert "does not answer" in (alive.fault(heartbeat) or "")
-
-
-@pytest.mark.parametrize(("begun", "code"), [(True, 0), (False, 1)])
-def test_the_exit_code_tells(heartbeat: Path, *, begun: bool, code: int) -> None:
-    if begun:
-        heartbeat.touch()
-    command = [sys.executable, "-m", "functions.alive", str(heartbeat)]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (answer.returncode, bool(answer.stderr)) == (code, not begun)
 
 
 @pytest.mark.parametrize("role", ["bridge", "sync", "reconcile"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,8 @@ def place(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removeprefix("chalicelib.")
 
 
-def imported(path: Path) -> set[str]:
+@cache
+def imported(path: Path) -> frozenset[str]:
     """Every module a file imports, at whatever depth of the file, as dotted names."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -57,7 +60,7 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide where a name comes from"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def within(name: str, parts: set[str]) -> bool:
@@ -123,3 +126,8 @@ def test_nothing_is_opened_at_import() -> None:
                     if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
                 }
                 assert called & openers == set(), path
+
+
+def test_a_unit_test_cannot_start_a_process() -> None:
+    with pytest.raises(AssertionError, match="starts no process"):
+        subprocess.run([sys.executable, "-c", ""], check=True)

@@ -24,6 +24,7 @@ JSON_VALUES = st.recursive(
     # Brackets, quotes and backslashes are what can mislead the scan.
     st.none() | st.integers() | st.text() | st.text(alphabet='[]{}"\\,:\n'),
     lambda children: st.lists(children) | st.dictionaries(st.text(alphabet='[]{}"\\ab'), children),
+    max_leaves=20,
 )
 ODD_TEXTS = st.text(alphabet='[]{}"\\,:1 ', max_size=40)
 

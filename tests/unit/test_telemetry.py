@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -267,31 +266,6 @@ def test_a_line_that_cannot_be_written_stops_no_work(
     monkeypatch.setattr(sys, "stdout", closed)
     telemetry.log.info("lost")
     assert "Logging error" in capsys.readouterr().err
-
-
-PARALLEL = """
-import threading
-from chalicelib import telemetry
-
-def work(name):
-    for _ in range(100):
-        telemetry.log.info("a line", text=name * 2000)
-        telemetry.count(**{name: 1})
-
-threads = [threading.Thread(target=work, args=(name,)) for name in "abcdefgh"]
-for thread in threads:
-    thread.start()
-"""
-
-
-def test_the_lines_of_parallel_threads_do_not_mix_in_a_pipe() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PARALLEL], capture_output=True, text=True, check=True, timeout=60
-    )
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert sum("_aws" in line for line in lines) == 800
-    texts = [line["text"] for line in lines if "text" in line]
-    assert sorted(texts) == sorted(name * 2000 for name in "abcdefgh" for _ in range(100))
 
 
 def test_a_field_of_one_line_is_not_in_the_next(capsys: pytest.CaptureFixture[str]) -> None:

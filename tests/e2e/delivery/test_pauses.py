@@ -28,7 +28,8 @@ def control(stack: RunningStack, **body: object) -> Json:
     answer = stack.api.put("/sync/control", body)
     assert answer.status_code == 200, answer.text
     state: Json = exact_json(answer)
-    # A worker may still call for this long; then every worker knows of the pause.
+    # A worker may still call for this long, and nothing shows which of them knows of the pause yet:
+    # a call after that time is what the test is about.
     time.sleep(FRESH.total_seconds())
     return state
 

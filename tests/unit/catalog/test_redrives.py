@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.usecases import reconcile
-from chalicelib.usecases.operations import REDRIVEN_AT_ONCE
+from chalicelib.usecases.operations import Operations
 from tests.fakes import GRACE, START, Pipeline, a_failed_state
 from tests.unit.catalog.redriving import (
     CrashError,
@@ -29,16 +29,18 @@ from tests.unit.catalog.redriving import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+REDRIVEN_AT_ONCE = 10
 FIRST = 2 * REDRIVEN_AT_ONCE
 """What a request for both statuses restarts itself."""
-MANY = FIRST + 150
-PAGE = 60
+MANY = FIRST + 15
+PAGE = 6
 
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """The use cases, with small pages, long after anything has failed."""
     monkeypatch.setattr(reconcile.Reconcile, "page", PAGE)
+    monkeypatch.setattr(Operations, "redriven_at_once", REDRIVEN_AT_ONCE)
     made = Pipeline()
     made.clock.advance(3600)
     return made

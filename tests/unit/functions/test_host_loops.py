@@ -229,12 +229,11 @@ class Hanging:
 
 
 @pytest.fixture
-def bulk(parts: Container) -> Iterator[Polled]:
+def bulk(parts: Container) -> Polled:
     """The bulk queue, which the role is to find."""
     queue = Polled()
     vars(parts)["bulk_queue"] = queue
-    yield queue
-    queue.go.release(1000)
+    return queue
 
 
 @pytest.fixture
@@ -251,7 +250,9 @@ def hanging(monkeypatch: pytest.MonkeyPatch, parts: Container) -> Iterator[tuple
     yield queue, handler
     run.stopping.set()
     handler.release.set()
-    queue.go.release(1000)
+    for polled in (queue, vars(parts).get("bulk_queue")):
+        if polled:
+            polled.go.release(1000)
     role.join(30)
     assert not role.is_alive()
 

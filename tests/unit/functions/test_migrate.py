@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +10,6 @@ import pytest
 from chalicelib.bootstrap import Container
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.settings import SettingsError, read_settings
-from embedded.services import ROOT
 from functions import migrate
 from functions.run import HostContext
 from tests.http import refused_port
@@ -99,23 +94,6 @@ def test_the_command_names_a_setting_that_cannot_be_used(
     monkeypatch.setattr(migrate, "container", refuse)
     assert migrate.main() == 2
     assert capsys.readouterr().err == "settings: MONGODB_URI: is required\n"
-
-
-def test_a_stopped_command_ends_at_once_with_1() -> None:
-    command = [sys.executable, "-m", "functions.migrate"]
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.settimeout(60)
-        uri = f"mongodb://127.0.0.1:{silent.getsockname()[1]}"
-        environment = {"PATH": os.environ["PATH"], **ENVIRONMENT, "MONGODB_URI": uri}
-        with subprocess.Popen(
-            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE
-        ) as process:
-            # Now it waits for an answer.
-            silent.accept()
-            process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=10)
-    assert process.returncode == 1
-    assert errors.startswith(b"interrupted")
 
 
 @pytest.mark.usefixtures("use")

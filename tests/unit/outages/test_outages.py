@@ -397,7 +397,7 @@ def test_products_that_always_fail_open_the_breaker_once_at_most(pipeline: Pipel
     pipeline.supply_chain.away = False
     good, opened = [], set()
 
-    for _ in range(600):
+    for _ in range(300):
         good.append(pipeline.create())
         pipeline.bridge_once()
         converge(pipeline, seconds=1)

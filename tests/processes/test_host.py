@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ import requests
 from embedded.processes import free_port
 from embedded.services import ROOT
 from functions import run
-from functions.server import Server
 from tests.http import ScriptedServer, refused_port
 from tests.support import eventually
 from tests.unit.conftest import ENVIRONMENT, SECRET
@@ -24,9 +22,6 @@ from tests.unit.conftest import ENVIRONMENT, SECRET
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from chalicelib.bootstrap import Container
-    from tests.unit.conftest import World
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -135,33 +130,6 @@ def test_the_api_serves_under_its_base_and_stops_when_told_to(start: Callable[..
     code, seconds = host.end(signal.SIGTERM)
     assert code == 0, host.printed()
     assert seconds < 15
-
-
-def test_an_idle_connection_outlives_the_patience_of_a_load_balancer() -> None:
-    assert Server("127.0.0.1", 8000).cfg.keepalive > 60
-
-
-@pytest.mark.parametrize("role", sorted(run.ROLES))
-def test_a_host_that_is_stopped_during_its_start_ends_in_order(
-    world: World, monkeypatch: pytest.MonkeyPatch, role: str
-) -> None:
-    def container() -> Container:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return world.parts
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    monkeypatch.setattr(run, "stopping", threading.Event())
-    monkeypatch.setattr(run, "container", container)
-    monkeypatch.setattr(run, "load", lambda _: lambda *_: pytest.fail("works on"))
-    monkeypatch.setattr("functions.server.serve", lambda *_: pytest.fail("serves"))
-    monkeypatch.setattr(sys, "argv", ["run", role])
-    # Instead of the end of the whole test run, if there is no handler yet.
-    signal.signal(signal.SIGTERM, lambda *_: pytest.fail("no handler"))
-    try:
-        assert run.main() == 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def test_bad_settings_end_it_with_2_and_their_names() -> None:

@@ -11,9 +11,9 @@ from gunicorn.http.errors import InvalidResponseHeader
 
 from embedded.processes import free_port
 from functions.server import Worker
+from tests.processes.test_host import Host
 from tests.support import eventually
 from tests.unit.conftest import a_token
-from tests.unit.functions.test_host_process import Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
