@@ -51,8 +51,8 @@ def _number(value: object) -> object:
     raise ValueError("must be a number")
 
 
-# What is a blank differs between regular expressions of Python and of JSON Schema, so it is named. And
-# from the start: some generated clients look for a pattern only there.
+# Regular expressions of Python and of JSON Schema differ in what is a blank, so each is named. From
+# the start, since some generated clients look for a pattern only there.
 _NOT_BLANK = r"^[\s\S]*[^\s\x00-\x1f\x85\ufeff]"
 
 
