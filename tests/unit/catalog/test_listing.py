@@ -49,8 +49,8 @@ def test_a_list_of_several_statuses_begins_with_the_oldest_change(pipeline: Pipe
     pipeline.put(fields=fields(name="failed"), sync=a_failed_state(SyncStatus.REJECTED))
 
     assert names(pipeline, syncStatus=["pending", "rejected"]) == [
-        "failed",
         "first",
+        "failed",
         "second",
         "third",
     ]
