@@ -7,6 +7,8 @@ RUN_DIR. What is set here stays over restarts.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import os
 import sys
 from pathlib import Path
@@ -113,9 +115,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     words.add_parser("down", help="answer every call with 503")
     words.add_parser("up", help="the opposite of down")
     fail = words.add_parser("fail", help="fail this share of the calls, from 0 to 1")
-    fail.add_argument("argument", metavar="SHARE", type=float)
+    fail.add_argument("argument", metavar="SHARE", type=_number)
     delay = words.add_parser("delay", help="answer each call after so many seconds")
-    delay.add_argument("argument", metavar="SECONDS", type=float)
+    delay.add_argument("argument", metavar="SECONDS", type=_number)
     limit = words.add_parser("limit", help="answer 429 above so many calls per second, or `none`")
     limit.add_argument("argument", metavar="RATE", type=_rate)
     failing = words.add_parser("fail-product", help="fail each call for these products")
@@ -126,13 +128,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _number(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if math.isfinite(float(text)):
+            return float(text)
+    raise argparse.ArgumentTypeError("must be a number")
+
+
 def _rate(text: str) -> float | None:
-    if text == "none":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError("must be a number, or `none`") from None
+    return None if text == "none" else _number(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -48,7 +48,7 @@ class Promises:
     `moves`: how often a person moved a product's dead letter back; `wished`: budgets in which the
     supply chain has sent a Retry-After.
     `moved`: products of which the queue itself has moved a message. `redrives`: how often operators
-    have asked for a redrive.
+    have asked for a redrive. `in_order`: one run of reconcile at a time brings forward.
     """
 
     waits: tuple[float, ...]
@@ -61,6 +61,7 @@ class Promises:
     wished: set[Budget] = field(default_factory=set)
     moved: set[str] = field(default_factory=set)
     redrives: int = 0
+    in_order: bool = True
     _wishes: dict[tuple[Budget, int], float] = field(default_factory=dict)
     _left: Counter[str] = field(default_factory=Counter)
     _redriven: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
@@ -160,7 +161,8 @@ class Promises:
     def _judge_order(self, before: Mapping[str, Product], after: Mapping[str, Product]) -> None:
         """Pages are brought forward in the order of their changes, one run at a time."""
         job = self.watch.control.catch_up
-        if job is None or not self.watch.lossless or self.watch.control.held_by(moment(self.now())):
+        in_order = self.in_order and self.watch.lossless
+        if job is None or not in_order or self.watch.control.held_by(moment(self.now())):
             return
         page = [
             product.sync.behind_since or job.since

@@ -59,6 +59,9 @@ LONG = Schedule(6, 5400, 1800)
 """Its longest wait is much longer than the time in which all is delivered after an outage."""
 
 
+SHORT = Schedule(5, 900, 400)
+
+
 def outages(seed: int) -> Plan:
     """Outages, pauses and limits, in any combination, with the faults of other runs."""
     random = Random(f"outages {seed}")
@@ -79,7 +82,7 @@ def outages(seed: int) -> Plan:
         operations=random.choice((0, 0, 5)),
         workers=random.choice((2, 3, 4)),
         busy=busy,
-        schedule=random.choice((LONG, Schedule(5, 900, 400))),
+        schedule=random.choice((LONG, SHORT)),
         breaker=replace(SENSITIVE, max_rate=random.choice((None, None, 0.5, 3.0))),
         pauses=pauses,
         max_in_flight=min(in_flight // 2, 60_000),
@@ -112,8 +115,7 @@ def flapping(seed: int) -> Plan:
     spans = tuple((n * period, (n + random.uniform(0.3, 0.9)) * period) for n in range(200))
     busy = random.choice((BUSY, 5400.0))
     mood = Mood(OK, tuple(span for span in spans if span[1] < busy))
-    schedule = Schedule(5, 900, 400)
-    return replace(_long(seed, mood, products=10, changes=6, busy=busy), schedule=schedule)
+    return replace(_long(seed, mood, products=10, changes=6, busy=busy), schedule=SHORT)
 
 
 def poison(seed: int) -> Plan:
@@ -190,7 +192,7 @@ def retry_now(seed: int) -> Plan:
     return replace(
         plan,
         breaker=random.choice((breaker, NEVER)),
-        schedule=random.choice((LONG, Schedule(5, 900, 400))),
+        schedule=random.choice((LONG, SHORT, SHORT)),
         redrives=redrives if random.random() < 0.5 else redrives[:1],
         page=2,
         reconcilers=2,

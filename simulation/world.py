@@ -72,6 +72,7 @@ class World:
             crowded=self._crowded,
         )
         self.promises.moved = self.queue.moved
+        self.promises.in_order = plan.reconcilers == 1
         self.supply_chain = SupplyChain(
             self.scheduler, self.random, self._call_begins, self.promises.wish, plan.mood
         )

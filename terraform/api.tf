@@ -27,13 +27,13 @@ locals {
     UNAUTHORIZED                   = { status = "401", slug = "unauthorized", title = "Unauthorized", detail = "a valid bearer token is required", headers = { WWW-Authenticate = "Bearer" } }
     ACCESS_DENIED                  = { status = "403", slug = "forbidden", title = "Forbidden", detail = "the token lacks the scope", headers = {} }
     INVALID_API_KEY                = { status = "403", slug = "forbidden", title = "Forbidden", detail = "a valid API key is required", headers = {} }
-    MISSING_AUTHENTICATION_TOKEN   = { status = "404", slug = "no-such-route", title = "Not Found", detail = "no such route", headers = {} }
-    REQUEST_TOO_LARGE              = { status = "413", slug = "too-large", title = "Request Entity Too Large", detail = "a request may have 10485760 bytes at most", headers = {} }
+    MISSING_AUTHENTICATION_TOKEN   = { status = "404", slug = "no-such-route", title = "No such route", detail = "no such route", headers = {} }
+    REQUEST_TOO_LARGE              = { status = "413", slug = "too-large", title = "The request is too large", detail = "a request may have 10485760 bytes at most", headers = {} }
     THROTTLED                      = { status = "429", slug = "throttled", title = "Too Many Requests", detail = "too many requests", headers = { Retry-After = "1" } }
-    AUTHORIZER_FAILURE             = { status = "500", slug = "internal", title = "Internal Server Error", detail = "Something went wrong here", headers = {} }
-    AUTHORIZER_CONFIGURATION_ERROR = { status = "500", slug = "internal", title = "Internal Server Error", detail = "Something went wrong here", headers = {} }
-    DEFAULT_5XX                    = { status = "500", slug = "internal", title = "Internal Server Error", detail = "Something went wrong here", headers = {} }
-    INTEGRATION_FAILURE            = { status = "503", slug = "unavailable", title = "Service Unavailable", detail = "Try again later", headers = { Retry-After = "5" } }
+    AUTHORIZER_FAILURE             = { status = "500", slug = "internal", title = "Something went wrong here", detail = "Something went wrong here", headers = {} }
+    AUTHORIZER_CONFIGURATION_ERROR = { status = "500", slug = "internal", title = "Something went wrong here", detail = "Something went wrong here", headers = {} }
+    DEFAULT_5XX                    = { status = "500", slug = "internal", title = "Something went wrong here", detail = "Something went wrong here", headers = {} }
+    INTEGRATION_FAILURE            = { status = "503", slug = "unavailable", title = "Try again later", detail = "Try again later", headers = { Retry-After = "5" } }
     INTEGRATION_TIMEOUT            = { status = "504", slug = "timeout", title = "Gateway Timeout", detail = "no answer in time", headers = { Retry-After = "5" } }
   }
 
@@ -133,6 +133,31 @@ resource "aws_api_gateway_integration" "route" {
   uri                     = module.api.invoke_arn
 }
 
+# ---- methods that are no operation ----
+
+# The app answers HEAD as GET, and the others 405 with those that the path has. It checks the token of
+# HEAD itself: the authorizer's policy names operations only, and would turn 405 into 403.
+resource "aws_api_gateway_method" "other" {
+  #checkov:skip=CKV2_AWS_53:The app validates each request, with an answer that names the field
+  #checkov:skip=CKV_AWS_59:The app checks the token itself
+  for_each         = toset(local.routes[*].path)
+  rest_api_id      = aws_api_gateway_rest_api.catalog.id
+  resource_id      = local.resource_ids[each.key]
+  http_method      = "ANY"
+  authorization    = "NONE"
+  api_key_required = var.api_keys_required && anytrue([for route in local.routes : route.authorized if route.path == each.key])
+}
+
+resource "aws_api_gateway_integration" "other" {
+  for_each                = aws_api_gateway_method.other
+  rest_api_id             = each.value.rest_api_id
+  resource_id             = each.value.resource_id
+  http_method             = each.value.http_method
+  type                    = "AWS_PROXY"
+  integration_http_method = "POST"
+  uri                     = module.api.invoke_arn
+}
+
 resource "aws_lambda_permission" "api" {
   function_name = module.api.function_name
   qualifier     = module.api.alias_name
@@ -227,6 +252,7 @@ resource "aws_api_gateway_deployment" "catalog" {
   depends_on = [
     aws_api_gateway_gateway_response.problem,
     aws_api_gateway_integration.route,
+    aws_api_gateway_integration.other,
     aws_api_gateway_integration_response.preflight,
   ]
 

@@ -6,6 +6,7 @@ The routes, the authorizer's policy and the OpenAPI document are built from it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
@@ -15,7 +16,7 @@ from pydantic_core import CoreSchema
 from chalicelib.domain import errors
 from chalicelib.domain.breaker import BreakerState
 from chalicelib.domain.exact_json import Json
-from chalicelib.domain.product import ProductFields
+from chalicelib.domain.product import KEY_LIFE, ProductFields
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.usecases.catalog import BATCH_LIMIT, BatchRequest
 from chalicelib.usecases.listing import ListRequest
@@ -241,11 +242,17 @@ def _merged(kind: JsonSchemaValue) -> None:
         kind.pop("maxProperties", None)
 
 
+KEY_HOURS = KEY_LIFE // timedelta(hours=1)
 ENTITY_TAG = r'\s*(W/)?"([^"]*)"\s*(?:,|$)'
 HEADERS: dict[str, Json] = {
     "Idempotency-Key": {
-        "description": "Repeating a request with the same key repeats its answer. "
-        "Needs a token with a `sub` claim.",
+        "description": "Makes a creation safe to repeat: 1 to 255 printable ASCII characters, new "
+        "for each creation or batch, such as a UUID. The key is of the token's `sub`, which it "
+        "needs, and of the operation. A repetition creates nothing and gets the first answer, "
+        "also after the product was changed. With another body it is refused (422 `key-reused`), "
+        "and so is a batch of another size. A key lives as long as its product, and "
+        f"{KEY_HOURS} hours after the supply chain has confirmed the deletion. A creation that was "
+        "refused has not used its key.",
         "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
     },
     "If-Match": {

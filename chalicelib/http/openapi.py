@@ -35,6 +35,13 @@ from chalicelib.http.problems import (
 )
 from chalicelib.usecases.operations import RedriveRequest
 
+_DESCRIPTION = """Takes every write at once; the supply chain gets the newest version of every
+product, or an operator sees why not.
+
+Every error is answered as problem details (RFC 9457). Its `type` says what went wrong: the examples
+of the components have one of each. A type may come before any operation is reached, such as
+`no-such-route`, or `method-not-allowed` with the path's methods in `Allow`. An unknown query
+parameter is refused, and so is a repeated one that is no list. `HEAD` is answered as `GET`."""
 _EVERYWHERE = (errors.InvalidRequestError, Exception)
 _WITH_A_TOKEN = (UnauthorizedError, ForbiddenError, errors.StoreUnavailableError)
 _EXAMPLES = (
@@ -65,14 +72,17 @@ _PROBLEMS = {type(error): error for error in _EXAMPLES}
 _SENT: dict[str, Json] = {
     "ETag": {
         "description": "The product's version, to send as If-Match or If-None-Match.",
+        "required": True,
         "schema": {"type": "string", "pattern": '^"[0-9]+"$'},
     },
     "Location": {
         "description": "The path of the new product.",
+        "required": True,
         "schema": {"type": "string", "format": "uri-reference"},
     },
     "Retry-After": {
         "description": "In how many seconds to try again.",
+        "required": True,
         "schema": {"type": "integer", "minimum": 1},
     },
     "WWW-Authenticate": {
@@ -96,8 +106,7 @@ def document() -> str:
             "info": {
                 "title": "Product Catalog",
                 "version": "1.0.0",
-                "description": "Takes every write at once; the supply chain gets the newest "
-                "version of every product, or an operator sees why not.",
+                "description": _DESCRIPTION,
             },
             "servers": [{"url": "/api"}],
             "tags": [{"name": name, "description": text} for name, text in TAGS.items()],

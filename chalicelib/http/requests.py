@@ -51,7 +51,7 @@ def query(request: Request, model: type[BaseModel] | None) -> Json:
     values: dict[str, list[str]] = {name: given.getlist(name) for name in given}
     if model is None and values:
         raise InvalidRequestError([FieldError(name, "is not a known parameter") for name in values])
-    lists = list_parameters(model) if model else frozenset()
+    lists = _list_parameters(model) if model else frozenset()
     repeated = [name for name, each in values.items() if len(each) > 1 and name not in lists]
     if repeated:
         raise InvalidRequestError([FieldError(name, "may be given once only") for name in repeated])
@@ -59,7 +59,7 @@ def query(request: Request, model: type[BaseModel] | None) -> Json:
 
 
 @cache
-def list_parameters(model: type[BaseModel]) -> frozenset[str]:
+def _list_parameters(model: type[BaseModel]) -> frozenset[str]:
     """Give the names of a query model's parameters that may be repeated."""
     properties = model.model_json_schema()["properties"]
     return frozenset(

@@ -103,8 +103,8 @@ class Convergence:
     def feed_probe(self, breaker: Breaker) -> int:
         """Enqueue a message for the next probe, since none may arrive otherwise.
 
-        The oldest change, but one that has failed only if there is no other: products that always
-        fail must not keep the breaker open.
+        It is for the product that is due first of the oldest changes, and for one that has failed
+        only if there is no other: products that always fail must not keep the breaker open.
         """
         for number in CANDIDATES:
             pages = [self._oldest(number, None, {status}) for status in WAITING_STATUSES]
@@ -142,9 +142,10 @@ class Convergence:
             return 0
 
 
-def _doubtful(product: Product, breaker: Breaker) -> tuple[bool, bool]:
+def _doubtful(product: Product, breaker: Breaker) -> tuple[bool, bool, datetime]:
     """Order products for a probe: those that have failed before say less about the supply chain."""
-    return product.id == breaker.suspect, product.sync.last_error is not None
+    due = product.sync.overdue_at or _age(product)
+    return product.id == breaker.suspect, product.sync.last_error is not None, due
 
 
 def _age(product: Product) -> datetime:

@@ -140,6 +140,21 @@ def test_an_unknown_route_is_not_found(aws: DeployedStack) -> None:
     assert (answer.status_code, problem(answer)) == (404, "no-such-route")
 
 
+def test_a_method_that_a_path_does_not_have_is_told_those_that_it_has(aws: DeployedStack) -> None:
+    answer = aws.api.request("DELETE", "/products")
+    assert (answer.status_code, problem(answer)) == (405, "method-not-allowed")
+    assert answer.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
+
+
+@pytest.mark.parametrize(("token", "status"), [(None, 200), ("not-a-token", 401)])
+def test_head_is_answered_as_get_without_the_body(
+    aws: DeployedStack, token: str | None, status: int
+) -> None:
+    api = aws.api if token is None else Api(aws.info["api"], token)
+    answer = api.request("HEAD", "/products")
+    assert (answer.status_code, answer.content) == (status, b"")
+
+
 def test_a_body_above_the_limit_is_refused_as_too_large(aws: DeployedStack) -> None:
     answer = aws.api.post("/products", {"name": "Lamp", "description": "x" * 210_000})
     assert (answer.status_code, problem(answer)) == (413, "too-large")

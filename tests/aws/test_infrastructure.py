@@ -152,6 +152,9 @@ def test_api_keys_are_asked_for_wherever_a_token_is_and_only_if_required(
     methods = {address for address in changes if address.startswith("aws_api_gateway_method.route")}
     asked = {f"{method} {path}" for method, path in routes() if path not in OPEN}
     assert methods == {f'aws_api_gateway_method.route["{route}"]' for route in asked}
+    others = {address for address in changes if address.startswith("aws_api_gateway_method.other")}
+    paths = {path for _, path in routes() if path not in OPEN}
+    assert others == {f'aws_api_gateway_method.other["{path}"]' for path in paths}
     assert changes["aws_api_gateway_deployment.catalog"] == {"triggers"}, "and it is deployed"
 
 

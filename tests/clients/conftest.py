@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+import requests
 
 from tests.unit.conftest import a_token
 
@@ -51,7 +52,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     try:
         scopes = ("products:read", "products:write", "sync:admin")
         token = a_token(*scopes, exp=int(time.time()) + 3600)
-        yield Served(f"http://127.0.0.1:{port}/api", token)
+        api = Served(f"http://127.0.0.1:{port}/api", token)
+        # Its first answer waits for its imports, longer than some client may.
+        requests.get(api.document, timeout=60).raise_for_status()
+        yield api
     finally:
         # Gunicorn's quick end: a client may still hold its connection.
         process.send_signal(signal.SIGQUIT)

@@ -94,6 +94,10 @@ def test_a_product_is_created_and_read(client: GeneratedClient) -> None:
     assert found.value.sync_completed_at is None
 
 
+def test_a_name_may_begin_with_a_blank(client: GeneratedClient) -> None:
+    assert create(client, name=" Desk\nlamp ").value.name == " Desk\nlamp "
+
+
 def test_times_are_times(client: GeneratedClient) -> None:
     product = create(client).value
     assert isinstance(product.created_at, dt.datetime)

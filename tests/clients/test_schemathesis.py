@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.clients.conftest import Served
     from tests.support import Json
 
-EXAMPLES = os.environ.get("EXAMPLES", "4")
+EXAMPLES = os.environ.get("EXAMPLES", "2")
 
 
 @pytest.fixture(scope="module")

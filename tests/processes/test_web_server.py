@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from gunicorn.http.errors import InvalidResponseHeader
 
 from embedded.processes import free_port
 from functions.server import Worker
@@ -214,12 +215,13 @@ def test_a_client_that_leaves_harms_nobody(web: WebServer) -> None:
     assert is_up(web)
 
 
+@pytest.mark.parametrize("error", [KeyError("hunter2"), InvalidResponseHeader("hunter2")])
 def test_an_error_of_ours_is_answered_and_tells_nothing(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        Worker.handle_error(Worker.__new__(Worker), None, ours, None, KeyError("hunter2"))
+        Worker.handle_error(Worker.__new__(Worker), None, ours, None, error)
         (answer,) = replies(theirs.recv(4096), b"")
     assert answer.problem()["type"] == "urn:product-catalog:problem:internal"
     assert answer.status == 500

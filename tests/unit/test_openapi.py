@@ -17,6 +17,7 @@ from chalicelib.domain.messages import SyncMessage
 from chalicelib.http import contract, openapi
 from chalicelib.http.contract import ADMIN, READ, WRITE
 from chalicelib.http.problems import PROBLEMS
+from embedded.services import ROOT
 from tests.fakes import a_product
 from tests.http import Answer, WsgiClient
 
@@ -274,6 +275,12 @@ def test_every_row_of_the_table_of_problems_is_an_answer_of_an_operation() -> No
     assert answered == rows - others.items()
 
 
+@pytest.mark.parametrize("name", ["ETag", "Location", "Retry-After"])
+def test_a_client_can_rely_on_a_header(name: str) -> None:
+    # Without "required" a described header may be missing.
+    assert DOCUMENT["components"]["headers"][name]["required"]
+
+
 def test_the_headers_of_a_problem_are_those_of_its_row() -> None:
     for _, _, described in OPERATIONS:
         for problem in PROBLEMS.values():
@@ -315,6 +322,17 @@ def test_what_the_api_refuses_the_schema_refuses_too(world: World, change: Json)
     validator = Draft202012Validator({**schema, "components": DOCUMENT["components"]})
     assert world.client.post("/products", product).status == 422
     assert not validator.is_valid(product)
+
+
+def test_the_gateway_answers_the_problems_of_the_table() -> None:
+    terraform = (ROOT / "terraform/api.tf").read_text()
+    answers = re.findall(r'status = "(\d+)", slug = "([a-z-]+)", title = "([^"]+)"', terraform)
+    rows = {problem.slug: problem for problem in PROBLEMS.values()}
+    assert len(answers) > 8
+    for status, slug, title in answers:
+        assert slug in rows or slug in {"throttled", "timeout"}
+        if slug in rows:
+            assert (int(status), title) == (rows[slug].status, rows[slug].title)
 
 
 # ---- the page ----

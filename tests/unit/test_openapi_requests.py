@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +58,8 @@ def test_an_example_works_when_it_is_sent_as_it_is_and_again(
 ) -> None:
     content = DOCUMENT["paths"][path][method.lower()]["requestBody"]["content"][kind]
     body = content["examples"][name]["value"]
-    create(world, sku="S")
+    # A reader sends it today.
+    world.clock.now = datetime.now(UTC)
     validator(content["schema"]).validate(body)
     for _ in range(2):
         target = path.replace("{product_id}", create(world)["id"])
@@ -87,14 +89,15 @@ def test_every_parameter_is_described_where_pages_show_it(*, query: bool) -> Non
                     assert each.get("description"), each
 
 
-KEYS = ["k", "x" * 255, "order 5/3", "~", "", " ", "x ", " x", "x" * 256, "caf\xe9", "a\tb"]
+KEYS = ["k", "x" * 255, "order 5/3", "~"]
+NO_KEYS = ["", " ", "x ", " x", "x" * 256, "caf\xe9", "a\tb"]
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", KEYS + NO_KEYS)
 def test_the_pattern_of_a_key_agrees_with_the_server(world: World, key: str) -> None:
     schema = parameter("/products", "POST", "Idempotency-Key")["schema"]
-    accepted = world.client.post("/products", ANVIL, Idempotency_Key=key).status == 201
-    assert validator(schema).is_valid(key) == accepted
+    answer = world.client.post("/products", ANVIL, Idempotency_Key=key)
+    assert validator(schema).is_valid(key) == (answer.status == 201) == (key in KEYS)
 
 
 TAGS = ['"0"', '"0","1"', '"0" , W/"1"', 'W/"0"', "*", " * ", "", '"a b"', '"0",', '""']

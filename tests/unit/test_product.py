@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -84,6 +85,17 @@ def test_what_is_no_price_is_refused(price: object) -> None:
 def test_what_breaks_a_rule_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ProductFields.model_validate(body(**changes))
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\u3000", "\x00", "\x1f", "\x85", "\ufeff"])
+def test_a_name_is_blank_to_the_server_and_to_the_document_alike(blank: str) -> None:
+    pattern = ProductFields.model_json_schema()["properties"]["name"]["pattern"]
+    # From its start, as some generated clients look for it.
+    assert not re.match(pattern, blank * 2)
+    assert re.match(pattern, f"{blank}x{blank}")
+    with pytest.raises(ValidationError):
+        ProductFields.model_validate(body(name=blank * 2))
+    assert fields(name=f"{blank}x{blank}").name == f"{blank}x{blank}"
 
 
 @pytest.mark.parametrize("text", ["3.0", "3e0", "0.3e1", "3.000000000000000000000000000000"])

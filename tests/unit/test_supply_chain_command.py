@@ -106,7 +106,9 @@ def test_a_wrong_number_is_refused_with_the_rule(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == told
 
 
-@pytest.mark.parametrize("command", ["", "explode", "fail", "fail often", "limit much", "reject"])
+@pytest.mark.parametrize(
+    "command", ["", "explode", "fail", "fail often", "delay nan", "limit much", "reject"]
+)
 def test_a_command_that_is_none_is_an_error_with_the_usage(
     capsys: pytest.CaptureFixture[str], command: str
 ) -> None:

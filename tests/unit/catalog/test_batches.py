@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.errors import CatalogError, DuplicateSkuError, InvalidRequestError
+from chalicelib.adapters.mongo.documents import new_product_id
+from chalicelib.domain.errors import (
+    CatalogError,
+    DuplicateSkuError,
+    IdempotencyKeyReusedError,
+    InvalidRequestError,
+)
 from chalicelib.usecases.catalog import Catalog
+from chalicelib.usecases.ports import Creation
 from tests.fakes import BODY, GRACE, Pipeline
 from tests.unit.catalog.steps import SOMEBODY, faults, keyed
 
@@ -48,12 +55,53 @@ def test_a_repeated_batch_gives_the_first_answers(pipeline: Pipeline) -> None:
 
 
 def test_a_repeated_batch_makes_what_was_not_made_before(pipeline: Pipeline) -> None:
-    first = pipeline.catalog.create_batch({"items": [BODY]}, keyed("key"))
+    taken = pipeline.create(sku="A")
+    items = [BODY, {**BODY, "sku": "A"}]
+    first = pipeline.catalog.create_batch({"items": items}, keyed("key"))
+    pipeline.update(taken, sku="B")
 
-    again = pipeline.catalog.create_batch({"items": [BODY, BODY]}, keyed("key"))
+    again = pipeline.catalog.create_batch({"items": items}, keyed("key"))
 
     assert again[0] == first[0]
+    assert outcome_types([*first, *again]) == [dict, DuplicateSkuError, dict, dict]
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_key_cannot_be_used_for_a_batch_of_another_size(pipeline: Pipeline, size: int) -> None:
+    # Its first item was refused: what was stored is not all that was sent.
+    pipeline.catalog.create_batch({"items": [{}, BODY]}, keyed("key"))
+
+    with pytest.raises(IdempotencyKeyReusedError, match="a batch of 2"):
+        pipeline.catalog.create_batch({"items": [BODY] * size}, keyed("key"))
+
+    assert len(pipeline.store.products) == 1
+
+
+def test_a_key_of_one_creation_can_be_used_for_a_batch(pipeline: Pipeline) -> None:
+    pipeline.catalog.create(BODY, keyed("key"))
+
+    pipeline.catalog.create_batch({"items": [BODY]}, keyed("key"))
+
     assert len(pipeline.store.products) == 2
+
+
+def test_batches_of_other_sizes_at_the_same_time_share_no_answer(pipeline: Pipeline) -> None:
+    store = pipeline.store
+    other = Catalog(
+        store, pipeline.outbox, clock=pipeline.clock, grace=GRACE, new_id=new_product_id
+    )
+    look = store.created_in_batch
+
+    def look_before_the_other_is_written(key: str) -> list[Creation]:
+        found = look(key)
+        store.created_in_batch = look  # type: ignore[method-assign]  # for once
+        other.create_batch({"items": [BODY]}, keyed("key"))
+        return found
+
+    store.created_in_batch = look_before_the_other_is_written  # type: ignore[method-assign]
+    outcomes = pipeline.catalog.create_batch({"items": [BODY, BODY]}, keyed("key"))
+
+    assert outcome_types(outcomes) == [IdempotencyKeyReusedError, dict]
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"items": []}, {"items": [BODY] * 101}])

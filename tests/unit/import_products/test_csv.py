@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,7 +108,10 @@ def test_every_field_of_a_product_is_a_column(write: Callable[..., Path]) -> Non
         for key, value in (given.items() if isinstance(given, dict) else [("", given)])
     }
 
-    (product,) = products_of(write(f"{','.join(cells)}\n{','.join(cells.values())}\n"))
+    text = io.StringIO()
+    csv.writer(text).writerows([cells.keys(), cells.values()])
+
+    (product,) = products_of(write(text.getvalue()))
 
     assert product.keys() == FIELD_TYPES.keys()
 
