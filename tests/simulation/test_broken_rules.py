@@ -240,10 +240,6 @@ def _restarts_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("chalicelib.usecases.convergence.redrive", redrive)
 
 
-def _restarts_by_the_time(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(delivery, "_restarted_since", lambda *_: False)
-
-
 RULES = [
     Rule("one probe at a time while the breaker is open", _many_probes, "catch-up"),
     Rule("a pause stops all calls", _the_pause_is_ignored, "paused"),
@@ -302,7 +298,6 @@ RULES = [
     ),
     Rule("a redrive restarts a product once", _restarts_all, "redrive-of-many"),
     Rule("… also one that fails again within a second", _restarts_all, "retry-now"),
-    Rule("… whatever the clocks of the workers say", _restarts_by_the_time, "retry-now"),
     Rule("a Retry-After is honoured", _retry_after_is_ignored, "retry-after"),
     Rule(
         "a message that crashes its workers makes its product exhausted",
