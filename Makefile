@@ -29,8 +29,8 @@ test: $(DEV) ## run every test that needs no cloud account; ARGS="-k words" sele
 
 # Three processes keep two processors busy: some of these tests wait for a deadline to pass.
 .PHONY: test-unit
-test-unit: $(DEV) ## run the unit tests: nothing that starts a process or a server
-	@$(RUN) -m pytest -q -n 3 --dist worksteal tests/unit $(ARGS)
+test-unit: $(DEV) ## run the unit tests: nothing that starts a process or waits for real time
+	@$(RUN) -m pytest -q -n 2 --dist worksteal tests/unit $(ARGS)
 
 .PHONY: fmt
 fmt: $(DEV) ## format the Python files, and mend what ruff can mend
