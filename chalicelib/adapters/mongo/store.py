@@ -24,12 +24,13 @@ from chalicelib.adapters.mongo.documents import (
     NO_LEASE,
     Document,
     fields_to_document,
+    to_creation,
     to_document,
     to_product,
 )
 from chalicelib.adapters.mongo.failures import told
 from chalicelib.adapters.mongo.indexes import ANY_STATUS, LIVE, PRESENT, check_indexes
-from chalicelib.adapters.mongo.queries import ORDERS, conditions, ranges, starting_with
+from chalicelib.adapters.mongo.queries import ORDERS, conditions, ranges
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
     budget_fields,
@@ -63,6 +64,7 @@ from chalicelib.usecases.ports import (
 
 AT_ONCE = 25
 """Writes of one command. On the embedded server other writers wait for a whole command."""
+_CREATION = {"creation": True, "batchSize": True}
 # Of the creation only the key: what it says is that there is one.
 _WITHOUT_ANSWER = {"creation.fingerprint": False, "creation.answer": False}
 _WITHOUT_OUTBOX = {"outbox": False, **_WITHOUT_ANSWER}
@@ -200,14 +202,14 @@ class MongoStore:
     def created_under(self, key: str) -> Creation | None:
         with _unavailable():
             # Its answer is a promise: not from a creation that may be rolled back.
-            found = self._committed.find_one({"creation.key": key}, {"creation": True})
-        return Creation(**found["creation"]) if found else None
+            found = self._committed.find_one({"creation.key": key}, _CREATION)
+        return to_creation(found) if found else None
 
-    def created_in_batch(self, key: str) -> list[Creation]:
+    def created_in_batch(self, keys: Sequence[str]) -> list[Creation]:
         with _unavailable():
-            condition = {"creation.key": starting_with(f"{key}/")}
-            found = list(self._committed.find(condition, {"creation": True}))
-        return [Creation(**document["creation"]) for document in found]
+            condition = {"creation.key": {"$in": list(keys)}}
+            found = list(self._committed.find(condition, _CREATION))
+        return [to_creation(document) for document in found]
 
     def save_change(self, product: Product, *, expected_version: int) -> bool:
         fields = fields_to_document(product)

@@ -107,7 +107,7 @@ QUERIES = {
     # With each creation under an idempotency key, if it is repeated or a batch.
     "a creation": Query(lambda store: store.created_under("key"), ("creation_key",), 1),
     "the creations of a batch": Query(
-        lambda store: store.created_in_batch("batch"), ("creation_key",), 1
+        lambda store: store.created_in_batch(["batch 0", "batch 1"]), ("creation_key",), 1
     ),
 }
 
@@ -140,7 +140,7 @@ def _fill(store: MongoStore) -> None:
     keyed = replace(a_product(outbox=(), sync=done), sync_completed_at=START)
     assert store.insert([(keyed, Creation("key", "fingerprint", "{}"))]) == [None]
     rare = a_product(outbox=(), sync=done, fields=fields(name="Rare"), updated_at=LATEST)
-    assert store.insert([(rare, Creation("batch/0", "fingerprint", "{}"))]) == [None]
+    assert store.insert([(rare, Creation("batch 0", "fingerprint", "{}", 2))]) == [None]
 
 
 def explained(store: MongoStore, command: Document) -> dict[str, Any]:

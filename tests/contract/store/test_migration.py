@@ -142,15 +142,14 @@ def test_an_index_that_somebody_made_under_another_name_is_used(database: Databa
 
 def test_a_changed_index_is_dropped_when_the_right_one_is_there(database: Database) -> None:
     database.products.create_index("sku", name="sku_text", sparse=True)
+    database.commands.sent.clear()
 
     database.migrate()
 
     assert database.has_what_is_needed()
     assert "sku_text" not in database.names(), "the wrong one"
     changing = [
-        next(iter(command))
-        for command in database.commands.named("createIndexes", "dropIndexes")
-        if not str(command).count("sparse")
+        next(iter(command)) for command in database.commands.named("createIndexes", "dropIndexes")
     ]
     assert changing == ["createIndexes", "dropIndexes"]
 
