@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -25,6 +26,14 @@ def text_of_time(value: object) -> object:
     if value is not None and not (isinstance(value, str) and _DATE.match(value)):
         raise ValueError("must be a time of RFC 3339, such as 2026-01-31T22:00:00Z")
     return value
+
+
+def in_utc(time: datetime) -> datetime:
+    """Give the same time in UTC, as it is stored. Raises ValueError if it has none there."""
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time from year 1 to year 9999 in UTC") from None
 
 
 def validated(model: type[Model], body: object) -> Model:

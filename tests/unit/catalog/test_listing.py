@@ -156,6 +156,11 @@ def test_an_order_that_no_index_serves_is_refused(
         ({"updatedSince": "yesterday"}, "updatedSince"),
         ({"updatedSince": "1767225600"}, "updatedSince"),
         ({"updatedSince": "2026-01-01T00:00:00"}, "updatedSince"),
+        # No such time in UTC.
+        ({"updatedSince": "0001-01-01T00:00:00+14:00"}, "updatedSince"),
+        ({"updatedSince": "9999-12-31T23:59:59-14:00"}, "updatedSince"),
+        # The index of the skus has no empty ones: all products would be read.
+        ({"sku": ""}, "sku"),
         ({"page": "2"}, "page"),
     ],
 )
@@ -187,7 +192,16 @@ def test_a_cursor_that_the_list_did_not_give_out_is_refused(
     assert named == {"cursor": "is not one that the list gave out"}
 
 
-@pytest.mark.parametrize("text", ["updatedAt", "updatedAt soon", "updatedAt 2026-01-01", "price 1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "updatedAt",
+        "updatedAt soon",
+        "updatedAt 2026-01-01",
+        "updatedAt 0001-01-01T00:00:00+14:00",
+        "price 1",
+    ],
+)
 def test_a_cursor_that_was_changed_is_refused(text: str) -> None:
     cursor = encoded(f"{'0' * 24} {text}")
 
