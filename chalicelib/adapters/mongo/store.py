@@ -271,12 +271,14 @@ class MongoStore:
             # A tombstone has no sku.
             live = LIVE if query.sku is None else {}
             return self._find_in_order({**conditions(query), **live}, query)
-        # A range of the index for each status, which is in order.
-        found: list[Product] = []
-        for status in sorted(query.statuses or UNDELIVERED_STATUSES):
-            condition = {**conditions(query), "sync.status": status.value}
-            found += self._find_in_order(condition, query)
-        return sorted(found, key=_age)[: query.limit]
+        # A range of the index for each status, which is in order. A product that goes on meanwhile
+        # is found twice, not missed: waiting statuses come before those that they end in.
+        found: dict[str, Product] = {}
+        for status in SyncStatus:
+            if status in (query.statuses or UNDELIVERED_STATUSES):
+                condition = {**conditions(query), "sync.status": status.value}
+                found |= {item.id: item for item in self._find_in_order(condition, query)}
+        return sorted(found.values(), key=_age)[: query.limit]
 
     def _find_in_order(self, condition: Document, query: ProductQuery) -> list[Product]:
         found: list[Product] = []
