@@ -98,7 +98,11 @@ def page_query(parameters: object) -> ProductQuery:
     )
     if request.cursor is None:
         return query
-    return replace(query, after=_decode_cursor(request.cursor, query.order))
+    after = _decode_cursor(request.cursor, query.order)
+    if not _is_in(query, after):
+        # The page would have what the filter leaves out.
+        raise _foreign_cursor()
+    return replace(query, after=after)
 
 
 def _order(request: ListRequest) -> Order:
@@ -154,6 +158,15 @@ def _decode_cursor(cursor: str, order: Order) -> Position:
         return _position(product_id, order, value)
     except (binascii.Error, ValueError, AttributeError):
         raise _foreign_cursor() from None
+
+
+def _is_in(query: ProductQuery, after: Position) -> bool:
+    """Say whether the filter that decides the order lets this position through."""
+    if query.name is not None and after.name is not None:
+        return after.name.startswith(query.name)
+    if query.updated_since is not None and after.updated_at is not None:
+        return after.updated_at >= query.updated_since
+    return True
 
 
 def _position(product_id: str, order: Order, value: str) -> Position:

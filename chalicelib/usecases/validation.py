@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from chalicelib.domain.errors import FieldError, InvalidRequestError
 from chalicelib.domain.exact_json import Json
+from chalicelib.domain.times import in_milliseconds
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -29,9 +30,9 @@ def text_of_time(value: object) -> object:
 
 
 def in_utc(time: datetime) -> datetime:
-    """Give the same time in UTC, as it is stored. Raises ValueError if it has none there."""
+    """Give a time as it is stored: in UTC, in milliseconds. Raises ValueError if it has no UTC."""
     try:
-        return time.astimezone(UTC)
+        return in_milliseconds(time.astimezone(UTC))
     except OverflowError:
         raise ValueError("must be a time from year 1 to year 9999 in UTC") from None
 

@@ -53,6 +53,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, UNDELIVERED_STATUSES, SyncStatus
+from chalicelib.domain.times import in_milliseconds
 from chalicelib.usecases.ports import (
     BACKLOG_LIMIT,
     Creation,
@@ -503,7 +504,7 @@ def _is_applied(document: Document, written: Product) -> bool:
     # Permits of the rate limit are given for microseconds, which BSON cuts off.
     overdue_at = written.sync.overdue_at
     if overdue_at is not None:
-        overdue_at = overdue_at.replace(microsecond=overdue_at.microsecond // 1000 * 1000)
+        overdue_at = in_milliseconds(overdue_at)
     return held == wanted and carrier == (written.sync.message_id, overdue_at)
 
 
