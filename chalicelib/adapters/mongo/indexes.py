@@ -23,8 +23,8 @@ PRESENT_TEXT: dict[str, Any] = {"$gt": ""}
 LIVE: Document = {"deletedAt": None}
 """A condition on products: not tombstones, of which there may be many after a mass deletion."""
 INDEXES = [
-    IndexModel("sku", name="sku_text", unique=True, partialFilterExpression={"sku": PRESENT_TEXT}),
-    # Not partial: SecantusDB would not use it for a condition with `$in`.
+    # Not partial: SecantusDB would not use them for a condition with `$in`.
+    IndexModel("sku", name="sku_sparse", unique=True, sparse=True),
     IndexModel("creation.key", name="creation_key", unique=True, sparse=True),
     IndexModel(
         [("name", ASCENDING), ("_id", ASCENDING)], name="name", partialFilterExpression=LIVE
