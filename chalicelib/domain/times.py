@@ -10,8 +10,12 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 def now_utc() -> datetime:
     """Give the current time in UTC, truncated to milliseconds, the precision of BSON."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+    return in_milliseconds(datetime.now(UTC))
+
+
+def in_milliseconds(moment: datetime) -> datetime:
+    """Cut off what BSON does."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def rfc3339(moment: datetime) -> str:

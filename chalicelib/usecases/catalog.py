@@ -53,12 +53,16 @@ class Origin:
     idempotency_key: str | None = None
     trace: str | None = None
 
-    @property
-    def scoped_key(self) -> str | None:
-        """The idempotency key as it is stored: two callers may choose the same one."""
+    def scoped_key(self, item: int | None = None) -> str | None:
+        """Give the idempotency key as it is stored: two callers may choose the same one.
+
+        `item`: of this item of a batch. In another form a repetition that reaches a process of
+        another release would create a second product.
+        """
         if self.idempotency_key is None:
             return None
-        return hashlib.sha256(f"{self.principal}\n{self.idempotency_key}".encode()).hexdigest()
+        key = self.idempotency_key if item is None else f"{self.idempotency_key}/{item}"
+        return hashlib.sha256(f"{self.principal}\n{key}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class Catalog:
         Raises InvalidRequestError, DuplicateSkuError, IdempotencyKeyReusedError,
         StoreUnavailableError.
         """
-        (outcome,) = self._create([body], [origin.scoped_key], origin, bulk=False)
+        (outcome,) = self._create([body], [origin.scoped_key()], origin)
         if isinstance(outcome, CatalogError):
             raise outcome
         return outcome
@@ -116,23 +120,32 @@ class Catalog:
         was used for a batch of another size, StoreUnavailableError.
         """
         items = validated(BatchRequest, body).items
-        key = origin.scoped_key
-        earlier = self._store.created_in_batch(key) if key else []
-        if any(creation.batch_size != len(items) for creation in earlier):
-            size = earlier[0].batch_size
-            raise IdempotencyKeyReusedError(f"this key was used for a batch of {size}")
-        keys = [f"{key}/{index}" if key else None for index in range(len(items))]
-        return self._create(items, keys, origin, bulk=self._bulk_queue)
+        self._check_size(len(items), origin)
+        keys = [origin.scoped_key(index) for index in range(len(items))]
+        return self._create(items, keys, origin, batch_size=len(items))
+
+    def _check_size(self, size: int, origin: Origin) -> None:
+        """Raise IdempotencyKeyReusedError if the key was used for a batch of another size."""
+        keys = [origin.scoped_key(index) for index in range(BATCH_LIMIT)]
+        known = [key for key in keys if key is not None]
+        for earlier in self._store.created_in_batch(known) if known else ():
+            if earlier.batch_size and earlier.batch_size != size:
+                raise _reused(earlier)
 
     def _create(
-        self, bodies: Sequence[object], keys: Sequence[str | None], origin: Origin, *, bulk: bool
+        self,
+        bodies: Sequence[object],
+        keys: Sequence[str | None],
+        origin: Origin,
+        batch_size: int = 0,
     ) -> list[Json | CatalogError]:
+        bulk = self._bulk_queue and batch_size > 0
         outcomes: list[Json | CatalogError] = []
         drafts: dict[int, tuple[Product, Creation | None]] = {}
         for index, (body, key) in enumerate(zip(bodies, keys, strict=True)):
             try:
                 product = self._draft(validated(ProductFields, body), key, origin, bulk=bulk)
-                drafts[index] = product, _creation(product, key, len(bodies))
+                drafts[index] = product, _creation(product, key, batch_size)
                 outcomes.append(product.to_json())
             except InvalidRequestError as error:
                 outcomes.append(error)
@@ -161,10 +174,9 @@ class Catalog:
             return failure
         if earlier.fingerprint != creation.fingerprint:
             return IdempotencyKeyReusedError("this key was used with another body")
-        if earlier.batch_size != creation.batch_size:
-            # At the same time as this request.
-            size = earlier.batch_size
-            return IdempotencyKeyReusedError(f"this key was used for a batch of {size}")
+        if earlier.batch_size not in {None, creation.batch_size}:
+            # At the same time as this request, or a single creation with a key such as <key>/0.
+            return _reused(earlier)
         answer: Json = exact_json.loads(earlier.answer)
         return answer
 
@@ -310,6 +322,11 @@ def _creation(product: Product, key: str | None, batch_size: int) -> Creation | 
     if key is None:
         return None
     return Creation(key, product.fields.fingerprint(), product.outbox[-1].data, batch_size)
+
+
+def _reused(earlier: Creation) -> IdempotencyKeyReusedError:
+    used = f"a batch of {earlier.batch_size}" if earlier.batch_size else "a single product"
+    return IdempotencyKeyReusedError(f"this key was used for {used}")
 
 
 def _existing(product_id: str, product: Product | None) -> Product:

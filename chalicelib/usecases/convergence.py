@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from chalicelib import telemetry
 from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.control import CatchUp, Control, Redrive
-from chalicelib.domain.delivery import Transition, bring_forward, redrive
+from chalicelib.domain.delivery import Duty, Transition, bring_forward, duty_of, redrive
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import WAITING_STATUSES, Position, SyncStatus
@@ -21,9 +21,11 @@ from chalicelib.usecases.controls import Controls
 from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.ports import Order, ProductQuery, Store
 
+EVER = timedelta(days=365)
 CANDIDATES = (20, 1000)
-"""Products of each status that are looked at to find one for a probe; more if none of the first
-ones is free: calls for them may be under way, or other writers change them."""
+"""Products that are looked at to find one for a probe, of those that are due first and of each
+status; more if none of the first ones is free: calls for them may be under way, or other writers
+change them."""
 READ_AHEAD = 10
 """Products that are read for each that may be brought forward: others have a message already."""
 
@@ -103,21 +105,32 @@ class Convergence:
     def feed_probe(self, breaker: Breaker) -> int:
         """Enqueue a message for the next probe, since none may arrive otherwise.
 
-        It is for the product that is due first of the oldest changes, and for one that has failed
-        only if there is no other: products that always fail must not keep the breaker open.
+        It is for the product that is due first, and for one that has failed only if there is no
+        other: products that always fail must not keep the breaker open.
         """
         for number in CANDIDATES:
-            pages = [self._oldest(number, None, {status}) for status in WAITING_STATUSES]
-            waiting = [product for page in pages for product in page]
-            complete = all(len(page) < number for page in pages)
-            if complete and not {product.id for product in waiting} - {breaker.suspect}:
+            waiting, complete = self._candidates(number)
+            if complete and not waiting.keys() - {breaker.suspect}:
                 self._controls.change(lambda stored: (None, stored.starved(self._clock())))
-            fed = self._feed_one(waiting, breaker)
+            fed = self._feed_one(waiting.values(), breaker)
             if fed or complete:
                 return fed
         return 0
 
-    def _feed_one(self, waiting: Sequence[Product], breaker: Breaker) -> int:
+    def _candidates(self, number: int) -> tuple[dict[str, Product], bool]:
+        """Find products for a probe by their ids; say whether these are all that wait.
+
+        Of what is due first, since a probe that failed comes last then: the oldest changes may all
+        be products that always fail. And of the oldest changes, since what is due first may all be
+        deletions that are kept for their keys.
+        """
+        due = self._store.overdue(self._clock() + EVER, number)
+        pages = [self._oldest(number, None, {status}) for status in WAITING_STATUSES]
+        found = [product for page in pages for product in page]
+        found += [product for product in due if duty_of(product) is Duty.MESSAGE]
+        return {product.id: product for product in found}, all(len(p) < number for p in pages)
+
+    def _feed_one(self, waiting: Collection[Product], breaker: Breaker) -> int:
         now = self._clock()
         free = [product for product in waiting if not product.sync.leased(now)]
         for product in sorted(free, key=lambda product: _doubtful(product, breaker)):

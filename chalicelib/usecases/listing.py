@@ -10,15 +10,24 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 from chalicelib.domain.errors import FieldError, InvalidRequestError
 from chalicelib.domain.sync_state import Position, SyncStatus
 from chalicelib.domain.times import rfc3339
 from chalicelib.usecases.ports import Order, ProductQuery
-from chalicelib.usecases.validation import text_of_time, validated
+from chalicelib.usecases.validation import in_utc, text_of_time, validated
 
 PAGE_LIMIT = 100
+UtcTime = Annotated[AwareDatetime, AfterValidator(in_utc)]
 
 
 class Sort(StrEnum):
@@ -54,13 +63,15 @@ class ListRequest(BaseModel):
         "`delivered` the list is in the order of the oldest undelivered change, and contains "
         "deletions that are on their way.",
     )
-    sku: str | None = Field(default=None, description="Only the product with this sku.")
+    sku: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
+        default=None, description="Only the product with this sku."
+    )
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
         default=None,
         description="Only products whose name begins with this, upper and lower case as written. "
         "The list is in the order of the names.",
     )
-    updated_since: Annotated[AwareDatetime | None, BeforeValidator(text_of_time)] = Field(
+    updated_since: Annotated[UtcTime | None, BeforeValidator(text_of_time)] = Field(
         default=None,
         alias="updatedSince",
         description="Only products that were changed at this time or later, RFC 3339. The list is "
@@ -87,7 +98,11 @@ def page_query(parameters: object) -> ProductQuery:
     )
     if request.cursor is None:
         return query
-    return replace(query, after=_decode_cursor(request.cursor, query.order))
+    after = _decode_cursor(request.cursor, query.order)
+    if not _is_in(query, after):
+        # The page would have what the filter leaves out.
+        raise _foreign_cursor()
+    return replace(query, after=after)
 
 
 def _order(request: ListRequest) -> Order:
@@ -145,6 +160,15 @@ def _decode_cursor(cursor: str, order: Order) -> Position:
         raise _foreign_cursor() from None
 
 
+def _is_in(query: ProductQuery, after: Position) -> bool:
+    """Say whether the filter that decides the order lets this position through."""
+    if query.name is not None and after.name is not None:
+        return after.name.startswith(query.name)
+    if query.updated_since is not None and after.updated_at is not None:
+        return after.updated_at >= query.updated_since
+    return True
+
+
 def _position(product_id: str, order: Order, value: str) -> Position:
     """Raises ValueError for a time that is none."""
     if order is Order.ID:
@@ -154,6 +178,7 @@ def _position(product_id: str, order: Order, value: str) -> Position:
     time = datetime.fromisoformat(value)
     if time.tzinfo is None:
         raise ValueError("no time zone")
+    time = in_utc(time)
     if order is Order.UPDATED_AT:
         return Position(product_id, updated_at=time)
     return Position(product_id, behind_since=time)

@@ -24,13 +24,14 @@ from chalicelib.domain.sync_state import Position, SyncStatus
 class Creation:
     """An idempotent creation: the key, a digest of the request, and the answer as JSON text.
 
-    The key of an item of a batch is `<key of the batch>/<index>`; `batch_size`: of so many.
+    `batch_size`: of so many items; 0 for a creation on its own. None: an earlier release has not
+    stored it.
     """
 
     key: str
     fingerprint: str
     answer: str
-    batch_size: int = 1
+    batch_size: int | None = 0
 
 
 BACKLOG_LIMIT = 10_000
@@ -105,8 +106,8 @@ class Store(Protocol):
     def created_under(self, key: str) -> Creation | None:
         """Find the creation that used this idempotency key."""
 
-    def created_in_batch(self, key: str) -> list[Creation]:
-        """Find the creations of a batch by the batch's key."""
+    def created_in_batch(self, keys: Sequence[str]) -> list[Creation]:
+        """Find the creations that used any of these keys, which a batch may have used."""
 
     def get(self, product_id: str, *, majority: bool = False) -> Product | None:
         """Find one product, tombstones too, without its outbox. Raises UnreadableDocumentError.

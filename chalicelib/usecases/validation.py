@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from chalicelib.domain.errors import FieldError, InvalidRequestError
 from chalicelib.domain.exact_json import Json
+from chalicelib.domain.times import in_milliseconds
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -25,6 +27,14 @@ def text_of_time(value: object) -> object:
     if value is not None and not (isinstance(value, str) and _DATE.match(value)):
         raise ValueError("must be a time of RFC 3339, such as 2026-01-31T22:00:00Z")
     return value
+
+
+def in_utc(time: datetime) -> datetime:
+    """Give a time as it is stored: in UTC, in milliseconds. Raises ValueError if it has no UTC."""
+    try:
+        return in_milliseconds(time.astimezone(UTC))
+    except OverflowError:
+        raise ValueError("must be a time from year 1 to year 9999 in UTC") from None
 
 
 def validated(model: type[Model], body: object) -> Model:

@@ -87,10 +87,16 @@ class FakeStore(Switchable):
         with self._lock:
             return next((made for made in self._creations.values() if made.key == key), None)
 
-    def created_in_batch(self, key: str) -> list[Creation]:
+    def created_in_batch(self, keys: Sequence[str]) -> list[Creation]:
         self._reach("created_in_batch")
         with self._lock:
-            return [made for made in self._creations.values() if made.key.startswith(f"{key}/")]
+            return [made for made in self._creations.values() if made.key in keys]
+
+    def without_batch_sizes(self) -> None:
+        """Make all creations those of an earlier release."""
+        self._creations = {
+            name: replace(made, batch_size=None) for name, made in self._creations.items()
+        }
 
     def get(self, product_id: str, *, majority: bool = False) -> Product | None:
         self._reach("get")

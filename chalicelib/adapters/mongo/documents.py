@@ -85,9 +85,21 @@ def to_document(product: Product, creation: Creation | None) -> Document:
             "key": creation.key,
             "fingerprint": creation.fingerprint,
             "answer": creation.answer,
-            "batch_size": creation.batch_size,
         }
+        # Not one of them: the release before cannot read a creation that has more.
+        document["batchSize"] = creation.batch_size
     return document
+
+
+def to_creation(document: Document) -> Creation:
+    creation = document["creation"]
+    return Creation(
+        key=creation["key"],
+        fingerprint=creation["fingerprint"],
+        answer=creation["answer"],
+        # Not in documents of earlier releases.
+        batch_size=document.get("batchSize"),
+    )
 
 
 def sync_to_document(sync: SyncState) -> Document:

@@ -23,13 +23,9 @@ PRESENT_TEXT: dict[str, Any] = {"$gt": ""}
 LIVE: Document = {"deletedAt": None}
 """A condition on products: not tombstones, of which there may be many after a mass deletion."""
 INDEXES = [
-    IndexModel("sku", name="sku_text", unique=True, partialFilterExpression={"sku": PRESENT_TEXT}),
-    IndexModel(
-        "creation.key",
-        name="creation_key",
-        unique=True,
-        partialFilterExpression={"creation.key": PRESENT_TEXT},
-    ),
+    # Not partial: SecantusDB would not use them for a condition with `$in`.
+    IndexModel("sku", name="sku_sparse", unique=True, sparse=True),
+    IndexModel("creation.key", name="creation_key", unique=True, sparse=True),
     IndexModel(
         [("name", ASCENDING), ("_id", ASCENDING)], name="name", partialFilterExpression=LIVE
     ),
@@ -50,7 +46,7 @@ INDEXES = [
 """Few, since each costs every write. A delivered product has no entry in a partial one.
 
 An index that changes gets another name; the old one is retired by the release after. So the next
-release may retire `sku` and `idempotency_key` (with `$exists` in place of PRESENT_TEXT)."""
+release may retire `sku` and `idempotency_key` (partial, with `$exists`)."""
 RETIRED_DELETED = IndexModel(
     "deletedAt", name="deleted", partialFilterExpression={"deletedAt": PRESENT}
 )

@@ -24,12 +24,13 @@ from chalicelib.adapters.mongo.documents import (
     NO_LEASE,
     Document,
     fields_to_document,
+    to_creation,
     to_document,
     to_product,
 )
 from chalicelib.adapters.mongo.failures import told
 from chalicelib.adapters.mongo.indexes import ANY_STATUS, LIVE, PRESENT, check_indexes
-from chalicelib.adapters.mongo.queries import ORDERS, conditions, ranges, starting_with
+from chalicelib.adapters.mongo.queries import ORDERS, conditions, ranges
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
     budget_fields,
@@ -52,6 +53,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, UNDELIVERED_STATUSES, SyncStatus
+from chalicelib.domain.times import in_milliseconds
 from chalicelib.usecases.ports import (
     BACKLOG_LIMIT,
     Creation,
@@ -63,6 +65,7 @@ from chalicelib.usecases.ports import (
 
 AT_ONCE = 25
 """Writes of one command. On the embedded server other writers wait for a whole command."""
+_CREATION = {"creation": True, "batchSize": True}
 # Of the creation only the key: what it says is that there is one.
 _WITHOUT_ANSWER = {"creation.fingerprint": False, "creation.answer": False}
 _WITHOUT_OUTBOX = {"outbox": False, **_WITHOUT_ANSWER}
@@ -200,14 +203,14 @@ class MongoStore:
     def created_under(self, key: str) -> Creation | None:
         with _unavailable():
             # Its answer is a promise: not from a creation that may be rolled back.
-            found = self._committed.find_one({"creation.key": key}, {"creation": True})
-        return Creation(**found["creation"]) if found else None
+            found = self._committed.find_one({"creation.key": key}, _CREATION)
+        return to_creation(found) if found else None
 
-    def created_in_batch(self, key: str) -> list[Creation]:
+    def created_in_batch(self, keys: Sequence[str]) -> list[Creation]:
         with _unavailable():
-            condition = {"creation.key": starting_with(f"{key}/")}
-            found = list(self._committed.find(condition, {"creation": True}))
-        return [Creation(**document["creation"]) for document in found]
+            condition = {"creation.key": {"$in": list(keys)}}
+            found = list(self._committed.find(condition, _CREATION))
+        return [to_creation(document) for document in found]
 
     def save_change(self, product: Product, *, expected_version: int) -> bool:
         fields = fields_to_document(product)
@@ -269,12 +272,14 @@ class MongoStore:
             # A tombstone has no sku.
             live = LIVE if query.sku is None else {}
             return self._find_in_order({**conditions(query), **live}, query)
-        # A range of the index for each status, which is in order.
-        found: list[Product] = []
-        for status in sorted(query.statuses or UNDELIVERED_STATUSES):
-            condition = {**conditions(query), "sync.status": status.value}
-            found += self._find_in_order(condition, query)
-        return sorted(found, key=_age)[: query.limit]
+        # A range of the index for each status, which is in order. A product that goes on meanwhile
+        # is found twice, not missed: waiting statuses come before those that they end in.
+        found: dict[str, Product] = {}
+        for status in SyncStatus:
+            if status in (query.statuses or UNDELIVERED_STATUSES):
+                condition = {**conditions(query), "sync.status": status.value}
+                found |= {item.id: item for item in self._find_in_order(condition, query)}
+        return sorted(found.values(), key=_age)[: query.limit]
 
     def _find_in_order(self, condition: Document, query: ProductQuery) -> list[Product]:
         found: list[Product] = []
@@ -499,7 +504,7 @@ def _is_applied(document: Document, written: Product) -> bool:
     # Permits of the rate limit are given for microseconds, which BSON cuts off.
     overdue_at = written.sync.overdue_at
     if overdue_at is not None:
-        overdue_at = overdue_at.replace(microsecond=overdue_at.microsecond // 1000 * 1000)
+        overdue_at = in_milliseconds(overdue_at)
     return held == wanted and carrier == (written.sync.message_id, overdue_at)
 
 

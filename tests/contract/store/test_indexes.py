@@ -94,7 +94,7 @@ QUERIES = {
         2,
     ),
     "a list by sku": Query(
-        lambda store: store.find(ProductQuery(5, sku="sku-1")), ("sku_text",), 1
+        lambda store: store.find(ProductQuery(5, sku="sku-1")), ("sku_sparse",), 1
     ),
     "a list by the beginning of the name": Query(
         lambda store: store.find(ProductQuery(5, name="Rare", order=Order.NAME)), ("name",), 1
@@ -106,8 +106,11 @@ QUERIES = {
     ),
     # With each creation under an idempotency key, if it is repeated or a batch.
     "a creation": Query(lambda store: store.created_under("key"), ("creation_key",), 1),
+    "who has the skus of refused items": Query(
+        lambda store: store._holders(["sku-1", "sku-2", "none"]), ("sku_sparse",), 2
+    ),
     "the creations of a batch": Query(
-        lambda store: store.created_in_batch("batch"), ("creation_key",), 1
+        lambda store: store.created_in_batch(["batch 0", "batch 1"]), ("creation_key",), 1
     ),
 }
 
@@ -140,7 +143,7 @@ def _fill(store: MongoStore) -> None:
     keyed = replace(a_product(outbox=(), sync=done), sync_completed_at=START)
     assert store.insert([(keyed, Creation("key", "fingerprint", "{}"))]) == [None]
     rare = a_product(outbox=(), sync=done, fields=fields(name="Rare"), updated_at=LATEST)
-    assert store.insert([(rare, Creation("batch/0", "fingerprint", "{}"))]) == [None]
+    assert store.insert([(rare, Creation("batch 0", "fingerprint", "{}", 2))]) == [None]
 
 
 def explained(store: MongoStore, command: Document) -> dict[str, Any]:

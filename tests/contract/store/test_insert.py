@@ -133,6 +133,16 @@ def test_a_creation_is_found_under_its_key(store: Store) -> None:
     assert store.created_under("key") == creation
 
 
+def test_the_creations_of_a_batch_are_found_under_their_keys(store: Store) -> None:
+    batch = [Creation(key, "fingerprint", "{}", 3) for key in ("one", "two")]
+    store.insert([(a_product(), creation) for creation in batch])
+    store.insert([(a_product(), Creation("other", "fingerprint", "{}"))])
+
+    found = store.created_in_batch(["two", "one", "never"])
+
+    assert sorted(found, key=lambda creation: creation.key) == batch
+
+
 def test_nothing_is_found_under_a_key_that_was_never_used(store: Store) -> None:
     assert store.created_under("never") is None
 

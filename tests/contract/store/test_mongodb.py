@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +27,7 @@ from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.catalog import Catalog, Origin
 from chalicelib.usecases.controls import Controls
 from chalicelib.usecases.outbox import Outbox
-from chalicelib.usecases.ports import ProductQuery
+from chalicelib.usecases.ports import Creation, Order, ProductQuery
 from chalicelib.usecases.sync import Sync, SyncPolicy
 from tests.contract.conftest import new_store
 from tests.contract.store.steps import (
@@ -149,6 +150,34 @@ def test_a_product_of_a_release_without_plans_can_be_read_and_delivered(
     assert stored(watched, product).sync.planned_at is None
     assert stored(watched, product).sync.next_attempt_at == waiting.sync.next_attempt_at
     assert recorded(watched, product).product.sync.status is SyncStatus.DELIVERED
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_the_release_before_can_read_a_creation(watched: MongoStore, size: int) -> None:
+    watched.insert([(a_product(), Creation("key", "fingerprint", "{}", size))])
+
+    document = watched._products.find_one({"creation.key": "key"})
+
+    # It knows these, and fails at others.
+    assert document is not None
+    assert document["creation"] == {"key": "key", "fingerprint": "fingerprint", "answer": "{}"}
+
+
+def test_a_creation_of_the_release_before_can_be_read(watched: MongoStore) -> None:
+    watched.insert([(a_product(), Creation("key", "fingerprint", "{}", 3))])
+    watched._products.update_one({"creation.key": "key"}, {"$unset": {"batchSize": ""}})
+
+    unknown = Creation("key", "fingerprint", "{}", batch_size=None)
+    assert watched.created_under("key") == unknown
+    assert watched.created_in_batch(["key"]) == [unknown]
+
+
+def test_fields_of_a_later_release_in_a_creation_are_ignored(watched: MongoStore) -> None:
+    creation = Creation("key", "fingerprint", "{}", 3)
+    watched.insert([(a_product(), creation)])
+    watched._products.update_one({"creation.key": "key"}, {"$set": {"creation.later": 1}})
+
+    assert watched.created_under("key") == creation
 
 
 def test_a_product_of_a_release_without_bulk_can_be_read(watched: MongoStore) -> None:
@@ -292,6 +321,26 @@ def test_a_list_is_one_find(watched: MongoStore, commands: Commands) -> None:
     assert len(watched.find(ProductQuery(2))) == 2
 
     assert [event.command_name for event in commands.sent] == ["find"]
+
+
+@pytest.mark.parametrize("before", ["the first status", "the second status"])
+def test_a_product_that_goes_on_between_two_finds_is_on_the_page_once(
+    watched: MongoStore, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    product = inserted(watched, sync=SyncState(behind_since=START, overdue_at=LATEST))
+    retrying = recorded(watched, product, 500).product
+    finds, find = count(), watched._find_in_order
+
+    def find_meanwhile(condition: Document, query: ProductQuery) -> list[Product]:
+        if next(finds) == ["the first status", "the second status"].index(before):
+            recorded(watched, retrying, 422)
+        return find(condition, query)
+
+    monkeypatch.setattr(watched, "_find_in_order", find_meanwhile)
+    statuses = frozenset({SyncStatus.RETRYING, SyncStatus.REJECTED})
+    found = watched.find(ProductQuery(5, statuses=statuses, order=Order.BEHIND_SINCE))
+
+    assert [(item.id, item.sync.status) for item in found] == [(product.id, SyncStatus.REJECTED)]
 
 
 def test_who_has_the_skus_of_a_batch_is_one_find(watched: MongoStore, commands: Commands) -> None:

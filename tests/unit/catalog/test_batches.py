@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +18,9 @@ from chalicelib.usecases.catalog import Catalog
 from chalicelib.usecases.ports import Creation
 from tests.fakes import BODY, GRACE, Pipeline
 from tests.unit.catalog.steps import SOMEBODY, faults, keyed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def outcome_types(outcomes: list[Any]) -> list[type]:
@@ -85,6 +89,40 @@ def test_a_key_of_one_creation_can_be_used_for_a_batch(pipeline: Pipeline) -> No
     assert len(pipeline.store.products) == 2
 
 
+def test_a_batch_that_the_release_before_began_is_not_made_again(pipeline: Pipeline) -> None:
+    items = [BODY, {**BODY, "quantity": 8}]
+    first = pipeline.catalog.create_batch({"items": items}, keyed("key"))
+    pipeline.store.without_batch_sizes()
+
+    assert pipeline.catalog.create_batch({"items": items}, keyed("key")) == first
+    assert len(pipeline.store.products) == 2
+
+
+def test_the_keys_of_the_items_are_those_that_the_release_before_looks_for() -> None:
+    # Both run beside each other during a roll-out, and a repetition may reach either.
+    expected = hashlib.sha256(b"somebody\nkey/7").hexdigest()
+
+    assert keyed("key").scoped_key(7) == expected
+
+
+@pytest.mark.parametrize("first", ["batch", "creation"])
+def test_a_key_with_the_form_of_an_item_s_gets_no_answer_of_a_batch(
+    pipeline: Pipeline, first: str
+) -> None:
+    def batch() -> None:
+        (outcome,) = pipeline.catalog.create_batch({"items": [BODY]}, keyed("key"))
+        if isinstance(outcome, CatalogError):
+            raise outcome
+
+    def creation() -> None:
+        pipeline.catalog.create(BODY, keyed("key/0"))
+
+    uses = [batch, creation] if first == "batch" else [creation, batch]
+    uses[0]()
+    with pytest.raises(IdempotencyKeyReusedError):
+        uses[1]()
+
+
 def test_batches_of_other_sizes_at_the_same_time_share_no_answer(pipeline: Pipeline) -> None:
     store = pipeline.store
     other = Catalog(
@@ -92,8 +130,8 @@ def test_batches_of_other_sizes_at_the_same_time_share_no_answer(pipeline: Pipel
     )
     look = store.created_in_batch
 
-    def look_before_the_other_is_written(key: str) -> list[Creation]:
-        found = look(key)
+    def look_before_the_other_is_written(keys: Sequence[str]) -> list[Creation]:
+        found = look(keys)
         store.created_in_batch = look  # type: ignore[method-assign]  # for once
         other.create_batch({"items": [BODY]}, keyed("key"))
         return found

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.usecases.listing import next_cursor, page_query
 from chalicelib.usecases.ports import Order
@@ -156,6 +157,11 @@ def test_an_order_that_no_index_serves_is_refused(
         ({"updatedSince": "yesterday"}, "updatedSince"),
         ({"updatedSince": "1767225600"}, "updatedSince"),
         ({"updatedSince": "2026-01-01T00:00:00"}, "updatedSince"),
+        # No such time in UTC.
+        ({"updatedSince": "0001-01-01T00:00:00+14:00"}, "updatedSince"),
+        ({"updatedSince": "9999-12-31T23:59:59-14:00"}, "updatedSince"),
+        # The index of the skus has no empty ones: all products would be read.
+        ({"sku": ""}, "sku"),
         ({"page": "2"}, "page"),
     ],
 )
@@ -187,7 +193,16 @@ def test_a_cursor_that_the_list_did_not_give_out_is_refused(
     assert named == {"cursor": "is not one that the list gave out"}
 
 
-@pytest.mark.parametrize("text", ["updatedAt", "updatedAt soon", "updatedAt 2026-01-01", "price 1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "updatedAt",
+        "updatedAt soon",
+        "updatedAt 2026-01-01",
+        "updatedAt 0001-01-01T00:00:00+14:00",
+        "price 1",
+    ],
+)
 def test_a_cursor_that_was_changed_is_refused(text: str) -> None:
     cursor = encoded(f"{'0' * 24} {text}")
 
@@ -196,7 +211,7 @@ def test_a_cursor_that_was_changed_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(("query", "order"), ORDERS)
 def test_a_cursor_belongs_to_its_order(query: dict[str, object], order: Order) -> None:
-    product = a_product(updated_at=START)
+    product = a_product(updated_at=START, fields=fields(name="Lamp"))
 
     for other in Order:
         given = {**query, "cursor": next_cursor(product.position, other)}
@@ -206,3 +221,29 @@ def test_a_cursor_belongs_to_its_order(query: dict[str, object], order: Order) -
             assert after.id == product.id
         else:
             assert list(faults(lambda given=given: page_query(given))) == ["cursor"]  # type: ignore[misc]  # bound per turn
+
+
+@pytest.mark.parametrize(
+    ("query", "last"),
+    [
+        ({"name": "Lamp"}, a_product(fields=fields(name="Desk"))),
+        ({"updatedSince": "2026-01-01T00:01:00Z"}, a_product(updated_at=START)),
+    ],
+)
+def test_a_cursor_of_another_filter_leads_to_nothing_else(
+    query: dict[str, object], last: Product
+) -> None:
+    cursor = next_cursor(last.position, page_query(query).order)
+
+    assert list(faults(lambda: page_query({**query, "cursor": cursor}))) == ["cursor"]
+
+
+def test_a_cursor_stands_beside_a_time_with_more_digits_than_are_stored() -> None:
+    query = {"updatedSince": "2026-01-01T00:00:00.123456Z"}
+    since = START.replace(microsecond=123_000)
+    cursor = next_cursor(a_product(updated_at=since).position, Order.UPDATED_AT)
+
+    asked = page_query({**query, "cursor": cursor})
+
+    assert asked.updated_since == since
+    assert asked.after is not None

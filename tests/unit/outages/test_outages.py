@@ -390,6 +390,29 @@ def test_a_product_that_always_fails_does_not_keep_the_breaker_open(pipeline: Pi
     assert set(statuses(pipeline, others)) == {DELIVERED}
 
 
+def test_many_old_changes_that_always_fail_do_not_keep_the_breaker_open(
+    pipeline: Pipeline,
+) -> None:
+    due = pipeline.clock() + timedelta(hours=8)
+    waits = SyncState(
+        status=RETRYING,
+        attempts=12,
+        behind_since=START,
+        next_attempt_at=due,
+        overdue_at=due + GRACE,
+        last_error="HTTP 500",
+    )
+    poison = [pipeline.put(sync=waits).id for _ in range(30)]
+    pipeline.supply_chain.answers = {product_id: [500] * 1000 for product_id in poison}
+    pipeline.clock.advance(60)
+    others = an_outage(pipeline)
+
+    end_of_outage(pipeline)
+    converge(pipeline, seconds=60)
+
+    assert set(statuses(pipeline, others)) == {DELIVERED}
+
+
 def test_products_that_always_fail_open_the_breaker_once_at_most(pipeline: Pipeline) -> None:
     poison = an_outage(pipeline, products=12)
     for product_id in poison:
