@@ -29,7 +29,9 @@ UNSTATED = {
     # No schema knows what time it is, and only if/then, which generators of clients do not read,
     # can make one field depend on another.
     r"until: (must be in the future|is too far ahead|is only for a pause)",
-    # A schema describes the query or the body, not both at once.
+    # A schema describes one parameter, and the query or the body, not two of them together.
+    r"sort: cannot be \w+: with \w+ the list is in the order of \w+",
+    r"updatedSince: cannot be combined with name",
     r"status: is given twice",
 }
 """Rules that the document's schemas cannot state; its descriptions do."""
