@@ -32,7 +32,7 @@ def _known(value: object) -> object:
     """Check here, so that an error names the parameter and not its place in the list."""
     names = [status.value for status in SyncStatus]
     if not (isinstance(value, list) and all(item in names for item in value)):
-        raise ValueError(f"must be one of: {', '.join(names)}")
+        raise ValueError(f"must be one of: {', '.join(names)}; repeat it for several")
     return value
 
 
@@ -74,9 +74,13 @@ class ListRequest(BaseModel):
     )
 
 
+_PARAMETERS = ", ".join(it.alias or name for name, it in ListRequest.model_fields.items())
+_UNKNOWN = f"is not a known parameter; there are {_PARAMETERS}"
+
+
 def page_query(parameters: object) -> ProductQuery:
     """Give the query of a page, and of one product more. Raises InvalidRequestError."""
-    request = validated(ListRequest, parameters)
+    request = validated(ListRequest, parameters, unknown=_UNKNOWN)
     query = ProductQuery(
         request.limit + 1,
         statuses=frozenset(request.sync_status),
@@ -87,7 +91,24 @@ def page_query(parameters: object) -> ProductQuery:
     )
     if request.cursor is None:
         return query
-    return replace(query, after=_decode_cursor(request.cursor, query.order))
+    after = _decode_cursor(request.cursor, query.order)
+    if not _is_within(after, query):
+        raise _foreign_cursor()
+    return replace(query, after=after)
+
+
+def _is_within(last: Position, query: ProductQuery) -> bool:
+    """Say whether the filter that decides the order lets a product at this position pass.
+
+    A page is read from the cursor on, so a cursor of another filter would widen the list.
+    """
+    if query.order is Order.NAME:
+        return (last.name or "").startswith(query.name or "")
+    since, updated_at = query.updated_since, last.updated_at
+    if since is None or updated_at is None:
+        return True
+    # The store's times have milliseconds.
+    return updated_at >= since.replace(microsecond=since.microsecond // 1000 * 1000)
 
 
 def _order(request: ListRequest) -> Order:
@@ -160,4 +181,6 @@ def _position(product_id: str, order: Order, value: str) -> Position:
 
 
 def _foreign_cursor() -> InvalidRequestError:
-    return InvalidRequestError([FieldError("cursor", "is not one that the list gave out")])
+    return InvalidRequestError(
+        [FieldError("cursor", "is not one that this list gave out: begin without it")]
+    )

@@ -184,7 +184,7 @@ def test_a_cursor_that_the_list_did_not_give_out_is_refused(
 ) -> None:
     named = faults(lambda: pipeline.catalog.list_products({"cursor": cursor}))
 
-    assert named == {"cursor": "is not one that the list gave out"}
+    assert named == {"cursor": "is not one that this list gave out: begin without it"}
 
 
 @pytest.mark.parametrize("text", ["updatedAt", "updatedAt soon", "updatedAt 2026-01-01", "price 1"])
@@ -196,7 +196,7 @@ def test_a_cursor_that_was_changed_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(("query", "order"), ORDERS)
 def test_a_cursor_belongs_to_its_order(query: dict[str, object], order: Order) -> None:
-    product = a_product(updated_at=START)
+    product = a_product(fields=fields(name="Lamp"), updated_at=START)
 
     for other in Order:
         given = {**query, "cursor": next_cursor(product.position, other)}
@@ -206,3 +206,51 @@ def test_a_cursor_belongs_to_its_order(query: dict[str, object], order: Order) -
             assert after.id == product.id
         else:
             assert list(faults(lambda given=given: page_query(given))) == ["cursor"]  # type: ignore[misc]  # bound per turn
+
+
+@pytest.mark.parametrize(
+    ("query", "other", "order"),
+    [
+        ({"name": "Lamp"}, {"name": "Lamb"}, Order.NAME),
+        (
+            {"updatedSince": "2026-01-01T00:00:00.000Z"},
+            {"updatedSince": "2026-01-01T00:00:00.001Z"},
+            Order.UPDATED_AT,
+        ),
+    ],
+)
+def test_a_cursor_of_another_filter_is_refused_where_it_would_widen_the_list(
+    query: dict[str, object], other: dict[str, object], order: Order
+) -> None:
+    product = a_product(fields=fields(name="Lamp"), updated_at=START)
+    cursor = next_cursor(product.position, order)
+
+    assert page_query({**query, "cursor": cursor}).after is not None
+    assert list(faults(lambda: page_query({**other, "cursor": cursor}))) == ["cursor"]
+
+
+def test_a_cursor_may_be_less_precise_than_the_time_of_its_list() -> None:
+    cursor = next_cursor(a_product(updated_at=START).position, Order.UPDATED_AT)
+
+    query = page_query({"updatedSince": "2026-01-01T00:00:00.000900Z", "cursor": cursor})
+
+    assert query.after is not None
+
+
+@pytest.mark.parametrize("name", ["page", "id"])
+def test_an_unknown_parameter_is_answered_with_those_that_there_are(name: str) -> None:
+    named = faults(lambda: page_query({name: "2"}))
+
+    assert named[name].startswith("is not a known parameter; there are limit, cursor, syncStatus")
+
+
+def test_a_plus_that_became_a_blank_is_named() -> None:
+    named = faults(lambda: page_query({"updatedSince": "2026-01-01T00:00:00 01:00"}))
+
+    assert named["updatedSince"].endswith("in a query a + is written as %2B")
+
+
+def test_a_time_without_a_zone_is_answered_with_an_example() -> None:
+    named = faults(lambda: page_query({"updatedSince": "2026-01-01T00:00:00"}))
+
+    assert named == {"updatedSince": "must be a time of RFC 3339, such as 2026-01-31T22:00:00Z"}
