@@ -446,8 +446,8 @@ def _reason(result: Product) -> str:
         for entry in problem.get("errors") or []
         if isinstance(entry, dict)
     ]
-    told = problem.get("detail") or problem.get("title") or "refused"
-    return f"{result['status']} {told}" + (f" ({'; '.join(fields)})" if fields else "")
+    told = "; ".join(fields) or problem.get("detail") or problem.get("title") or "refused"
+    return f"{result['status']} {told}"
 
 
 # ---------------------------------------------------------------- the import

@@ -247,10 +247,11 @@ ENTITY_TAG = r'\s*(W/)?"([^"]*)"\s*(?:,|$)'
 HEADERS: dict[str, Json] = {
     "Idempotency-Key": {
         "description": "Makes a creation safe to repeat: 1 to 255 printable ASCII characters, new "
-        "for each creation or batch, such as a UUID. The key is of the token's `sub` (which it needs) "
-        "and of the operation. A repetition creates nothing and gets the first answer, also after "
-        "the product was changed; with another body it is refused (422 `key-reused`), as is a "
-        f"batch of another size. A key lives as long as its product, and {KEY_HOURS} hours after "
+        "for each creation or batch, such as a UUID. The key is of the token's `sub` (which it "
+        "needs) and of the operation. A repetition creates nothing and gets the first answer, also "
+        "after the product was changed; with another body it is refused (422 `key-reused`; of a "
+        "batch, the item), as is a batch of another size. A key lives as long as its product, and "
+        f"{KEY_HOURS} hours after "
         "the supply chain has confirmed the deletion. What was refused has used up no key.",
         "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
     },

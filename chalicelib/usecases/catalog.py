@@ -33,6 +33,7 @@ from chalicelib.usecases.ports import Creation, Store
 from chalicelib.usecases.validation import validated
 
 BATCH_LIMIT = 100
+_NEW_KEY = "a new creation needs a new key"
 
 
 class BatchRequest(BaseModel):
@@ -70,7 +71,9 @@ class Precondition:
     def check(self, product: Product) -> None:
         """Raise VersionMismatchError if the product is at none of the versions."""
         if self.versions is not None and str(product.version) not in self.versions:
-            raise VersionMismatchError(f"the product is at version {product.version}")
+            raise VersionMismatchError(
+                f"the product is at version {product.version}: read it, and send its ETag"
+            )
 
 
 class Catalog:
@@ -120,7 +123,7 @@ class Catalog:
         earlier = self._store.created_in_batch(key) if key else []
         if any(creation.batch_size != len(items) for creation in earlier):
             size = earlier[0].batch_size
-            raise IdempotencyKeyReusedError(f"this key was used for a batch of {size}")
+            raise IdempotencyKeyReusedError(f"this key was used for a batch of {size}: {_NEW_KEY}")
         keys = [f"{key}/{index}" if key else None for index in range(len(items))]
         return self._create(items, keys, origin, bulk=self._bulk_queue)
 
@@ -160,11 +163,11 @@ class Catalog:
         if creation is None or earlier is None:
             return failure
         if earlier.fingerprint != creation.fingerprint:
-            return IdempotencyKeyReusedError("this key was used with another body")
+            return IdempotencyKeyReusedError(f"this key was used with another body: {_NEW_KEY}")
         if earlier.batch_size != creation.batch_size:
             # At the same time as this request.
             size = earlier.batch_size
-            return IdempotencyKeyReusedError(f"this key was used for a batch of {size}")
+            return IdempotencyKeyReusedError(f"this key was used for a batch of {size}: {_NEW_KEY}")
         answer: Json = exact_json.loads(earlier.answer)
         return answer
 

@@ -28,7 +28,7 @@ UNSTATED = {
     r"cursor: is not one that this list gave out: begin without it",
     # No schema knows what time it is, and only if/then, which generators of clients do not read,
     # can make one field depend on another.
-    r"until: (must be in the future|is too far ahead|is only for a pause)",
+    r"until: (must be in the future|must be within \d+ days|is only for a pause)",
     # A schema describes one parameter, and the query or the body, not two of them together.
     r"sort: cannot be (id|updatedAt): with \w+ the list is in the order of \w+",
     r"updatedSince: cannot be combined with name",
