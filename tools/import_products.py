@@ -463,7 +463,7 @@ def _reason(result: Product) -> str:
 # ---------------------------------------------------------------- the import
 
 
-def import_file(
+def import_file(  # noqa: PLR0913 - options, each with a default
     path: Path,
     api: str,
     token: str,
