@@ -65,7 +65,8 @@ class ListRequest(BaseModel):
         alias="updatedSince",
         description="Only products that were changed at this time or later, RFC 3339. The list is "
         "in the order of `updatedAt`. Ask again from a minute before the newest `updatedAt` that "
-        "you have: a change may be stored a moment after a later one.",
+        "you have: a change may be stored a moment after a later one. Deleted products are not in "
+        "it: listen to `product.deleted`.",
     )
     sort: Sort | None = Field(
         default=None,
