@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 3
 READY_SECONDS = 10
 """Longer than the API waits for its dependencies."""
 _UNTIL_IT_ANSWERS = {
-    "nats": "writes are accepted; their events wait in the outbox, and nothing is delivered",
+    "nats": "writes are accepted; their events wait in the outbox, and deliveries for reconcile",
     "sqs": "writes are accepted; their events wait in the stream, and nothing is delivered",
     "supplyChain": "writes are accepted; deliveries are tried again until it answers",
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 from gunicorn import util
 from gunicorn.app.base import BaseApplication
+from gunicorn.config import LimitRequestFields, LimitRequestFieldSize
 from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -31,6 +32,10 @@ _REFUSALS: dict[type[Exception], type[CatalogError]] = {
     errors.UnsupportedTransferCoding: UnknownCodingError,
 }
 """What gunicorn refuses by itself. Whatever else it cannot parse is malformed."""
+_HEADERS = (
+    f"at most {LimitRequestFields.default} headers "
+    f"of {LimitRequestFieldSize.default} bytes each are read"
+)
 _OUR_FAULT = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
 
 
@@ -45,7 +50,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         if isinstance(error, errors.ParseException) and not isinstance(error, _OUR_FAULT):
             # A header may be large, and may hold a secret: not for the log.
             telemetry.log.info("refused", reason=type(error).__name__)
-            refused = _REFUSALS.get(type(error), MalformedRequestError)(str(error)[:200])
+            reason = _HEADERS if isinstance(error, errors.LimitRequestHeaders) else str(error)
+            refused = _REFUSALS.get(type(error), MalformedRequestError)(reason[:200])
         else:
             telemetry.log.error("unexpected error", exc_info=error)
         try:

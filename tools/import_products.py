@@ -11,8 +11,9 @@ cell means that the product has no such field.
 API and token come from the flags, else from CATALOG_API and CATALOG_TOKEN, else from the embedded
 stack's `.run/stack.json`. Running the same file again creates nothing twice and so resumes what was
 interrupted: every request's Idempotency-Key is made from its content, and the API repeats its first
-answer. Put corrected lines in a file of their own: a request of which one line was changed is a new
-request, in which products without a `sku` would be created again.
+answer. So what was loaded before counts as `loaded` again; `already there` is a sku that another
+request has written. Put corrected lines in a file of their own: a request of which one line was
+changed is a new request, in which products without a `sku` would be created again.
 
 Exit code: 0 all loaded or already there, 1 some lines were refused, 2 wrong usage or the API could
 not be used, 130 interrupted.
@@ -61,6 +62,7 @@ _TIMEOUTS = (5, 35)  # connect, read: API Gateway gives up after 29 s
 _PASSING_STATUSES = {408, 409, 425, 429}
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 10.0
+_QUIET_TRIES = 2  # a short failure is no news; two minutes of silence would be
 _ENVELOPE_BYTES = len('{"items":[]}')
 
 Product = dict[str, Any]
@@ -320,12 +322,18 @@ class _TryLaterError(Exception):
 
 
 class Client:
-    """Sends batches; usable by many threads. `patience`: seconds until retrying one is given up."""
+    """Sends batches; usable by many threads. `patience`: seconds until retrying one is given up.
 
-    def __init__(self, api: str, token: str, patience: float) -> None:
+    `on_wait` is told, by the thread that waits, why a request is still tried again.
+    """
+
+    def __init__(
+        self, api: str, token: str, patience: float, on_wait: Callable[[str], None]
+    ) -> None:
         self._url = f"{api.rstrip('/')}/products/batch"
         self._auth = _BearerAuth(token)
         self._patience = patience
+        self._on_wait = on_wait
         self._sessions = threading.local()
         self._stopping = threading.Event()
 
@@ -345,6 +353,8 @@ class Client:
             except _TryLaterError as error:
                 wait = max(_backoff(tries), error.retry_after)
                 spent = time.monotonic() - began
+                if tries == _QUIET_TRIES:
+                    self._on_wait(f"{error}; trying again for up to {self._patience:.0f} s")
                 if spent + wait > self._patience or self._stopping.wait(wait):
                     raise ImportStoppedError(
                         f"{error}; given up after {spent:.0f} s. Running it again resumes."
@@ -446,14 +456,14 @@ def _reason(result: Product) -> str:
         for entry in problem.get("errors") or []
         if isinstance(entry, dict)
     ]
-    told = problem.get("detail") or problem.get("title") or "refused"
-    return f"{result['status']} {told}" + (f" ({'; '.join(fields)})" if fields else "")
+    told = "; ".join(fields) or problem.get("detail") or problem.get("title") or "refused"
+    return f"{result['status']} {told}"
 
 
 # ---------------------------------------------------------------- the import
 
 
-def import_file(
+def import_file(  # noqa: PLR0913 - options, each with a default
     path: Path,
     api: str,
     token: str,
@@ -464,12 +474,14 @@ def import_file(
     workers: int = WORKERS,
     on_refusal: Callable[[Refusal], None] = lambda _: None,
     on_progress: Callable[[float, Report], None] = lambda _share, _report: None,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Load the file at `path` into the catalog at `api` (with `/api`) and return what became of it.
 
     `fmt` is one of FORMATS, by default what the file's name says. `patience`: seconds for which a
     request is retried. `workers`: requests in flight. The callbacks run in the calling thread:
-    `on_refusal` for each refused line, in order; `on_progress` with the share done, 0 to 1.
+    `on_refusal` for each refused line, in order; `on_progress` with the share done, 0 to 1. But
+    `on_wait` runs in the thread of a request that is tried again and again, with the reason.
 
     Raises FileError, and ImportStoppedError when the API could not be used.
     """
@@ -477,7 +489,8 @@ def import_file(
     records = read_records(path, fmt or format_of(path))
     if made_up_prices:
         records = _with_made_up_prices(records)
-    client, report, last_line = Client(api, token, patience), Report(), _count_lines(path)
+    client = Client(api, token, patience, on_wait)
+    report, last_line = Report(), _count_lines(path)
     try:
         for batch, results in _send_all(client, batches(records), workers):
             _settle(batch, results, report, on_refusal)
@@ -635,6 +648,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"{arguments.file}:{refusal.line}: {refusal.reason}"
             ),
             on_progress=progress.show,
+            on_wait=progress.print,
         )
     except FileError as error:
         progress.print(str(error))

@@ -16,6 +16,9 @@ from chalicelib.domain.errors import CatalogError, InvalidTokenError
 from chalicelib.http.contract import OPERATIONS, Operation
 from chalicelib.usecases.ports import Caller, TokenVerifier
 
+UNAUTHORIZED = "`Authorization: Bearer` needs a token that is valid and has not expired"
+"""Why a token is refused is in the log only."""
+
 
 class UnauthorizedError(CatalogError):
     """The token is missing or not valid."""
@@ -53,7 +56,8 @@ def admit(tokens: TokenVerifier, operation: Operation, request: Request) -> None
     if caller is None:
         caller = _verified(tokens, request.headers.get("authorization", ""))
     if not _may(caller, operation):
-        raise ForbiddenError("the token lacks the scope")
+        needed = " or ".join(sorted(operation.scopes))
+        raise ForbiddenError(f"the token lacks the scope {needed}")
     request.context["authorizer"] = _context(caller)
 
 
@@ -68,7 +72,7 @@ def _verified(tokens: TokenVerifier, authorization: str) -> Caller:
         return tokens.verify(authorization)
     except InvalidTokenError as error:
         telemetry.log.info("token refused", reason=str(error))
-        raise UnauthorizedError("a valid bearer token is required") from error
+        raise UnauthorizedError(UNAUTHORIZED) from error
 
 
 def _may(caller: Caller, operation: Operation) -> bool:

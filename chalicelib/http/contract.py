@@ -249,10 +249,10 @@ HEADERS: dict[str, Json] = {
         "description": "Makes a creation safe to repeat: 1 to 255 printable ASCII characters, new "
         "for each creation or batch, such as a UUID. The key is of the token's `sub`, which it "
         "needs, and of the operation. A repetition creates nothing and gets the first answer, "
-        "also after the product was changed. With another body it is refused (422 `key-reused`), "
-        "and so is a batch of another size. A key lives as long as its product, and "
-        f"{KEY_HOURS} hours after the supply chain has confirmed the deletion. A creation that was "
-        "refused has not used its key.",
+        "also after the product was changed. With another body it is refused (422 `key-reused`; "
+        "of a batch, the item), and so is a batch of another size. A key lives as long as its "
+        f"product, and {KEY_HOURS} hours after the supply chain has confirmed the deletion. A "
+        "creation that was refused has not used its key.",
         "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
     },
     "If-Match": {

@@ -14,11 +14,14 @@ from pydantic.json_schema import models_json_schema
 from chalicelib.domain import errors, exact_json
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import SIZE_LIMIT
-from chalicelib.http.authorizer import ForbiddenError, UnauthorizedError
+from chalicelib.http.authorizer import UNAUTHORIZED, ForbiddenError, UnauthorizedError
 from chalicelib.http.contract import (
+    ADMIN,
     HEADERS,
     OPERATIONS,
+    READ,
     TAGS,
+    WRITE,
     Operation,
     Problem,
     Product,
@@ -51,18 +54,20 @@ _EXAMPLES = (
     errors.ProductNotFoundError("no product has the id 6b05e78b3969dfca0964608b"),
     errors.DuplicateSkuError("6b05e78b3969dfca0964608b"),
     errors.DuplicateIdempotencyKeyError("a product was created under this key"),
-    errors.IdempotencyKeyReusedError("this key was used with another body"),
-    errors.VersionMismatchError("the product is at version 4"),
+    errors.IdempotencyKeyReusedError(
+        "this key was used with another body: a new creation needs a new key"
+    ),
+    errors.VersionMismatchError("the product is at version 4: read it, and send its ETag"),
     errors.ConcurrentChangeError(),
     errors.StoreUnavailableError(),
     NoSuchRouteError("no such route: /api/product"),
     MethodNotAllowedError("the path has no method PUT, but GET, HEAD, OPTIONS, POST"),
     UriTooLongError("Request Line is too large (5000 > 4094)"),
-    HeadersTooLargeError("limit request headers fields size"),
+    HeadersTooLargeError("at most 100 headers of 8190 bytes each are read"),
     ExpectationError("Unable to comply with expectation: 'miracles'"),
     UnknownCodingError("Unsupported transfer coding: 'rot13'"),
-    UnauthorizedError("a valid bearer token is required"),
-    ForbiddenError("the token lacks the scope"),
+    UnauthorizedError(UNAUTHORIZED),
+    ForbiddenError("the token lacks the scope products:write"),
     errors.UnreadableDocumentError(),
     Exception(),
 )
@@ -116,7 +121,13 @@ def document() -> str:
                 "headers": _SENT,
                 "examples": _examples(),
                 "securitySchemes": {
-                    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+                    "bearer": {
+                        "type": "http",
+                        "scheme": "bearer",
+                        "bearerFormat": "JWT",
+                        "description": "`exp`, and `scope` with one or more of "
+                        f"{', '.join(f'`{scope}`' for scope in (READ, WRITE, ADMIN))}.",
+                    }
                 },
             },
         }

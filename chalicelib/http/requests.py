@@ -33,6 +33,8 @@ def body(request: Request, *, required: bool = True) -> Any:  # noqa: ANN401 - J
     raw = request.raw_body
     if not raw and not required:
         return {}
+    if not raw:
+        raise MalformedRequestError("the body is empty; JSON is required")
     if len(raw) > SIZE_LIMIT:
         raise PayloadTooLargeError(f"a body may have {SIZE_LIMIT} bytes at most")
     try:

@@ -38,7 +38,7 @@ class Admissions:
         self._control = Control()
         self._read_at = LONG_AGO
         self._seen = Report(0)
-        self._reported_at = self._answered_at = LONG_AGO
+        self._reported_at = self._answered_at = self._told_at = LONG_AGO
 
     def admit(self, wanted: int) -> Admission:
         """Say how many of `wanted` calls may be made now. Raises StoreUnavailableError."""
@@ -76,11 +76,22 @@ class Admissions:
                 self._seen = self._seen if wrong else Report(0)
                 return
             seen, self._seen, self._reported_at = self._seen, Report(0), now
-            if _within(timedelta(seconds=self._policy.window), self._answered_at, now):
-                # Successes while no call failed were not reported: add one, so that the breaker
-                # knows that not all calls of its window have failed.
-                seen = seen.plus(Report(int(seen.failures == seen.calls)))
+            seen = self._with_unreported_answer(seen, now)
         self._tell(lambda control: control.reported(seen, self._clock(), self._policy))
+
+    def _with_unreported_answer(self, seen: Report, now: datetime) -> Report:
+        """Add a success if calls were answered in the breaker's window and none was reported.
+
+        Successes while no call fails are not reported, and the breaker has to know that not all
+        calls of its window have failed. One in each report would hide an outage in which each
+        report has few failures.
+        """
+        window = timedelta(seconds=self._policy.window)
+        unreported = self._answered_at > self._told_at and _within(window, self._answered_at, now)
+        if not unreported:
+            return seen
+        self._told_at = now
+        return seen.plus(Report(int(seen.failures == seen.calls)))
 
     def probed(self, outcome: tuple[Product, Outcome] | None) -> None:
         """Note the outcome of a probe; None if it was not made."""

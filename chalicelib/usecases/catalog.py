@@ -33,6 +33,7 @@ from chalicelib.usecases.ports import Creation, Store
 from chalicelib.usecases.validation import validated
 
 BATCH_LIMIT = 100
+_NEW_KEY = "a new creation needs a new key"
 
 
 class BatchRequest(BaseModel):
@@ -74,7 +75,9 @@ class Precondition:
     def check(self, product: Product) -> None:
         """Raise VersionMismatchError if the product is at none of the versions."""
         if self.versions is not None and str(product.version) not in self.versions:
-            raise VersionMismatchError(f"the product is at version {product.version}")
+            raise VersionMismatchError(
+                f"the product is at version {product.version}: read it, and send its ETag"
+            )
 
 
 class Catalog:
@@ -173,7 +176,7 @@ class Catalog:
         if creation is None or earlier is None:
             return failure
         if earlier.fingerprint != creation.fingerprint:
-            return IdempotencyKeyReusedError("this key was used with another body")
+            return IdempotencyKeyReusedError(f"this key was used with another body: {_NEW_KEY}")
         if earlier.batch_size not in {None, creation.batch_size}:
             # At the same time as this request, or a single creation with a key such as <key>/0.
             return _reused(earlier)
@@ -326,7 +329,7 @@ def _creation(product: Product, key: str | None, batch_size: int) -> Creation | 
 
 def _reused(earlier: Creation) -> IdempotencyKeyReusedError:
     used = f"a batch of {earlier.batch_size}" if earlier.batch_size else "a single product"
-    return IdempotencyKeyReusedError(f"this key was used for {used}")
+    return IdempotencyKeyReusedError(f"this key was used for {used}: {_NEW_KEY}")
 
 
 def _existing(product_id: str, product: Product | None) -> Product:

@@ -41,7 +41,7 @@ def _known(value: object) -> object:
     """Check here, so that an error names the parameter and not its place in the list."""
     names = [status.value for status in SyncStatus]
     if not (isinstance(value, list) and all(item in names for item in value)):
-        raise ValueError(f"must be one of: {', '.join(names)}")
+        raise ValueError(f"must be one of: {', '.join(names)}; repeat it for several")
     return value
 
 
@@ -76,7 +76,8 @@ class ListRequest(BaseModel):
         alias="updatedSince",
         description="Only products that were changed at this time or later, RFC 3339. The list is "
         "in the order of `updatedAt`. Ask again from a minute before the newest `updatedAt` that "
-        "you have: a change may be stored a moment after a later one.",
+        "you have: a change may be stored a moment after a later one. Deleted products are not in "
+        "it: listen to `product.deleted`.",
     )
     sort: Sort | None = Field(
         default=None,
@@ -85,9 +86,13 @@ class ListRequest(BaseModel):
     )
 
 
+_PARAMETERS = ", ".join(it.alias or name for name, it in ListRequest.model_fields.items())
+_UNKNOWN = f"is not a known parameter; there are {_PARAMETERS}"
+
+
 def page_query(parameters: object) -> ProductQuery:
     """Give the query of a page, and of one product more. Raises InvalidRequestError."""
-    request = validated(ListRequest, parameters)
+    request = validated(ListRequest, parameters, unknown=_UNKNOWN)
     query = ProductQuery(
         request.limit + 1,
         statuses=frozenset(request.sync_status),
@@ -185,4 +190,6 @@ def _position(product_id: str, order: Order, value: str) -> Position:
 
 
 def _foreign_cursor() -> InvalidRequestError:
-    return InvalidRequestError([FieldError("cursor", "is not one that the list gave out")])
+    return InvalidRequestError(
+        [FieldError("cursor", "is not one that this list gave out: begin without it")]
+    )

@@ -199,7 +199,9 @@ def _problem_of_end(request: ControlRequest, now: datetime) -> str | None:
         return "is only for a pause"
     if request.until <= now:
         return "must be in the future"
-    return "is too far ahead" if request.until - now > LONGEST_PAUSE else None
+    if request.until - now > LONGEST_PAUSE:
+        return f"must be within {LONGEST_PAUSE.days} days"
+    return None
 
 
 def pause_to_json(control: Control, now: datetime) -> Json:

@@ -19,13 +19,17 @@ READ_ONLY = frozenset({"id", "version", "createdAt", "updatedAt", "deletedAt"}) 
     "syncStatus",
 }
 """Fields of a product that the server makes."""
+_TIME = "must be a time of RFC 3339, such as 2026-01-31T22:00:00Z"
 _DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T")
 
 
 def text_of_time(value: object) -> object:
     """Refuse numbers, also as text, which pydantic takes for seconds since 1970."""
     if value is not None and not (isinstance(value, str) and _DATE.match(value)):
-        raise ValueError("must be a time of RFC 3339, such as 2026-01-31T22:00:00Z")
+        raise ValueError(_TIME)
+    if isinstance(value, str) and " " in value:
+        # What a + in a query is read as.
+        raise ValueError(f"{_TIME}; in a query a + is written as %2B")
     return value
 
 
@@ -37,19 +41,25 @@ def in_utc(time: datetime) -> datetime:
         raise ValueError("must be a time from year 1 to year 9999 in UTC") from None
 
 
-def validated(model: type[Model], body: object) -> Model:
-    """Validate a body. Raises InvalidRequestError, which names the fields at fault."""
+def validated(model: type[Model], body: object, *, unknown: str | None = None) -> Model:
+    """Validate a body. Raises InvalidRequestError, which names the fields at fault.
+
+    `unknown` is what it says of a field that the model does not have.
+    """
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        raise InvalidRequestError([_field_error(dict(item)) for item in error.errors()]) from None
+        found = [_field_error(dict(item), unknown) for item in error.errors()]
+        raise InvalidRequestError(found) from None
 
 
-def _field_error(item: Json) -> FieldError:
+def _field_error(item: Json, unknown: str | None) -> FieldError:
     path = ".".join(str(part) for part in item["loc"] if part != "[key]")
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        message = "is read-only" if path in READ_ONLY else "is not a known field"
+        message = unknown or ("is read-only" if path in READ_ONLY else "is not a known field")
+    if item["type"] == "timezone_aware":
+        message = _TIME
     if item["type"] in {"model_type", "dict_type"} and not path:
         message = "must be a JSON object"
     # A field's name may contain a lone surrogate, which the answer cannot.

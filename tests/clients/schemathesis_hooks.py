@@ -25,10 +25,10 @@ UNSTATED = {
     r"(items\.\d+\.)?attributes\..*: Decimal input should have no more than 20 decimal places",
     r"(items\.\d+\.)?attributes\..*: Decimal input should have no more than 34 digits in total",
     # A cursor is the list's own, and no pattern can tell whether the list gave it out.
-    r"cursor: is not one that the list gave out",
+    r"cursor: is not one that this list gave out: begin without it",
     # No schema knows what time it is, and only if/then, which generators of clients do not read,
     # can make one field depend on another.
-    r"until: (must be in the future|is too far ahead|is only for a pause)",
+    r"until: (must be in the future|must be within \d+ days|is only for a pause)",
     # A schema describes one parameter, and the query or the body, not two of them together.
     r"sort: cannot be \w+: with \w+ the list is in the order of \w+",
     r"updatedSince: cannot be combined with name",

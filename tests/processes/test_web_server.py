@@ -197,6 +197,11 @@ def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(web: WebServer) 
     assert (answer.status, answer.problem()["title"]) == (400, "The request cannot be read")
 
 
+def test_too_large_headers_are_answered_with_the_limits(web: WebServer) -> None:
+    (answer,) = web.ask(REFUSED["a long header"][0])
+    assert answer.problem()["detail"] == "at most 100 headers of 8190 bytes each are read"
+
+
 def test_an_answer_to_head_has_no_body_and_leaves_the_connection_usable(web: WebServer) -> None:
     head, got = get("/api/health", method="HEAD"), get("/api/health", "Connection: close")
     with web.connect() as connection, connection.makefile("rb") as stream:

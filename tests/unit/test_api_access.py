@@ -63,6 +63,11 @@ def test_a_token_without_scopes_is_forbidden(world: World) -> None:
     assert world.client_with().get("/products").status == 403
 
 
+def test_a_refusal_names_the_scopes_that_would_do(world: World) -> None:
+    answer = world.client_with(WRITE).get("/products/x/sync")
+    assert problem_of(answer)["detail"] == "the token lacks the scope products:read or sync:admin"
+
+
 def test_a_provider_of_keys_that_is_away_is_no_unauthorized(world: World) -> None:
     def away(_: str) -> None:
         raise ConnectionError("the provider of http://keys.example")

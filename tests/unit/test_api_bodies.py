@@ -44,6 +44,11 @@ MALFORMED: list[str | bytes] = [
 ]
 
 
+def test_a_missing_body_is_named(world: World) -> None:
+    answer = world.client.request("POST", "/products", "")
+    assert problem_of(answer)["detail"] == "the body is empty; JSON is required"
+
+
 @pytest.mark.parametrize("body", MALFORMED, ids=range(len(MALFORMED)))
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 def test_a_body_that_is_no_json_is_malformed(world: World, body: str | bytes, method: str) -> None:

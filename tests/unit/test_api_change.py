@@ -97,6 +97,12 @@ def test_a_change_of_the_expected_version_is_made(world: World, method: str, tag
     assert answer.status == (204 if method == "DELETE" else 200)
 
 
+def test_a_refused_change_says_how_to_go_on(world: World) -> None:
+    answer = conditional(world, "PUT", at_version_1(world), '"0"')
+    told = "the product is at version 1: read it, and send its ETag"
+    assert problem_of(answer)["detail"] == told
+
+
 @pytest.mark.parametrize(
     "tag",
     ['"0"', '"2"', 'W/"1"', '"x"', '"-1"', '""', '"01"', '"1.0"', '"\u0661"', f'"{"9" * 5000}"'],

@@ -211,6 +211,7 @@ def test_a_key_for_another_body_is_refused(world: World) -> None:
     answer = world.client.post("/products", {**ANVIL, "quantity": 8}, Idempotency_Key="k")
     assert answer.status == 422
     assert problem_of(answer)["type"].endswith(":key-reused")
+    assert problem_of(answer)["detail"].endswith("a new creation needs a new key")
 
 
 def test_two_callers_may_choose_the_same_key(world: World) -> None:

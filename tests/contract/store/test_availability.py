@@ -35,7 +35,7 @@ def test_a_store_that_answers_can_be_pinged(store: Store) -> None:
 EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
     "insert": lambda store, product: store.insert([(product, None)]),
     "created_under": lambda store, _: store.created_under("key"),
-    "created_in_batch": lambda store, _: store.created_in_batch("key"),
+    "created_in_batch": lambda store, _: store.created_in_batch(["key"]),
     "get": lambda store, product: store.get(product.id),
     "get by the majority": lambda store, product: store.get(product.id, majority=True),
     "get_many": lambda store, product: store.get_many([product.id]),

@@ -174,19 +174,6 @@ def test_a_key_is_still_known_after_the_product_was_changed(store: Store) -> Non
     assert store.created_under("key") == creation
 
 
-def test_the_creations_of_a_batch_are_found_under_its_key(store: Store) -> None:
-    batch = [Creation(f"batch/{index}", "f", "{}", batch_size=12) for index in range(12)]
-    others = [Creation(key, "f", "{}") for key in ("batch", "batch-2/0", "bat/0", "batch0")]
-    store.insert([(a_product(), creation) for creation in batch + others])
-
-    found = store.created_in_batch("batch")
-
-    assert sorted(found, key=lambda creation: creation.key) == sorted(
-        batch, key=lambda creation: creation.key
-    )
-    assert store.created_in_batch("never") == []
-
-
 @pytest.mark.parametrize("details", [True, False])
 def test_a_product_knows_whether_it_was_created_under_a_key(store: Store, *, details: bool) -> None:
     keyed, bare = a_product(keyed=True), a_product()

@@ -190,7 +190,7 @@ def test_a_cursor_that_the_list_did_not_give_out_is_refused(
 ) -> None:
     named = faults(lambda: pipeline.catalog.list_products({"cursor": cursor}))
 
-    assert named == {"cursor": "is not one that the list gave out"}
+    assert named == {"cursor": "is not one that this list gave out: begin without it"}
 
 
 @pytest.mark.parametrize(
@@ -247,3 +247,22 @@ def test_a_cursor_stands_beside_a_time_with_more_digits_than_are_stored() -> Non
 
     assert asked.updated_since == since
     assert asked.after is not None
+
+
+@pytest.mark.parametrize("name", ["page", "id"])
+def test_an_unknown_parameter_is_answered_with_those_that_there_are(name: str) -> None:
+    named = faults(lambda: page_query({name: "2"}))
+
+    assert named[name].startswith("is not a known parameter; there are limit, cursor, syncStatus")
+
+
+def test_a_plus_that_became_a_blank_is_named() -> None:
+    named = faults(lambda: page_query({"updatedSince": "2026-01-01T00:00:00 01:00"}))
+
+    assert named["updatedSince"].endswith("in a query a + is written as %2B")
+
+
+def test_a_time_without_a_zone_is_answered_with_an_example() -> None:
+    named = faults(lambda: page_query({"updatedSince": "2026-01-01T00:00:00"}))
+
+    assert named == {"updatedSince": "must be a time of RFC 3339, such as 2026-01-31T22:00:00Z"}

@@ -68,6 +68,19 @@ def test_an_api_that_cannot_be_reached_is_tried_until_patience_ends(
         import_file(write(lines(1)), "http://127.0.0.1:1/api", TOKEN, patience=0.2)
 
 
+def test_a_wait_for_the_api_is_told_once_with_its_reason(
+    catalog: Catalog, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tools.import_products._FIRST_WAIT_SECONDS", 0.001)
+    catalog.failures = [(503, {}, {"detail": "the store is away"})] * 6
+    told: list[str] = []
+
+    assert import_file(write(lines(1)), catalog.url, TOKEN, on_wait=told.append).loaded == 1
+
+    (reason,) = told
+    assert reason.endswith("answered 503 (the store is away); trying again for up to 120 s")
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_token_stops_at_once(
     catalog: Catalog, write: Callable[..., Path], status: int

@@ -26,7 +26,7 @@ def test_a_refused_product_is_reported_with_line_and_field(
     catalog: Catalog, write: Callable[..., Path]
 ) -> None:
     (refusal,) = refusals_of(write(f'{line(1)}\n\n{{"name":""}}\n{line(2)}'), catalog.url)
-    reason = "422 breaks a rule (name: must have 1 to 200 characters)"
+    reason = "422 name: must have 1 to 200 characters"
     assert refusal == Refusal(3, reason)
 
 

@@ -89,6 +89,18 @@ def test_only_a_429_or_a_503_stops_the_calls_for_others() -> None:
     assert report_of([(UPSERT, an_outcome(500, after=9))]).cooldown_until is None
 
 
+def test_an_answer_just_before_an_outage_counts_once_however_many_reports_follow(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.admissions.report([(a_product(), an_outcome(200, Verdict.DELIVERED))])
+
+    for number in range(20):
+        pipeline.clock.advance(0.3)
+        pipeline.admissions.report([(a_product(id=f"{number:024}"), an_outcome(503))])
+
+    assert state(pipeline) is BreakerState.OPEN
+
+
 # ---- while it is open ----
 
 
