@@ -359,10 +359,13 @@ def _status(stack: Stack) -> int:
     state, dependencies = api_state(info["api"])
     away = ", ".join(f"{name}: {it}" for name, it in dependencies.items() if it != "ok")
     _print(addresses(stack, info) | {"ready": f"{state} ({away})" if away else state})
-    whole = state in {"ok", "degraded"} and all(pids.get(name) for name in wanted)
-    if not whole:
+    if not all(pids.get(name) for name in wanted):
         print("something is missing: make up starts it again")
-    return 0 if whole else 1
+        return 1
+    if state not in {"ok", "degraded"}:
+        print(f"everything runs, but no write is accepted: see {stack.run_dir}/logs")
+        return 1
+    return 0
 
 
 def run(command: str, stack: Stack) -> int:

@@ -44,7 +44,10 @@ product, or an operator sees why not.
 Every error is answered as problem details (RFC 9457). Its `type` says what went wrong: the examples
 of the components have one of each. A type may come before any operation is reached, such as
 `no-such-route`, or `method-not-allowed` with the path's methods in `Allow`. An unknown query
-parameter is refused, and so is a repeated one that is no list. `HEAD` is answered as `GET`."""
+parameter is refused, and so is a repeated one that is no list. `HEAD` is answered as `GET`.
+
+After 503, or without an answer, a write may have been stored: repeat it, a creation under the same
+`Idempotency-Key`."""
 _EVERYWHERE = (errors.InvalidRequestError, Exception)
 _WITH_A_TOKEN = (UnauthorizedError, ForbiddenError, errors.StoreUnavailableError)
 _EXAMPLES = (

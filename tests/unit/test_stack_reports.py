@@ -146,6 +146,28 @@ def test_without_a_stack_the_status_says_how_to_start_one(
     assert capsys.readouterr().out.endswith("none: make up starts one\n")
 
 
+@pytest.mark.parametrize(
+    ("pid", "advice"),
+    [(1, "everything runs, but no write is accepted: see "), (None, "something is missing: ")],
+)
+def test_the_status_tells_a_process_that_has_ended_from_a_server_that_does_not_answer(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    server: ScriptedServer,
+    pid: int | None,
+    advice: str,
+) -> None:
+    server.answers.append(ready("away", mongodb="unreachable"))
+    names = ("supplyChain", "mongodb", "store", "nats", "queueUrl")
+    info = {"api": server.url, "processes": {"api": 1}, **dict.fromkeys(names, "")}
+    monkeypatch.setattr(Stack, "status", lambda _: {"api": pid})
+    monkeypatch.setattr(Stack, "info", lambda _: info)
+
+    assert stack.run("status", Stack(tmp_path, {})) == 1
+    assert advice in capsys.readouterr().out
+
+
 # ---- the folder ----
 
 
