@@ -52,8 +52,14 @@ class Convergence:
         return control
 
     def bring_forward(self, catch_up: CatchUp, limit: int) -> int:
-        """Bring up to `limit` of the next page forward; give their number."""
+        """Bring up to `limit` of the next page forward; give their number.
+
+        0 if the catch-up has ended meanwhile: what has failed since then keeps its plan.
+        """
         page, now = self._waiting(catch_up, limit * READ_AHEAD), self._clock()
+        # After the page was read: what changes from now on has another revision.
+        if not _is_under_way(catch_up, self._controls.read()):
+            return 0
         seen, wanted = 0, list[Transition]()
         for product in page:
             if len(wanted) == limit:
@@ -171,8 +177,11 @@ def _position(product: Product) -> Position:
 
 def _with_catch_up(stored: Control, before: CatchUp, after: CatchUp | None) -> Control:
     """Change the progress, unless another outage has ended meanwhile."""
-    same = stored.catch_up is not None and stored.catch_up.since == before.since
-    return replace(stored, catch_up=after) if same else stored
+    return replace(stored, catch_up=after) if _is_under_way(before, stored) else stored
+
+
+def _is_under_way(catch_up: CatchUp, control: Control) -> bool:
+    return control.catch_up is not None and control.catch_up.since == catch_up.since
 
 
 def _with_redrive(stored: Control, seen: Redrive, done: int, after: Position | None) -> Control:

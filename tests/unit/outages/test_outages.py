@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.domain.breaker import Breaker, BreakerState
-from chalicelib.domain.control import Control
-from chalicelib.domain.delivery import Verdict, is_systemic, report_of
+from chalicelib.domain.control import CatchUp, Control
+from chalicelib.domain.delivery import Verdict, bring_forward, is_systemic, report_of
 from chalicelib.domain.sync_state import SyncState, SyncStatus
 from tests.fakes import GRACE, START, Pipeline, a_product
 from tests.unit.outages.steps import (
@@ -465,6 +465,19 @@ def test_a_change_after_the_outage_is_not_brought_forward(pipeline: Pipeline) ->
 
     assert pipeline.product(product_id).sync.status is PENDING
     assert product_id not in "".join(message.body for message in pipeline.queue.messages)
+
+
+def test_a_copy_that_learns_late_of_the_end_of_a_catch_up_brings_nothing_forward(
+    pipeline: Pipeline,
+) -> None:
+    (product_id, *_) = an_outage(pipeline)
+    late = CatchUp(pipeline.clock())
+    before = pipeline.product(product_id)
+    assert bring_forward(before, late.since, pipeline.clock()) is not None
+
+    assert pipeline.reconcile._convergence.bring_forward(late, 10) == 0
+
+    assert pipeline.product(product_id) == before
 
 
 def test_a_message_that_is_on_its_way_is_not_doubled_by_the_end_of_an_outage(
