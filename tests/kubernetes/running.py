@@ -351,7 +351,7 @@ def test_an_api_without_mongodb_is_alive_but_not_ready(running: Running) -> None
 
 def test_an_api_waits_for_the_job_that_makes_the_indexes(running: Running) -> None:
     with MongoClient[dict[str, Any]]("mongodb://127.0.0.1:27017/?directConnection=true") as client:
-        client["catalog"]["products"].drop_index("sku")
+        client["catalog"]["products"].drop_index("sku_sparse")
     pod = running.role("api")
     (container,) = pod.containers
     assert pod.stop() == [0]
