@@ -71,7 +71,8 @@ def test_every_route_of_the_app_answers_through_the_gateway(
 ) -> None:
     answer = call(aws.api, method, path)
     assert answer.status_code == ANSWERS[method, path], answer.text
-    assert NO_ROUTE not in answer.text
+    # (The document of the API has an example of each problem.)
+    assert path in OPEN or NO_ROUTE not in answer.text
 
 
 @pytest.mark.parametrize(
