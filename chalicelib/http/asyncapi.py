@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cache
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -264,7 +263,8 @@ _TRACE = "Root=1-697df0c0-0123456789abcdef01234567"
 
 def _example(event_type: EventType) -> Event:
     """Make an event of the life of one product: created, changed, delivered, deleted."""
-    fields = ProductFields(name="Desk lamp", price=Decimal("19.90"), quantity=3, sku="LAMP-1")
+    shown = contract.example_of(ProductFields)
+    fields = ProductFields.model_validate(exact_json.loads(exact_json.dumps(shown)))
     version = _VERSIONS.get(event_type, 1)
     product = Product(
         "697df0c0e83a27b54f1c0d96", fields, version, _CHANGED_AT, _CHANGED_AT, SyncState()

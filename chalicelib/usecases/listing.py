@@ -141,15 +141,10 @@ _CURSOR = re.compile("([0-9a-f]{24})(?: ([A-Za-z]+) (.+))?", re.DOTALL)
 
 def next_cursor(last: Position, order: Order) -> str:
     """Give the cursor of the page after this product."""
-    value = _value(last, order)
-    text = f"{last.id} {order.value} {value}" if value else last.id
+    value = order.of(last)
+    shown = rfc3339(value) if isinstance(value, datetime) else value
+    text = f"{last.id} {order.value} {shown}" if shown else last.id
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _value(position: Position, order: Order) -> str | None:
-    times = {Order.UPDATED_AT: position.updated_at, Order.BEHIND_SINCE: position.behind_since}
-    time = times.get(order)
-    return rfc3339(time) if time else position.name if order is Order.NAME else None
 
 
 def _decode_cursor(cursor: str, order: Order) -> Position:

@@ -46,6 +46,15 @@ class Order(StrEnum):
     UPDATED_AT = "updatedAt"
     BEHIND_SINCE = "behindSince"
 
+    def of(self, position: Position) -> str | datetime | None:
+        """Give the value by which a product stands at this position; None by id, which has none."""
+        values: dict[Order, str | datetime | None] = {
+            Order.NAME: position.name,
+            Order.UPDATED_AT: position.updated_at,
+            Order.BEHIND_SINCE: position.behind_since,
+        }
+        return values.get(self)
+
 
 @dataclass(frozen=True, slots=True)
 class ProductQuery:

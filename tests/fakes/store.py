@@ -159,13 +159,7 @@ class FakeStore(Switchable):
         self._reach("find")
 
         def place(at: Position) -> tuple[Any, str]:
-            values = {
-                Order.ID: "",
-                Order.NAME: at.name,
-                Order.UPDATED_AT: at.updated_at,
-                Order.BEHIND_SINCE: at.behind_since,
-            }
-            return values[query.order], at.id
+            return query.order.of(at) or "", at.id
 
         found = [item for item in self._readable() if _is_wanted(item, query)]
         if query.after is not None:

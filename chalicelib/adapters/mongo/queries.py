@@ -6,7 +6,6 @@ from typing import Any
 
 from chalicelib.adapters.mongo.documents import Document
 from chalicelib.adapters.mongo.indexes import PRESENT, PRESENT_TEXT
-from chalicelib.domain.sync_state import Position
 from chalicelib.usecases.ports import Order, ProductQuery
 
 ORDERS = {
@@ -38,7 +37,7 @@ def ranges(query: ProductQuery) -> list[Document]:
     bounds = {**_present(query.order), **conditions(query).get(field, {})}
     if after is None:
         return [{field: bounds}]
-    value = _value(after, query.order)
+    value = query.order.of(after)
     # The rest of the same value, then what comes later.
     return [
         {field: value, "_id": {"$gt": after.id}},
@@ -70,12 +69,3 @@ def _present(order: Order) -> Document:
 
 def _upper(bounds: Document) -> Document:
     return {name: bound for name, bound in bounds.items() if name == "$lt"}
-
-
-def _value(after: Position, order: Order) -> object:
-    values = {
-        Order.NAME: after.name,
-        Order.UPDATED_AT: after.updated_at,
-        Order.BEHIND_SINCE: after.behind_since,
-    }
-    return values[order]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from chalicelib.domain.breaker import Breaker, BreakerState
 from chalicelib.domain.control import Control
@@ -70,3 +71,10 @@ def resume(pipeline: Pipeline) -> None:
 def open_breaker(pipeline: Pipeline) -> None:
     opened = Breaker(BreakerState.OPEN, START, "HTTP 503", probe_at=pipeline.clock())
     pipeline.store.stored_control = Control(opened, revision=1)
+
+
+HELD: dict[str, tuple[Callable[[Pipeline], None], Callable[[Pipeline], None]]] = {
+    "paused": (pause, resume),
+    "breaker open": (open_breaker, deliver),
+}
+"""How calls are held, and how they are allowed again."""

@@ -14,20 +14,19 @@ from chalicelib.usecases import reconcile
 from chalicelib.usecases.operations import Operations
 from tests.fakes import GRACE, START, Pipeline, a_failed_state
 from tests.unit.catalog.redriving import (
+    HELD,
     CrashError,
     deliver,
     finish,
     killed,
     messages,
-    open_breaker,
     pause,
     progress,
     restarted,
-    resume,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 REDRIVEN_AT_ONCE = 10
 FIRST = 2 * REDRIVEN_AT_ONCE
@@ -254,12 +253,6 @@ def test_two_copies_of_reconcile_restart_each_product_once_and_count_each(
 
 
 # ---- while no calls are allowed ----
-
-
-HELD: dict[str, tuple[Callable[[Pipeline], None], Callable[[Pipeline], None]]] = {
-    "paused": (pause, resume),
-    "breaker open": (open_breaker, deliver),
-}
 
 
 @pytest.mark.parametrize("why", HELD)

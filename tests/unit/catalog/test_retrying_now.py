@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -18,12 +18,12 @@ from chalicelib.domain.sync_state import SyncState, SyncStatus
 from chalicelib.usecases import operations, reconcile
 from tests.fakes import GRACE, START, Pipeline, a_failed_state
 from tests.unit.catalog.redriving import (
+    HELD,
     CrashError,
     deliver,
     finish,
     killed,
     messages,
-    open_breaker,
     pause,
     progress,
     resume,
@@ -355,11 +355,6 @@ def test_two_redrives_never_begin_at_the_same_time(pipeline: Pipeline) -> None:
 
 
 # ---- while no calls are allowed, and after an outage ----
-
-HELD: dict[str, tuple[Callable[[Pipeline], None], Callable[[Pipeline], None]]] = {
-    "paused": (pause, resume),
-    "breaker open": (open_breaker, deliver),
-}
 
 
 @pytest.mark.parametrize("why", HELD)
