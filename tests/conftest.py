@@ -13,14 +13,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chalicelib import telemetry
+
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 ALLOWED = "allowed in CI:"
 
 # What tests share asserts too, and a failure there is to show its values as one in a test does.
 for shared in ("contract", "e2e", "fakes", "kubernetes", "processes", "support", "unit"):
     pytest.register_assert_rewrite(f"tests.{shared}")
+
+
+@pytest.fixture(autouse=True)
+def telemetry_as_by_default() -> Iterator[None]:
+    """The next test gets its logs, whatever level this one, or the code that it ran, has set."""
+    yield
+    telemetry.configure(level="INFO", tracing=False)
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:

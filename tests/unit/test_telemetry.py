@@ -39,12 +39,6 @@ class Recorder:
             self.events.append(f"end {name}")
 
 
-@pytest.fixture(autouse=True)
-def _as_by_default() -> Iterator[None]:
-    yield
-    telemetry.configure(level="INFO", tracing=False)
-
-
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     made = Recorder()
