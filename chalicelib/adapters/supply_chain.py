@@ -21,6 +21,7 @@ from chalicelib.domain import exact_json
 from chalicelib.domain.answers import ERROR_LIMIT, Answer, judge
 from chalicelib.domain.delivery import Outcome, Verdict
 from chalicelib.domain.events import HEADER_VALUE
+from chalicelib.domain.failures import NO_ANSWER
 from chalicelib.domain.product import SIZE_LIMIT, Product
 from chalicelib.domain.sync_state import Attempt
 from chalicelib.domain.times import rfc3339
@@ -88,7 +89,7 @@ class HttpSupplyChain:
     def _describe(self, failure: Exception, status: int | None) -> str:
         """Say what failed: the call, or the question after it was answered with `status`."""
         late = isinstance(failure, TimeoutError)
-        why = f"no answer within {self._timeout:g} s" if late else reason(failure, self._host)
+        why = f"{NO_ANSWER}{self._timeout:g} s" if late else reason(failure, self._host)
         text = why if status is None else f"HTTP {status}, but the GET of the product failed: {why}"
         return text[:ERROR_LIMIT]
 

@@ -16,6 +16,7 @@ from enum import StrEnum
 from chalicelib.domain.breaker import Report
 from chalicelib.domain.control import Redrive
 from chalicelib.domain.events import Event, EventType
+from chalicelib.domain.failures import WORKERS_DIED
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import KEY_LIFE, Product
 from chalicelib.domain.retry import Schedule
@@ -361,10 +362,10 @@ def conclude(
         overdue_at = _dropped_at(product, now) if product.deleted_at is not None else None
         sync, completed = _delivered(sync, product.version, overdue_at), now
     elif outcome.verdict is Verdict.REJECTED:
-        sync = _failed(sync, SyncStatus.REJECTED, now + grace)
+        sync = _failed(sync, SyncStatus.REJECTED, now, grace)
     else:
         sync = _retry(sync, outcome, schedule, jitter, grace) or _failed(
-            sync, SyncStatus.EXHAUSTED, now + grace
+            sync, SyncStatus.EXHAUSTED, now, grace
         )
     done = replace(product, sync=sync, sync_completed_at=completed, revision=product.revision + 1)
     return SyncResult(done, claim, attempt)
@@ -415,12 +416,13 @@ def _delivered(sync: SyncState, version: int, overdue_at: datetime | None) -> Sy
         behind_since=None,
         overdue_at=overdue_at,
         last_error=None,
+        failed_at=None,
     )
 
 
-def _failed(sync: SyncState, status: SyncStatus, overdue_at: datetime) -> SyncState:
+def _failed(sync: SyncState, status: SyncStatus, now: datetime, grace: timedelta) -> SyncState:
     # Overdue until its dead letter is known to be sent.
-    return replace(sync, status=status, overdue_at=overdue_at)
+    return replace(sync, status=status, failed_at=now, overdue_at=now + grace)
 
 
 def _retry(
@@ -539,6 +541,7 @@ def worker_died(product: Product, message_id: str, now: datetime) -> Product:
         claim=None,
         message_id=message_id,
         overdue_at=now,
-        last_error="every worker that tried it has crashed",
+        failed_at=now,
+        last_error=WORKERS_DIED,
     )
     return replace(product, sync=sync, revision=product.revision + 1)

@@ -27,6 +27,7 @@ from pydantic import (
 from chalicelib.domain import exact_json
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.exact_json import Json
+from chalicelib.domain.failures import kind_of
 from chalicelib.domain.sync_state import Position, SyncState
 from chalicelib.domain.times import rfc3339
 
@@ -256,6 +257,7 @@ class Product:
         sync = self.sync
         return {
             "id": self.id,
+            "name": self.fields.name,
             "version": self.version,
             "deleted": self.deleted_at is not None,
             "status": sync.status.value,
@@ -266,7 +268,9 @@ class Product:
             "firstAttemptAt": _time(sync.first_attempt_at),
             "nextAttemptAt": _time(sync.next_attempt_at),
             "syncCompletedAt": _time(self.sync_completed_at),
+            "failedAt": _time(sync.failed_at),
             "lastError": sync.last_error,
+            "lastErrorKind": kind_of(sync.last_error),
             "history": [attempt.to_json() for attempt in sync.history],
         }
 

@@ -92,6 +92,8 @@ class SyncState:
     `bulk`: this budget began with a batch write or a redrive: single changes need not wait for it.
     `redrive_started_at`: the beginning of the last redrive that has restarted this product; None if
     none has.
+    `failed_at`: when it became exhausted or rejected; kept until a version of it is delivered.
+    `trace`: of the request that began this budget.
     """
 
     status: SyncStatus = SyncStatus.PENDING
@@ -113,14 +115,22 @@ class SyncState:
     history: tuple[Attempt, ...] = ()
     bulk: bool = False
     redrive_started_at: datetime | None = None
+    failed_at: datetime | None = None
+    trace: str | None = None
 
     def restarted(
-        self, now: datetime, overdue_at: datetime, *, budget: int = 0, bulk: bool = False
+        self,
+        now: datetime,
+        overdue_at: datetime,
+        *,
+        budget: int = 0,
+        bulk: bool = False,
+        trace: str | None = None,
     ) -> SyncState:
         """Start a new budget; keep the lease, the history and what the supply chain has.
 
         The last redrive too: it must not restart this product a second time, whoever has restarted
-        it since.
+        it since. Without a trace of its own, it has that of the budget before.
         """
         return SyncState(
             budget=budget,
@@ -131,6 +141,8 @@ class SyncState:
             history=self.history,
             bulk=bulk,
             redrive_started_at=self.redrive_started_at,
+            failed_at=self.failed_at,
+            trace=trace or self.trace,
         )
 
     def leased(self, now: datetime) -> bool:

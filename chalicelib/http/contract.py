@@ -120,6 +120,7 @@ class SyncRecord(BaseModel):
     """The delivery state of a product."""
 
     id: str
+    name: str
     version: int
     deleted: bool
     status: SyncStatus
@@ -130,7 +131,14 @@ class SyncRecord(BaseModel):
     firstAttemptAt: Time | None  # noqa: N815 - JSON's name
     nextAttemptAt: Time | None  # noqa: N815 - JSON's name
     syncCompletedAt: Time | None  # noqa: N815 - JSON's name
+    failedAt: Time | None = Field(  # noqa: N815 - JSON's name
+        description="When it became exhausted or rejected; kept until it is delivered."
+    )
     lastError: str | None  # noqa: N815 - JSON's name
+    lastErrorKind: str | None = Field(  # noqa: N815 - JSON's name
+        description="`http-<status>`, `timeout`, `connection`, or `worker` if its workers crashed.",
+        examples=["http-503"],
+    )
     held: str | None = Field(
         description="While the product waits: why no calls are made at all; null if they are.",
         examples=["paused: their release", "the breaker is open since …: HTTP 503"],
@@ -436,7 +444,7 @@ OPERATIONS = (
         "GET",
         "/sync",
         "Products per status, oldest undelivered change, outbox backlog",
-        frozenset({ADMIN}),
+        frozenset({READ, ADMIN}),
         answers={200: SyncSummary},
     ),
     Operation(

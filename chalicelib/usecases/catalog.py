@@ -166,7 +166,7 @@ class Catalog:
         self, fields: ProductFields, key: str | None, origin: Origin, *, bulk: bool
     ) -> Product:
         now = self._clock()
-        sync = SyncState().restarted(now, now + self._grace, bulk=bulk)
+        sync = SyncState().restarted(now, now + self._grace, bulk=bulk, trace=origin.trace)
         product = Product(self._new_id(), fields, 0, now, now, sync, keyed=key is not None)
         return product.with_event(EventType.CREATED, now, origin.trace)
 
@@ -245,7 +245,7 @@ class Catalog:
             version=product.version + 1,
             updated_at=now,
             sync_completed_at=None,
-            sync=product.sync.restarted(now, now + self._grace),
+            sync=product.sync.restarted(now, now + self._grace, trace=origin.trace),
             outbox=(),
         )
         return changed.with_event(event_type, now, origin.trace)

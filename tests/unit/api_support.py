@@ -53,7 +53,7 @@ SCOPES_OF_THE_DESIGN = {
     ("DELETE", "/products/{product_id}"): {WRITE},
     ("GET", "/products/{product_id}/sync"): {READ, ADMIN},
     ("POST", "/products/{product_id}/sync"): {ADMIN},
-    ("GET", "/sync"): {ADMIN},
+    ("GET", "/sync"): {READ, ADMIN},
     ("POST", "/sync/redrive"): {ADMIN},
     ("PUT", "/sync/control"): {ADMIN},
     ("GET", "/health"): set(),

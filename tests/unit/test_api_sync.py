@@ -32,6 +32,7 @@ def test_the_state_of_a_sync_is_told(world: World) -> None:
     assert answer.status == 200
     assert answer.json() == {
         "id": product["id"],
+        "name": "Anvil",
         "version": 0,
         "deleted": False,
         "status": "pending",
@@ -42,7 +43,9 @@ def test_the_state_of_a_sync_is_told(world: World) -> None:
         "firstAttemptAt": None,
         "nextAttemptAt": None,
         "syncCompletedAt": None,
+        "failedAt": None,
         "lastError": None,
+        "lastErrorKind": None,
         "held": None,
         "history": [],
     }

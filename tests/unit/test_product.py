@@ -243,6 +243,7 @@ def test_operators_see_the_state_of_the_sync_with_each_attempt() -> None:
     )
     assert a_product(id="p1", version=3, sync=sync).sync_to_json() == {
         "id": "p1",
+        "name": "Anvil",
         "version": 3,
         "deleted": False,
         "status": "retrying",
@@ -253,7 +254,9 @@ def test_operators_see_the_state_of_the_sync_with_each_attempt() -> None:
         "firstAttemptAt": "2026-01-01T00:00:00.000Z",
         "nextAttemptAt": "2026-01-01T01:00:00.000Z",
         "syncCompletedAt": None,
+        "failedAt": None,
         "lastError": "HTTP 503: busy",
+        "lastErrorKind": "http-503",
         "history": [
             {
                 "time": "2026-01-01T00:00:00.000Z",

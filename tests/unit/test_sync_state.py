@@ -37,6 +37,8 @@ def test_a_restart_forgets_claim_message_and_schedule_and_keeps_the_rest() -> No
         message_id="message",
         last_error="HTTP 500",
         history=(attempt,),
+        failed_at=START,
+        trace="Root=1-2-3",
     )
 
     assert before.restarted(LATER, LATER, budget=3) == SyncState(
@@ -46,7 +48,14 @@ def test_a_restart_forgets_claim_message_and_schedule_and_keeps_the_rest() -> No
         overdue_at=LATER,
         lease=lease,
         history=(attempt,),
+        failed_at=START,
+        trace="Root=1-2-3",
     )
+
+
+def test_a_restart_takes_the_trace_of_the_request_that_asks_for_it() -> None:
+    before = SyncState(trace="Root=1-2-3")
+    assert before.restarted(LATER, LATER, trace="Root=4-5-6").trace == "Root=4-5-6"
 
 
 def test_a_write_starts_at_budget_0() -> None:

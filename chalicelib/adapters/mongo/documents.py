@@ -27,6 +27,7 @@ _TIMES = (
     "behindSince",
     "overdueAt",
     "redriveStartedAt",
+    "failedAt",
 )
 NO_LEASE: Document = {"owner": "", "until": EPOCH, "version": -1, "budget": -1}
 """Stands for "no lease": the field is always there, so that a query for it is one comparison."""
@@ -121,6 +122,8 @@ def sync_to_document(sync: SyncState) -> Document:
         "lastError": sync.last_error,
         "bulk": sync.bulk,
         "redriveStartedAt": sync.redrive_started_at,
+        "failedAt": sync.failed_at,
+        "trace": sync.trace,
         "history": [attempt_to_document(attempt) for attempt in sync.history],
         # Always there, so that "no lease holds" is one comparison.
         "lease": _lease_to_document(lease) if lease else NO_LEASE,
@@ -240,6 +243,8 @@ def _to_sync(document: Document) -> SyncState:
         history=tuple(Attempt(**attempt) for attempt in document.get("history", ())),
         bulk=document.get("bulk", False),
         redrive_started_at=document.get("redriveStartedAt"),
+        failed_at=document.get("failedAt"),
+        trace=document.get("trace"),
     )
 
 

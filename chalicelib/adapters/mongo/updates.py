@@ -37,6 +37,8 @@ _BUDGET = (
     "lastError",
     "bulk",
     "redriveStartedAt",
+    "failedAt",
+    "trace",
 )
 """The fields of one budget; the lease, the delivered version and the history are kept."""
 

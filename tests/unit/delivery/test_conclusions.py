@@ -119,6 +119,20 @@ def test_a_rejection_fails_the_product_at_once() -> None:
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.REJECTED])
+def test_a_product_remembers_when_it_failed(verdict: Verdict) -> None:
+    assert concluded(outcome(verdict), product(**LAST)).product.sync.failed_at == NOW
+
+
+def test_a_product_that_is_tried_again_has_not_failed() -> None:
+    assert concluded(outcome(Verdict.FAILED)).product.sync.failed_at is None
+
+
+def test_a_delivery_forgets_when_the_product_failed() -> None:
+    sync = concluded(outcome(Verdict.DELIVERED), product(failed_at=EARLIER)).product.sync
+    assert sync.failed_at is None
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.REJECTED])
 def test_a_failed_product_stays_behind_and_owes_its_dead_letter_after_a_grace(
     verdict: Verdict,
 ) -> None:
