@@ -156,7 +156,9 @@ def behind(
     ctx: typer.Context,
     status: Annotated[
         list[Undelivered] | None,
-        typer.Option(metavar="STATUS", help=f"{', '.join(Undelivered)}; may be repeated."),
+        typer.Option(
+            "--status", metavar="STATUS", help=f"{', '.join(Undelivered)}; may be repeated."
+        ),
     ] = None,
     since: Annotated[datetime | None, _time("Behind since then, or longer.")] = None,
     error: ErrorKind = None,
@@ -208,7 +210,7 @@ def replay(
 ) -> None:
     """Deliver a product again, with a fresh budget of attempts."""
     found = _api(ctx).post(product_path(product_id, "/sync"), {"reason": reason})
-    text = f"{product_id} is tried again; catalogctl why {product_id} shows how it goes"
+    text = f"it is tried again; how that goes: catalogctl why {product_id}"
     output.show(found, lambda _: typer.echo(text), as_json=as_json)
 
 
@@ -217,7 +219,9 @@ def redrive(
     ctx: typer.Context,
     status: Annotated[
         Redriven | None,
-        typer.Option(metavar="STATUS", help="exhausted, rejected or retrying; else the first two."),
+        typer.Option(
+            "--status", metavar="STATUS", help="exhausted, rejected or retrying; else both first."
+        ),
     ] = None,
     since: Annotated[datetime | None, _time("Failed then or later; retrying: changed.")] = None,
     until: Annotated[datetime | None, _time("Failed then or before; retrying: changed.")] = None,
@@ -390,7 +394,7 @@ def events(
     since: Annotated[datetime | None, _time("Stored then or later.")] = None,
     types: Annotated[
         list[EventType] | None,
-        typer.Option("--type", metavar="TYPE", help=f"{', '.join(EventType)}; may be repeated."),
+        typer.Option("--type", metavar="TYPE", help="Such as product:created; may be repeated."),
     ] = None,
     product_id: Annotated[str | None, typer.Option("--id", help="Of this product.")] = None,
     follow: Annotated[
@@ -413,19 +417,23 @@ def token(
     ctx: typer.Context,
     scope: Annotated[
         list[tokens.Scope],
-        typer.Option(metavar="SCOPE", help=f"{', '.join(tokens.Scope)}; may be repeated."),
+        typer.Option(
+            "--scope", metavar="SCOPE", help=f"{', '.join(tokens.Scope)}; may be repeated."
+        ),
     ],
     ttl: Annotated[
-        timedelta,
-        typer.Option(parser=_parsed_by(times.duration), metavar="SPAN", help="How long it holds."),
-    ] = timedelta(hours=1),
+        timedelta | None,
+        typer.Option(
+            parser=_parsed_by(times.duration), metavar="SPAN", help="30m, 2h, 30d; else 1h."
+        ),
+    ] = None,
     subject: Annotated[
         str, typer.Option(help="Who it is for: the acts of an operator name it.")
     ] = "operator",
     as_json: AsJson = False,
 ) -> None:
     """Sign a token with CATALOG_JWT_SECRET, else with the secret of the embedded stack."""
-    until = output.now() + ttl
+    until = output.now() + (ttl or timedelta(hours=1))
     signed = tokens.sign(_connection(ctx).secret(), scope, subject, until)
     found = {"token": signed, "scope": " ".join(scope), "sub": subject, "exp": rfc3339(until)}
     output.show(found, lambda _: typer.echo(signed), as_json=as_json)
