@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -68,16 +69,24 @@ def listen(url: str, credentials: str | None, wanted: Wanted, emit: Callable[[Js
     try:
         asyncio.run(_listen(url, credentials, wanted, emit))
     except NotFoundError as error:
-        text = f"{url} has no stream {STREAM}: the first write of a product makes it"
+        text = f"{address(url)} has no stream {STREAM}: the first write of a product makes it"
         raise RefusedError(f"{text}. Is NATS_URL the one of the catalog?") from error
     except (nats.errors.Error, OSError, TimeoutError) as error:
         raise _failure(url, error) from error
 
 
+def address(url: str) -> str:
+    """Give the address of a server, or of several, without user and password."""
+    return re.sub(r"//[^/@]*@", "//", url)
+
+
 def _failure(url: str, error: Exception) -> CommandError:
+    shown = f"NATS at {address(url)}"
     if "authorization" in str(error).lower():
-        return RefusedError(f"{url} refuses the credentials: set NATS_CREDENTIALS ({error})")
-    return UnavailableError(f"{url} does not answer ({error or type(error).__name__})")
+        return RefusedError(f"{shown} refuses the credentials: set NATS_CREDENTIALS ({error})")
+    return UnavailableError(
+        f"{shown} does not answer ({error}). It may also be that the credentials do not allow it."
+    )
 
 
 async def _listen(

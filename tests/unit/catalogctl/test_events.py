@@ -161,6 +161,11 @@ def test_a_nats_that_goes_away_ends_with_4(run: Run, monkeypatch: pytest.MonkeyP
     assert ended.exit_code == 4
 
 
+def test_a_password_in_the_address_is_not_shown() -> None:
+    shown = events.address("nats://user:secret@one:4222,tls://token@two:4222")
+    assert shown == "nats://one:4222,tls://two:4222"
+
+
 def test_credentials_that_nats_refuses_end_with_3(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
