@@ -200,13 +200,12 @@ def _converging(document: Json) -> str:
 def _throughput(document: Json | None) -> Iterable[tuple[str, Cell]]:
     if document is None:
         return
-    yield (
-        "per minute",
-        f"{document['deliveredPerMinute']} delivered, {document['failedPerMinute']} failed",
-    )
+    rate, failed = document["deliveredPerMinute"], document["failedPerMinute"]
     delivered = [minute["delivered"] for minute in document["minutes"]]
+    most = f" (at most {max(delivered):,} in the last hour)" if any(delivered) else ""
+    yield "per minute", f"{rate} delivered{most}, {failed} failed"
     if any(delivered):
-        yield "last hour", f"{sparkline(delivered)} up to {max(delivered):,}"
+        yield "last hour", sparkline(delivered)
     if kinds := document["failureKinds"]:
         yield "failures", ", ".join(f"{kind} {number:,}" for kind, number in kinds.items())
 
@@ -262,7 +261,7 @@ def behind(page: Json) -> None:
                 two_lines(item["id"], item.get("name", "")),
                 two_lines(
                     item["status"],
-                    f"{item['attempts']} tries",
+                    _tries(item),
                     style=STYLES.get(item["status"], ""),
                 ),
                 stacked(item["behindSince"]),
@@ -276,7 +275,12 @@ def behind(page: Json) -> None:
     more(page)
 
 
+def _tries(item: Json) -> str:
+    return "1 try" if item["attempts"] == 1 else f"{item['attempts']} tries"
+
+
 def _error(item: Json) -> Text:
+    # What the other columns leave of the line.
     width = max(console().width - 67, 12)
     return two_lines(item.get("lastErrorKind") or NONE, item["lastError"] or "", width)
 
@@ -288,7 +292,7 @@ def dead_letters(page: Json) -> None:
         (
             (
                 two_lines(item["productId"], item["name"]),
-                two_lines(item["reason"], f"{item['attempts']} tries", style="bold red"),
+                two_lines(item["reason"], _tries(item), style="bold red"),
                 stacked(item["failedAt"]),
                 "sent" if item["letterSent"] else "not sent",
                 _error(item),
@@ -445,17 +449,15 @@ def _found(document: Json) -> str:
 
 def audit(document: Json) -> None:
     """Print an audit and its first differences."""
-    pairs([("audit", audit_text(document))])
-    if document["state"] == "none":
-        return
-    pairs(
-        [
+    rows: list[tuple[str, Cell]] = [("audit", audit_text(document))]
+    if document["state"] != "none":
+        rows += [
             ("by", styled(document["startedBy"])),
             ("differences", _found(document)),
             ("repaired", f"{document['repaired']:,}" if document["repair"] else "not wanted"),
             ("behind", f"{document['behind']:,} were on their way"),
         ]
-    )
+    pairs(rows)
     if document["examples"]:
         console().print()
         table(

@@ -82,8 +82,8 @@ def test_status_of_a_catalog_in_trouble(api: Api, run: Run) -> None:
         "waiting 7, the oldest since 11:56:59 (3 min ago)",
         "stuck 3, the oldest since 11-28 12:00 (1 d ago)",
         "converged not known",
-        "per minute 120.5 delivered, 3.0 failed",
-        "up to 59",
+        "per minute 120.5 delivered (at most 59 in the last hour), 3.0 failed",
+        "last hour ▁▁▁",
         "failures http-503 12, timeout 3",
         "breaker open since 11:55:00 (5 min ago): HTTP 503",
         "pause since 11:50:00 (10 min ago), until 14:00:00 (in 2 h): their release",
@@ -152,7 +152,7 @@ def test_behind_asks_with_its_filters(api: Api, run: Run) -> None:
 def test_behind_shows_since_when_why_and_what_next(api: Api, run: Run) -> None:
     text = shown(api, run, "behind", answers=[page(STATE)])
     assert f"{ID} retrying 11:59:00 12:03:00 http-503" in text
-    assert "Desk lamp 1 tries 1 min ago in 3 min HTTP 503" in text
+    assert "Desk lamp 1 try 1 min ago in 3 min HTTP 503" in text
 
 
 def test_what_would_move_the_cursor_is_made_harmless(api: Api, run: Run) -> None:
@@ -214,7 +214,7 @@ def test_dead_letters_are_shown_with_their_reason(api: Api, run: Run) -> None:
     letters = page(LETTER, count=1, poison=[POISON])
     text = shown(api, run, "dead-letters", answers=[letters])
     assert f"{ID} rejected 10:00:00 sent http-422" in text
-    assert "Desk lamp 1 tries 2 h ago HTTP 422" in text
+    assert "Desk lamp 1 try 2 h ago HTTP 422" in text
     assert "messages that are none of ours: SEEN MESSAGE REASON, BODY 11:00:00 m-1" in text
 
 
