@@ -1,7 +1,7 @@
 # One image for every role: docker run … product-catalog api|bridge|sync|reconcile
 #
 # The stage `development`, which is never deployed to production, adds the fake supply chain and the
-# scripts that create the queues and sign tokens.
+# script that creates the queues.
 
 FROM python:3.13.7-slim-trixie AS build
 WORKDIR /build

@@ -136,11 +136,10 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --fork-strategy
 
 .PHONY: lock
 lock: ## write the requirements files again from pyproject.toml (uv); ARGS=--upgrade
-	@$(LOCK) $(ARGS) pyproject.toml -o requirements.txt
+	@$(LOCK) $(ARGS) --group service -o requirements.txt
 	@$(LOCK) $(ARGS) pyproject.toml --group dev -o requirements-dev.txt
-	@for group in container embedded; do \
-	  $(LOCK) $(ARGS) pyproject.toml --group $$group -o requirements/$$group.txt || exit 1; done
-	@for group in checkov localstack ministack; do \
+	@$(LOCK) $(ARGS) pyproject.toml --group embedded -o requirements/embedded.txt
+	@for group in checkov container localstack ministack; do \
 	  $(LOCK) $(ARGS) --group $$group -o requirements/$$group.txt || exit 1; done
 
 # Create the environment again if its Python does not run or is too old.
@@ -157,8 +156,11 @@ INSTALL = echo "installing $< into $(@D) ..."; \
   $(@D)/bin/python -m pip install --disable-pip-version-check -r $< >$(@D)/pip.log 2>&1 \
     || { cat $(@D)/pip.log >&2; exit 1; }; touch $@
 
-$(STACK): requirements/embedded.txt $(VENV)/pyvenv.cfg
+# And catalogctl, as a script that runs the sources here.
+$(STACK): requirements/embedded.txt pyproject.toml $(VENV)/pyvenv.cfg
 	@$(INSTALL)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . \
+	  || { rm -f $@; exit 1; }
 
 $(DEV): requirements-dev.txt $(STACK)
 	@$(INSTALL)

@@ -56,7 +56,7 @@ SHARED_PREFIXES = ("MONGODB_", "NATS_")
 READ_ELSEWHERE = frozenset(
     {"CATALOG_SECRET_ID", "CATALOG_API", "CATALOG_TOKEN", "SUPPLY_CHAIN_FAILURE_RATE"}
 )
-"""Read by `secret_id`, by the importer, and by the embedded stack."""
+"""Read by `secret_id`, by catalogctl, and by the embedded stack."""
 MISSPELT = 0.85
 """The similarity of two names, by difflib, from which one counts as the other misspelt."""
 _SERVICE_LINK = re.compile(

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 import simplejson
 
+from catalogctl.importing import FileError, ImportStoppedError, import_file
 from chalicelib.settings import SettingsError
 from embedded.fake_supply_chain import FAILURE_KINDS
 from embedded.history import COMPARED
 from embedded.processes import free_port
 from embedded.services import StackError, local_session, without_settings
 from embedded.stack import StackInfo, on_own_stack
-from tools.import_products import FileError, ImportStoppedError, import_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -32,12 +32,11 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypedDict
 
-import jwt
-
+from catalogctl.tokens import Scope, sign
 from chalicelib.settings import SettingsError, read_settings
 from embedded.processes import free_port
 from embedded.reports import address_of, api_state, changes, need_mongodb, warnings
@@ -65,18 +64,18 @@ from embedded.services import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-TOKEN_SECONDS = 30 * 24 * 3600
-
 
 class StackInfo(TypedDict):
     """The content of stack.json. `processes` holds pids by name, of what we started ourselves.
 
+    `jwtSecret` signs further tokens; it and `token` are empty if a key set is configured.
     `store` says which server `mongodb` is: mongod and its path, SecantusDB, or "of MONGODB_URI".
     `bulkQueueUrl` is empty if the queues are given and this one is not.
     """
 
     api: str
     token: str
+    jwtSecret: str
     supplyChain: str
     mongodb: str
     store: str
@@ -238,6 +237,7 @@ class Stack:
         info = StackInfo(
             api=where.api,
             token=sign_token(secret) if secret else "",
+            jwtSecret=secret,
             supplyChain=where.supply_chain,
             mongodb=where.mongodb,
             store=store,
@@ -266,12 +266,8 @@ def _stop(running: ServerProcesses, names: Collection[str]) -> None:
 
 def sign_token(secret: str) -> str:
     """Make a developer's token with every scope, good for 30 days."""
-    claims = {
-        "sub": "developer",
-        "scope": "products:read products:write sync:admin",
-        "exp": int(time.time()) + TOKEN_SECONDS,
-    }
-    return jwt.encode(claims, secret, algorithm="HS256")
+    until = datetime.now(UTC) + timedelta(days=30)
+    return sign(secret, Scope, "developer", until)
 
 
 # ---- a stack for one purpose ----

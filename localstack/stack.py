@@ -58,6 +58,7 @@ class AwsInfo(TypedDict):
 
     api: str
     token: str
+    jwtSecret: str
     endpoint: str
     supplyChain: str
     mongodb: str
@@ -213,6 +214,7 @@ class AwsStack:
         info = AwsInfo(
             api=outputs["api_url"],
             token=sign_token(servers.notes["secret"]),
+            jwtSecret=servers.notes["secret"],
             endpoint=servers.notes["endpoint"],
             supplyChain=where.supply_chain,
             mongodb=where.mongodb,

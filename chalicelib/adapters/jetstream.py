@@ -391,7 +391,7 @@ class JetStream:
             connect_timeout=int(CONNECT_SECONDS),
             error_cb=_ignore,
             closed_cb=self._wake,
-            user_credentials=_credentials(self._credentials),
+            user_credentials=credentials_of(self._credentials),
         )
 
     async def _wake(self) -> None:
@@ -457,7 +457,7 @@ async def _ignore(_: Exception) -> None:
     return
 
 
-def _credentials(given: str | None) -> RawCredentials | None:
+def credentials_of(given: str | None) -> RawCredentials | None:
     if given is None:
         return None
     text = given if "-----BEGIN" in given else Path(given).read_text()

@@ -49,6 +49,7 @@ class DeployedStack(RunningStack):
         self.settings = StackInfo(
             api=info["api"],
             token=info["token"],
+            jwtSecret=info["jwtSecret"],
             supplyChain=info["supplyChain"],
             mongodb=info["mongodb"],
             store=store_name(stack.environ),

@@ -20,7 +20,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from pymongo import MongoClient
 
-from chalicelib.adapters.jetstream import JetStream, _credentials
+from chalicelib.adapters.jetstream import JetStream, credentials_of
 from chalicelib.adapters.mongo.documents import Document
 from tests.support import eventually
 
@@ -119,7 +119,7 @@ class Nats:
         async def connected() -> Answer:
             client = await nats.connect(
                 self.url,
-                user_credentials=_credentials(self.credentials),
+                usercredentials_of=credentials_of(self.credentials),
                 connect_timeout=5,
                 # Without these, nats-py repeats the first connect for two minutes.
                 allow_reconnect=False,

@@ -21,6 +21,7 @@ from pymongo import MongoClient
 
 from embedded import processes
 from embedded.services import Endpoints, Service, endpoints, server_service, sqs_client
+from embedded.stack import sign_token
 from tests.kubernetes.cluster import ROLES, ROOT, Cluster, Container, render
 from tests.kubernetes.pods import Pod, Podman, base_image, enter_own_network, missing
 from tests.support import PRODUCT, Api, SupplyChainControl, eventually, exact_json
@@ -107,9 +108,9 @@ class Running:
         return self.pods[f"{name}-0"]
 
     def log_in(self) -> None:
-        """Get a token as the documentation says."""
-        token = self.pods["supply-chain-0"].execute("python", "-m", "embedded.sign_token")
-        self.api = Api("http://127.0.0.1:8000/api", token)
+        """Sign a token with the secret of a pod, as the documentation says."""
+        secret = self.role("api").execute("printenv", "CATALOG_JWT_SECRET").strip()
+        self.api = Api("http://127.0.0.1:8000/api", sign_token(secret))
 
     def stop(self) -> None:
         """Stop the servers."""

@@ -23,25 +23,34 @@ ALLOWED: dict[str, set[str]] = {
     "http": {"http", "bootstrap", "usecases", "domain", "telemetry"},
     "app": {"http", "bootstrap", "usecases", "domain", "telemetry"},
     "functions": {"http", "bootstrap", "domain", "telemetry", "settings"},
+    "catalogctl": {"domain", "adapters.jetstream", "usecases.listing", "usecases.ports"},
 }
 LIBRARIES = {
     "chalice": {"app", "http"},
-    "asyncio": {"adapters.jetstream"},
-    "nats": {"adapters.jetstream"},
+    "asyncio": {"adapters.jetstream", "catalogctl.events"},
+    "nats": {"adapters.jetstream", "catalogctl.events"},
     "pymongo": {"adapters.mongo", "bootstrap"},
     "bson": {"adapters.mongo"},
     "boto3": {"bootstrap"},
     "botocore": {"adapters.sqs", "bootstrap"},
     "certifi": {"adapters.http_deadline"},
-    "urllib3": {"adapters.supply_chain", "adapters.http_deadline", "adapters.http_failures"},
-    "jwt": {"adapters.tokens"},
+    "urllib3": {
+        "adapters.supply_chain",
+        "adapters.http_deadline",
+        "adapters.http_failures",
+        "catalogctl.client",
+    },
+    "jwt": {"adapters.tokens", "catalogctl.tokens"},
     "gunicorn": {"functions"},
+    "requests": {"catalogctl.client", "catalogctl.importing"},
+    "rich": {"catalogctl.output"},
+    "typer": {"catalogctl.main", "catalogctl.output"},
 }
 """Who imports a library: exactly these parts, or files of a part."""
 
 
 def sources() -> list[Path]:
-    folders = [ROOT / "chalicelib", ROOT / "functions"]
+    folders = [ROOT / "chalicelib", ROOT / "functions", ROOT / "catalogctl"]
     return [ROOT / "app.py", *(path for folder in folders for path in sorted(folder.rglob("*.py")))]
 
 
@@ -78,6 +87,11 @@ def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
     assert {name for name in ours if not within(name, ALLOWED[part])} == set()
 
 
+@pytest.mark.parametrize("path", sources(), ids=place)
+def test_only_the_command_line_imports_the_command_line(path: Path) -> None:
+    assert "catalogctl" not in top_levels(path) or place(path).startswith("catalogctl.")
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "functions").glob("*.py")), ids=lambda p: p.stem)
 def test_a_handler_imports_no_other_handler(path: Path) -> None:
     others = {name for name in imported(path) if name.startswith("functions.")}
@@ -99,7 +113,21 @@ def top_levels(path: Path) -> set[str]:
 
 
 def test_only_the_settings_read_the_environment() -> None:
-    assert {place(path) for path in sources() if "os" in top_levels(path)} == {"settings"}
+    service = [path for path in sources() if not place(path).startswith("catalogctl.")]
+    assert {place(path) for path in service if "os" in top_levels(path)} == {"settings"}
+
+
+def test_only_the_connection_of_the_command_line_reads_the_environment() -> None:
+    folder = ROOT / "catalogctl"
+    readers = {path.stem for path in folder.glob("*.py") if "environ" in names_in(path)}
+    assert readers == {"connection"}
+
+
+def names_in(path: Path) -> set[str]:
+    """Every attribute and name that a file uses."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return attributes | {node.id for node in nodes if isinstance(node, ast.Name)}
 
 
 # simplejson writes an exact decimal as a JSON number, which json cannot; it does no I/O.

@@ -1,4 +1,4 @@
-"""What the containers of a developer's stack run besides the roles: queues, and tokens."""
+"""x."""
 
 from __future__ import annotations
 
@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.settings import Settings, read_settings
-from embedded import queues, sign_token
+from embedded import queues
 from embedded.services import StackError
 from tests.unit.conftest import ENVIRONMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-
-def run(monkeypatch: pytest.MonkeyPatch, main: Callable[[], int], *arguments: str) -> int:
-    """Run a command with these arguments; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["command", *arguments])
-    return main()
 
 
 def test_queues_are_made_until_told_to_stop(
@@ -46,31 +39,11 @@ def test_queues_are_made_until_told_to_stop(
     assert seen == [("http://sqs:4566", 18, there) for there in (False, True, False, True)]
 
 
-@pytest.mark.parametrize(
-    ("main", "arguments"),
-    [
-        (queues.main, ["http://127.0.0.1:1", "--heartbeat", "/nowhere"]),
-        (sign_token.main, []),
-    ],
-    ids=["queues", "sign_token"],
-)
 def test_settings_that_are_not_usable_are_named(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    main: Callable[[], int],
-    arguments: list[str],
-) -> None:
-    monkeypatch.delenv("MONGODB_URI", raising=False)
-    assert run(monkeypatch, main, *arguments) == 2
-    assert "MONGODB_URI" in capsys.readouterr().err
-
-
-def test_without_a_secret_there_is_no_token(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("CATALOG_JWT_SECRET")
-    monkeypatch.setenv("CATALOG_JWKS_URL", "https://keys.example.com")
-    assert run(monkeypatch, sign_token.main) == 2
-    assert "CATALOG_JWKS_URL" in capsys.readouterr().err
+    monkeypatch.delenv("MONGODB_URI", raising=False)
+    arguments = ["command", "http://127.0.0.1:1", "--heartbeat", "/nowhere"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert queues.main() == 2
+    assert "MONGODB_URI" in capsys.readouterr().err

@@ -32,7 +32,16 @@ def test_neither_the_runtime_nor_chalices_tools_are_packed(
 ) -> None:
     names = {line.split("==")[0] for line in package.wanted(roots, pins, PYTHON)}
     assert names >= {"pymongo", "pydantic", "nats-py", "urllib3", "certifi"}
-    assert not names & {"boto3", "botocore", "chalice", "pip", "click", "inquirer", "setuptools"}
+    assert not names & {
+        "boto3",
+        "botocore",
+        "chalice",
+        "pip",
+        "click",
+        "inquirer",
+        "setuptools",
+        "typer",
+    }
 
 
 def test_only_the_api_carries_powertools(pins: dict[str, str]) -> None:

@@ -11,12 +11,12 @@ import nats
 import simplejson
 from nats.js.api import DeliverPolicy
 
+from catalogctl.importing import import_file
 from chalicelib.domain.events import STREAM
 from chalicelib.domain.product import FIELD_TYPES
 from tests.e2e.delivery.steps import wait_until_held
 from tests.fakes import every_field
 from tests.support import Json, RunningStack
-from tools.import_products import import_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.import_products.catalog import Catalog, handler_of
-from tools import import_products
+from catalogctl import importing
+from tests.unit.catalogctl.importing.catalog import Catalog, handler_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,12 +28,9 @@ def catalog() -> Iterator[Catalog]:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Wait less, and find no stack or setting of the developer's."""
-    monkeypatch.setattr(import_products, "_FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CATALOG_API", raising=False)
-    monkeypatch.delenv("CATALOG_TOKEN", raising=False)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait less between two tries."""
+    monkeypatch.setattr(importing, "_FIRST_WAIT_SECONDS", 0.01)
 
 
 @pytest.fixture

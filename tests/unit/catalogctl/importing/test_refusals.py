@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.import_products.catalog import Catalog
-from tests.unit.import_products.files import TOKEN, line
-from tools.import_products import Refusal, import_file
+from catalogctl.importing import Refusal, import_file
+from tests.unit.catalogctl.importing.catalog import Catalog
+from tests.unit.catalogctl.importing.files import TOKEN, line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,30 +1,21 @@
-"""Load products from a file into the catalog through its API.
+"""Loads products of a file into the catalog through its API.
 
-    python -m tools.import_products products.ndjson
-    python -m tools.import_products products.csv --api https://catalog.example/api --token "$TOKEN"
+NDJSON: one JSON object per line with the writable fields of a product, or a line of an export.
+CSV: UTF-8 (with or without a BOM), separated by commas (semicolons are refused), a header row with
+fields of a product as columns (COLUMNS) and any number of `attributes.<key>`, whose values are
+text; an empty cell means that the product has no such field.
 
-NDJSON: one JSON object per line with the writable fields of a product. CSV: UTF-8 (with or without
-a BOM), separated by commas (semicolons are refused), a header row with fields of a product as
-columns (--help lists them) and any number of `attributes.<key>`, whose values are text; an empty
-cell means that the product has no such field.
-
-API and token come from the flags, else from CATALOG_API and CATALOG_TOKEN, else from the embedded
-stack's `.run/stack.json`. Running the same file again creates nothing twice and so resumes what was
-interrupted: every request's Idempotency-Key is made from its content, and the API repeats its first
-answer. So what was loaded before counts as `loaded` again; `already there` is a sku that another
-request has written. Put corrected lines in a file of their own: a request of which one line was
-changed is a new request, in which products without a `sku` would be created again.
-
-Exit code: 0 all loaded or already there, 1 some lines were refused, 2 wrong usage or the API could
-not be used, 130 interrupted.
+Running the same file again creates nothing twice and so resumes what was interrupted: every
+request's Idempotency-Key is made from its content, and the API repeats its first answer. So what
+was loaded before counts as `loaded` again; `already there` is a sku that another request has
+written. Put corrected lines in a file of their own: a request of which one line was changed is a
+new request, in which products without a `sku` would be created again.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
-import os
 import random
 import re
 import sys
@@ -42,6 +33,8 @@ from typing import TYPE_CHECKING, Any
 import requests
 import simplejson
 
+from catalogctl.client import BearerAuth, parsed
+from catalogctl.errors import CommandError, RefusedError, UnavailableError, UsageError
 from chalicelib.domain.product import FIELD_TYPES
 
 if TYPE_CHECKING:
@@ -51,7 +44,9 @@ MAX_ITEMS = 100
 MAX_BYTES = 180_000  # the API accepts 200 KB; the difference is a margin
 WORKERS = 1  # with more, other consumers of the API wait longer
 FORMATS = ("ndjson", "csv")
-STACK_FILE = Path(".run/stack.json")
+SET_BY_THE_CATALOG = frozenset(
+    {"id", "version", "createdAt", "updatedAt", "syncCompletedAt", "syncStatus"}
+)
 _MAPS = tuple(name for name, kind in FIELD_TYPES.items() if kind is dict)
 _COLUMNS = tuple(name for name in FIELD_TYPES if name not in _MAPS)
 COLUMNS = ", ".join((*_COLUMNS, *(f"{name}.<key>" for name in _MAPS)))
@@ -65,20 +60,25 @@ _LONGEST_WAIT_SECONDS = 10.0
 _QUIET_TRIES = 2  # a short failure is no news; two minutes of silence would be
 _ENVELOPE_BYTES = len('{"items":[]}')
 
-Product = dict[str, Any]
+Json = dict[str, Any]
+Product = Json
 _Sent = tuple["Batch", Future[list[Product]]]
 
 
-class FileError(Exception):
+class FileError(UsageError):
     """The file cannot be read at all; the message says why."""
 
 
-class ImportStoppedError(Exception):
+class ImportStoppedError(CommandError):
     """The API could not be used; `report` counts the products that were loaded before."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, exit_code: int = UnavailableError.exit_code) -> None:
         super().__init__(reason)
+        self.exit_code = exit_code
         self.report = Report()
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}\nso far: {self.report}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -104,6 +104,16 @@ class Report:
             f"loaded {self.loaded}, already there {self.already_there}, refused {self.refused}, "
             f"{self.seconds:.1f} s, {settled / max(self.seconds, 0.001):.0f} products/s"
         )
+
+    def to_json(self, refusals: Iterable[Refusal]) -> Json:
+        """Give the numbers, and the lines that were not loaded."""
+        return {
+            "loaded": self.loaded,
+            "alreadyThere": self.already_there,
+            "refused": self.refused,
+            "seconds": round(self.seconds, 3),
+            "refusals": [{"line": item.line, "reason": item.reason} for item in refusals],
+        }
 
 
 # ---------------------------------------------------------------- reading
@@ -143,9 +153,16 @@ def _read_ndjson(lines: Iterable[str]) -> Iterator[Record | Refusal]:
             yield Refusal(number, f"not JSON: {error}")
             continue
         if isinstance(product, dict):
-            yield Record(number, product)
+            yield Record(number, _writable(product))
         else:
             yield Refusal(number, "not a JSON object")
+
+
+def _writable(product: Product) -> Product:
+    """Give a line of an export without what the catalog itself has set; other lines as they are."""
+    if not product.keys() >= SET_BY_THE_CATALOG:
+        return product
+    return {name: value for name, value in product.items() if name not in SET_BY_THE_CATALOG}
 
 
 def _read_csv(lines: Iterable[str]) -> Iterator[Record | Refusal]:
@@ -305,16 +322,6 @@ def _encode(record: Record | Refusal) -> bytes | Refusal:
 # ---------------------------------------------------------------- sending
 
 
-class _BearerAuth(requests.auth.AuthBase):
-    # As an auth object, because requests would let ~/.netrc replace a mere header.
-    def __init__(self, token: str) -> None:
-        self._header = f"Bearer {token.strip()}"
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = self._header
-        return request
-
-
 class _TryLaterError(Exception):
     def __init__(self, reason: str, retry_after: float = 0.0) -> None:
         super().__init__(reason)
@@ -331,7 +338,7 @@ class Client:
         self, api: str, token: str, patience: float, on_wait: Callable[[str], None]
     ) -> None:
         self._url = f"{api.rstrip('/')}/products/batch"
-        self._auth = _BearerAuth(token)
+        self._auth = BearerAuth(token)
         self._patience = patience
         self._on_wait = on_wait
         self._sessions = threading.local()
@@ -365,7 +372,8 @@ class Client:
         answer = self._post(batch)
         if answer.status_code in (401, 403):
             raise ImportStoppedError(
-                f"{_told(answer)}: the token is not valid or lacks the scope products:write"
+                f"{_told(answer)}: the token is not valid or lacks the scope products:write",
+                RefusedError.exit_code,
             )
         if answer.status_code in _PASSING_STATUSES or answer.status_code >= 500:
             raise _TryLaterError(_told(answer), _retry_after(answer))
@@ -422,10 +430,7 @@ def _retry_after(answer: requests.Response) -> float:
 def _results(answer: requests.Response, expected: int) -> list[Product]:
     if answer.status_code != 207:
         raise ImportStoppedError(f"{_told(answer)}: not what a catalog answers")
-    try:
-        body = simplejson.loads(answer.content, use_decimal=True)
-    except ValueError:
-        body = None
+    body = parsed(answer)
     results = body.get("items") if isinstance(body, dict) else None
     if not isinstance(results, list) or len(results) != expected:
         raise ImportStoppedError(f"{_told(answer)} without one result per product")
@@ -435,10 +440,7 @@ def _results(answer: requests.Response, expected: int) -> list[Product]:
 
 
 def _told(answer: requests.Response) -> str:
-    try:
-        body = simplejson.loads(answer.content)
-    except ValueError:
-        body = None
+    body = parsed(answer)
     detail = body.get("detail") or body.get("title") if isinstance(body, dict) else None
     return f"{answer.url} answered {answer.status_code}" + (f" ({detail})" if detail else "")
 
@@ -558,19 +560,22 @@ def _settle(
         on_refusal(refusal)
 
 
-# ---------------------------------------------------------------- the command
+# ---------------------------------------------------------------- progress
 
 
-class _Progress:
-    """A bar on stderr, redrawn in place on a terminal; else one line per 10 %."""
+class Progress:
+    """A bar on stderr, redrawn in place on a terminal; else one line per 10 %. Keeps refusals."""
 
     _WIDTH = 30
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self.refusals: list[Refusal] = []
+        self._path = path
         self._tty = sys.stderr.isatty()
         self._tenth = 0
 
     def show(self, share: float, report: Report) -> None:
+        """Show the share that is done, 0 to 1."""
         if self._tty:
             bar = ("#" * int(share * self._WIDTH)).ljust(self._WIDTH, ".")
             end = "\n" if share >= 1 else ""
@@ -579,89 +584,11 @@ class _Progress:
             self._tenth = int(share * 10)
             print(f"{self._tenth * 10:3d} %  {report}", file=sys.stderr, flush=True)
 
-    def print(self, text: str) -> None:
+    def refuse(self, refusal: Refusal) -> None:
+        """Name the line that was not loaded."""
+        self.refusals.append(refusal)
+        self.say(f"{self._path}:{refusal.line}: {refusal.reason}")
+
+    def say(self, text: str) -> None:
         """Print a line of its own; the bar is redrawn below it by the next `show`."""
         print(f"\r\x1b[K{text}" if self._tty else text, file=sys.stderr, flush=True)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.import_products",
-        description=f"{__doc__}\nColumns of a CSV file: {COLUMNS}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument("--api", help="URL of the API, with /api")
-    parser.add_argument("--token", help="bearer token with the scope products:write")
-    parser.add_argument("--format", choices=FORMATS, help="default: by the name of FILE")
-    parser.add_argument(
-        "--made-up-prices",
-        action="store_true",
-        help="where price or quantity is missing, make one from the line number",
-    )
-    parser.add_argument(
-        "--patience", type=float, default=120.0, help="seconds to retry a request (default 120)"
-    )
-    parser.add_argument(
-        "--workers",
-        type=_positive,
-        default=WORKERS,
-        help=f"requests in flight (default {WORKERS}); with more, other consumers wait longer",
-    )
-    arguments = parser.parse_args(argv)
-    stack = _stack()
-    arguments.api = arguments.api or os.environ.get("CATALOG_API") or stack.get("api")
-    arguments.token = arguments.token or os.environ.get("CATALOG_TOKEN") or stack.get("token")
-    if not (arguments.api and arguments.token):
-        parser.error("no API or no token: give --api and --token, or start the embedded stack")
-    return arguments
-
-
-def _stack() -> dict[str, str]:
-    try:
-        stack = simplejson.loads(STACK_FILE.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return stack if isinstance(stack, dict) else {}
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    arguments, progress = _arguments(argv), _Progress()
-    try:
-        report = import_file(
-            arguments.file,
-            arguments.api,
-            arguments.token,
-            fmt=arguments.format,
-            made_up_prices=arguments.made_up_prices,
-            patience=arguments.patience,
-            workers=arguments.workers,
-            on_refusal=lambda refusal: progress.print(
-                f"{arguments.file}:{refusal.line}: {refusal.reason}"
-            ),
-            on_progress=progress.show,
-            on_wait=progress.print,
-        )
-    except FileError as error:
-        progress.print(str(error))
-        return 2
-    except ImportStoppedError as error:
-        progress.print(f"stopped: {error}\nso far: {error.report}")
-        return 2
-    except KeyboardInterrupt:
-        progress.print("interrupted; running it again resumes")
-        return 130
-    print(report)
-    return 1 if report.refused else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,9 +6,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.unit.import_products.catalog import Catalog
-from tests.unit.import_products.files import SAMPLE, TOKEN, line, lines, read
-from tools.import_products import batches, import_file
+from catalogctl.importing import batches, import_file
+from tests.unit.catalogctl.importing.catalog import Catalog
+from tests.unit.catalogctl.importing.files import SAMPLE, TOKEN, line, lines, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable

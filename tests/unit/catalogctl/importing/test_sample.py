@@ -7,7 +7,7 @@ from typing import Any
 
 import simplejson
 
-from tests.unit.import_products.files import SAMPLE
+from tests.unit.catalogctl.importing.files import SAMPLE
 
 
 def sample() -> list[dict[str, Any]]:

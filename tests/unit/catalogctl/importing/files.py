@@ -8,9 +8,9 @@ from typing import Any
 
 import simplejson
 
-from tools.import_products import Record, Refusal, read_records
+from catalogctl.importing import Record, Refusal, read_records
 
-SAMPLE = Path(__file__).parents[3] / "embedded" / "products.ndjson"
+SAMPLE = Path(__file__).parents[4] / "embedded" / "products.ndjson"
 TOKEN = "a-token"
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from catalogctl.importing import FileError, Refusal, _value, import_file
 from chalicelib.domain.product import FIELD_TYPES
 from tests.fakes import every_field
-from tests.unit.import_products.catalog import Catalog
-from tests.unit.import_products.files import TOKEN, products_of, read
-from tools.import_products import FileError, Refusal, _value, import_file
+from tests.unit.catalogctl.importing.catalog import Catalog
+from tests.unit.catalogctl.importing.files import TOKEN, products_of, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.import_products.catalog import Catalog, Seen
-from tests.unit.import_products.files import TOKEN, lines
-from tools.import_products import ImportStoppedError, import_file
+from catalogctl.importing import ImportStoppedError, import_file
+from tests.unit.catalogctl.importing.catalog import Catalog, Seen
+from tests.unit.catalogctl.importing.files import TOKEN, lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ def test_an_api_that_cannot_be_reached_is_tried_until_patience_ends(
 def test_a_wait_for_the_api_is_told_once_with_its_reason(
     catalog: Catalog, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tools.import_products._FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("catalogctl.importing._FIRST_WAIT_SECONDS", 0.001)
     catalog.failures = [(503, {}, {"detail": "the store is away"})] * 6
     told: list[str] = []
 

@@ -1,0 +1,439 @@
+"""The commands: each asks the API once or twice, and prints the answer."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from catalogctl import events as stream
+from catalogctl import exporting, importing, output, times, tokens
+from catalogctl.client import Api, product_path
+from catalogctl.connection import Connection
+from catalogctl.errors import CommandError, UsageError
+from chalicelib.domain.events import EventType
+from chalicelib.domain.exact_json import Json
+from chalicelib.domain.times import rfc3339
+
+CODES = """Exit codes:
+
+0  done
+1  done, but the state is not the one that was asked for
+2  wrong usage, a wrong setting, or a file that cannot be used
+3  the API refuses it (4xx), or NATS does
+4  the API cannot be reached or fails (5xx), or NATS cannot be reached
+130  interrupted"""
+LOOK_SECONDS = 1.0
+"""How often a running audit is looked at."""
+Redriven = Literal["exhausted", "rejected", "retrying"]
+Format = Literal["ndjson", "csv"]
+
+
+class Undelivered(StrEnum):
+    """The statuses of products that are behind."""
+
+    PENDING = "pending"
+    RETRYING = "retrying"
+    EXHAUSTED = "exhausted"
+    REJECTED = "rejected"
+
+
+class Commands(TyperGroup):
+    """Turns errors into one text and an exit code: a traceback is a bug of ours."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except CommandError as error:
+            output.error(str(error))
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt:
+            output.say("interrupted")
+            raise
+
+
+app = typer.Typer(
+    cls=Commands,
+    help=f"Operate the product catalog, and load it.\n\n{CODES}",
+    epilog="Where the catalog is: CATALOG_API and CATALOG_TOKEN, else .run/stack.json of make up, "
+    "here or in a folder above. For NATS: NATS_URL and NATS_CREDENTIALS.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+# ---- options that several commands have ----
+
+
+def _parsed_by(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Make a parser of an option whose error is a usage error with its own text."""
+
+    def read(text: str) -> Any:  # noqa: ANN401 - what the parser gives
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return read
+
+
+def _past(text: str) -> datetime:
+    return times.past(text, output.now())
+
+
+def _coming(text: str) -> datetime:
+    return times.coming(text, output.now())
+
+
+def _time(text: str, parse: Callable[[str], datetime] = _past) -> Any:  # noqa: ANN401 - typer's own
+    return typer.Option(parser=_parsed_by(parse), metavar="TIME", help=text)
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+ProductId = Annotated[str, typer.Argument(metavar="ID", help="The product's id.")]
+Reason = Annotated[
+    str | None, typer.Option(help="Why; it is kept with the act, and shown with it.")
+]
+Limit = Annotated[int, typer.Option(min=1, help="How many to show, at most.")]
+ErrorKind = Annotated[
+    str | None,
+    typer.Option("--error", metavar="KIND", help="http-503 and such, timeout, connection, worker."),
+]
+
+
+@app.callback()
+def connect(
+    ctx: typer.Context,
+    api: Annotated[
+        str | None, typer.Option(metavar="URL", help="The API, with /api; else CATALOG_API.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(help="Its token; better CATALOG_TOKEN, since others see a command's options."),
+    ] = None,
+) -> None:
+    """Remember where the catalog is."""
+    ctx.obj = Connection(api, token)
+
+
+def _connection(ctx: typer.Context) -> Connection:
+    found: Connection = ctx.obj
+    return found
+
+
+def _api(ctx: typer.Context) -> Api:
+    return _connection(ctx).api()
+
+
+# ---- looking ----
+
+
+@app.command()
+def status(
+    ctx: typer.Context,
+    check: Annotated[
+        bool, typer.Option("--check", help="End with 1 unless every product is delivered.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how much is delivered, waits or is stuck, and when all will be delivered."""
+    found = _api(ctx).get("/sync")
+    output.show(found, output.summary, as_json=as_json)
+    if check and not output.is_converged(found):
+        raise CommandError("not every product is delivered, or deliveries are held")
+
+
+@app.command()
+def behind(
+    ctx: typer.Context,
+    status: Annotated[
+        list[Undelivered] | None,
+        typer.Option(
+            "--status", metavar="STATUS", help=f"{', '.join(Undelivered)}; may be repeated."
+        ),
+    ] = None,
+    since: Annotated[datetime | None, _time("Behind since then, or longer.")] = None,
+    error: ErrorKind = None,
+    text: Annotated[str | None, typer.Option(help="Text in the last error.")] = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the products that the supply chain lacks, oldest change first."""
+    query = {"status": status or None, "behindSince": since, "errorKind": error, "q": text}
+    found = _api(ctx).items("/sync/products", limit, **query)
+    output.show(found, output.behind, as_json=as_json)
+
+
+@app.command()
+def show(ctx: typer.Context, product_id: ProductId, as_json: AsJson = False) -> None:
+    """Show a product, its delivery, and every attempt."""
+    api = _api(ctx)
+    sync = api.get(product_path(product_id, "/sync"))
+    product = None if sync["deleted"] else api.get(product_path(product_id))
+    output.show({"product": product, "sync": sync}, output.product, as_json=as_json)
+
+
+@app.command()
+def why(ctx: typer.Context, product_id: ProductId, as_json: AsJson = False) -> None:
+    """Tell why a product is not delivered, in order of time, and what comes next."""
+    found = _api(ctx).get(product_path(product_id, "/sync/timeline"))
+    output.show(found, output.timeline, as_json=as_json)
+
+
+@app.command("dead-letters")
+def dead_letters(ctx: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
+    """List the products that only an operator can help, and messages that nobody can read."""
+    found = _api(ctx).items("/sync/dead-letters", limit)
+    output.show(found, output.dead_letters, as_json=as_json)
+
+
+@app.command()
+def acts(ctx: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
+    """List what operators did: who, when and why, newest first."""
+    output.show(_api(ctx).items("/sync/acts", limit), output.acts, as_json=as_json)
+
+
+# ---- acting ----
+
+
+@app.command()
+def replay(
+    ctx: typer.Context, product_id: ProductId, reason: Reason = None, as_json: AsJson = False
+) -> None:
+    """Deliver a product again, with a fresh budget of attempts."""
+    found = _api(ctx).post(product_path(product_id, "/sync"), {"reason": reason})
+    text = f"it is tried again; how that goes: catalogctl why {product_id}"
+    output.show(found, lambda _: typer.echo(text), as_json=as_json)
+
+
+@app.command()
+def redrive(
+    ctx: typer.Context,
+    status: Annotated[
+        Redriven | None,
+        typer.Option(
+            "--status", metavar="STATUS", help="exhausted, rejected or retrying; else both first."
+        ),
+    ] = None,
+    since: Annotated[datetime | None, _time("Failed then or later; retrying: changed.")] = None,
+    until: Annotated[datetime | None, _time("Failed then or before; retrying: changed.")] = None,
+    error: ErrorKind = None,
+    reason: Reason = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Deliver many products again, each with a fresh budget of attempts. Asks first."""
+    wanted = {"status": status, "since": since, "until": until, "errorKind": error}
+    api = _api(ctx)
+    if dry_run or not yes:
+        found = api.post("/sync/redrive", {**wanted, "dryRun": True})
+        if dry_run or not found["count"]:
+            output.show(found, _would_redrive, as_json=as_json)
+            return
+        _confirm(f"redrive {_products(found)}?")
+    found = api.post("/sync/redrive", {**wanted, "reason": reason})
+    output.show(found, _is_redriving, as_json=as_json)
+
+
+def _products(found: Json) -> str:
+    return f"{found['count']:,} product{'' if found['count'] == 1 else 's'}"
+
+
+def _would_redrive(found: Json) -> None:
+    typer.echo(f"{_products(found)} would be redriven")
+
+
+def _is_redriving(found: Json) -> None:
+    typer.echo(f"{_products(found)} will be redriven; catalogctl status shows how far it is")
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError("nobody can be asked here: give --yes, or --dry-run to count")
+    if not typer.confirm(question, err=True):
+        raise CommandError("nothing was done")
+
+
+@app.command()
+def pause(
+    ctx: typer.Context,
+    reason: Reason = None,
+    until: Annotated[
+        datetime | None, _time("When it resumes by itself; else when somebody resumes.", _coming)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make no calls to the supply chain, for example during its maintenance."""
+    body = {"paused": True, "reason": reason, "until": until}
+    output.show(_api(ctx).put("/sync/control", body), output.control, as_json=as_json)
+
+
+@app.command()
+def resume(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Make calls again; what has waited is brought forward, oldest change first."""
+    found = _api(ctx).put("/sync/control", {"paused": False})
+    output.show(found, output.control, as_json=as_json)
+
+
+@app.command()
+def audit(
+    ctx: typer.Context,
+    start: Annotated[bool, typer.Option("--start", help="Begin one, unless one runs.")] = False,
+    reason: Reason = None,
+    repair: Annotated[
+        bool, typer.Option("--repair/--no-repair", help="Deliver again what differs.")
+    ] = True,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait for its end; end with 1 unless all is the same."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every product with what the supply chain holds. Without --start: the last audit."""
+    if not start and (reason or not repair):
+        raise UsageError("--reason and --no-repair belong to --start")
+    api = _api(ctx)
+    found = _started(api, reason, repair=repair) if start else api.get("/sync/audit")
+    if wait:
+        found = _finished(api, found)
+    output.show(found, output.audit, as_json=as_json)
+    if wait and not found["statement"]:
+        raise CommandError("the supply chain does not hold the newest version of every product")
+
+
+def _started(api: Api, reason: str | None, *, repair: bool) -> Json:
+    return api.post("/sync/audit", {"reason": reason, "repair": None if repair else False})
+
+
+def _finished(api: Api, found: Json) -> Json:
+    while found["state"] == "running":
+        if sys.stderr.isatty():
+            output.say(f"checked {found['checked']:,} of {found['total']:,}")
+        time.sleep(LOOK_SECONDS)
+        found = api.get("/sync/audit")
+    return found
+
+
+# ---- products in and out ----
+
+
+@app.command("import", epilog=f"Columns of a CSV file: {importing.COLUMNS}")
+def import_products(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="NDJSON, or CSV with a header.")],
+    fmt: Annotated[
+        Format | None, typer.Option("--format", help="Default: by the name of FILE.")
+    ] = None,
+    made_up_prices: Annotated[
+        bool,
+        typer.Option(
+            "--made-up-prices", help="Where price or quantity is missing, make one of the line."
+        ),
+    ] = False,
+    patience: Annotated[float, typer.Option(help="Seconds to retry a request.")] = 120.0,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="Requests in flight; with more, other consumers wait longer."),
+    ] = importing.WORKERS,
+    as_json: AsJson = False,
+) -> None:
+    """Load products of a file. Run it again after an interruption: nothing is created twice."""
+    progress = importing.Progress(file)
+    report = importing.import_file(
+        file,
+        *_connection(ctx).address_and_token(),
+        fmt=fmt,
+        made_up_prices=made_up_prices,
+        patience=patience,
+        workers=workers,
+        on_refusal=progress.refuse,
+        on_progress=progress.show,
+        on_wait=progress.say,
+    )
+    found = report.to_json(progress.refusals)
+    output.show(found, lambda _: typer.echo(report), as_json=as_json)
+    if report.refused:
+        raise CommandError(f"{report.refused} lines were refused")
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(help="Goes on after its last line. Without: print them.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write all products as NDJSON, one per line, with exact prices."""
+    api = _api(ctx)
+    if file is None:
+        for products in exporting.pages_after(api, None):
+            typer.echo(exporting.lines(products).decode(), nl=False)
+        return
+    count, after = exporting.export_to(file, api)
+    found = {"file": str(file), "exported": count, "after": after}
+    text = f"{file}: {_products({'count': count})}{f' after {after}' if after else ''}"
+    output.show(found, lambda _: typer.echo(text), as_json=as_json)
+
+
+@app.command()
+def events(
+    ctx: typer.Context,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="All that the stream has: of 14 days.")
+    ] = False,
+    since: Annotated[datetime | None, _time("Stored then or later.")] = None,
+    types: Annotated[
+        list[EventType] | None,
+        typer.Option("--type", metavar="TYPE", help="Such as product:created; may be repeated."),
+    ] = None,
+    product_id: Annotated[str | None, typer.Option("--id", help="Of this product.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Wait for events to come.")
+    ] = True,
+    limit: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Listen to the events of the stream: new ones, unless told otherwise."""
+    if from_beginning and since:
+        raise UsageError("--from-beginning and --since exclude each other")
+    everything = from_beginning or not (follow or since)
+    kinds = frozenset(kind.value for kind in types or ())
+    wanted = stream.Wanted(kinds, product_id, since, everything, follow, limit)
+    stream.listen(*_connection(ctx).nats(), wanted, output.line if as_json else output.event)
+
+
+@app.command()
+def token(
+    ctx: typer.Context,
+    scope: Annotated[
+        list[tokens.Scope],
+        typer.Option(
+            "--scope", metavar="SCOPE", help=f"{', '.join(tokens.Scope)}; may be repeated."
+        ),
+    ],
+    ttl: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=_parsed_by(times.duration), metavar="SPAN", help="30m, 2h, 30d; else 1h."
+        ),
+    ] = None,
+    subject: Annotated[
+        str, typer.Option(help="Who it is for: the acts of an operator name it.")
+    ] = "operator",
+    as_json: AsJson = False,
+) -> None:
+    """Sign a token with CATALOG_JWT_SECRET, else with the secret of the embedded stack."""
+    until = output.now() + (ttl or timedelta(hours=1))
+    signed = tokens.sign(_connection(ctx).secret(), scope, subject, until)
+    found = {"token": signed, "scope": " ".join(scope), "sub": subject, "exp": rfc3339(until)}
+    output.show(found, lambda _: typer.echo(signed), as_json=as_json)
