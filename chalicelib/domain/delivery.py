@@ -127,11 +127,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When a claim is made, when its lease ends, and when its message counts as lost."""
+    """When a claim is made, when its lease ends, and when its message counts as lost.
+
+    `enqueued_at`: when the message was put into the queue.
+    """
 
     now: datetime
     until: datetime
     overdue_at: datetime
+    enqueued_at: datetime | None = None
 
 
 def claim(
@@ -150,6 +154,7 @@ def claim(
         lease=Lease(token, times.until, product.version, budget),
         claim=token,
         message_id=message_id,
+        enqueued_at=times.enqueued_at,
         parked=False,
         overdue_at=overdue_at,
     )

@@ -22,6 +22,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES, SyncStatus
+from chalicelib.domain.timeline import Situation, timeline
 from chalicelib.domain.times import rfc3339
 from chalicelib.usecases.collisions import TRIES, sleep_a_little
 from chalicelib.usecases.controls import Controls
@@ -120,6 +121,15 @@ class Operations:
         held = self._controls.read().held_by(self._clock()) if waits else None
         return {**product.sync_to_json(), "held": held}
 
+    def timeline(self, product_id: str) -> Json:
+        """Say why a product is where it is: what has happened to it, and what comes next.
+
+        Raises as `sync_state`.
+        """
+        product = self._product(product_id, outbox=True)
+        control, now = self._controls.read(), self._clock()
+        return timeline(Situation(product, control, now, self._grace))
+
     def replay(self, product_id: str) -> Json:
         """Have the newest version delivered (again) now, with a fresh budget.
 
@@ -185,8 +195,8 @@ class Operations:
         except QueueUnavailableError as error:
             telemetry.log.warning("reconcile will enqueue instead", reason=str(error))
 
-    def _product(self, product_id: str) -> Product:
-        product = self._store.get(product_id)
+    def _product(self, product_id: str, *, outbox: bool = False) -> Product:
+        product = self._store.get(product_id, outbox=outbox)
         if product is None:
             raise ProductNotFoundError(f"no product has the id {product_id}")
         return product

@@ -118,10 +118,13 @@ class Store(Protocol):
     def created_in_batch(self, keys: Sequence[str]) -> list[Creation]:
         """Find the creations that used any of these keys, which a batch may have used."""
 
-    def get(self, product_id: str, *, majority: bool = False) -> Product | None:
+    def get(
+        self, product_id: str, *, majority: bool = False, outbox: bool = False
+    ) -> Product | None:
         """Find one product, tombstones too, without its outbox. Raises UnreadableDocumentError.
 
         `majority`: what the majority has, which no failover rolls back; it may be an older version.
+        `outbox`: with the newest OUTBOX_PAGE events of its outbox.
         """
 
     def get_many(self, product_ids: Collection[str], *, details: bool = True) -> Found:

@@ -211,7 +211,7 @@ class Sync:
     ) -> Call:
         now = self._clock()
         until = now + self._policy.lease
-        times = Times(now, until, until + self._policy.grace)
+        times = Times(now, until, until + self._policy.grace, message.sent)
         claimed = claim(product, sync_message, message.id, decision.budget, token, times)
         return Call(message, sync_message, claimed, times)
 

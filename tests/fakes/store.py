@@ -98,12 +98,15 @@ class FakeStore(Switchable):
             name: replace(made, batch_size=None) for name, made in self._creations.items()
         }
 
-    def get(self, product_id: str, *, majority: bool = False) -> Product | None:
+    def get(
+        self, product_id: str, *, majority: bool = False, outbox: bool = False
+    ) -> Product | None:
         self._reach("get")
         product = (self.committed() if majority else self.products).get(product_id)
         if product is not None and product_id in self.unreadable:
             raise UnreadableDocumentError(f"product {product_id} cannot be read")
-        return replace(product, outbox=()) if product else None
+        kept = product.outbox[-OUTBOX_PAGE:] if product and outbox else ()
+        return replace(product, outbox=kept) if product else None
 
     def committed(self) -> dict[str, Product]:
         """What no failover can take back: here, everything."""

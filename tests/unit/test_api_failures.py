@@ -29,6 +29,7 @@ STORE_REQUESTS = [
     ("PATCH", f"/products/{UNKNOWN}", {}),
     ("DELETE", f"/products/{UNKNOWN}", None),
     ("GET", f"/products/{UNKNOWN}/sync", None),
+    ("GET", f"/products/{UNKNOWN}/sync/timeline", None),
     ("POST", f"/products/{UNKNOWN}/sync", None),
     ("GET", "/sync", None),
     ("POST", "/sync/redrive", None),
@@ -80,7 +81,7 @@ def test_an_error_of_ours_tells_nothing_of_the_inside(
 
     for name in ("create", "list_products", "create_batch", "get", "replace", "merge", "delete"):
         monkeypatch.setattr(world.parts.catalog, name, explode)
-    for name in ("sync_state", "replay", "summary", "redrive", "control"):
+    for name in ("sync_state", "timeline", "replay", "summary", "redrive", "control"):
         monkeypatch.setattr(world.parts.operations, name, explode)
     answer = world.client.request(method, path, body)
     assert answer.status == 500

@@ -69,6 +69,7 @@ _CREATION = {"creation": True, "batchSize": True}
 # Of the creation only the key: what it says is that there is one.
 _WITHOUT_ANSWER = {"creation.fingerprint": False, "creation.answer": False}
 _WITHOUT_OUTBOX = {"outbox": False, **_WITHOUT_ANSWER}
+_WITH_NEWEST_EVENTS = {**_WITHOUT_ANSWER, "outbox": {"$slice": -OUTBOX_PAGE}}
 _WITHOUT_BULK = {"sync.history": False, **_WITHOUT_OUTBOX}
 _WITHOUT_DETAILS = {**_WITHOUT_BULK, **dict.fromkeys(OPTIONAL_FIELDS, False)}
 _OWN_RESULT = {
@@ -252,10 +253,13 @@ class MongoStore:
 
     # ---- reading products ----
 
-    def get(self, product_id: str, *, majority: bool = False) -> Product | None:
+    def get(
+        self, product_id: str, *, majority: bool = False, outbox: bool = False
+    ) -> Product | None:
         with _unavailable():
             products = self._committed if majority else self._products
-            found = products.find_one({"_id": product_id}, _WITHOUT_OUTBOX)
+            parts = _WITH_NEWEST_EVENTS if outbox else _WITHOUT_OUTBOX
+            found = products.find_one({"_id": product_id}, parts)
         return to_product(found) if found else None
 
     def get_many(self, product_ids: Collection[str], *, details: bool = True) -> Found:

@@ -114,7 +114,7 @@ def a_claim(
     """The claim of a worker that has seen this product; `worker` is its token."""
     message = SyncMessage(product.id, *product.pair, event_id=event_id)
     until = LATER + LEASE
-    times = Times(LATER, until, until + GRACE)
+    times = Times(LATER, until, until + GRACE, START)
     wanted = product.sync.budget if budget is None else budget
     return take(product, message, message_id, wanted, worker, times)
 
