@@ -105,8 +105,8 @@ def get_timeline(_: Request, product_id: str) -> Response:
 
 
 @route("POST", "/products/{product_id}/sync")
-def replay_product(_: Request, product_id: str) -> Response:
-    return respond(202, operations().replay(product_id))
+def replay_product(request: Request, product_id: str) -> Response:
+    return respond(202, operations().replay(product_id, requests.trace(request)))
 
 
 @route("GET", "/sync")

@@ -40,7 +40,7 @@ locals {
 
   cors_headers = var.cors_origin == null ? {} : {
     "Access-Control-Allow-Origin"  = var.cors_origin
-    "Access-Control-Allow-Headers" = "Authorization,Content-Type,Idempotency-Key,If-Match,If-None-Match${var.api_keys_required ? ",X-Api-Key" : ""}"
+    "Access-Control-Allow-Headers" = "Authorization,Content-Type,Idempotency-Key,If-Match,If-None-Match,traceparent${var.api_keys_required ? ",X-Api-Key" : ""}"
     "Access-Control-Allow-Methods" = "DELETE,GET,OPTIONS,PATCH,POST,PUT"
     "Access-Control-Max-Age"       = "600"
   }

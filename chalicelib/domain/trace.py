@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-HEADER = "X-Amzn-Trace-Id"
-W3C_HEADER = "traceparent"
+TRACEPARENT = "traceparent"
 """The header of W3C Trace Context, and the attribute of a CloudEvent."""
 PATTERN = "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 """A traceparent as we write it, as a regular expression."""

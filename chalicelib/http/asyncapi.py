@@ -29,6 +29,7 @@ from chalicelib.domain.messages import PRODUCT_ID
 from chalicelib.domain.product import OUTBOX_LIMIT, Product, ProductFields
 from chalicelib.domain.retry import QUEUE_RETENTION_SECONDS
 from chalicelib.domain.sync_state import SyncState, SyncStatus
+from chalicelib.domain.trace import PATTERN
 from chalicelib.http import contract
 
 _DAYS = QUEUE_RETENTION_SECONDS // 86_400
@@ -122,6 +123,12 @@ class ProductEvent(BaseModel):
         default=False,
         description="Extension attribute, absent unless true: one of many, by a batch write or a "
         "redrive. Whoever has little capacity can do the others first.",
+    )
+    traceparent: str = Field(
+        default_factory=str,
+        description="Extension attribute: the trace of the request that caused the event, as W3C "
+        "Trace Context writes it. Absent if it is not known.",
+        json_schema_extra={"pattern": PATTERN},
     )
     data: contract.Product = Field(description="The whole product at this version.")
 

@@ -19,6 +19,7 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import KEY_LIFE, ProductFields
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.domain.timeline import Kind
+from chalicelib.domain.trace import TRACEPARENT
 from chalicelib.usecases.catalog import BATCH_LIMIT, BatchRequest
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import ControlRequest, RedriveRequest
@@ -345,8 +346,15 @@ HEADERS: dict[str, Json] = {
         '`"3", "4"`. `*` is any version.',
         "schema": {"type": "string", "pattern": rf"^(\s*\*\s*|({ENTITY_TAG})*)$"},
     },
+    TRACEPARENT: {
+        "description": "The trace of the caller, as W3C Trace Context writes it: "
+        "`00-<32 digits>-<16 digits>-01`. Logs, events and calls of the supply chain have its id. "
+        "Without one that is valid it is that of `X-Amzn-Trace-Id`, or a new one; `traceId` of "
+        "the product's sync says which.",
+        "schema": {"type": "string"},
+    },
 }
-"""The headers that operations read. The server checks their values by these patterns."""
+"""The headers that operations read. The server checks their values by the patterns."""
 
 
 def example_of(model: type[BaseModel]) -> Json:
@@ -419,7 +427,7 @@ OPERATIONS = (
         frozenset({WRITE}),
         body=ProductFields,
         examples={"product": example_of(ProductFields)},
-        headers=("Idempotency-Key",),
+        headers=("Idempotency-Key", TRACEPARENT),
         answers={201: Product},
         problems=(
             *_BODY,
@@ -445,7 +453,7 @@ OPERATIONS = (
         frozenset({WRITE}),
         body=BatchRequest,
         examples={"batch": {"items": [example_of(ProductFields)]}},
-        headers=("Idempotency-Key",),
+        headers=("Idempotency-Key", TRACEPARENT),
         answers={207: BatchAnswer},
         problems=(*_BODY, errors.IdempotencyKeyReusedError),
     ),
@@ -467,7 +475,7 @@ OPERATIONS = (
         frozenset({WRITE}),
         body=ProductFields,
         examples={"product": example_of(ProductFields)},
-        headers=("If-Match",),
+        headers=("If-Match", TRACEPARENT),
         answers={200: Product},
         problems=(*_BODY, *_CHANGE, errors.DuplicateSkuError),
     ),
@@ -479,7 +487,7 @@ OPERATIONS = (
         frozenset({WRITE}),
         body=ProductPatch,
         examples=_patches(ProductFields),
-        headers=("If-Match",),
+        headers=("If-Match", TRACEPARENT),
         answers={200: Product},
         problems=(*_BODY, *_CHANGE, errors.DuplicateSkuError),
     ),
@@ -489,7 +497,7 @@ OPERATIONS = (
         "/products/{product_id}",
         "Delete a product, here and in the supply chain",
         frozenset({WRITE}),
-        headers=("If-Match",),
+        headers=("If-Match", TRACEPARENT),
         answers={204: None},
         problems=_CHANGE,
     ),
@@ -517,6 +525,7 @@ OPERATIONS = (
         "/products/{product_id}/sync",
         "Deliver the newest version (again) now",
         frozenset({ADMIN}),
+        headers=(TRACEPARENT,),
         answers={202: SyncRecord},
         problems=(*_STORED, errors.ConcurrentChangeError),
     ),

@@ -20,6 +20,7 @@ from chalicelib.domain.errors import (
     QueueUnavailableError,
 )
 from chalicelib.domain.exact_json import Json
+from chalicelib.domain.messages import message_to
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES, SyncStatus
 from chalicelib.domain.timeline import Situation, timeline
@@ -130,17 +131,19 @@ class Operations:
         control, now = self._controls.read(), self._clock()
         return timeline(Situation(product, control, now, self._grace))
 
-    def replay(self, product_id: str) -> Json:
+    def replay(self, product_id: str, trace: str | None = None) -> Json:
         """Have the newest version delivered (again) now, with a fresh budget.
 
-        Raises as `sync_state`, and ConcurrentChangeError.
+        `trace` is that of this request, which the calls have from now on. Raises as `sync_state`,
+        and ConcurrentChangeError.
         """
         for attempt in range(TRIES):
             product = self._product(product_id)
             now, budget = self._clock(), product.sync.budget + 1
-            sync = product.sync.restarted(now, now + self._grace, budget=budget)
+            sync = product.sync.restarted(now, now + self._grace, budget=budget, trace=trace)
             replayed = replace(product, sync=sync, sync_completed_at=None)
             if self._store.save_sync(replayed, expected_revision=product.revision):
+                telemetry.log.info("replayed", budget=budget, **message_to(replayed).log_fields)
                 self._enqueue(replayed)
                 return self.sync_state(product_id)
             self._pause(attempt)

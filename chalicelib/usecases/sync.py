@@ -95,6 +95,11 @@ class Call:
         """The product to be delivered."""
         return self.claim.product.id
 
+    @property
+    def trace(self) -> str | None:
+        """The trace of the request that began this budget: a letter moved back may lack it."""
+        return self.sync_message.trace or self.claim.product.sync.trace
+
 
 class Sync:
     """Delivers the products that a batch of messages points to."""
@@ -351,7 +356,7 @@ class Sync:
             telemetry.log.warning("too late for the lease", product_id=call.claim.product.id)
             return None
         try:
-            return self._supply_chain.deliver(call.claim.product, call.sync_message.trace)
+            return self._supply_chain.deliver(call.claim.product, call.trace)
         except Exception:  # noqa: BLE001 - logged; a bug that one product meets, and its neighbours' results count
             telemetry.log.exception("the call failed", **call.sync_message.log_fields)
             return None
@@ -394,7 +399,7 @@ class Sync:
     ) -> list[SyncResult]:
         """Publish `sync-complete` events; give the results, with events that were not published."""
         events = {
-            call.message.id: completion_of(result, now, call.sync_message.trace)
+            call.message.id: completion_of(result, now, call.trace)
             for call, result in done
             if result.delivered
         }
@@ -466,7 +471,7 @@ def _log_attempt(call: Call, outcome: Outcome, result: SyncResult, *, counted: b
     }
     usual = result.delivered and counted
     if not usual or telemetry.is_verbose():
-        fields = call.sync_message.log_fields | fields
+        fields = replace(call.sync_message, trace=call.trace).log_fields | fields
         fields |= {
             "budget": sync.budget,
             "message_id": call.message.id,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.support import Json
     from tests.unit.conftest import World
 
+TRACE = "Root=1-67891233-abcdef012345678912345678"
 SCHEMA = Path(__file__).parents[1] / "schemas/asyncapi/3.0.0.json"
 DOCUMENT: Json = json.loads(asyncapi.document())
 MESSAGES: dict[str, Json] = {
@@ -125,7 +126,7 @@ def a_life() -> RecordedStream:
     pipeline.stream = stream = RecordedStream(pipeline.clock)
     pipeline.connect()
     everything = {**BODY, "sku": "S", "description": "d", "attributes": {"a": 1, "b": True}}
-    product_id = pipeline.catalog.create(everything, Origin(trace="Root=1-0-0"))["id"]
+    product_id = pipeline.catalog.create(everything, Origin(trace=TRACE))["id"]
     pipeline.pass_on()
     pipeline.update(product_id, price=3)
     pipeline.pass_on()
@@ -156,7 +157,7 @@ def test_everything_that_is_published_fits_the_document() -> None:
 
 def test_the_headers_of_everything_that_is_published_fit_the_document() -> None:
     events = a_life().events
-    assert {event.trace for event in events} == {"Root=1-0-0", None}
+    assert {event.trace for event in events} == {TRACE, None}
     for event in events:
         schema = resolved(MESSAGES[event.type]["headers"])
         validator(schema).validate(event.headers)
@@ -203,6 +204,12 @@ def test_the_example_of_a_type_fits_its_schemas(event_type: EventType) -> None:
 # ---- does it refuse what is no such event? ----
 
 
+def test_a_traceparent_of_another_form_is_none_of_ours() -> None:
+    event = EXAMPLES["product:created"]["payload"]
+    assert event["traceparent"].startswith("00-")
+    assert not validator_of("product:created").is_valid({**event, "traceparent": ""})
+
+
 @pytest.mark.parametrize("event_type", EventType)
 @pytest.mark.parametrize("other", EventType)
 def test_the_schema_of_a_type_takes_no_other_type(event_type: EventType, other: EventType) -> None:
@@ -211,7 +218,12 @@ def test_the_schema_of_a_type_takes_no_other_type(event_type: EventType, other: 
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in EXAMPLES["product:created"]["payload"] if name != "bulk"]
+    "name",
+    [
+        name
+        for name in EXAMPLES["product:created"]["payload"]
+        if name not in {"bulk", "traceparent"}
+    ],
 )
 def test_no_attribute_of_an_event_may_be_missing(name: str) -> None:
     event = dict(EXAMPLES["product:created"]["payload"])
