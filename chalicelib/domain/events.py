@@ -33,6 +33,9 @@ class EventType(StrEnum):
     UPDATED = "product:updated"
     DELETED = "product:deleted"
     SYNC_COMPLETE = "product:sync-complete"
+    SYNC_EXHAUSTED = "product:sync-exhausted"
+    SYNC_REJECTED = "product:sync-rejected"
+    SYNC_RECOVERED = "product:sync-recovered"
 
     @property
     def subject(self) -> str:

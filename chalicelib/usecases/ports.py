@@ -140,10 +140,13 @@ class Store(Protocol):
         names the other product as that of `insert` does.
         """
 
-    def save_sync(self, product: Product, *, expected_revision: int) -> bool:
+    def save_sync(
+        self, product: Product, *, expected_revision: int, event: Event | None = None
+    ) -> bool:
         """Write the state of the sync, if the stored revision is the expected one.
 
-        Does not change delivered version and history. Changes the lease only to remove it.
+        `event`, if there is one, goes into the outbox with it. Does not change delivered version
+        and history. Changes the lease only to remove it.
         """
 
     def find(self, query: ProductQuery) -> list[Product]:
@@ -184,8 +187,9 @@ class Store(Protocol):
     def record(self, results: Sequence[SyncResult]) -> set[str]:
         """Write results of attempts, and release the leases; give the ids of those written.
 
-        For a product that was changed or replayed during its call, only the lease, the history and
-        the delivered version are written, and its id is not in the answer.
+        For a product that was changed or replayed during its call, only the lease, the history, the
+        delivered version and the result's announcements are written, and its id is not in the
+        answer.
         """
 
     def letters_sent(self, products: Collection[Product]) -> None:

@@ -27,6 +27,7 @@ from chalicelib.domain.delivery import (
     conclude,
     decide,
     disposition_of,
+    news_of,
     next_enqueue,
     park,
     park_result,
@@ -367,8 +368,11 @@ class Sync:
             [(call, self._conclude(call, outcome, now)) for call, outcome in done], now
         )
         recorded = self._store.record(results) if results else set()
-        written = [result for result in results if result.product.id in recorded]
-        self._send_letters([result.product for result in written if result.failed])
+        calls = [call for call, _ in done]
+        pairs = list(zip(calls, results, strict=True))
+        written = [(call, result) for call, result in pairs if result.product.id in recorded]
+        self._send_letters([result.product for _, result in written if result.failed])
+        self._tell(written)
         dispositions: dict[str, Disposition] = {}
         for (call, outcome), result in zip(done, results, strict=True):
             counted = result.product.id in recorded
@@ -397,7 +401,10 @@ class Sync:
     def _announced(
         self, done: Sequence[tuple[Call, SyncResult]], now: datetime
     ) -> list[SyncResult]:
-        """Publish `sync-complete` events; give the results, with events that were not published."""
+        """Publish `sync-complete` events; give the results with the events for their outboxes.
+
+        Those are what was not published, and news, which holds only if the result is written.
+        """
         events = {
             call.message.id: completion_of(result, now, call.trace)
             for call, result in done
@@ -409,8 +416,24 @@ class Sync:
             if result.delivered and now + self._policy.publish_within < call.times.until
         ]
         published = {event.id for event in self._outbox.publish(in_time)} if in_time else set()
-        kept = {name: event for name, event in events.items() if event.id not in published}
-        return [replace(result, event=kept.get(call.message.id)) for call, result in done]
+        kept = {name: (it,) for name, it in events.items() if it.id not in published}
+        return [
+            replace(
+                result, events=(*kept.get(call.message.id, ()), *news_of(result, now, call.trace))
+            )
+            for call, result in done
+        ]
+
+    def _tell(self, written: Sequence[tuple[Call, SyncResult]]) -> None:
+        """Publish the news of results that were written; what is not published stays for reconcile.
+
+        Not where it could take longer than the lease: the host would stop us before the messages
+        are settled.
+        """
+        latest = self._clock() + self._policy.publish_within
+        in_time = [result for call, result in written if latest < call.times.until]
+        if news := [event for result in in_time for event in result.news]:
+            self._outbox.relay(news)
 
     def _send_letters(self, failed: Sequence[Product]) -> None:
         """Send dead letters. If one is not sent, it stays owed, and reconcile sends it."""

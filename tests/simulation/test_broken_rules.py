@@ -154,7 +154,18 @@ def _an_announcement_is_lost(patch: pytest.MonkeyPatch) -> None:
     def announced(
         worker: Sync, done: Sequence[tuple[Call, SyncResult]], now: datetime
     ) -> list[SyncResult]:
-        return [replace(result, event=None) for result in announce(worker, done, now)]
+        return [replace(result, events=()) for result in announce(worker, done, now)]
+
+    patch.setattr(Sync, "_announced", announced)
+
+
+def _a_failure_is_told_before_it_is_written_only(patch: pytest.MonkeyPatch) -> None:
+    def announced(
+        worker: Sync, done: Sequence[tuple[Call, SyncResult]], now: datetime
+    ) -> list[SyncResult]:
+        results = announce(worker, done, now)
+        worker._outbox.publish([event for result in results for event in result.news])
+        return [replace(result, events=result.announcements) for result in results]
 
     patch.setattr(Sync, "_announced", announced)
 

@@ -87,6 +87,9 @@ def test_an_event_that_is_published_again_is_the_same_byte_by_byte() -> None:
         (EventType.UPDATED, "product.updated"),
         (EventType.DELETED, "product.deleted"),
         (EventType.SYNC_COMPLETE, "product.sync-complete"),
+        (EventType.SYNC_EXHAUSTED, "product.sync-exhausted"),
+        (EventType.SYNC_REJECTED, "product.sync-rejected"),
+        (EventType.SYNC_RECOVERED, "product.sync-recovered"),
     ],
 )
 def test_the_subject_of_an_event_is_its_type_with_a_dot(

@@ -51,6 +51,7 @@ from chalicelib.domain.errors import (
     StoreUnavailableError,
     UnreadableDocumentError,
 )
+from chalicelib.domain.events import Event
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, UNDELIVERED_STATUSES, SyncStatus
 from chalicelib.domain.times import in_milliseconds
@@ -238,15 +239,17 @@ class MongoStore:
                 holder = self._holders([sku] if sku else []).get(sku)
                 raise DuplicateSkuError(holder) from error
 
-    def save_sync(self, product: Product, *, expected_revision: int) -> bool:
+    def save_sync(
+        self, product: Product, *, expected_revision: int, event: Event | None = None
+    ) -> bool:
         fields = {"syncCompletedAt": product.sync_completed_at, **budget_fields(product.sync)}
         if product.sync.lease is None:
             fields["sync.lease"] = NO_LEASE
+        update: Document = {"$set": fields, "$inc": NEXT_REVISION}
+        if event is not None:
+            update["$push"] = {"outbox": into_outbox(event)}
         with _unavailable():
-            return self._update(
-                {"_id": product.id, "revision": expected_revision},
-                {"$set": fields, "$inc": NEXT_REVISION},
-            )
+            return self._update({"_id": product.id, "revision": expected_revision}, update)
 
     def _update(self, condition: Document, update: Document) -> bool:
         return self._products.update_one(condition, update).matched_count == 1

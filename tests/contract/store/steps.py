@@ -135,7 +135,7 @@ def a_result(
     verdicts = {200: Verdict.DELIVERED, 422: Verdict.REJECTED}
     outcome = Outcome(attempt, verdicts.get(status, Verdict.FAILED))
     result = conclude(claim, outcome, schedule, now=LATER, jitter=0.0, grace=GRACE)
-    return replace(result, event=event)
+    return replace(result, events=() if event is None else (event,))
 
 
 def recorded(store: Store, product: Product, status: int = 200) -> SyncResult:
