@@ -99,9 +99,14 @@ def get_sync(_: Request, product_id: str) -> Response:
     return respond(200, operations().sync_state(product_id))
 
 
+@route("GET", "/products/{product_id}/sync/timeline")
+def get_timeline(_: Request, product_id: str) -> Response:
+    return respond(200, operations().timeline(product_id))
+
+
 @route("POST", "/products/{product_id}/sync")
-def replay_product(_: Request, product_id: str) -> Response:
-    return respond(202, operations().replay(product_id))
+def replay_product(request: Request, product_id: str) -> Response:
+    return respond(202, operations().replay(product_id, requests.trace(request)))
 
 
 @route("GET", "/sync")

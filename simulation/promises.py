@@ -67,6 +67,7 @@ class Promises:
     _redriven: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     _forwarded: tuple[datetime, datetime] = (START, START)
     _running: dict[str, Call] = field(default_factory=dict)
+    _news: set[str] = field(default_factory=set)
     _counted: dict[Budget, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
     # ---- at each step ----
@@ -149,6 +150,8 @@ class Promises:
             new = after.get(product_id)
             if new is None or new is old or new.version != old.version:
                 continue
+            if old.sync.status in WAITING and (news := _news_of(old, new)):
+                self._news.add(news)
             if method == "record" and new.sync.attempts > old.sync.attempts:
                 self._judge_count(new)
             if new.sync.status is SyncStatus.EXHAUSTED and old.sync.status is not new.sync.status:
@@ -256,6 +259,19 @@ class Promises:
         if queue.messages and not down:
             raise BrokenPromiseError(f"messages stay in the queue: {queue.messages}")
         _published(store, stream)
+        self._told(store, stream)
+
+    def _told(self, store: ReplicaSet, stream: WindowedStream) -> None:
+        """Each failure, and each recovery from one, is on the stream, at least once."""
+        stuck = {
+            f"{product.id}:{product.version}:product:sync-{product.sync.status}"
+            for product in store.products.values()
+            if product.sync.status in FAILED_STATUSES
+        }
+        # A failover may have taken others back.
+        owed = stuck if store.term else stuck | self._news
+        if untold := sorted(event_id for event_id in owed if not stream.has(event_id)):
+            raise BrokenPromiseError(f"nobody was told: {untold}")
 
     def _kept(self, store: ReplicaSet, supply_chain: SupplyChain) -> None:
         """What was answered has survived, and each key was used once."""
@@ -325,6 +341,15 @@ class Promises:
         calls = Counter((call.key, call.product.sync.attempts) for call in supply_chain.calls)
         if twice := [key for key, count in calls.items() if count > 1]:
             raise BrokenPromiseError(f"without a fault, called twice: {twice}")
+
+
+def _news_of(old: Product, new: Product) -> str | None:
+    """The id of the event that must tell what a waiting product has become."""
+    status = new.sync.status
+    what: str | None = status.value if status in FAILED_STATUSES else None
+    if status is SyncStatus.DELIVERED and old.sync.failed_at is not None:
+        what = "recovered"
+    return f"{new.id}:{new.version}:product:sync-{what}" if what else None
 
 
 def _is_early(call: Call) -> bool:

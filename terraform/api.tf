@@ -11,7 +11,7 @@ locals {
       join("/", slice(split("/", trimprefix(route.path, "/")), 0, depth))
     ]
   ]))
-  parts_by_depth = { for depth in [1, 2, 3] :
+  parts_by_depth = { for depth in [1, 2, 3, 4] :
     depth => toset([for part in local.parts : part if length(split("/", part)) == depth])
   }
 
@@ -20,6 +20,7 @@ locals {
     { for part, made in aws_api_gateway_resource.depth1 : "/${part}" => made.id },
     { for part, made in aws_api_gateway_resource.depth2 : "/${part}" => made.id },
     { for part, made in aws_api_gateway_resource.depth3 : "/${part}" => made.id },
+    { for part, made in aws_api_gateway_resource.depth4 : "/${part}" => made.id },
   )
 
   # Errors that API Gateway answers without the app: problem+json like the app's own.
@@ -39,7 +40,7 @@ locals {
 
   cors_headers = var.cors_origin == null ? {} : {
     "Access-Control-Allow-Origin"  = var.cors_origin
-    "Access-Control-Allow-Headers" = "Authorization,Content-Type,Idempotency-Key,If-Match,If-None-Match${var.api_keys_required ? ",X-Api-Key" : ""}"
+    "Access-Control-Allow-Headers" = "Authorization,Content-Type,Idempotency-Key,If-Match,If-None-Match,traceparent${var.api_keys_required ? ",X-Api-Key" : ""}"
     "Access-Control-Allow-Methods" = "DELETE,GET,OPTIONS,PATCH,POST,PUT"
     "Access-Control-Max-Age"       = "600"
   }
@@ -64,8 +65,8 @@ resource "aws_api_gateway_rest_api" "catalog" {
       error_message = "The artifacts are packaged for ${coalesce(local.packaged_runtime, "a runtime that manifest.json does not name")}, the functions run ${var.runtime}: run make package with that version of Python."
     }
     precondition {
-      condition     = max([for part in local.parts : length(split("/", part))]...) <= 3
-      error_message = "A route is deeper than three parts: add a depth in api.tf."
+      condition     = max([for part in local.parts : length(split("/", part))]...) <= 4
+      error_message = "A route is deeper than four parts: add a depth in api.tf."
     }
   }
 }
@@ -88,6 +89,13 @@ resource "aws_api_gateway_resource" "depth3" {
   for_each    = local.parts_by_depth[3]
   rest_api_id = aws_api_gateway_rest_api.catalog.id
   parent_id   = aws_api_gateway_resource.depth2[dirname(each.value)].id
+  path_part   = basename(each.value)
+}
+
+resource "aws_api_gateway_resource" "depth4" {
+  for_each    = local.parts_by_depth[4]
+  rest_api_id = aws_api_gateway_rest_api.catalog.id
+  parent_id   = aws_api_gateway_resource.depth3[dirname(each.value)].id
   path_part   = basename(each.value)
 }
 

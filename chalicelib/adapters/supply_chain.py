@@ -20,11 +20,12 @@ from chalicelib.adapters.http_failures import reason
 from chalicelib.domain import exact_json
 from chalicelib.domain.answers import ERROR_LIMIT, Answer, judge
 from chalicelib.domain.delivery import Outcome, Verdict
-from chalicelib.domain.events import HEADER_VALUE
+from chalicelib.domain.events import HEADER_VALUE, TRACE_HEADER
 from chalicelib.domain.failures import NO_ANSWER
 from chalicelib.domain.product import SIZE_LIMIT, Product
 from chalicelib.domain.sync_state import Attempt
 from chalicelib.domain.times import rfc3339
+from chalicelib.domain.trace import TRACEPARENT, to_traceparent
 
 HEADERS = {"User-Agent": "product-catalog", "Accept": "*/*"}
 ANSWER_LIMIT = 4 * SIZE_LIMIT
@@ -103,7 +104,9 @@ class HttpSupplyChain:
         key = product.idempotency_key
         headers = {"Idempotency-Key": key, **self._headers}
         if trace and HEADER_VALUE.fullmatch(trace):
-            headers["X-Amzn-Trace-Id"] = trace
+            headers[TRACE_HEADER] = trace
+        if traceparent := to_traceparent(trace):
+            headers[TRACEPARENT] = traceparent
         if product.deleted_at is not None:
             headers |= self._signature(key, "")
             return self._request("DELETE", f"{self._url}/{product.id}", headers)

@@ -127,11 +127,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When a claim is made, when its lease ends, and when its message counts as lost."""
+    """When a claim is made, when its lease ends, and when its message counts as lost.
+
+    `enqueued_at`: when the message was put into the queue.
+    """
 
     now: datetime
     until: datetime
     overdue_at: datetime
+    enqueued_at: datetime | None = None
 
 
 def claim(
@@ -150,6 +154,7 @@ def claim(
         lease=Lease(token, times.until, product.version, budget),
         claim=token,
         message_id=message_id,
+        enqueued_at=times.enqueued_at,
         parked=False,
         overdue_at=overdue_at,
     )
@@ -307,14 +312,26 @@ class SyncResult:
     """What to write after an attempt; it is written only if the claim's token is still stored.
 
     `product` is the product afterwards. `attempt` is added to the history; None for a probe that
-    found the supply chain down. `event` is kept in the outbox, since publishing it failed; None
-    otherwise.
+    found the supply chain down. `events` go into the outbox with it.
     """
 
     product: Product
     claim: Claim
     attempt: Attempt | None
-    event: Event | None = None
+    events: tuple[Event, ...] = ()
+
+    @property
+    def announcements(self) -> tuple[Event, ...]:
+        """Events that are kept though the result is not counted: the supply chain has the version.
+
+        They are here since publishing them has failed.
+        """
+        return tuple(event for event in self.events if event.type is EventType.SYNC_COMPLETE)
+
+    @property
+    def news(self) -> tuple[Event, ...]:
+        """Events that hold only if the result counts: what has become of the product."""
+        return tuple(event for event in self.events if event.type is not EventType.SYNC_COMPLETE)
 
     @property
     def delivered(self) -> bool:
@@ -467,8 +484,31 @@ def disposition_of(result: SyncResult) -> Disposition:
 
 def completion_of(result: SyncResult, now: datetime, trace: str | None) -> Event:
     """Build the event `product:sync-complete`: the supply chain has accepted this version."""
-    bare = replace(result.product, outbox=())
-    return bare.with_event(EventType.SYNC_COMPLETE, now, trace).outbox[-1]
+    return _event(result.product, EventType.SYNC_COMPLETE, now, trace)
+
+
+def news_of(result: SyncResult, now: datetime, trace: str | None) -> tuple[Event, ...]:
+    """Build the events for those who look after the sync: it has failed, or has recovered."""
+    if result.failed:
+        return (failure_of(result.product, now, trace),)
+    if result.delivered and result.claim.product.sync.failed_at is not None:
+        return (_event(result.product, EventType.SYNC_RECOVERED, now, trace),)
+    return ()
+
+
+def failure_of(product: Product, now: datetime, trace: str | None) -> Event:
+    """Build the event of a product that is exhausted or rejected."""
+    return _event(product, _FAILURES[product.sync.status], now, trace)
+
+
+_FAILURES = {
+    SyncStatus.EXHAUSTED: EventType.SYNC_EXHAUSTED,
+    SyncStatus.REJECTED: EventType.SYNC_REJECTED,
+}
+
+
+def _event(product: Product, event_type: EventType, now: datetime, trace: str | None) -> Event:
+    return replace(product, outbox=()).with_event(event_type, now, trace).outbox[-1]
 
 
 # ---- what an overdue product and a dead letter mean ----

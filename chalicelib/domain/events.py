@@ -10,6 +10,7 @@ from enum import StrEnum
 from chalicelib.domain import exact_json
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.times import rfc3339
+from chalicelib.domain.trace import TRACEPARENT, id_of, to_traceparent
 
 STREAM = "PRODUCTS"
 SUBJECTS = "product.*"
@@ -32,6 +33,9 @@ class EventType(StrEnum):
     UPDATED = "product:updated"
     DELETED = "product:deleted"
     SYNC_COMPLETE = "product:sync-complete"
+    SYNC_EXHAUSTED = "product:sync-exhausted"
+    SYNC_REJECTED = "product:sync-rejected"
+    SYNC_RECOVERED = "product:sync-recovered"
 
     @property
     def subject(self) -> str:
@@ -44,7 +48,9 @@ BRIDGED_TYPES = [event_type.value for event_type in BRIDGED]
 
 
 def log_fields_of(product_id: str, version: int, event_id: str | None, trace: str | None) -> Json:
-    return {"product_id": product_id, "version": version, "event_id": event_id, "trace": trace}
+    """Name a product and its event; the trace by its id, as the API and other tools write it."""
+    found = id_of(trace) or trace
+    return {"product_id": product_id, "version": version, "event_id": event_id, "trace": found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,9 @@ class Event:
             "time": rfc3339(self.time),
             "datacontenttype": DATA_CONTENT_TYPE,
         }
-        # An extension attribute; absent from most events.
+        # Extension attributes, absent where they say nothing.
         envelope |= {"bulk": True} if self.bulk else {}
+        traceparent = to_traceparent(self.trace)
+        envelope |= {TRACEPARENT: traceparent} if traceparent else {}
         head = exact_json.dumps(envelope)
         return f'{head[:-1]},"data":{self.data}}}'

@@ -77,7 +77,7 @@ def dead_letter_for(product: Product) -> DeadLetter:
     """
     sync = product.sync
     error = sync.last_error or "unknown"
-    body = {
+    body: Json = {
         "productId": product.id,
         "version": product.version,
         "budget": sync.budget + 1,
@@ -85,6 +85,7 @@ def dead_letter_for(product: Product) -> DeadLetter:
         "attempts": sync.attempts,
         "lastError": error,
     }
+    body |= {"trace": sync.trace} if sync.trace else {}
     attributes = {
         "reason": f"{sync.status}: {error}",
         "attempts": str(sync.attempts),
@@ -135,7 +136,8 @@ def parse_sync_message(body: str) -> SyncMessage:
 
 def message_to(product: Product) -> SyncMessage:
     """Build the sync message for a product, without an event from the stream."""
-    return SyncMessage(product.id, *product.pair, bulk=product.sync.bulk)
+    sync = product.sync
+    return SyncMessage(product.id, *product.pair, sync.trace, bulk=sync.bulk)
 
 
 def sync_message_for(data: bytes, trace: str | None) -> SyncMessage:

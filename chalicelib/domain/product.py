@@ -30,6 +30,7 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.failures import kind_of
 from chalicelib.domain.sync_state import Position, SyncState
 from chalicelib.domain.times import rfc3339
+from chalicelib.domain.trace import id_of
 
 MAX_INT64 = 2**63 - 1
 SIZE_LIMIT = 200 * 1024
@@ -271,6 +272,7 @@ class Product:
             "failedAt": _time(sync.failed_at),
             "lastError": sync.last_error,
             "lastErrorKind": kind_of(sync.last_error),
+            "traceId": id_of(sync.trace),
             "history": [attempt.to_json() for attempt in sync.history],
         }
 

@@ -94,6 +94,7 @@ class SyncState:
     none has.
     `failed_at`: when it became exhausted or rejected; kept until a version of it is delivered.
     `trace`: of the request that began this budget.
+    `enqueued_at`: when the message of the last claim was put into the queue, by the queue's clock.
     """
 
     status: SyncStatus = SyncStatus.PENDING
@@ -117,6 +118,7 @@ class SyncState:
     redrive_started_at: datetime | None = None
     failed_at: datetime | None = None
     trace: str | None = None
+    enqueued_at: datetime | None = None
 
     def restarted(
         self,

@@ -29,6 +29,7 @@ from chalicelib.domain.messages import PRODUCT_ID
 from chalicelib.domain.product import OUTBOX_LIMIT, Product, ProductFields
 from chalicelib.domain.retry import QUEUE_RETENTION_SECONDS
 from chalicelib.domain.sync_state import SyncState, SyncStatus
+from chalicelib.domain.trace import PATTERN
 from chalicelib.http import contract
 
 _DAYS = QUEUE_RETENTION_SECONDS // 86_400
@@ -99,6 +100,30 @@ _MEANINGS = {
             }
         },
     ),
+    EventType.SYNC_EXHAUSTED: _Meaning(
+        "The catalog has given up on a version",
+        "All its attempts have failed, or every worker that tried it has crashed: the supply chain "
+        "lacks this version until somebody replays it or writes a newer one. Once per version by "
+        "`id`; if a replay fails too it comes again, with the same `id`.",
+        {"properties": {"syncStatus": {"const": SyncStatus.EXHAUSTED.value}}},
+    ),
+    EventType.SYNC_REJECTED: _Meaning(
+        "The supply chain has rejected a version",
+        "It will not take this product as it is: somebody must correct it, or replay it. Once per "
+        "version by `id`; if a replay is rejected too it comes again, with the same `id`.",
+        {"properties": {"syncStatus": {"const": SyncStatus.REJECTED.value}}},
+    ),
+    EventType.SYNC_RECOVERED: _Meaning(
+        "A product that was exhausted or rejected is delivered",
+        "Beside the event of the delivery. Its version may be a later one than that which has "
+        "failed. Once per version by `id`.",
+        {
+            "properties": {
+                "syncStatus": {"const": SyncStatus.DELIVERED.value},
+                "syncCompletedAt": {"type": "string"},
+            }
+        },
+    ),
 }
 
 
@@ -122,6 +147,12 @@ class ProductEvent(BaseModel):
         default=False,
         description="Extension attribute, absent unless true: one of many, by a batch write or a "
         "redrive. Whoever has little capacity can do the others first.",
+    )
+    traceparent: str = Field(
+        default_factory=str,
+        description="Extension attribute: the trace of the request that caused the event, as W3C "
+        "Trace Context writes it. Absent if it is not known.",
+        json_schema_extra={"pattern": PATTERN},
     )
     data: contract.Product = Field(description="The whole product at this version.")
 
@@ -258,6 +289,12 @@ def _headers() -> Json:
 _CHANGED_AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 _DELIVERED_AT = datetime(2026, 1, 31, 12, 0, 0, 400_000, tzinfo=UTC)
 _VERSIONS = {EventType.CREATED: 0, EventType.DELETED: 2}
+_STATUSES = {
+    EventType.SYNC_COMPLETE: SyncStatus.DELIVERED,
+    EventType.SYNC_EXHAUSTED: SyncStatus.EXHAUSTED,
+    EventType.SYNC_REJECTED: SyncStatus.REJECTED,
+    EventType.SYNC_RECOVERED: SyncStatus.DELIVERED,
+}
 _TRACE = "Root=1-697df0c0-0123456789abcdef01234567"
 
 
@@ -272,7 +309,8 @@ def _example(event_type: EventType) -> Event:
     now = _CHANGED_AT
     if event_type is EventType.DELETED:
         product = replace(product, deleted_at=now)
-    if event_type is EventType.SYNC_COMPLETE:
-        now, sync = _DELIVERED_AT, SyncState(status=SyncStatus.DELIVERED)
-        product = replace(product, sync_completed_at=now, sync=sync)
+    if status := _STATUSES.get(event_type):
+        now = _DELIVERED_AT
+        completed = now if status is SyncStatus.DELIVERED else None
+        product = replace(product, sync_completed_at=completed, sync=SyncState(status=status))
     return product.with_event(event_type, now, _TRACE).outbox[-1]

@@ -18,6 +18,8 @@ from chalicelib.domain.breaker import BreakerState
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import KEY_LIFE, ProductFields
 from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.domain.timeline import Kind
+from chalicelib.domain.trace import TRACEPARENT
 from chalicelib.usecases.catalog import BATCH_LIMIT, BatchRequest
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import ControlRequest, RedriveRequest
@@ -106,6 +108,41 @@ class BatchAnswer(BaseModel):
     items: list[BatchResult]
 
 
+_TIMELINE: Json = {
+    "id": "697df0c0e83a27b54f1c0d96",
+    "name": "Desk lamp",
+    "status": "retrying",
+    "summary": "waits for its next attempt in 4 min: HTTP 503: busy",
+    "held": None,
+    "traceId": "697df0c00123456789abcdef01234567",
+    "entries": [
+        {
+            "at": "2026-01-31T12:00:00.400Z",
+            "kind": "attempt",
+            "text": "version 1 was sent: HTTP 503: busy, after 0.21 s",
+            "failed": True,
+            "future": False,
+            "details": {
+                "version": 1,
+                "budget": 0,
+                "statusCode": 503,
+                "durationSeconds": 0.21,
+                "error": "HTTP 503: busy",
+                "errorKind": "http-503",
+            },
+        },
+        {
+            "at": "2026-01-31T12:08:00.400Z",
+            "kind": "next",
+            "text": "the next attempt",
+            "failed": False,
+            "future": True,
+            "details": {},
+        },
+    ],
+}
+
+
 class AttemptRecord(BaseModel):
     """One call of the supply chain."""
 
@@ -139,11 +176,47 @@ class SyncRecord(BaseModel):
         description="`http-<status>`, `timeout`, `connection`, or `worker` if its workers crashed.",
         examples=["http-503"],
     )
+    traceId: str | None = Field(  # noqa: N815 - JSON's name
+        description="Of the request that began this budget of attempts, as in the logs and in the "
+        "`traceparent` of events and calls.",
+        examples=["697df0c00123456789abcdef01234567"],
+    )
     held: str | None = Field(
         description="While the product waits: why no calls are made at all; null if they are.",
         examples=["paused: their release", "the breaker is open since …: HTTP 503"],
     )
     history: list[AttemptRecord]
+
+
+class TimelineEntry(BaseModel):
+    """One sentence about one moment in the life of a product."""
+
+    at: Time | None = Field(description="null: now, or a time that is not known yet.")
+    kind: Kind = Field(description="What it is about.")
+    text: str
+    failed: bool = Field(description="Something went wrong.")
+    future: bool = Field(description="It is still to come.")
+    details: dict[str, object] = Field(description="Numbers and names, by kind; more may come.")
+
+
+class ProductTimeline(BaseModel):
+    """Why a product is where it is."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_TIMELINE]})
+
+    id: str
+    name: str
+    status: SyncStatus
+    summary: str = Field(description="The answer in one sentence.")
+    held: str | None = Field(
+        description="While the product waits: why no calls are made at all; null if they are."
+    )
+    traceId: str | None = Field(  # noqa: N815 - JSON's name
+        description="Of the request that began this budget of attempts."
+    )
+    entries: list[TimelineEntry] = Field(
+        description="In order of time: what was, what is now, what is still to come."
+    )
 
 
 class SyncControl(BaseModel):
@@ -273,8 +346,15 @@ HEADERS: dict[str, Json] = {
         '`"3", "4"`. `*` is any version.',
         "schema": {"type": "string", "pattern": rf"^(\s*\*\s*|({ENTITY_TAG})*)$"},
     },
+    TRACEPARENT: {
+        "description": "The trace of the caller, as W3C Trace Context writes it: "
+        "`00-<32 digits>-<16 digits>-01`. Logs, events and calls of the supply chain have its id. "
+        "Without one that is valid it is that of `X-Amzn-Trace-Id`, or a new one; `traceId` of "
+        "the product's sync says which.",
+        "schema": {"type": "string"},
+    },
 }
-"""The headers that operations read. The server checks their values by these patterns."""
+"""The headers that operations read. The server checks their values by the patterns."""
 
 
 def example_of(model: type[BaseModel]) -> Json:
@@ -347,7 +427,7 @@ OPERATIONS = (
         frozenset({WRITE}),
         body=ProductFields,
         examples={"product": example_of(ProductFields)},
-        headers=("Idempotency-Key",),
+        headers=("Idempotency-Key", TRACEPARENT),
         answers={201: Product},
         problems=(
             *_BODY,
@@ -373,7 +453,7 @@ OPERATIONS = (
         frozenset({WRITE}),
         body=BatchRequest,
         examples={"batch": {"items": [example_of(ProductFields)]}},
-        headers=("Idempotency-Key",),
+        headers=("Idempotency-Key", TRACEPARENT),
         answers={207: BatchAnswer},
         problems=(*_BODY, errors.IdempotencyKeyReusedError),
     ),
@@ -395,7 +475,7 @@ OPERATIONS = (
         frozenset({WRITE}),
         body=ProductFields,
         examples={"product": example_of(ProductFields)},
-        headers=("If-Match",),
+        headers=("If-Match", TRACEPARENT),
         answers={200: Product},
         problems=(*_BODY, *_CHANGE, errors.DuplicateSkuError),
     ),
@@ -407,7 +487,7 @@ OPERATIONS = (
         frozenset({WRITE}),
         body=ProductPatch,
         examples=_patches(ProductFields),
-        headers=("If-Match",),
+        headers=("If-Match", TRACEPARENT),
         answers={200: Product},
         problems=(*_BODY, *_CHANGE, errors.DuplicateSkuError),
     ),
@@ -417,7 +497,7 @@ OPERATIONS = (
         "/products/{product_id}",
         "Delete a product, here and in the supply chain",
         frozenset({WRITE}),
-        headers=("If-Match",),
+        headers=("If-Match", TRACEPARENT),
         answers={204: None},
         problems=_CHANGE,
     ),
@@ -431,11 +511,21 @@ OPERATIONS = (
         problems=_STORED,
     ),
     Operation(
+        "getProductTimeline",
+        "GET",
+        "/products/{product_id}/sync/timeline",
+        "Why a product is where it is, and what comes next",
+        frozenset({READ, ADMIN}),
+        answers={200: ProductTimeline},
+        problems=_STORED,
+    ),
+    Operation(
         "replayProduct",
         "POST",
         "/products/{product_id}/sync",
         "Deliver the newest version (again) now",
         frozenset({ADMIN}),
+        headers=(TRACEPARENT,),
         answers={202: SyncRecord},
         problems=(*_STORED, errors.ConcurrentChangeError),
     ),

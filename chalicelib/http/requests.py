@@ -17,8 +17,10 @@ from chalicelib.domain.errors import (
     MalformedRequestError,
     PayloadTooLargeError,
 )
+from chalicelib.domain.events import HEADER_VALUE, TRACE_HEADER
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import SIZE_LIMIT
+from chalicelib.domain.trace import TRACEPARENT, from_traceparent, id_of
 from chalicelib.http import authorizer
 from chalicelib.http.contract import ENTITY_TAG, HEADERS
 from chalicelib.usecases.catalog import Origin, Precondition
@@ -99,8 +101,18 @@ def origin(request: Request) -> Origin:
         # create a second product.
         fault = FieldError("Idempotency-Key", "needs a token with a sub claim")
         raise InvalidRequestError([fault])
-    trace = _header(request, "X-Amzn-Trace-Id") or telemetry.new_trace()
-    return Origin(principal, key, trace)
+    return Origin(principal, key, trace(request))
+
+
+def trace(request: Request) -> str:
+    """Give the trace of a request: the caller's `traceparent`, or X-Ray's header, or a new one.
+
+    What is neither is ignored: nothing could be found by it.
+    """
+    given, xray = from_traceparent(_header(request, TRACEPARENT)), _header(request, TRACE_HEADER)
+    if given is None and xray is not None and id_of(xray) and HEADER_VALUE.fullmatch(xray):
+        given = xray
+    return given or telemetry.new_trace()
 
 
 def precondition(request: Request) -> Precondition:

@@ -281,7 +281,7 @@ class Catalog:
                 "accepted",
                 product_id=event.product_id,
                 version=event.version,
-                trace=event.trace,
+                trace=event.log_fields["trace"],
                 # Only what is not as usual; the outbox has logged the reason.
                 published=None if event.id in published else False,
             )

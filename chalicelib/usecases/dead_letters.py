@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from chalicelib import telemetry
-from chalicelib.domain.delivery import LetterMeans, judge_letter, worker_died
+from chalicelib.domain.delivery import LetterMeans, failure_of, judge_letter, worker_died
 from chalicelib.domain.messages import SyncMessage, dead_letter_for
 from chalicelib.domain.product import Product
 from chalicelib.usecases.ports import Queue, ReceivedDeadLetter, Store
@@ -86,10 +86,13 @@ class DeadLetters:
         means = judge_letter(product, message, letter_id, now)
         if means is not LetterMeans.CRASH or product is None:
             return means
-        exhausted = worker_died(product, letter_id, now)
+        # With its details, which are in the event.
+        whole = self._store.get_many({product.id}).products.get(product.id, product)
+        exhausted = worker_died(whole, letter_id, now)
+        event = failure_of(exhausted, now, product.sync.trace)
         telemetry.log.error("a message has crashed its workers", **message.log_fields)
         telemetry.count(exhausted=1)
-        if self._store.save_sync(exhausted, expected_revision=product.revision):
+        if self._store.save_sync(exhausted, expected_revision=product.revision, event=event):
             return LetterMeans.NOTHING
         # The product has changed since it was read: the next run decides again.
         return LetterMeans.WAIT

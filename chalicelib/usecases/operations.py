@@ -20,8 +20,10 @@ from chalicelib.domain.errors import (
     QueueUnavailableError,
 )
 from chalicelib.domain.exact_json import Json
+from chalicelib.domain.messages import message_to
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES, SyncStatus
+from chalicelib.domain.timeline import Situation, timeline
 from chalicelib.domain.times import rfc3339
 from chalicelib.usecases.collisions import TRIES, sleep_a_little
 from chalicelib.usecases.controls import Controls
@@ -120,17 +122,28 @@ class Operations:
         held = self._controls.read().held_by(self._clock()) if waits else None
         return {**product.sync_to_json(), "held": held}
 
-    def replay(self, product_id: str) -> Json:
+    def timeline(self, product_id: str) -> Json:
+        """Say why a product is where it is: what has happened to it, and what comes next.
+
+        Raises as `sync_state`.
+        """
+        product = self._product(product_id, outbox=True)
+        control, now = self._controls.read(), self._clock()
+        return timeline(Situation(product, control, now, self._grace))
+
+    def replay(self, product_id: str, trace: str | None = None) -> Json:
         """Have the newest version delivered (again) now, with a fresh budget.
 
-        Raises as `sync_state`, and ConcurrentChangeError.
+        `trace` is that of this request, which the calls have from now on. Raises as `sync_state`,
+        and ConcurrentChangeError.
         """
         for attempt in range(TRIES):
             product = self._product(product_id)
             now, budget = self._clock(), product.sync.budget + 1
-            sync = product.sync.restarted(now, now + self._grace, budget=budget)
+            sync = product.sync.restarted(now, now + self._grace, budget=budget, trace=trace)
             replayed = replace(product, sync=sync, sync_completed_at=None)
             if self._store.save_sync(replayed, expected_revision=product.revision):
+                telemetry.log.info("replayed", budget=budget, **message_to(replayed).log_fields)
                 self._enqueue(replayed)
                 return self.sync_state(product_id)
             self._pause(attempt)
@@ -185,8 +198,8 @@ class Operations:
         except QueueUnavailableError as error:
             telemetry.log.warning("reconcile will enqueue instead", reason=str(error))
 
-    def _product(self, product_id: str) -> Product:
-        product = self._store.get(product_id)
+    def _product(self, product_id: str, *, outbox: bool = False) -> Product:
+        product = self._store.get(product_id, outbox=outbox)
         if product is None:
             raise ProductNotFoundError(f"no product has the id {product_id}")
         return product

@@ -118,10 +118,13 @@ class Store(Protocol):
     def created_in_batch(self, keys: Sequence[str]) -> list[Creation]:
         """Find the creations that used any of these keys, which a batch may have used."""
 
-    def get(self, product_id: str, *, majority: bool = False) -> Product | None:
+    def get(
+        self, product_id: str, *, majority: bool = False, outbox: bool = False
+    ) -> Product | None:
         """Find one product, tombstones too, without its outbox. Raises UnreadableDocumentError.
 
         `majority`: what the majority has, which no failover rolls back; it may be an older version.
+        `outbox`: with the newest OUTBOX_PAGE events of its outbox.
         """
 
     def get_many(self, product_ids: Collection[str], *, details: bool = True) -> Found:
@@ -137,10 +140,13 @@ class Store(Protocol):
         names the other product as that of `insert` does.
         """
 
-    def save_sync(self, product: Product, *, expected_revision: int) -> bool:
+    def save_sync(
+        self, product: Product, *, expected_revision: int, event: Event | None = None
+    ) -> bool:
         """Write the state of the sync, if the stored revision is the expected one.
 
-        Does not change delivered version and history. Changes the lease only to remove it.
+        `event`, if there is one, goes into the outbox with it. Does not change delivered version
+        and history. Changes the lease only to remove it.
         """
 
     def find(self, query: ProductQuery) -> list[Product]:
@@ -181,8 +187,9 @@ class Store(Protocol):
     def record(self, results: Sequence[SyncResult]) -> set[str]:
         """Write results of attempts, and release the leases; give the ids of those written.
 
-        For a product that was changed or replayed during its call, only the lease, the history and
-        the delivered version are written, and its id is not in the answer.
+        For a product that was changed or replayed during its call, only the lease, the history, the
+        delivered version and the result's announcements are written, and its id is not in the
+        answer.
         """
 
     def letters_sent(self, products: Collection[Product]) -> None:

@@ -27,6 +27,7 @@ from chalicelib.domain.delivery import (
     conclude,
     decide,
     disposition_of,
+    news_of,
     next_enqueue,
     park,
     park_result,
@@ -94,6 +95,11 @@ class Call:
     def product_id(self) -> str:
         """The product to be delivered."""
         return self.claim.product.id
+
+    @property
+    def trace(self) -> str | None:
+        """The trace of the request that began this budget: a letter moved back may lack it."""
+        return self.sync_message.trace or self.claim.product.sync.trace
 
 
 class Sync:
@@ -211,7 +217,7 @@ class Sync:
     ) -> Call:
         now = self._clock()
         until = now + self._policy.lease
-        times = Times(now, until, until + self._policy.grace)
+        times = Times(now, until, until + self._policy.grace, message.sent)
         claimed = claim(product, sync_message, message.id, decision.budget, token, times)
         return Call(message, sync_message, claimed, times)
 
@@ -351,7 +357,7 @@ class Sync:
             telemetry.log.warning("too late for the lease", product_id=call.claim.product.id)
             return None
         try:
-            return self._supply_chain.deliver(call.claim.product, call.sync_message.trace)
+            return self._supply_chain.deliver(call.claim.product, call.trace)
         except Exception:  # noqa: BLE001 - logged; a bug that one product meets, and its neighbours' results count
             telemetry.log.exception("the call failed", **call.sync_message.log_fields)
             return None
@@ -362,8 +368,11 @@ class Sync:
             [(call, self._conclude(call, outcome, now)) for call, outcome in done], now
         )
         recorded = self._store.record(results) if results else set()
-        written = [result for result in results if result.product.id in recorded]
-        self._send_letters([result.product for result in written if result.failed])
+        calls = [call for call, _ in done]
+        pairs = list(zip(calls, results, strict=True))
+        written = [(call, result) for call, result in pairs if result.product.id in recorded]
+        self._send_letters([result.product for _, result in written if result.failed])
+        self._tell(written)
         dispositions: dict[str, Disposition] = {}
         for (call, outcome), result in zip(done, results, strict=True):
             counted = result.product.id in recorded
@@ -392,9 +401,12 @@ class Sync:
     def _announced(
         self, done: Sequence[tuple[Call, SyncResult]], now: datetime
     ) -> list[SyncResult]:
-        """Publish `sync-complete` events; give the results, with events that were not published."""
+        """Publish `sync-complete` events; give the results with the events for their outboxes.
+
+        Those are what was not published, and news, which holds only if the result is written.
+        """
         events = {
-            call.message.id: completion_of(result, now, call.sync_message.trace)
+            call.message.id: completion_of(result, now, call.trace)
             for call, result in done
             if result.delivered
         }
@@ -404,8 +416,24 @@ class Sync:
             if result.delivered and now + self._policy.publish_within < call.times.until
         ]
         published = {event.id for event in self._outbox.publish(in_time)} if in_time else set()
-        kept = {name: event for name, event in events.items() if event.id not in published}
-        return [replace(result, event=kept.get(call.message.id)) for call, result in done]
+        kept = {name: (it,) for name, it in events.items() if it.id not in published}
+        return [
+            replace(
+                result, events=(*kept.get(call.message.id, ()), *news_of(result, now, call.trace))
+            )
+            for call, result in done
+        ]
+
+    def _tell(self, written: Sequence[tuple[Call, SyncResult]]) -> None:
+        """Publish the news of results that were written; what is not published stays for reconcile.
+
+        Not where it could take longer than the lease: the host would stop us before the messages
+        are settled.
+        """
+        latest = self._clock() + self._policy.publish_within
+        in_time = [result for call, result in written if latest < call.times.until]
+        if news := [event for result in in_time for event in result.news]:
+            self._outbox.relay(news)
 
     def _send_letters(self, failed: Sequence[Product]) -> None:
         """Send dead letters. If one is not sent, it stays owed, and reconcile sends it."""
@@ -466,7 +494,7 @@ def _log_attempt(call: Call, outcome: Outcome, result: SyncResult, *, counted: b
     }
     usual = result.delivered and counted
     if not usual or telemetry.is_verbose():
-        fields = call.sync_message.log_fields | fields
+        fields = replace(call.sync_message, trace=call.trace).log_fields | fields
         fields |= {
             "budget": sync.budget,
             "message_id": call.message.id,

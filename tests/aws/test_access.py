@@ -32,6 +32,7 @@ ANSWERS = {
     ("PATCH", "/products/{product_id}"): 404,
     ("DELETE", "/products/{product_id}"): 404,
     ("GET", "/products/{product_id}/sync"): 404,
+    ("GET", "/products/{product_id}/sync/timeline"): 404,
     ("POST", "/products/{product_id}/sync"): 404,
     ("GET", "/sync"): 200,
     ("POST", "/sync/redrive"): 422,

@@ -17,6 +17,7 @@ from tests.support import Json, eventually, exact_json
 PATIENCE = 100.0
 """Seconds: the first run of the bridge starts a minute after the apply at the latest."""
 TRACE = "Root=1-67891233-abcdef012345678912345678"
+TRACE_ID = "67891233abcdef012345678912345678"
 
 
 def state(aws: DeployedStack, product_id: str) -> Json:
@@ -55,7 +56,8 @@ def test_the_trace_of_a_request_arrives_at_the_supply_chain(aws: DeployedStack) 
     (call,) = aws.supply_chain.calls(product["id"])
     assert root(call["xAmznTraceId"]) == TRACE
     assert root(asyncio.run(last_header(aws.info["nats"]))) == TRACE
-    assert [line for line in aws.logged("api") if product["id"] in line and TRACE in line]
+    assert call["traceparent"].split("-")[1] == TRACE_ID
+    assert [line for line in aws.logged("api") if product["id"] in line and TRACE_ID in line]
 
 
 def root(trace: str | None) -> str:

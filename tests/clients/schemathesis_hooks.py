@@ -64,7 +64,7 @@ def _expected(failure: Failure, case: Case[Any], response: Response) -> bool:
             return name == "createProducts" and status == 207
         case UseAfterFree():
             # The deletion itself is on its way to the supply chain, and this is how far it is.
-            return name in {"getProductSync", "replayProduct"}
+            return name in {"getProductSync", "getProductTimeline", "replayProduct"}
     return False
 
 

@@ -70,7 +70,8 @@ def content(answer: Answer) -> Json:
     [
         ("products", "create_product create_products list_products get_product replace_product"),
         ("products", "patch_product delete_product"),
-        ("sync", "get_product_sync replay_product get_sync redrive_products control_sync"),
+        ("sync", "get_product_sync get_product_timeline replay_product"),
+        ("sync", "get_sync redrive_products control_sync"),
         ("service", "get_health get_readiness get_open_api get_docs"),
     ],
 )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from chalicelib.domain.delivery import Claim, SyncResult, Transition
+    from chalicelib.domain.events import Event
 
 
 class FakeStore(Switchable):
@@ -98,12 +99,15 @@ class FakeStore(Switchable):
             name: replace(made, batch_size=None) for name, made in self._creations.items()
         }
 
-    def get(self, product_id: str, *, majority: bool = False) -> Product | None:
+    def get(
+        self, product_id: str, *, majority: bool = False, outbox: bool = False
+    ) -> Product | None:
         self._reach("get")
         product = (self.committed() if majority else self.products).get(product_id)
         if product is not None and product_id in self.unreadable:
             raise UnreadableDocumentError(f"product {product_id} cannot be read")
-        return replace(product, outbox=()) if product else None
+        kept = product.outbox[-OUTBOX_PAGE:] if product and outbox else ()
+        return replace(product, outbox=kept) if product else None
 
     def committed(self) -> dict[str, Product]:
         """What no failover can take back: here, everything."""
@@ -140,7 +144,9 @@ class FakeStore(Switchable):
             )
             return True
 
-    def save_sync(self, product: Product, *, expected_revision: int) -> bool:
+    def save_sync(
+        self, product: Product, *, expected_revision: int, event: Event | None = None
+    ) -> bool:
         self._reach("save_sync")
         with self._lock:
             stored = self.products.get(product.id)
@@ -151,6 +157,7 @@ class FakeStore(Switchable):
                 stored,
                 sync=replace(_keep(stored.sync, product.sync), lease=lease),
                 sync_completed_at=product.sync_completed_at,
+                outbox=(*stored.outbox, *([event] if event else []))[-OUTBOX_LIMIT:],
                 revision=stored.revision + 1,
             )
             return True
@@ -381,7 +388,7 @@ def _after_call(stored: Product, result: SyncResult, *, current: bool) -> Produc
         delivered_version=newest,
         history=(*stored.sync.history, *attempts)[-HISTORY_LIMIT:],
     )
-    events = (result.event,) if result.event else ()
+    events = result.events if current else result.announcements
     completed = result.product.sync_completed_at if current else stored.sync_completed_at
     return replace(
         stored,

@@ -48,6 +48,7 @@ right_failed, oldest_first = Breaker._failed, Convergence._waiting
 restarted, next_attempt, deliver = SyncState.restarted, Schedule.next_attempt, Sync._deliver
 announce = Sync._announced
 claim_of, after_call = FakeStore._claim, fake_store._after_call
+store_result = FakeStore._record
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,16 @@ def _an_announcement_is_lost(patch: pytest.MonkeyPatch) -> None:
     def announced(
         worker: Sync, done: Sequence[tuple[Call, SyncResult]], now: datetime
     ) -> list[SyncResult]:
-        return [replace(result, event=None) for result in announce(worker, done, now)]
+        return [replace(result, events=()) for result in announce(worker, done, now)]
 
     patch.setattr(Sync, "_announced", announced)
+
+
+def _news_is_published_and_not_kept(patch: pytest.MonkeyPatch) -> None:
+    def record(store: FakeStore, result: SyncResult) -> bool:
+        return store_result(store, replace(result, events=result.announcements))
+
+    patch.setattr(FakeStore, "_record", record)
 
 
 def _no_cooldown(patch: pytest.MonkeyPatch) -> None:
@@ -369,6 +377,12 @@ RULES = [
         _an_announcement_is_lost,
         "random",
         seed=34,
+    ),
+    Rule(
+        "what has become of a product is in the outbox with its result",
+        _news_is_published_and_not_kept,
+        "random",
+        seed=37,
     ),
     Rule(
         "a deletion that is answered 404 counts only if a question confirms it",

@@ -52,6 +52,7 @@ SCOPES_OF_THE_DESIGN = {
     ("PATCH", "/products/{product_id}"): {WRITE},
     ("DELETE", "/products/{product_id}"): {WRITE},
     ("GET", "/products/{product_id}/sync"): {READ, ADMIN},
+    ("GET", "/products/{product_id}/sync/timeline"): {READ, ADMIN},
     ("POST", "/products/{product_id}/sync"): {ADMIN},
     ("GET", "/sync"): {READ, ADMIN},
     ("POST", "/sync/redrive"): {ADMIN},

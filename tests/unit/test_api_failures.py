@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from chalicelib.domain.product import Product
+from chalicelib.domain.trace import from_traceparent, id_of, to_traceparent
 from chalicelib.http.contract import READ
 from tests.http import problem_of
 from tests.unit.api_support import (
@@ -29,6 +31,7 @@ STORE_REQUESTS = [
     ("PATCH", f"/products/{UNKNOWN}", {}),
     ("DELETE", f"/products/{UNKNOWN}", None),
     ("GET", f"/products/{UNKNOWN}/sync", None),
+    ("GET", f"/products/{UNKNOWN}/sync/timeline", None),
     ("POST", f"/products/{UNKNOWN}/sync", None),
     ("GET", "/sync", None),
     ("POST", "/sync/redrive", None),
@@ -80,7 +83,7 @@ def test_an_error_of_ours_tells_nothing_of_the_inside(
 
     for name in ("create", "list_products", "create_batch", "get", "replace", "merge", "delete"):
         monkeypatch.setattr(world.parts.catalog, name, explode)
-    for name in ("sync_state", "replay", "summary", "redrive", "control"):
+    for name in ("sync_state", "timeline", "replay", "summary", "redrive", "control"):
         monkeypatch.setattr(world.parts.operations, name, explode)
     answer = world.client.request(method, path, body)
     assert answer.status == 500
@@ -103,6 +106,62 @@ def test_the_trace_of_a_write_goes_along_with_its_event(world: World, given: str
     (event,) = world.stream.log
     assert event.trace is not None
     assert event.trace == given if given else event.trace.startswith("Root=1-")
+
+
+W3C = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+XRAY = "Root=1-67891233-abcdef012345678912345678"
+
+
+def test_a_traceparent_of_the_caller_comes_before_xrays_header(world: World) -> None:
+    headers = {"X-Amzn-Trace-Id": XRAY, "traceparent": W3C}
+    product_id = world.client.request("POST", "/products", ANVIL, headers).json()["id"]
+    state = world.client.get(f"/products/{product_id}/sync").json()
+    assert state["traceId"] == "0af7651916cd43dd8448eb211c80319c"
+    (event,) = world.stream.log
+    assert json.loads(event.data)["traceparent"] == W3C
+
+
+@pytest.mark.parametrize("traceparent", ["", "nonsense", W3C.replace("00-", "ff-", 1), f"{W3C}-x"])
+def test_what_is_no_traceparent_is_ignored(world: World, traceparent: str) -> None:
+    headers = {"X-Amzn-Trace-Id": XRAY, "traceparent": traceparent}
+    assert world.client.request("POST", "/products", ANVIL, headers).status == 201
+    assert world.stream.log[0].trace == XRAY
+
+
+@pytest.mark.parametrize("given", ["Root=1-2-3", "anything", f"{XRAY}; ", f"{XRAY};{'x' * 500}"])
+def test_a_trace_by_which_nothing_is_found_is_replaced(world: World, given: str) -> None:
+    world.client.request("POST", "/products", ANVIL, {"X-Amzn-Trace-Id": given})
+    assert id_of(world.stream.log[0].trace) is not None
+
+
+def test_one_trace_goes_from_the_request_through_an_outage_to_the_supply_chain(
+    world: World,
+) -> None:
+    headers = {"traceparent": W3C}
+    product_id = world.client.request("POST", "/products", ANVIL, headers).json()["id"]
+    world.queue.messages.clear()
+    world.clock.advance(3600)
+    world.reconcile_once()
+    world.sync_once()
+    (call,) = world.supply_chain.calls
+    assert (call.product_id, to_traceparent(call.trace)) == (product_id, W3C)
+    complete = json.loads(world.stream.log[-1].data)
+    assert (complete["type"], complete["traceparent"]) == ("product:sync-complete", W3C)
+
+
+def test_the_calls_after_a_replay_have_the_trace_of_the_replay(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    product_id = create(world)["id"]
+    world.pass_on()
+    path = f"/products/{product_id}/sync"
+    state = world.client.request("POST", path, None, {"traceparent": W3C}).json()
+    assert state["traceId"] == id_of(from_traceparent(W3C))
+    world.sync_once()
+    first, second = world.supply_chain.calls
+    assert to_traceparent(second.trace) == W3C != to_traceparent(first.trace)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if '"replayed"' in line]
+    assert state["traceId"] in line
 
 
 # ---- pages of another origin ----

@@ -41,6 +41,7 @@ PARITY: list[tuple[str, str, object]] = [
     ("POST", "/products", ""),
     ("POST", "/products/batch", {"items": [{"price": 0}]}),
     ("GET", f"/products/{B}/sync", None),
+    ("GET", f"/products/{B}/sync/timeline", None),
     ("POST", f"/products/{B}/sync", None),
     ("GET", "/sync", None),
     ("POST", "/sync/redrive", None),

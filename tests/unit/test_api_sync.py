@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from decimal import Decimal
 
@@ -11,10 +12,13 @@ from chalicelib.domain.errors import StoreNotMigratedError
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.domain.times import rfc3339
 from tests.fakes import GRACE
 from tests.http import WsgiClient
 from tests.support import Json
 from tests.unit.api_support import (
+    ANVIL,
+    UNKNOWN,
     create,
     failed_product,
     stored,
@@ -27,7 +31,8 @@ NOT_PAUSED = {"paused": False, "reason": None, "until": None, "since": None}
 
 
 def test_the_state_of_a_sync_is_told(world: World) -> None:
-    product = create(world)
+    headers = {"X-Amzn-Trace-Id": "Root=1-67891233-abcdef012345678912345678"}
+    product = world.client.request("POST", "/products", ANVIL, headers).json()
     answer = world.client.get(f"/products/{product['id']}/sync")
     assert answer.status == 200
     assert answer.json() == {
@@ -46,6 +51,7 @@ def test_the_state_of_a_sync_is_told(world: World) -> None:
         "failedAt": None,
         "lastError": None,
         "lastErrorKind": None,
+        "traceId": "67891233abcdef012345678912345678",
         "held": None,
         "history": [],
     }
@@ -70,6 +76,34 @@ def failed_once(world: World) -> Product:
     world.parts.sync.handle(world.queue.receive())
     assert world.store.products[product.id].sync.message_id == message_id
     return product
+
+
+def test_the_timeline_of_a_product_says_why_it_waits_and_what_comes(world: World) -> None:
+    product = failed_once(world)
+    answer = world.client.get(f"/products/{product.id}/sync/timeline")
+    assert answer.status == 200
+    told = answer.json()
+    assert re.fullmatch(r"waits for its next attempt in 1[3-5] s: HTTP 503", told["summary"])
+    assert [entry["kind"] for entry in told["entries"]] == [
+        *("write", "event", "message", "attempt", "message", "next", "next")
+    ]
+    assert told["entries"][1]["details"]["inOutbox"]
+    due = world.store.products[product.id].sync.next_attempt_at
+    assert due is not None
+    assert (told["entries"][5]["at"], told["entries"][5]["future"]) == (rfc3339(due), True)
+
+
+def test_the_timeline_of_a_product_that_waits_says_that_all_calls_are_paused(
+    world: World,
+) -> None:
+    product = failed_once(world)
+    world.client.put("/sync/control", {"paused": True, "reason": "their release"})
+    told = world.client.get(f"/products/{product.id}/sync/timeline").json()
+    assert told["held"] == "paused: their release"
+
+
+def test_a_product_that_does_not_exist_has_no_timeline(world: World) -> None:
+    assert world.client.get(f"/products/{UNKNOWN}/sync/timeline").status == 404
 
 
 def test_the_sync_of_a_deleted_product_is_told_until_it_is_confirmed(world: World) -> None:

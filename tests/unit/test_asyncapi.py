@@ -12,6 +12,7 @@ from jsonschema import Draft7Validator  # type: ignore[import-untyped]  # ships 
 
 from chalicelib.domain.events import STREAM, Event, EventType
 from chalicelib.domain.product import ProductFields
+from chalicelib.domain.retry import Schedule
 from chalicelib.http import asyncapi
 from chalicelib.usecases.catalog import Origin, Precondition
 from tests.fakes import BODY, FakeClock, FakeStream, Pipeline
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tests.support import Json
     from tests.unit.conftest import World
 
+TRACE = "Root=1-67891233-abcdef012345678912345678"
 SCHEMA = Path(__file__).parents[1] / "schemas/asyncapi/3.0.0.json"
 DOCUMENT: Json = json.loads(asyncapi.document())
 MESSAGES: dict[str, Json] = {
@@ -120,17 +122,26 @@ class RecordedStream(FakeStream):
 
 
 def a_life() -> RecordedStream:
-    """The stream after a product was created, changed, and deleted, and each was delivered."""
-    pipeline = Pipeline()
+    """The stream after a product was created, changed, and deleted.
+
+    One change is delivered at once, one is rejected and delivered after a replay, the deletion is
+    given up and delivered after a replay.
+    """
+    pipeline = Pipeline(schedule=Schedule(1, 0))
     pipeline.stream = stream = RecordedStream(pipeline.clock)
     pipeline.connect()
     everything = {**BODY, "sku": "S", "description": "d", "attributes": {"a": 1, "b": True}}
-    product_id = pipeline.catalog.create(everything, Origin(trace="Root=1-0-0"))["id"]
+    product_id = pipeline.catalog.create(everything, Origin(trace=TRACE))["id"]
     pipeline.pass_on()
     pipeline.update(product_id, price=3)
+    pipeline.supply_chain.answers[product_id] = [422, 200, 500]
     pipeline.pass_on()
+    pipeline.operations.replay(product_id)
+    pipeline.sync_once()
     pipeline.catalog.delete(product_id, Precondition(), Origin())
     pipeline.pass_on()
+    pipeline.operations.replay(product_id)
+    pipeline.sync_once()
     return stream
 
 
@@ -147,16 +158,20 @@ def test_everything_that_is_published_fits_the_document() -> None:
         ("product:created", 0),
         ("product:sync-complete", 0),
         ("product:updated", 1),
+        ("product:sync-rejected", 1),
         ("product:sync-complete", 1),
+        ("product:sync-recovered", 1),
         ("product:deleted", 2),
+        ("product:sync-exhausted", 2),
         ("product:sync-complete", 2),
+        ("product:sync-recovered", 2),
     ]
     assert {name for name, _ in heard} == set(EventType), "a type that this test does not cause"
 
 
 def test_the_headers_of_everything_that_is_published_fit_the_document() -> None:
     events = a_life().events
-    assert {event.trace for event in events} == {"Root=1-0-0", None}
+    assert {event.trace for event in events} == {TRACE, None}
     for event in events:
         schema = resolved(MESSAGES[event.type]["headers"])
         validator(schema).validate(event.headers)
@@ -172,10 +187,11 @@ def test_nothing_is_published_that_the_document_leaves_out() -> None:
         assert event["data"].keys() <= schemas["Product"]["properties"].keys()
 
 
-def test_only_the_delivery_of_a_deletion_leaves_the_sku_out() -> None:
+def test_only_the_deletion_itself_has_the_sku_that_it_gives_up() -> None:
     events = [json.loads(message.data) for message in a_life().log]
     without = [event["id"] for event in events if "sku" not in event["data"]]
-    assert without == [f"{events[0]['subject']}:2:product:sync-complete"]
+    of_deletion = f"{events[0]['subject']}:2:product:sync-"
+    assert without == [f"{of_deletion}{end}" for end in ("exhausted", "complete", "recovered")]
 
 
 def test_an_event_of_a_batch_fits_the_document() -> None:
@@ -203,6 +219,12 @@ def test_the_example_of_a_type_fits_its_schemas(event_type: EventType) -> None:
 # ---- does it refuse what is no such event? ----
 
 
+def test_a_traceparent_of_another_form_is_none_of_ours() -> None:
+    event = EXAMPLES["product:created"]["payload"]
+    assert event["traceparent"].startswith("00-")
+    assert not validator_of("product:created").is_valid({**event, "traceparent": ""})
+
+
 @pytest.mark.parametrize("event_type", EventType)
 @pytest.mark.parametrize("other", EventType)
 def test_the_schema_of_a_type_takes_no_other_type(event_type: EventType, other: EventType) -> None:
@@ -211,7 +233,12 @@ def test_the_schema_of_a_type_takes_no_other_type(event_type: EventType, other: 
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in EXAMPLES["product:created"]["payload"] if name != "bulk"]
+    "name",
+    [
+        name
+        for name in EXAMPLES["product:created"]["payload"]
+        if name not in {"bulk", "traceparent"}
+    ],
 )
 def test_no_attribute_of_an_event_may_be_missing(name: str) -> None:
     event = dict(EXAMPLES["product:created"]["payload"])
@@ -227,6 +254,10 @@ def test_no_attribute_of_an_event_may_be_missing(name: str) -> None:
         ("product:deleted", {"deletedAt": None}),
         ("product:sync-complete", {"syncStatus": "pending"}),
         ("product:sync-complete", {"syncCompletedAt": None}),
+        ("product:sync-exhausted", {"syncStatus": "rejected"}),
+        ("product:sync-rejected", {"syncStatus": "exhausted"}),
+        ("product:sync-recovered", {"syncStatus": "retrying"}),
+        ("product:sync-recovered", {"syncCompletedAt": None}),
     ],
 )
 def test_the_data_must_be_that_of_the_type(event_type: str, change: Json) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from chalicelib.domain.events import Event
 from chalicelib.domain.messages import DeadLetter, SyncMessage, dead_letter_for
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import Lease, SyncState, SyncStatus
 from chalicelib.usecases.dead_letters import AT_ONCE, ROUNDS
-from tests.fakes import GRACE, START, Pipeline
+from tests.fakes import GRACE, START, Pipeline, fields
 
 REJECTED = SyncState(SyncStatus.REJECTED)
 DELIVERED = SyncState(SyncStatus.DELIVERED)
@@ -246,6 +248,24 @@ def test_a_letter_that_is_owed_is_not_sent_before_its_time(pipeline: Pipeline) -
 # ---- letters that the queue itself moved ----
 
 
+def test_a_product_whose_message_the_queue_moved_is_told_as_exhausted_with_all_its_data(
+    pipeline: Pipeline,
+) -> None:
+    product_id = pipeline.put(outbox=(), fields=fields(sku="S", description="d")).id
+    letter(pipeline, product_id, budget=0)
+    pipeline.reconcile_once()
+    (event,) = pipeline.product(product_id).outbox
+    assert event.id == f"{product_id}:0:product:sync-exhausted"
+    pipeline.clock.advance(301)
+
+    pipeline.reconcile_once()
+
+    assert pipeline.product(product_id).outbox == ()
+    told = json.loads(pipeline.stream.log[-1].data)
+    assert (told["type"], told["data"]["syncStatus"]) == ("product:sync-exhausted", "exhausted")
+    assert (told["data"]["sku"], told["data"]["description"]) == ("S", "d")
+
+
 def moved(pipeline: Pipeline, **sync: Any) -> str:  # noqa: ANN401 - of SyncState
     """A product on its way whose message the queue has moved; its id."""
     product = pipeline.put(sync=SyncState(behind_since=START, **sync), outbox=())
@@ -301,9 +321,9 @@ def test_a_moved_message_of_a_product_that_changes_meanwhile_is_judged_in_the_ne
     product_id = moved(pipeline)
     save_sync = pipeline.store.save_sync
 
-    def late(product: Product, *, expected_revision: int) -> bool:
+    def late(product: Product, *, expected_revision: int, event: Event | None = None) -> bool:
         pipeline.update(product.id, name="Other")
-        return save_sync(product, expected_revision=expected_revision)
+        return save_sync(product, expected_revision=expected_revision, event=event)
 
     pipeline.store.save_sync = late  # type: ignore[method-assign]
     assert pipeline.reconcile_once().settled == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -57,6 +58,28 @@ def test_the_headers_of_an_event_are_its_id_and_its_trace(
     }
 
 
+TRACE = "Root=1-67891233-abcdef012345678912345678;Parent=b7ad6b7169203331;Sampled=1"
+
+
+@pytest.mark.parametrize(
+    ("trace", "expected"),
+    [
+        (TRACE, "00-67891233abcdef012345678912345678-b7ad6b7169203331-01"),
+        ("Root=1-0-0", None),
+        (None, None),
+    ],
+)
+def test_an_event_has_its_trace_as_w3c_writes_it(trace: str | None, expected: str | None) -> None:
+    event = Event(EventType.UPDATED, "id", 1, START, "{}", trace)
+    assert json.loads(event.to_cloudevent()).get("traceparent") == expected
+
+
+def test_an_event_that_is_published_again_is_the_same_byte_by_byte() -> None:
+    event = Event(EventType.UPDATED, "id", 1, START, "{}", TRACE.partition(";")[0])
+    assert "traceparent" in event.to_cloudevent()
+    assert replace(event).to_cloudevent() == event.to_cloudevent()
+
+
 @pytest.mark.parametrize(
     ("event_type", "subject"),
     [
@@ -64,6 +87,9 @@ def test_the_headers_of_an_event_are_its_id_and_its_trace(
         (EventType.UPDATED, "product.updated"),
         (EventType.DELETED, "product.deleted"),
         (EventType.SYNC_COMPLETE, "product.sync-complete"),
+        (EventType.SYNC_EXHAUSTED, "product.sync-exhausted"),
+        (EventType.SYNC_REJECTED, "product.sync-rejected"),
+        (EventType.SYNC_RECOVERED, "product.sync-recovered"),
     ],
 )
 def test_the_subject_of_an_event_is_its_type_with_a_dot(

@@ -10,8 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import PoisonMessageError
-from chalicelib.domain.messages import SyncMessage, parse_sync_message, sync_message_for
-from chalicelib.domain.sync_state import SyncState
+from chalicelib.domain.messages import (
+    SyncMessage,
+    dead_letter_for,
+    message_to,
+    parse_sync_message,
+    sync_message_for,
+)
+from chalicelib.domain.sync_state import SyncState, SyncStatus
 from tests.fakes import a_product
 
 
@@ -77,6 +83,18 @@ def test_an_event_becomes_a_sync_message_for_its_product_at_its_version() -> Non
     event = a_product(id="p1", version=7).outbox[-1]
     message = sync_message_for(event.to_cloudevent().encode(), "t")
     assert message == SyncMessage("p1", 7, 0, "t", "p1:7:product:updated")
+
+
+def test_a_message_that_comes_from_no_event_has_the_trace_of_its_budget() -> None:
+    sync = SyncState(budget=2, trace="Root=1-2-3", bulk=True)
+    message = message_to(a_product(id="p1", version=7, sync=sync))
+    assert message == SyncMessage("p1", 7, 2, "Root=1-2-3", bulk=True)
+
+
+def test_a_dead_letter_that_is_moved_back_has_the_trace_of_its_budget() -> None:
+    sync = SyncState(SyncStatus.EXHAUSTED, trace="Root=1-2-3")
+    letter = dead_letter_for(a_product(id="p1", version=7, sync=sync))
+    assert parse_sync_message(letter.body) == SyncMessage("p1", 7, 1, "Root=1-2-3", is_letter=True)
 
 
 def test_the_message_for_a_bulk_event_is_bulk() -> None:

@@ -257,6 +257,7 @@ def test_operators_see_the_state_of_the_sync_with_each_attempt() -> None:
         "failedAt": None,
         "lastError": "HTTP 503: busy",
         "lastErrorKind": "http-503",
+        "traceId": None,
         "history": [
             {
                 "time": "2026-01-01T00:00:00.000Z",

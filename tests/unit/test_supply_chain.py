@@ -9,6 +9,7 @@ from standardwebhooks.webhooks import Webhook
 
 from chalicelib.domain.delivery import Verdict
 from chalicelib.domain.times import now_utc
+from chalicelib.domain.trace import to_traceparent
 from tests.fakes import START, a_product, fields
 from tests.http import ScriptedServer, refused_port, reply
 from tests.unit.chains import SIGNING_SECRET, TRACE, a_chain, delivered, outcome_of
@@ -55,11 +56,18 @@ def test_the_idempotency_key_names_product_and_version(server: ScriptedServer) -
 def test_the_trace_goes_along(server: ScriptedServer) -> None:
     delivered(server, a_product(), TRACE)
     assert server.seen[0].headers["X-Amzn-Trace-Id"] == TRACE
+    assert server.seen[0].headers["traceparent"] == to_traceparent(TRACE)
 
 
 def test_without_a_trace_there_is_no_trace_header(server: ScriptedServer) -> None:
     delivered(server, a_product(), None)
-    assert "X-Amzn-Trace-Id" not in server.seen[0].headers
+    assert not {"X-Amzn-Trace-Id", "traceparent"} & set(server.seen[0].headers)
+
+
+def test_a_trace_that_w3c_does_not_know_goes_along_as_it_is_only(server: ScriptedServer) -> None:
+    delivered(server, a_product(), "Root=1-2-3")
+    assert server.seen[0].headers["X-Amzn-Trace-Id"] == "Root=1-2-3"
+    assert "traceparent" not in server.seen[0].headers
 
 
 def test_a_slash_at_the_end_of_the_url_does_no_harm(server: ScriptedServer) -> None:

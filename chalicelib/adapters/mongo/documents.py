@@ -28,6 +28,7 @@ _TIMES = (
     "overdueAt",
     "redriveStartedAt",
     "failedAt",
+    "enqueuedAt",
 )
 NO_LEASE: Document = {"owner": "", "until": EPOCH, "version": -1, "budget": -1}
 """Stands for "no lease": the field is always there, so that a query for it is one comparison."""
@@ -124,6 +125,7 @@ def sync_to_document(sync: SyncState) -> Document:
         "redriveStartedAt": sync.redrive_started_at,
         "failedAt": sync.failed_at,
         "trace": sync.trace,
+        "enqueuedAt": sync.enqueued_at,
         "history": [attempt_to_document(attempt) for attempt in sync.history],
         # Always there, so that "no lease holds" is one comparison.
         "lease": _lease_to_document(lease) if lease else NO_LEASE,
@@ -245,6 +247,7 @@ def _to_sync(document: Document) -> SyncState:
         redrive_started_at=document.get("redriveStartedAt"),
         failed_at=document.get("failedAt"),
         trace=document.get("trace"),
+        enqueued_at=document.get("enqueuedAt"),
     )
 
 

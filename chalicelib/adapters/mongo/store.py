@@ -51,6 +51,7 @@ from chalicelib.domain.errors import (
     StoreUnavailableError,
     UnreadableDocumentError,
 )
+from chalicelib.domain.events import Event
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, UNDELIVERED_STATUSES, SyncStatus
 from chalicelib.domain.times import in_milliseconds
@@ -69,6 +70,7 @@ _CREATION = {"creation": True, "batchSize": True}
 # Of the creation only the key: what it says is that there is one.
 _WITHOUT_ANSWER = {"creation.fingerprint": False, "creation.answer": False}
 _WITHOUT_OUTBOX = {"outbox": False, **_WITHOUT_ANSWER}
+_WITH_NEWEST_EVENTS = {**_WITHOUT_ANSWER, "outbox": {"$slice": -OUTBOX_PAGE}}
 _WITHOUT_BULK = {"sync.history": False, **_WITHOUT_OUTBOX}
 _WITHOUT_DETAILS = {**_WITHOUT_BULK, **dict.fromkeys(OPTIONAL_FIELDS, False)}
 _OWN_RESULT = {
@@ -237,25 +239,30 @@ class MongoStore:
                 holder = self._holders([sku] if sku else []).get(sku)
                 raise DuplicateSkuError(holder) from error
 
-    def save_sync(self, product: Product, *, expected_revision: int) -> bool:
+    def save_sync(
+        self, product: Product, *, expected_revision: int, event: Event | None = None
+    ) -> bool:
         fields = {"syncCompletedAt": product.sync_completed_at, **budget_fields(product.sync)}
         if product.sync.lease is None:
             fields["sync.lease"] = NO_LEASE
+        update: Document = {"$set": fields, "$inc": NEXT_REVISION}
+        if event is not None:
+            update["$push"] = {"outbox": into_outbox(event)}
         with _unavailable():
-            return self._update(
-                {"_id": product.id, "revision": expected_revision},
-                {"$set": fields, "$inc": NEXT_REVISION},
-            )
+            return self._update({"_id": product.id, "revision": expected_revision}, update)
 
     def _update(self, condition: Document, update: Document) -> bool:
         return self._products.update_one(condition, update).matched_count == 1
 
     # ---- reading products ----
 
-    def get(self, product_id: str, *, majority: bool = False) -> Product | None:
+    def get(
+        self, product_id: str, *, majority: bool = False, outbox: bool = False
+    ) -> Product | None:
         with _unavailable():
             products = self._committed if majority else self._products
-            found = products.find_one({"_id": product_id}, _WITHOUT_OUTBOX)
+            parts = _WITH_NEWEST_EVENTS if outbox else _WITHOUT_OUTBOX
+            found = products.find_one({"_id": product_id}, parts)
         return to_product(found) if found else None
 
     def get_many(self, product_ids: Collection[str], *, details: bool = True) -> Found:

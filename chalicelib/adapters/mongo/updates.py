@@ -5,6 +5,8 @@ Each filter is `_id` and one more comparison: the revision that was seen, or the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pymongo import UpdateOne
 
 from chalicelib.adapters.mongo.documents import (
@@ -39,6 +41,7 @@ _BUDGET = (
     "redriveStartedAt",
     "failedAt",
     "trace",
+    "enqueuedAt",
 )
 """The fields of one budget; the lease, the delivered version and the history are kept."""
 
@@ -55,9 +58,9 @@ def _changes(before: SyncState, after: SyncState) -> Document:
     return {name: value for name, value in budget_fields(after).items() if value != old[name]}
 
 
-def into_outbox(event: Event) -> Document:
-    """Give the `$push` of an event; the newest OUTBOX_LIMIT stay."""
-    return {"$each": [event_to_document(event)], "$slice": -OUTBOX_LIMIT}
+def into_outbox(*events: Event) -> Document:
+    """Give the `$push` of events; the newest OUTBOX_LIMIT stay."""
+    return {"$each": [event_to_document(event) for event in events], "$slice": -OUTBOX_LIMIT}
 
 
 def out_of_outbox(event_id: str) -> Document:
@@ -90,7 +93,7 @@ def transition_update(transition: Transition) -> UpdateOne:
 def result_update(result: SyncResult) -> UpdateOne:
     """Write the result of an attempt, if no write and no replay has cleared its token."""
     product = result.product
-    update = _after_call(result)
+    update = _after_call(result, result.events)
     # Nobody else changes these while the token is there, except reconcile, which postpones.
     update["$set"] |= _changes(result.claim.product.sync, product.sync)
     update["$set"]["sync.overdueAt"] = product.sync.overdue_at
@@ -102,17 +105,17 @@ def result_update(result: SyncResult) -> UpdateOne:
 def superseded_update(result: SyncResult) -> UpdateOne:
     """Release the lease of a call whose result is ignored; keep the call in the history."""
     owner = {"_id": result.product.id, "sync.lease.owner": result.claim.token}
-    return UpdateOne(owner, _after_call(result))
+    return UpdateOne(owner, _after_call(result, result.announcements))
 
 
-def _after_call(result: SyncResult) -> Document:
+def _after_call(result: SyncResult, events: Sequence[Event]) -> Document:
     update: Document = {"$set": {"sync.lease": NO_LEASE}, "$inc": NEXT_REVISION}
     pushed: Document = {}
     if result.attempt is not None:
         attempt = attempt_to_document(result.attempt)
         pushed["sync.history"] = {"$each": [attempt], "$slice": -HISTORY_LIMIT}
-    if result.event is not None:
-        pushed["outbox"] = into_outbox(result.event)
+    if events:
+        pushed["outbox"] = into_outbox(*events)
     if pushed:
         update["$push"] = pushed
     if result.delivered:

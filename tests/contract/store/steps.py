@@ -114,7 +114,7 @@ def a_claim(
     """The claim of a worker that has seen this product; `worker` is its token."""
     message = SyncMessage(product.id, *product.pair, event_id=event_id)
     until = LATER + LEASE
-    times = Times(LATER, until, until + GRACE)
+    times = Times(LATER, until, until + GRACE, START)
     wanted = product.sync.budget if budget is None else budget
     return take(product, message, message_id, wanted, worker, times)
 
@@ -135,7 +135,7 @@ def a_result(
     verdicts = {200: Verdict.DELIVERED, 422: Verdict.REJECTED}
     outcome = Outcome(attempt, verdicts.get(status, Verdict.FAILED))
     result = conclude(claim, outcome, schedule, now=LATER, jitter=0.0, grace=GRACE)
-    return replace(result, event=event)
+    return replace(result, events=() if event is None else (event,))
 
 
 def recorded(store: Store, product: Product, status: int = 200) -> SyncResult:

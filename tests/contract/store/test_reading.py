@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chalicelib.domain.product import OUTBOX_PAGE
 from chalicelib.domain.sync_state import Position, SyncState, SyncStatus
 from chalicelib.usecases.ports import Found, Order, ProductQuery
 from tests.contract.store.steps import (
@@ -66,6 +67,18 @@ def test_a_product_comes_with_its_history_and_without_its_outbox(
 
     sync = replace(result.product.sync, history=history(result))
     assert found == without_outbox(replace(result.product, sync=sync))
+
+
+def test_a_product_is_found_with_the_newest_events_of_its_outbox(store: Store) -> None:
+    product = inserted(store)
+    for _ in range(OUTBOX_PAGE):
+        product = change(store, product)
+
+    found = store.get(product.id, outbox=True)
+
+    assert found is not None
+    assert [event.version for event in found.outbox] == list(range(1, OUTBOX_PAGE + 1))
+    assert without_outbox(found) == stored(store, product)
 
 
 @pytest.mark.parametrize("majority", [False, True])

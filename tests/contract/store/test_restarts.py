@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.domain.delivery import bring_forward, park, worker_died
+from chalicelib.domain.delivery import bring_forward, failure_of, park, worker_died
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState, SyncStatus
@@ -81,6 +81,27 @@ def test_a_product_whose_worker_died_is_exhausted_and_its_lease_is_free(store: S
 
     assert stored(store, product) == without_outbox(dead)
     assert (dead.sync.status, dead.sync.lease) == (SyncStatus.EXHAUSTED, None)
+
+
+def test_an_event_goes_into_the_outbox_with_the_state(store: Store) -> None:
+    product = inserted(store)
+    dead = worker_died(stored(store, product), "letter", LATER)
+    event = failure_of(dead, LATER, "Root=1-2-3")
+
+    assert store.save_sync(dead, expected_revision=product.revision, event=event)
+
+    assert events(store, product) == (*product.outbox, event)
+
+
+def test_an_event_of_a_state_that_is_not_written_is_dropped(store: Store) -> None:
+    product = inserted(store)
+    dead = worker_died(stored(store, product), "letter", LATER)
+    event = failure_of(dead, LATER, None)
+    replay(store, product)
+
+    assert not store.save_sync(dead, expected_revision=product.revision, event=event)
+
+    assert events(store, product) == product.outbox
 
 
 def test_a_state_that_is_written_by_a_look_without_history_keeps_history_and_delivered_version(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.domain.delivery import completion_of, worker_died
+from chalicelib.domain.delivery import completion_of, news_of, worker_died
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import HISTORY_LIMIT, Attempt, SyncState, SyncStatus
 from tests.contract.store.steps import (
@@ -17,6 +17,7 @@ from tests.contract.store.steps import (
     a_result,
     change,
     claimed,
+    empty_outbox,
     events,
     history,
     ids,
@@ -89,7 +90,7 @@ def test_a_result_keeps_the_event_that_could_not_be_published(store: Store) -> N
     result = a_result(claimed(store, product))
     event = completion_of(result, LATER, "Root=1-2-3")
 
-    store.record([replace(result, event=event)])
+    store.record([replace(result, events=(event,))])
 
     assert events(store, product) == (*product.outbox, event)
 
@@ -178,6 +179,44 @@ def test_a_result_is_not_counted_where_something_came_during_its_call(
     assert (sync.status, sync.attempts) == (SyncStatus.PENDING, 0)
 
 
+@pytest.mark.parametrize("status", [422, 200])
+def test_the_news_of_a_result_is_kept_with_it(store: Store, status: int) -> None:
+    product = inserted(store, sync=SyncState(failed_at=START, behind_since=START))
+    result = a_result(claimed(store, product), status)
+    news = news_of(result, LATER, "Root=1-2-3")
+    assert len(news) == 1
+
+    assert store.record([replace(result, events=news)]) == {product.id}
+
+    assert events(store, product) == (*product.outbox, *news)
+
+
+def test_a_result_keeps_several_events_in_their_order(store: Store) -> None:
+    product = inserted(store, outbox=(), sync=SyncState(failed_at=START, behind_since=START))
+    result = a_result(claimed(store, product))
+    both = (completion_of(result, LATER, None), *news_of(result, LATER, None))
+
+    store.record([replace(result, events=both)])
+
+    assert events(store, product) == both
+
+
+@pytest.mark.parametrize("what", DURING_THE_CALL)
+@pytest.mark.parametrize("status", [422, 200])
+def test_the_news_of_a_result_that_is_not_counted_is_dropped(
+    store: Store, what: str, status: int
+) -> None:
+    product = inserted(store, outbox=(), sync=SyncState(failed_at=START, behind_since=START))
+    result = a_result(claimed(store, product), status)
+    news = news_of(result, LATER, None)
+    DURING_THE_CALL[what](store, product)
+    empty_outbox(store, product)
+
+    assert store.record([replace(result, events=news)]) == set()
+
+    assert events(store, product) == ()
+
+
 @pytest.mark.parametrize("what", DURING_THE_CALL)
 def test_an_event_that_could_not_be_published_is_kept_though_its_result_is_not_counted(
     store: Store, what: str
@@ -188,7 +227,7 @@ def test_an_event_that_could_not_be_published_is_kept_though_its_result_is_not_c
     DURING_THE_CALL[what](store, product)
     store.remove_events([(product.id, waiting.id) for waiting in events(store, product)])
 
-    assert store.record([replace(result, event=event)]) == set()
+    assert store.record([replace(result, events=(event,))]) == set()
 
     assert events(store, product) == (event,)
 

@@ -14,6 +14,7 @@ from chalicelib.domain.errors import (
     PayloadTooLargeError,
     ProductNotFoundError,
 )
+from chalicelib.domain.events import Event
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
@@ -126,11 +127,11 @@ def late_replays(pipeline: Pipeline, times: int) -> list[int]:
     """Let somebody write between the look and the write of a replay; the revisions it saw."""
     save_sync, seen = pipeline.store.save_sync, list[int]()
 
-    def late(product: Product, *, expected_revision: int) -> bool:
+    def late(product: Product, *, expected_revision: int, event: Event | None = None) -> bool:
         if len(seen) < times:
             pipeline.update(product.id, name=f"other {len(seen)}")
         seen.append(expected_revision)
-        return save_sync(product, expected_revision=expected_revision)
+        return save_sync(product, expected_revision=expected_revision, event=event)
 
     pipeline.store.save_sync = late  # type: ignore[method-assign]
     return seen

@@ -30,7 +30,8 @@ RETRYING: dict[str, Any] = {
 
 def claimed(found: Product, budget: int = 0) -> Claim:
     message = SyncMessage("p1", 3, budget, event_id=EVENT_ID)
-    return claim(found, message, MESSAGE_ID, budget, "token", Times(NOW, LATER, LATER + GRACE))
+    times = Times(NOW, LATER, LATER + GRACE, EARLIER)
+    return claim(found, message, MESSAGE_ID, budget, "token", times)
 
 
 def test_a_claim_takes_the_lease_for_the_pair_and_leaves_its_token() -> None:
@@ -41,6 +42,10 @@ def test_a_claim_takes_the_lease_for_the_pair_and_leaves_its_token() -> None:
 
 def test_the_message_of_a_claim_carries_the_schedule_from_now_on() -> None:
     assert claimed(product(message_id=OTHER)).product.sync.message_id == MESSAGE_ID
+
+
+def test_a_claim_remembers_when_its_message_was_put_into_the_queue() -> None:
+    assert claimed(product()).product.sync.enqueued_at == EARLIER
 
 
 def test_a_claimed_product_is_overdue_a_grace_after_the_lease_has_ended() -> None:

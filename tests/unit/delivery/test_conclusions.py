@@ -19,6 +19,7 @@ from chalicelib.domain.delivery import (
     completion_of,
     conclude,
     disposition_of,
+    news_of,
 )
 from chalicelib.domain.events import EventType
 from chalicelib.domain.product import Product
@@ -71,6 +72,42 @@ def test_the_event_of_a_delivery_holds_the_product_as_it_is_then() -> None:
         "delivered",
         "2026-01-01T00:00:00.000Z",
     )
+
+
+def news(verdict: Verdict, found: Product | None = None) -> list[EventType]:
+    told = news_of(concluded(outcome(verdict), found), NOW, "Root=1-2-3")
+    assert all((event.trace, event.time) == ("Root=1-2-3", NOW) for event in told)
+    return [event.type for event in told]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "event_type"),
+    [
+        (Verdict.FAILED, EventType.SYNC_EXHAUSTED),
+        (Verdict.REJECTED, EventType.SYNC_REJECTED),
+    ],
+)
+def test_the_news_of_a_product_that_needs_a_person_names_what_it_has_become(
+    verdict: Verdict, event_type: EventType
+) -> None:
+    assert news(verdict, product(**LAST)) == [event_type]
+
+
+def test_the_event_of_a_failure_holds_the_product_as_it_is_then() -> None:
+    (event,) = news_of(concluded(outcome(Verdict.REJECTED)), NOW, None)
+    data = exact_json.loads(event.data)
+    assert (data["version"], data["syncStatus"], data["syncCompletedAt"]) == (3, "rejected", None)
+
+
+def test_a_delivery_after_a_failure_is_news_and_any_other_is_not() -> None:
+    failed_before = product(failed_at=EARLIER)
+    assert news(Verdict.DELIVERED, failed_before) == [EventType.SYNC_RECOVERED]
+    assert news(Verdict.DELIVERED) == []
+
+
+def test_a_failure_after_which_another_attempt_follows_is_no_news() -> None:
+    assert news(Verdict.FAILED) == []
+    assert news(Verdict.FAILED, product(failed_at=EARLIER)) == []
 
 
 def test_a_failure_defers_the_message_until_the_next_attempt() -> None:

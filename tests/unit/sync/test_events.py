@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from chalicelib.domain.events import EventType
+from chalicelib.domain.retry import Schedule
 from chalicelib.domain.sync_state import SyncStatus
 from tests.fakes import Pipeline
 from tests.unit.sync.steps import enqueue, status
@@ -159,6 +161,124 @@ def test_a_failure_announces_nothing(pipeline: Pipeline) -> None:
     pipeline.pass_on()
 
     assert [message.subject for message in pipeline.stream.log] == ["product.created"]
+
+
+# ---- what people are told ----
+
+
+def told(pipeline: Pipeline) -> list[str]:
+    """The subjects of what is on the stream, without those of writes."""
+    subjects = [message.subject for message in pipeline.stream.log]
+    return [subject for subject in subjects if subject.startswith("product.sync-")]
+
+
+def rejected(pipeline: Pipeline) -> str:
+    """A product that the supply chain has rejected; its id."""
+    product_id = pipeline.create()
+    pipeline.supply_chain.answers[product_id] = [422]
+    pipeline.pass_on()
+    assert status(pipeline, product_id) is SyncStatus.REJECTED
+    return product_id
+
+
+def test_a_rejection_is_told_after_it_is_written_and_leaves_the_outbox(pipeline: Pipeline) -> None:
+    seen, publish = list[tuple[SyncStatus, list[str]]](), pipeline.stream.publish
+
+    def watched(events: Sequence[Event]) -> list[Event]:
+        if events[0].type is EventType.SYNC_REJECTED:
+            product_id = events[0].product_id
+            seen.append((status(pipeline, product_id), kept(pipeline, product_id)))
+        return publish(events)
+
+    pipeline.stream.publish = watched  # type: ignore[method-assign]
+    product_id = rejected(pipeline)
+
+    assert seen == [(SyncStatus.REJECTED, ["product:sync-rejected"])]
+    assert told(pipeline) == ["product.sync-rejected"]
+    assert kept(pipeline, product_id) == []
+
+
+def test_a_product_that_is_given_up_is_told_once() -> None:
+    pipeline = Pipeline(schedule=Schedule(2, 15, 15))
+    product_id = pipeline.create()
+    pipeline.supply_chain.answers[product_id] = [500, 500]
+    pipeline.pass_on()
+    assert told(pipeline) == []
+    pipeline.clock.advance(16)
+
+    pipeline.sync_once()
+
+    assert status(pipeline, product_id) is SyncStatus.EXHAUSTED
+    assert told(pipeline) == ["product.sync-exhausted"]
+
+
+def test_a_delivery_after_a_failure_is_told_beside_the_delivery(pipeline: Pipeline) -> None:
+    product_id = rejected(pipeline)
+    pipeline.operations.replay(product_id)
+    pipeline.sync_once()
+
+    assert told(pipeline)[1:] == ["product.sync-complete", "product.sync-recovered"]
+    pipeline.operations.replay(product_id)
+    pipeline.sync_once()
+    assert told(pipeline)[3:] == []
+    assert kept(pipeline, product_id) == []
+
+
+def test_news_that_cannot_be_published_is_published_by_reconcile(pipeline: Pipeline) -> None:
+    product_id = pipeline.create()
+    pipeline.supply_chain.answers[product_id] = [422]
+    pipeline.stream.broken = {"publish"}
+    pipeline.pass_on()
+    assert kept(pipeline, product_id) == ["product:sync-rejected"]
+    pipeline.stream.broken = set()
+    pipeline.clock.advance(301)
+
+    pipeline.reconcile_once()
+
+    assert told(pipeline) == ["product.sync-rejected"]
+    assert kept(pipeline, product_id) == []
+
+
+def test_news_that_is_published_where_the_store_is_away_after_it_stays_and_does_no_harm(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.store.broken = {"remove_events"}
+    product_id = rejected(pipeline)
+    assert kept(pipeline, product_id) == ["product:sync-rejected"]
+    pipeline.store.broken = set()
+    pipeline.clock.advance(301)
+
+    pipeline.reconcile_once()
+
+    assert told(pipeline) == ["product.sync-rejected"]
+    assert kept(pipeline, product_id) == []
+
+
+def test_a_result_whose_lease_is_about_to_end_leaves_its_news_to_reconcile(
+    pipeline: Pipeline,
+) -> None:
+    product_id = pipeline.create()
+    pipeline.supply_chain.answers[product_id] = [422]
+    left = pipeline.policy.publish_within.total_seconds()
+    pipeline.supply_chain.during = lambda _: pipeline.clock.advance(
+        pipeline.LEASE.total_seconds() - left
+    )
+
+    pipeline.pass_on()
+
+    assert told(pipeline) == []
+    assert kept(pipeline, product_id) == ["product:sync-rejected"]
+
+
+def test_a_failure_of_a_product_that_was_written_meanwhile_is_no_news(pipeline: Pipeline) -> None:
+    product_id = pipeline.create()
+    pipeline.supply_chain.answers[product_id] = [422]
+    pipeline.supply_chain.during = lambda _: pipeline.update(product_id, name="Other")
+
+    pipeline.pass_on()
+
+    assert told(pipeline) == []
+    assert kept(pipeline, product_id) == ["product:updated"]
 
 
 # ---- a claim of a revision that is no longer there ----
