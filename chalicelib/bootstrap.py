@@ -27,6 +27,7 @@ from chalicelib.settings import (
     read_settings,
     secret_id,
 )
+from chalicelib.usecases.activity import Activity
 from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.bridge import Bridge
 from chalicelib.usecases.catalog import Catalog
@@ -232,8 +233,14 @@ class Container:
             self.supply_chain,
             policy,
             self.admissions,
+            self.activity,
             clock=now_utc,
         )
+
+    @Part
+    def activity(self) -> Activity:
+        """One for both queues: what this process counts is written at once."""
+        return Activity(self.store, clock=now_utc)
 
     @Part
     def admissions(self) -> Admissions:

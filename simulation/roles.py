@@ -14,6 +14,7 @@ from chalicelib.domain.errors import (
     StreamUnavailableError,
 )
 from chalicelib.domain.product import Product
+from chalicelib.usecases.activity import Activity
 from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.bridge import Bridge
 from chalicelib.usecases.catalog import Catalog
@@ -117,10 +118,11 @@ class Parts:
                 self._grace,
                 10,
                 max_in_flight=world.plan.max_in_flight,
+                jitter=world.random.random,
             ),
             Admissions(self._controls, world.plan.breaker, clock=self._clock),
+            Activity(self._store, clock=self._clock),
             clock=self._clock,
-            jitter=world.random.random,
             in_parallel=self._in_parallel,
         )
 

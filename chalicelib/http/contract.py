@@ -187,11 +187,50 @@ class RedriveRecord(BaseModel):
     done: int = Field(description="Products that are restarted; after a crash it may be less.")
 
 
+class StuckRecord(BaseModel):
+    """What the catalog does not retry: exhausted and rejected products."""
+
+    count: int
+    oldestSeconds: float | None = Field(  # noqa: N815 - JSON's name
+        description="Since when the supply chain lacks the oldest of their changes."
+    )
+
+
+class MinuteRecord(BaseModel):
+    """The attempts that ended in one minute."""
+
+    at: Time = Field(description="Its beginning.")
+    delivered: int
+    failed: int
+
+
+class ThroughputRecord(BaseModel):
+    """What was delivered, and what has failed, in the last minutes; a few seconds late."""
+
+    deliveredPerMinute: float = Field(  # noqa: N815 - JSON's name
+        description="The mean of the last five whole minutes and the current one."
+    )
+    failedPerMinute: float = Field(  # noqa: N815 - JSON's name
+        description="The same of the attempts that failed."
+    )
+    failureKinds: dict[str, int] = Field(  # noqa: N815 - JSON's name
+        description="The attempts of the last 15 minutes that failed: `http-<status>`, `timeout`, "
+        "`connection`.",
+        examples=[{"http-503": 12, "timeout": 3}],
+    )
+    minutes: list[MinuteRecord] = Field(
+        description="The last 60, oldest first, none left out; the current one is the last."
+    )
+
+
 class SyncSummary(BaseModel):
     """The delivery state of the whole catalog."""
 
     products: dict[SyncStatus, int]
-    oldestUndeliveredSeconds: float | None  # noqa: N815 - JSON's name
+    oldestUndeliveredSeconds: float | None = Field(  # noqa: N815 - JSON's name
+        description="The age of the oldest change that waits; what is stuck does not count."
+    )
+    stuck: StuckRecord
     outboxBacklog: int = Field(  # noqa: N815 - JSON's name
         description="Products with an event that is older than the grace; 10000 for more too."
     )
@@ -202,6 +241,13 @@ class SyncSummary(BaseModel):
         description="What an outage or a pause has delayed is being brought forward."
     )
     redrive: RedriveRecord | None
+    throughput: ThroughputRecord
+    estimatedSecondsToConverge: float | None = Field(  # noqa: N815 - JSON's name
+        description="When all that waits will be delivered, at the rate of the last minutes and "
+        "within the limit; 0 if nothing waits, null while no calls are made or if nothing was "
+        "delivered lately. New changes, and the waits until the next attempts of what has failed, "
+        "are not foreseen."
+    )
 
 
 class Redriven(BaseModel):
@@ -443,7 +489,7 @@ OPERATIONS = (
         "getSync",
         "GET",
         "/sync",
-        "Products per status, oldest undelivered change, outbox backlog",
+        "Products per status, what waits and what is stuck, throughput, when all is delivered",
         frozenset({READ, ADMIN}),
         answers={200: SyncSummary},
     ),

@@ -22,6 +22,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES, SyncStatus
+from chalicelib.domain.throughput import Throughput, seconds_to_converge, shown_minutes
 from chalicelib.domain.times import rfc3339
 from chalicelib.usecases.collisions import TRIES, sleep_a_little
 from chalicelib.usecases.controls import Controls
@@ -94,19 +95,28 @@ class Operations:
         self._pause = pause
 
     def summary(self) -> Json:
-        """Give counts per status, the age of the oldest undelivered change, and what is held.
+        """Give counts per status, the ages of what waits and what is stuck, rates, what is held.
 
         `unreadable`: documents that this version of the code cannot read.
         """
         now = self._clock()
-        summary = self._store.summary(now - self._grace)
-        behind = summary.behind_since
+        summary, control = self._store.summary(now - self._grace), self._controls.read()
+        lately = Throughput.of(self._store.activity(shown_minutes(now)), now)
+        waiting = summary.count(WAITING_STATUSES)
         return {
             "products": {status.value: summary.products.get(status, 0) for status in SyncStatus},
-            "oldestUndeliveredSeconds": (now - behind).total_seconds() if behind else None,
+            "oldestUndeliveredSeconds": summary.age(WAITING_STATUSES, now),
+            "stuck": {
+                "count": summary.count(FAILED_STATUSES),
+                "oldestSeconds": summary.age(FAILED_STATUSES, now),
+            },
             "outboxBacklog": summary.outbox_backlog,
             "unreadable": summary.unreadable,
-            **control_to_json(self._controls.read(), now, self._policy),
+            **control_to_json(control, now, self._policy),
+            "throughput": lately.to_json(),
+            "estimatedSecondsToConverge": seconds_to_converge(
+                waiting, lately, control, self._policy
+            ),
         }
 
     def sync_state(self, product_id: str) -> Json:
@@ -145,8 +155,8 @@ class Operations:
         status = validated(RedriveRequest, body).status
         now = self._clock()
         statuses = FAILED_STATUSES if status is None else {SyncStatus(status)}
-        products = self._store.summary(now).products
-        count = sum(products.get(status, 0) for status in statuses)
+        summary = self._store.summary(now)
+        count, products = summary.count(statuses), summary.products
 
         def begin(stored: Control) -> tuple[None, Control]:
             job = Redrive.begun(statuses, now, products, stored.redrive)

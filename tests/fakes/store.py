@@ -22,6 +22,7 @@ from chalicelib.domain.sync_state import (
     SyncState,
     SyncStatus,
 )
+from chalicelib.domain.throughput import Minute
 from chalicelib.usecases.ports import (
     BACKLOG_LIMIT,
     Creation,
@@ -53,6 +54,7 @@ class FakeStore(Switchable):
         self._creations: dict[str, Creation] = {}
         self.unreadable: set[str] = set()
         self.stored_control = Control()
+        self.minutes: dict[datetime, Minute] = {}
 
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
@@ -171,11 +173,15 @@ class FakeStore(Switchable):
     def summary(self, outbox_before: datetime) -> Summary:
         self._reach("summary")
         products = self._all()
-        statuses = [item.sync.status for item in products if item.id not in self.unreadable]
-        behind = [item.sync.behind_since for item in products if item.sync.behind_since]
+        readable = [item for item in products if item.id not in self.unreadable]
+        statuses = [item.sync.status for item in readable]
+        oldest: dict[SyncStatus, datetime] = {}
+        for item in sorted(readable, key=_age, reverse=True):
+            if item.sync.behind_since:
+                oldest[item.sync.status] = item.sync.behind_since
         return Summary(
             {status: statuses.count(status) for status in SyncStatus},
-            min(behind, default=None),
+            oldest,
             min(
                 BACKLOG_LIMIT,
                 sum(any(event.time < outbox_before for event in item.outbox) for item in products),
@@ -314,6 +320,23 @@ class FakeStore(Switchable):
                 return False
             self.stored_control = control
             return True
+
+    def add_activity(self, minutes: Sequence[Minute]) -> None:
+        self._reach("add_activity")
+        with self._lock:
+            for minute in minutes:
+                before = self.minutes.get(minute.at, Minute(minute.at))
+                self.minutes[minute.at] = before.plus(minute)
+
+    def activity(self, minutes: Collection[datetime]) -> list[Minute]:
+        self._reach("activity")
+        with self._lock:
+            return [self.minutes[at] for at in minutes if at in self.minutes]
+
+    def forget_activity(self, before: datetime) -> None:
+        self._reach("forget_activity")
+        with self._lock:
+            self.minutes = {at: minute for at, minute in self.minutes.items() if at >= before}
 
     def ping(self) -> None:
         self._reach("ping")

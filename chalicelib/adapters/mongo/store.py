@@ -18,6 +18,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.results import BulkWriteResult
 
+from chalicelib.adapters.mongo.activity import counting, to_minute
 from chalicelib.adapters.mongo.controls import CONTROL_ID, control_to_document, to_control
 from chalicelib.adapters.mongo.documents import (
     EPOCH,
@@ -53,6 +54,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, UNDELIVERED_STATUSES, SyncStatus
+from chalicelib.domain.throughput import Minute
 from chalicelib.domain.times import in_milliseconds
 from chalicelib.usecases.ports import (
     BACKLOG_LIMIT,
@@ -153,6 +155,16 @@ class MongoStore:
             codec_options=self._collection.codec_options,
             write_concern=self._collection.write_concern,
             read_concern=ReadConcern("majority"),
+        )
+
+    @cached_property
+    def _activity(self) -> MongoCollection[Document]:
+        # The default concern, whatever the address says: one node has the counts, maybe not on its
+        # disk yet. They decide nothing, and must not delay a delivery.
+        return self._client[self._database].get_collection(
+            "activity",
+            codec_options=self._collection.codec_options,
+            write_concern=WriteConcern(w=1),
         )
 
     @property
@@ -320,10 +332,11 @@ class MongoStore:
             late = {**PRESENT, "$lt": outbox_before}
             backlog = self._products.count_documents({"outbox.time": late}, limit=BACKLOG_LIMIT)
         counts: dict[str, int] = {group["_id"]: group["count"] for group in groups}
+        oldest: dict[str, datetime] = {group["_id"]: group["since"] for group in groups}
         # Not below zero: a product may have been inserted between the two counts.
         counts[SyncStatus.DELIVERED] = max(0, total - sum(counts.values()))
         known = {status: counts.pop(status.value, 0) for status in SyncStatus}
-        since = min((group["since"] for group in groups), default=None)
+        since = {status: oldest[status.value] for status in SyncStatus if status in oldest}
         return Summary(known, since, backlog, unreadable=sum(counts.values()))
 
     # ---- the outbox ----
@@ -454,6 +467,22 @@ class MongoStore:
             except DuplicateKeyError:
                 return False
             return True
+
+    # ---- what operators look at ----
+
+    def add_activity(self, minutes: Sequence[Minute]) -> None:
+        with _unavailable():
+            self._activity.bulk_write([counting(minute) for minute in minutes], ordered=False)
+
+    def activity(self, minutes: Collection[datetime]) -> list[Minute]:
+        with _unavailable():
+            # Each by its id: the embedded server would read them all for a range.
+            found = list(self._activity.find({"_id": {"$in": list(minutes)}}))
+        return [to_minute(document) for document in found]
+
+    def forget_activity(self, before: datetime) -> None:
+        with _unavailable():
+            self._activity.delete_many({"_id": {"$lt": before}})
 
     def ping(self) -> None:
         with _unavailable():

@@ -15,6 +15,7 @@ from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.product import Product
+from chalicelib.domain.throughput import Minute
 from chalicelib.usecases.ports import ProductQuery
 from tests.contract.conftest import NOWHERE
 from tests.contract.store.steps import LATER, a_claim, a_redrive, a_result
@@ -55,6 +56,9 @@ EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
     "letters_sent": lambda store, product: store.letters_sent([product]),
     "failed": lambda store, _: store.failed(1),
     "drop_tombstones": lambda store, product: store.drop_tombstones([product]),
+    "add_activity": lambda store, _: store.add_activity([Minute(START, 1)]),
+    "activity": lambda store, _: store.activity([START]),
+    "forget_activity": lambda store, _: store.forget_activity(START),
     "ping": lambda store, _: store.ping(),
 }
 
