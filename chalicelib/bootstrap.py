@@ -28,6 +28,7 @@ from chalicelib.settings import (
     secret_id,
 )
 from chalicelib.usecases.activity import Activity
+from chalicelib.usecases.acts import Acts
 from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.bridge import Bridge
 from chalicelib.usecases.catalog import Catalog
@@ -270,9 +271,16 @@ class Container:
             self.enqueuer,
             self.convergence,
             self.settings.breaker,
+            self.acts,
             clock=now_utc,
             grace=self._grace,
         )
+
+    @Part
+    def acts(self) -> Acts:
+        from chalicelib.adapters.mongo.documents import new_product_id
+
+        return Acts(self.store, clock=now_utc, new_id=new_product_id)
 
     @Part
     def reconcile(self) -> Reconcile:

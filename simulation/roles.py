@@ -15,6 +15,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.product import Product
 from chalicelib.usecases.activity import Activity
+from chalicelib.usecases.acts import Acts
 from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.bridge import Bridge
 from chalicelib.usecases.catalog import Catalog
@@ -88,6 +89,9 @@ class Parts:
             self._store, self._controls, self._enqueuer, clock=self._clock
         )
 
+    def _new_id(self) -> str:
+        return f"{self._world.number():024x}"
+
     def _pause(self, attempt: int) -> None:
         self._world.scheduler.sleep(self._world.random.uniform(0, 0.01 * attempt))
 
@@ -95,13 +99,12 @@ class Parts:
         return Bridge(cast("Consumer", self.stream), cast("Queue", self.queue))
 
     def catalog(self) -> Catalog:
-        world = self._world
         return Catalog(
             self._store,
             self._outbox,
             clock=self._clock,
             grace=self._grace,
-            new_id=lambda: f"{world.number():024x}",
+            new_id=self._new_id,
             pause=self._pause,
         )
 
@@ -133,6 +136,7 @@ class Parts:
             self._enqueuer,
             self._convergence,
             self._world.plan.breaker,
+            Acts(self._store, clock=self._clock, new_id=self._new_id),
             clock=self._clock,
             grace=self._grace,
             pause=self._pause,

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from chalicelib.domain import errors
+from chalicelib.domain.acts import ActKind
 from chalicelib.domain.breaker import BreakerState
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import KEY_LIFE, ProductFields
 from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.usecases.acts import ActsRequest
 from chalicelib.usecases.catalog import BATCH_LIMIT, BatchRequest
 from chalicelib.usecases.listing import ListRequest
-from chalicelib.usecases.operations import ControlRequest, RedriveRequest
+from chalicelib.usecases.operations import ControlRequest, RedriveRequest, ReplayRequest
 
 READ, WRITE, ADMIN = "products:read", "products:write", "sync:admin"
 """The scopes a token can carry."""
@@ -248,6 +250,48 @@ class SyncSummary(BaseModel):
         "delivered lately. New changes, and the waits until the next attempts of what has failed, "
         "are not foreseen."
     )
+
+
+class ActRecord(BaseModel):
+    """What an operator has done. It was kept before it took effect, so it may have had none."""
+
+    id: str
+    at: Time
+    who: str = Field(description="The token's `sub`.")
+    what: ActKind
+    why: str | None = Field(description="The reason that was given.")
+    productId: str | None = Field(  # noqa: N815 - JSON's name
+        description="The product that it is about, if it is about one."
+    )
+    details: dict[str, Any] = Field(description="For example filters, and how many products.")
+
+
+class ActPage(BaseModel):
+    """One page of acts, newest first; `nextCursor` is null on the last."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "items": [
+                        {
+                            "id": "6b05e78b3969dfca0964608b",
+                            "at": "2026-01-31T20:00:00.000Z",
+                            "who": "jane",
+                            "what": "redrive",
+                            "why": "they have mended it",
+                            "productId": None,
+                            "details": {"status": "exhausted", "count": 120},
+                        }
+                    ],
+                    "nextCursor": None,
+                }
+            ]
+        }
+    )
+
+    items: list[ActRecord]
+    nextCursor: str | None  # noqa: N815 - JSON's name
 
 
 class Redriven(BaseModel):
@@ -482,8 +526,10 @@ OPERATIONS = (
         "/products/{product_id}/sync",
         "Deliver the newest version (again) now",
         frozenset({ADMIN}),
+        body=ReplayRequest,
+        examples={"replay": {}, "with a reason": {"reason": "they have mended the product"}},
         answers={202: SyncRecord},
-        problems=(*_STORED, errors.ConcurrentChangeError),
+        problems=(*_BODY, *_STORED, errors.ConcurrentChangeError),
     ),
     Operation(
         "getSync",
@@ -518,6 +564,15 @@ OPERATIONS = (
         },
         answers={200: SyncControl},
         problems=(*_BODY, errors.ConcurrentChangeError),
+    ),
+    Operation(
+        "listActs",
+        "GET",
+        "/sync/acts",
+        "What operators have done, newest first: replays, redrives, pauses, audits",
+        frozenset({READ, ADMIN}),
+        query=ActsRequest,
+        answers={200: ActPage},
     ),
     Operation("getHealth", "GET", "/health", "Alive", answers={200: Health}),
     Operation(

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from chalicelib.domain.acts import Act
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Claim, Outcome, SyncResult, Transition
 from chalicelib.domain.errors import CatalogError
@@ -224,6 +225,14 @@ class Store(Protocol):
 
     def forget_activity(self, before: datetime) -> None:
         """Remove the counts of earlier minutes."""
+
+    def add_act(self, act: Act) -> None:
+        """Keep an act; returns when no failover can lose it."""
+
+    def acts(
+        self, limit: int, *, before: str | None = None, product_id: str | None = None
+    ) -> list[Act]:
+        """Find acts, newest first. `before`: this id. `product_id`: about this product."""
 
     def ping(self) -> None:
         """Return if the store answers."""

@@ -10,6 +10,7 @@ from chalicelib.domain.messages import ReceivedMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
 from chalicelib.usecases.activity import Activity
+from chalicelib.usecases.acts import Acts
 from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.bridge import Bridge, Bridged
 from chalicelib.usecases.catalog import Catalog, Origin, Precondition
@@ -72,8 +73,16 @@ class Pipeline:
         enqueuer = Enqueuer(store, queue, clock=clock, grace=GRACE, in_parallel=InThreads())
         convergence = Convergence(store, self.controls, enqueuer, clock=clock)
         self.admissions = Admissions(self.controls, self.breaker, clock=clock)
+        self.acts = Acts(store, clock=clock, new_id=new_product_id)
         self.operations = Operations(
-            store, self.controls, enqueuer, convergence, self.breaker, clock=clock, grace=GRACE
+            store,
+            self.controls,
+            enqueuer,
+            convergence,
+            self.breaker,
+            self.acts,
+            clock=clock,
+            grace=GRACE,
         )
         self.reconcile = Reconcile(
             store,

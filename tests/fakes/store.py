@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.domain.acts import Act
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import (
     CatalogError,
@@ -54,6 +55,7 @@ class FakeStore(Switchable):
         self._creations: dict[str, Creation] = {}
         self.unreadable: set[str] = set()
         self.stored_control = Control()
+        self.kept_acts: list[Act] = []
         self.minutes: dict[datetime, Minute] = {}
 
     def insert(
@@ -337,6 +339,25 @@ class FakeStore(Switchable):
         self._reach("forget_activity")
         with self._lock:
             self.minutes = {at: minute for at, minute in self.minutes.items() if at >= before}
+
+    def add_act(self, act: Act) -> None:
+        self._reach("add_act")
+        with self._lock:
+            self.kept_acts.append(act)
+
+    def acts(
+        self, limit: int, *, before: str | None = None, product_id: str | None = None
+    ) -> list[Act]:
+        self._reach("acts")
+        with self._lock:
+            newest = sorted(self.kept_acts, key=lambda act: act.id, reverse=True)
+        found = [
+            act
+            for act in newest
+            if (before is None or act.id < before)
+            and (product_id is None or act.product_id == product_id)
+        ]
+        return found[:limit]
 
     def ping(self) -> None:
         self._reach("ping")

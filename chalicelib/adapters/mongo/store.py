@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from bson.codec_options import CodecOptions
-from pymongo import DeleteOne, MongoClient, UpdateOne, WriteConcern
+from pymongo import DESCENDING, DeleteOne, MongoClient, UpdateOne, WriteConcern
 from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.results import BulkWriteResult
 
 from chalicelib.adapters.mongo.activity import counting, to_minute
+from chalicelib.adapters.mongo.acts import act_to_document, to_act
 from chalicelib.adapters.mongo.controls import CONTROL_ID, control_to_document, to_control
 from chalicelib.adapters.mongo.documents import (
     EPOCH,
@@ -43,6 +44,7 @@ from chalicelib.adapters.mongo.updates import (
     transition_update,
 )
 from chalicelib.adapters.once import Once
+from chalicelib.domain.acts import Act
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Claim, SyncResult, Transition
 from chalicelib.domain.errors import (
@@ -109,6 +111,17 @@ def _unavailable() -> Iterator[None]:
         raise StoreUnavailableError(f"MongoDB: {told(error)}") from error
 
 
+def acts_of(client: MongoClient[Document], database: str) -> MongoCollection[Document]:
+    """Give the collection of the acts of operators."""
+    products = products_of(client, database)
+    return client[database].get_collection(
+        "acts",
+        codec_options=products.codec_options,
+        # No failover may lose the record of what has taken effect.
+        write_concern=products.write_concern,
+    )
+
+
 def products_of(client: MongoClient[Document], database: str) -> MongoCollection[Document]:
     """Give the collection of the products."""
     return client[database].get_collection(
@@ -156,6 +169,10 @@ class MongoStore:
             write_concern=self._collection.write_concern,
             read_concern=ReadConcern("majority"),
         )
+
+    @cached_property
+    def _acts(self) -> MongoCollection[Document]:
+        return acts_of(self._client, self._database)
 
     @cached_property
     def _activity(self) -> MongoCollection[Document]:
@@ -483,6 +500,20 @@ class MongoStore:
     def forget_activity(self, before: datetime) -> None:
         with _unavailable():
             self._activity.delete_many({"_id": {"$lt": before}})
+
+    def add_act(self, act: Act) -> None:
+        with _unavailable():
+            self._acts.insert_one(act_to_document(act))
+
+    def acts(
+        self, limit: int, *, before: str | None = None, product_id: str | None = None
+    ) -> list[Act]:
+        condition: Document = {"_id": {"$lt": before}} if before else {}
+        if product_id is not None:
+            condition["productId"] = product_id
+        with _unavailable():
+            found = list(self._acts.find(condition).sort("_id", DESCENDING).limit(limit))
+        return [to_act(document) for document in found]
 
     def ping(self) -> None:
         with _unavailable():

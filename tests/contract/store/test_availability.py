@@ -12,6 +12,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from chalicelib.adapters.mongo.documents import Document
 from chalicelib.adapters.mongo.store import MongoStore
+from chalicelib.domain.acts import Act, ActKind
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.product import Product
@@ -59,6 +60,8 @@ EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
     "add_activity": lambda store, _: store.add_activity([Minute(START, 1)]),
     "activity": lambda store, _: store.activity([START]),
     "forget_activity": lambda store, _: store.forget_activity(START),
+    "add_act": lambda store, _: store.add_act(Act("id", START, "jane", ActKind.PAUSE)),
+    "acts": lambda store, _: store.acts(1),
     "ping": lambda store, _: store.ping(),
 }
 

@@ -17,6 +17,7 @@ from pymongo.monitoring import (
 
 from chalicelib.adapters.mongo.documents import Document, new_product_id
 from chalicelib.adapters.mongo.store import MongoStore
+from chalicelib.domain.acts import Act, ActKind
 from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.errors import DuplicateSkuError
 from chalicelib.domain.messages import ReceivedMessage, SyncMessage
@@ -341,6 +342,13 @@ def test_counts_are_not_waited_for_until_most_nodes_have_them(
 
     (write,) = commands.named("update")
     assert dict(write.get("writeConcern", {"w": 1})) == {"w": 1}
+
+
+def test_an_act_waits_for_the_disks_of_most_nodes(watched: MongoStore, commands: Commands) -> None:
+    watched.add_act(Act("id", START, "jane", ActKind.PAUSE))
+
+    (write,) = commands.named("insert")
+    assert dict(write["writeConcern"]) == {"w": "majority", "j": True}
 
 
 def test_a_list_is_one_find(watched: MongoStore, commands: Commands) -> None:
