@@ -16,6 +16,7 @@ from chalicelib.http.responses import (
     respond_product,
 )
 from chalicelib.http.routing import CatalogApi, View
+from chalicelib.usecases.acts import ActsRequest
 from chalicelib.usecases.catalog import Catalog
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import Operations, RedriveRequest
@@ -106,7 +107,8 @@ def get_timeline(_: Request, product_id: str) -> Response:
 
 @route("POST", "/products/{product_id}/sync")
 def replay_product(request: Request, product_id: str) -> Response:
-    return respond(202, operations().replay(product_id, requests.trace(request)))
+    body, origin = requests.body(request, required=False), requests.origin(request)
+    return respond(202, operations().replay(product_id, body, origin))
 
 
 @route("GET", "/sync")
@@ -116,14 +118,18 @@ def get_summary(_: Request) -> Response:
 
 @route("POST", "/sync/redrive")
 def redrive(request: Request) -> Response:
-    return respond(
-        202, {"count": operations().redrive(requests.query_or_body(request, RedriveRequest))}
-    )
+    body = requests.query_or_body(request, RedriveRequest)
+    return respond(202, {"count": operations().redrive(body, requests.origin(request))})
 
 
 @route("PUT", "/sync/control")
 def control_sync(request: Request) -> Response:
-    return respond(200, operations().control(requests.body(request)))
+    return respond(200, operations().control(requests.body(request), requests.origin(request)))
+
+
+@route("GET", "/sync/acts")
+def list_acts(request: Request) -> Response:
+    return respond(200, container().acts.page(requests.query(request, ActsRequest)))
 
 
 # ---- the service itself ----

@@ -27,6 +27,8 @@ from chalicelib.settings import (
     read_settings,
     secret_id,
 )
+from chalicelib.usecases.activity import Activity
+from chalicelib.usecases.acts import Acts
 from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.bridge import Bridge
 from chalicelib.usecases.catalog import Catalog
@@ -232,8 +234,14 @@ class Container:
             self.supply_chain,
             policy,
             self.admissions,
+            self.activity,
             clock=now_utc,
         )
+
+    @Part
+    def activity(self) -> Activity:
+        """One for both queues: what this process counts is written at once."""
+        return Activity(self.store, clock=now_utc)
 
     @Part
     def admissions(self) -> Admissions:
@@ -263,9 +271,16 @@ class Container:
             self.enqueuer,
             self.convergence,
             self.settings.breaker,
+            self.acts,
             clock=now_utc,
             grace=self._grace,
         )
+
+    @Part
+    def acts(self) -> Acts:
+        from chalicelib.adapters.mongo.documents import new_product_id
+
+        return Acts(self.store, clock=now_utc, new_id=new_product_id)
 
     @Part
     def reconcile(self) -> Reconcile:

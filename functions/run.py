@@ -153,12 +153,19 @@ def run_sync(parts: Container) -> None:
     turns = Turns(parts.settings.sync_pollers, PARALLEL)
     bulk = None
     if parts.bulk_queue is not None:
-        own = (parts.bulk_queue, Turns(BULK_POLLERS, BULK_PARALLEL), BULK_BATCHES, handler)
+        own_turns = Turns(BULK_POLLERS, BULK_PARALLEL)
+        own = (parts.bulk_queue, own_turns, BULK_BATCHES, handler, _write_counts)
         bulk = threading.Thread(target=consume, args=own, name="bulk")
         bulk.start()
-    consume(parts.queue, turns, BATCHES, handler)
+    consume(parts.queue, turns, BATCHES, handler, _write_counts)
     if bulk is not None:
         bulk.join()
+    container().activity.write()
+
+
+def _write_counts() -> None:
+    # Asked for each time: there is a new container after the secrets have been rotated.
+    container().activity.write_if_due()
 
 
 class Source(Protocol):
@@ -171,8 +178,13 @@ class Source(Protocol):
         """Remove these."""
 
 
-def consume(queue: Source, turns: Turns, batches: int, handler: Handler) -> None:
-    """Receive from a queue, with up to `batches` threads, until told to stop."""
+def consume(
+    queue: Source, turns: Turns, batches: int, handler: Handler, idle: Callable[[], None]
+) -> None:
+    """Receive from a queue, with up to `batches` threads, until told to stop.
+
+    `idle` is called when nothing came: no batch may follow soon.
+    """
     with Deletions(queue.delete) as deletions:
 
         def work() -> None:
@@ -182,6 +194,8 @@ def consume(queue: Source, turns: Turns, batches: int, handler: Handler) -> None
                 if records:
                     with turns.handling():
                         _survive(partial(handle, records, handler, deletions.add))
+                else:
+                    idle()
 
         threads = [threading.Thread(target=work, name=f"batch-{n}") for n in range(batches)]
         for thread in threads:

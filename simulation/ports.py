@@ -24,6 +24,7 @@ WRITES = frozenset(
         "record",
         "letters_sent",
         "drop_tombstones",
+        "add_act",
     }
 )
 

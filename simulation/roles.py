@@ -14,6 +14,8 @@ from chalicelib.domain.errors import (
     StreamUnavailableError,
 )
 from chalicelib.domain.product import Product
+from chalicelib.usecases.activity import Activity
+from chalicelib.usecases.acts import Acts
 from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.bridge import Bridge
 from chalicelib.usecases.catalog import Catalog
@@ -87,6 +89,9 @@ class Parts:
             self._store, self._controls, self._enqueuer, clock=self._clock
         )
 
+    def _new_id(self) -> str:
+        return f"{self._world.number():024x}"
+
     def _pause(self, attempt: int) -> None:
         self._world.scheduler.sleep(self._world.random.uniform(0, 0.01 * attempt))
 
@@ -94,13 +99,12 @@ class Parts:
         return Bridge(cast("Consumer", self.stream), cast("Queue", self.queue))
 
     def catalog(self) -> Catalog:
-        world = self._world
         return Catalog(
             self._store,
             self._outbox,
             clock=self._clock,
             grace=self._grace,
-            new_id=lambda: f"{world.number():024x}",
+            new_id=self._new_id,
             pause=self._pause,
         )
 
@@ -117,10 +121,11 @@ class Parts:
                 self._grace,
                 10,
                 max_in_flight=world.plan.max_in_flight,
+                jitter=world.random.random,
             ),
             Admissions(self._controls, world.plan.breaker, clock=self._clock),
+            Activity(self._store, clock=self._clock),
             clock=self._clock,
-            jitter=world.random.random,
             in_parallel=self._in_parallel,
         )
 
@@ -131,6 +136,7 @@ class Parts:
             self._enqueuer,
             self._convergence,
             self._world.plan.breaker,
+            Acts(self._store, clock=self._clock, new_id=self._new_id),
             clock=self._clock,
             grace=self._grace,
             pause=self._pause,

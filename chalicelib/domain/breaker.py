@@ -157,10 +157,22 @@ class Breaker:
     def limit(self, now: datetime, policy: BreakerPolicy) -> float | None:
         """Give the calls per second that are allowed now while it is closed; None for no limit."""
         limits = [] if policy.max_rate is None else [policy.max_rate]
-        if self.ramp_since is not None:
-            steps = max(0, (now - self.ramp_since) // timedelta(seconds=policy.ramp_step))
-            limits += [policy.ramp_rate * 2**steps] if steps < RAMP_STEPS else []
+        steps = self._steps(now, policy)
+        limits += [policy.ramp_rate * 2**steps] if steps < RAMP_STEPS else []
         return min(limits, default=None)
+
+    def doubles_at(self, now: datetime, policy: BreakerPolicy) -> datetime | None:
+        """Give when the limit of the ramp is doubled next, or ends; None if there is no ramp."""
+        steps = self._steps(now, policy)
+        if self.ramp_since is None or steps >= RAMP_STEPS:
+            return None
+        return self.ramp_since + (steps + 1) * timedelta(seconds=policy.ramp_step)
+
+    def _steps(self, now: datetime, policy: BreakerPolicy) -> int:
+        """Count the steps of the ramp that are done; RAMP_STEPS if there is none."""
+        if self.ramp_since is None:
+            return RAMP_STEPS
+        return max(0, (now - self.ramp_since) // timedelta(seconds=policy.ramp_step))
 
     def admit(self, wanted: int, now: datetime, policy: BreakerPolicy) -> tuple[Admission, Breaker]:
         """Decide about `wanted` calls; the breaker is the same object if nothing has changed."""

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from chalicelib.domain import errors
+from chalicelib.domain.acts import ActKind
 from chalicelib.domain.breaker import BreakerState
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import KEY_LIFE, ProductFields
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.domain.timeline import Kind
 from chalicelib.domain.trace import TRACEPARENT
+from chalicelib.usecases.acts import ActsRequest
 from chalicelib.usecases.catalog import BATCH_LIMIT, BatchRequest
 from chalicelib.usecases.listing import ListRequest
-from chalicelib.usecases.operations import ControlRequest, RedriveRequest
+from chalicelib.usecases.operations import ControlRequest, RedriveRequest, ReplayRequest
 
 READ, WRITE, ADMIN = "products:read", "products:write", "sync:admin"
 """The scopes a token can carry."""
@@ -260,11 +262,50 @@ class RedriveRecord(BaseModel):
     done: int = Field(description="Products that are restarted; after a crash it may be less.")
 
 
+class StuckRecord(BaseModel):
+    """What the catalog does not retry: exhausted and rejected products."""
+
+    count: int
+    oldestSeconds: float | None = Field(  # noqa: N815 - JSON's name
+        description="Since when the supply chain lacks the oldest of their changes."
+    )
+
+
+class MinuteRecord(BaseModel):
+    """The attempts that ended in one minute."""
+
+    at: Time = Field(description="Its beginning.")
+    delivered: int
+    failed: int
+
+
+class ThroughputRecord(BaseModel):
+    """What was delivered, and what has failed, in the last minutes; a few seconds late."""
+
+    deliveredPerMinute: float = Field(  # noqa: N815 - JSON's name
+        description="The mean of the last five whole minutes and the current one."
+    )
+    failedPerMinute: float = Field(  # noqa: N815 - JSON's name
+        description="The same of the attempts that failed."
+    )
+    failureKinds: dict[str, int] = Field(  # noqa: N815 - JSON's name
+        description="The attempts of the last 15 minutes that failed: `http-<status>`, `timeout`, "
+        "`connection`.",
+        examples=[{"http-503": 12, "timeout": 3}],
+    )
+    minutes: list[MinuteRecord] = Field(
+        description="The last 60, oldest first, none left out; the current one is the last."
+    )
+
+
 class SyncSummary(BaseModel):
     """The delivery state of the whole catalog."""
 
     products: dict[SyncStatus, int]
-    oldestUndeliveredSeconds: float | None  # noqa: N815 - JSON's name
+    oldestUndeliveredSeconds: float | None = Field(  # noqa: N815 - JSON's name
+        description="The age of the oldest change that waits; what is stuck does not count."
+    )
+    stuck: StuckRecord
     outboxBacklog: int = Field(  # noqa: N815 - JSON's name
         description="Products with an event that is older than the grace; 10000 for more too."
     )
@@ -275,6 +316,55 @@ class SyncSummary(BaseModel):
         description="What an outage or a pause has delayed is being brought forward."
     )
     redrive: RedriveRecord | None
+    throughput: ThroughputRecord
+    estimatedSecondsToConverge: float | None = Field(  # noqa: N815 - JSON's name
+        description="When all that waits will be delivered, at the rate of the last minutes and "
+        "within the limit; 0 if nothing waits, null while no calls are made or if nothing was "
+        "delivered lately. New changes, and the waits until the next attempts of what has failed, "
+        "are not foreseen."
+    )
+
+
+class ActRecord(BaseModel):
+    """What an operator has done. It was kept before it took effect, so it may have had none."""
+
+    id: str
+    at: Time
+    who: str = Field(description="The token's `sub`.")
+    what: ActKind
+    why: str | None = Field(description="The reason that was given.")
+    productId: str | None = Field(  # noqa: N815 - JSON's name
+        description="The product that it is about, if it is about one."
+    )
+    details: dict[str, Any] = Field(description="For example filters, and how many products.")
+
+
+class ActPage(BaseModel):
+    """One page of acts, newest first; `nextCursor` is null on the last."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "items": [
+                        {
+                            "id": "6b05e78b3969dfca0964608b",
+                            "at": "2026-01-31T20:00:00.000Z",
+                            "who": "jane",
+                            "what": "redrive",
+                            "why": "they have mended it",
+                            "productId": None,
+                            "details": {"status": "exhausted", "count": 120},
+                        }
+                    ],
+                    "nextCursor": None,
+                }
+            ]
+        }
+    )
+
+    items: list[ActRecord]
+    nextCursor: str | None  # noqa: N815 - JSON's name
 
 
 class Redriven(BaseModel):
@@ -525,15 +615,17 @@ OPERATIONS = (
         "/products/{product_id}/sync",
         "Deliver the newest version (again) now",
         frozenset({ADMIN}),
+        body=ReplayRequest,
+        examples={"replay": {}, "with a reason": {"reason": "they have mended the product"}},
         headers=(TRACEPARENT,),
         answers={202: SyncRecord},
-        problems=(*_STORED, errors.ConcurrentChangeError),
+        problems=(*_BODY, *_STORED, errors.ConcurrentChangeError),
     ),
     Operation(
         "getSync",
         "GET",
         "/sync",
-        "Products per status, oldest undelivered change, outbox backlog",
+        "Products per status, what waits and what is stuck, throughput, when all is delivered",
         frozenset({READ, ADMIN}),
         answers={200: SyncSummary},
     ),
@@ -562,6 +654,15 @@ OPERATIONS = (
         },
         answers={200: SyncControl},
         problems=(*_BODY, errors.ConcurrentChangeError),
+    ),
+    Operation(
+        "listActs",
+        "GET",
+        "/sync/acts",
+        "What operators have done, newest first: replays, redrives, pauses, audits",
+        frozenset({READ, ADMIN}),
+        query=ActsRequest,
+        answers={200: ActPage},
     ),
     Operation("getHealth", "GET", "/health", "Alive", answers={200: Health}),
     Operation(

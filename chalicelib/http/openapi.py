@@ -36,7 +36,6 @@ from chalicelib.http.problems import (
     problem_body,
     problem_of,
 )
-from chalicelib.usecases.operations import RedriveRequest
 
 _DESCRIPTION = """Takes every write at once; the supply chain gets the newest version of every
 product, or an operator sees why not.
@@ -185,7 +184,8 @@ def _request_body(operation: Operation, model: type[BaseModel]) -> Json:
     examples = {name: {"value": value} for name, value in operation.examples.items()}
     content = {"schema": _reference(model), "examples": examples}
     return {
-        "required": model is not RedriveRequest,
+        # Of a model that needs nothing, nothing need be sent.
+        "required": any(field.is_required() for field in model.model_fields.values()),
         "content": {f"application/{kind}": content},
     }
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from chalicelib import telemetry
+from chalicelib.domain.acts import ActKind
 from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.control import Control, Pause, Redrive
 from chalicelib.domain.errors import (
@@ -23,8 +24,11 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import message_to
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES, SyncStatus
+from chalicelib.domain.throughput import Throughput, seconds_to_converge, shown_minutes
 from chalicelib.domain.timeline import Situation, timeline
 from chalicelib.domain.times import rfc3339
+from chalicelib.usecases.acts import NOBODY, REASON_LIMIT, Acts
+from chalicelib.usecases.catalog import Origin
 from chalicelib.usecases.collisions import TRIES, sleep_a_little
 from chalicelib.usecases.controls import Controls
 from chalicelib.usecases.convergence import Convergence
@@ -39,6 +43,16 @@ LONGEST_PAUSE = timedelta(days=31)
 """The latest end that a pause may have. One without an end lasts until an operator resumes."""
 
 
+class ReplayRequest(BaseModel):
+    """Why a product is delivered again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str | None = Field(
+        default=None, max_length=REASON_LIMIT, description="Kept with the act: GET /sync/acts."
+    )
+
+
 class RedriveRequest(BaseModel):
     """Which products to replay; without a status those that have failed: exhausted and rejected."""
 
@@ -51,6 +65,13 @@ class RedriveRequest(BaseModel):
         description="`retrying`: what is tried again later is tried now, each with a fresh budget, "
         "even before a Retry-After of its own: after a long outage.",
     )
+    reason: str | None = Field(
+        default=None, max_length=REASON_LIMIT, description="Kept with the act: GET /sync/acts."
+    )
+
+    def filters(self) -> Json:
+        """Give which products it is about, as it was asked."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"reason"})
 
 
 class ControlRequest(BaseModel):
@@ -60,7 +81,9 @@ class ControlRequest(BaseModel):
 
     paused: StrictBool
     reason: str | None = Field(
-        default=None, max_length=500, description="Shown wherever the pause is shown."
+        default=None,
+        max_length=REASON_LIMIT,
+        description="Shown wherever the pause is shown, and kept with the act: GET /sync/acts.",
     )
     until: Annotated[AwareDatetime | None, BeforeValidator(text_of_time)] = Field(
         default=None,
@@ -81,6 +104,7 @@ class Operations:
         enqueuer: Enqueuer,
         convergence: Convergence,
         policy: BreakerPolicy,
+        acts: Acts,
         *,
         clock: Callable[[], datetime],
         grace: timedelta,
@@ -91,24 +115,34 @@ class Operations:
         self._enqueuer = enqueuer
         self._convergence = convergence
         self._policy = policy
+        self._acts = acts
         self._clock = clock
         self._grace = grace
         self._pause = pause
 
     def summary(self) -> Json:
-        """Give counts per status, the age of the oldest undelivered change, and what is held.
+        """Give counts per status, the ages of what waits and what is stuck, rates, what is held.
 
         `unreadable`: documents that this version of the code cannot read.
         """
         now = self._clock()
-        summary = self._store.summary(now - self._grace)
-        behind = summary.behind_since
+        summary, control = self._store.summary(now - self._grace), self._controls.read()
+        lately = Throughput.of(self._store.activity(shown_minutes(now)), now)
+        waiting = summary.count(WAITING_STATUSES)
         return {
             "products": {status.value: summary.products.get(status, 0) for status in SyncStatus},
-            "oldestUndeliveredSeconds": (now - behind).total_seconds() if behind else None,
+            "oldestUndeliveredSeconds": summary.age(WAITING_STATUSES, now),
+            "stuck": {
+                "count": summary.count(FAILED_STATUSES),
+                "oldestSeconds": summary.age(FAILED_STATUSES, now),
+            },
             "outboxBacklog": summary.outbox_backlog,
             "unreadable": summary.unreadable,
-            **control_to_json(self._controls.read(), now, self._policy),
+            **control_to_json(control, now, self._policy),
+            "throughput": lately.to_json(),
+            "estimatedSecondsToConverge": seconds_to_converge(
+                waiting, lately, control, self._policy
+            ),
         }
 
     def sync_state(self, product_id: str) -> Json:
@@ -131,35 +165,44 @@ class Operations:
         control, now = self._controls.read(), self._clock()
         return timeline(Situation(product, control, now, self._grace))
 
-    def replay(self, product_id: str, trace: str | None = None) -> Json:
+    def replay(self, product_id: str, body: object = {}, origin: Origin = NOBODY) -> Json:
         """Have the newest version delivered (again) now, with a fresh budget.
 
-        `trace` is that of this request, which the calls have from now on. Raises as `sync_state`,
-        and ConcurrentChangeError.
+        The trace of this request is that of its calls from now on. Raises as `sync_state`, and
+        InvalidRequestError, ConcurrentChangeError.
         """
+        why = validated(ReplayRequest, body).reason
+        product = self._product(product_id)
+        self._acts.record(
+            ActKind.REPLAY, origin, why=why, product_id=product_id, version=product.version
+        )
         for attempt in range(TRIES):
-            product = self._product(product_id)
             now, budget = self._clock(), product.sync.budget + 1
-            sync = product.sync.restarted(now, now + self._grace, budget=budget, trace=trace)
+            sync = product.sync.restarted(now, now + self._grace, budget=budget, trace=origin.trace)
             replayed = replace(product, sync=sync, sync_completed_at=None)
             if self._store.save_sync(replayed, expected_revision=product.revision):
                 telemetry.log.info("replayed", budget=budget, **message_to(replayed).log_fields)
                 self._enqueue(replayed)
                 return self.sync_state(product_id)
             self._pause(attempt)
+            product = self._product(product_id)
         raise ConcurrentChangeError("other writers changed the product each time")
 
-    def redrive(self, body: object) -> int:
+    def redrive(self, body: object, origin: Origin = NOBODY) -> int:
         """Replay all products with a status, those that have failed without one; give their number.
 
         The first pages are restarted now, the rest by reconcile. Another redrive that is under way
         begins again, with the statuses of both. Raises InvalidRequestError, ConcurrentChangeError.
         """
-        status = validated(RedriveRequest, body).status
+        request = validated(RedriveRequest, body)
+        status = request.status
         now = self._clock()
         statuses = FAILED_STATUSES if status is None else {SyncStatus(status)}
-        products = self._store.summary(now).products
-        count = sum(products.get(status, 0) for status in statuses)
+        summary = self._store.summary(now)
+        count, products = summary.count(statuses), summary.products
+        self._acts.record(
+            ActKind.REDRIVE, origin, why=request.reason, **request.filters(), count=count
+        )
 
         def begin(stored: Control) -> tuple[None, Control]:
             job = Redrive.begun(statuses, now, products, stored.redrive)
@@ -177,7 +220,7 @@ class Operations:
                 self._convergence.redrive(control.redrive, self.redriven_at_once, held=held)
                 control = self._controls.read()
 
-    def control(self, body: object) -> Json:
+    def control(self, body: object, origin: Origin = NOBODY) -> Json:
         """Pause or resume the sync; give the new state.
 
         Raises InvalidRequestError, ConcurrentChangeError.
@@ -186,11 +229,17 @@ class Operations:
         now = self._clock()
         if problem := _problem_of_end(request, now):
             raise InvalidRequestError([FieldError("until", problem)])
+        self._record_control(request, origin)
         pause = Pause(now, request.reason, request.until)
         _, stored = self._controls.change(
             lambda it: (None, it.paused(pause) if request.paused else it.resumed(now))
         )
         return pause_to_json(stored, now)
+
+    def _record_control(self, request: ControlRequest, origin: Origin) -> None:
+        details = {"until": rfc3339(request.until)} if request.until else {}
+        what = ActKind.PAUSE if request.paused else ActKind.RESUME
+        self._acts.record(what, origin, why=request.reason, **details)
 
     def _enqueue(self, product: Product) -> None:
         try:

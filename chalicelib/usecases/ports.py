@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from chalicelib.domain.acts import Act
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Claim, Outcome, SyncResult, Transition
 from chalicelib.domain.errors import CatalogError
@@ -18,6 +19,7 @@ from chalicelib.domain.events import Event
 from chalicelib.domain.messages import DeadLetter, SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import Position, SyncStatus
+from chalicelib.domain.throughput import Minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +79,26 @@ class ProductQuery:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Products per status, since when the oldest is behind, products with an unpublished event.
+    """Products per status, and since when the oldest of each is behind.
 
-    `outbox_backlog` is at most BACKLOG_LIMIT. `unreadable`: documents with a status that this
-    version of the code does not know. Delivered ones are estimated; confirmed deletions are counted
-    among them until they are dropped.
+    `outbox_backlog`: products with an unpublished event, at most BACKLOG_LIMIT. `unreadable`:
+    documents with a status that this version of the code does not know. Delivered ones are
+    estimated; confirmed deletions are counted among them until they are dropped.
     """
 
     products: Mapping[SyncStatus, int]
-    behind_since: datetime | None
+    oldest: Mapping[SyncStatus, datetime]
     outbox_backlog: int
     unreadable: int = 0
+
+    def count(self, statuses: Collection[SyncStatus]) -> int:
+        """Count the products with one of these statuses."""
+        return sum(self.products.get(status, 0) for status in statuses)
+
+    def age(self, statuses: Collection[SyncStatus], now: datetime) -> float | None:
+        """Give the seconds since the oldest change of these; None if there is none."""
+        since = min((self.oldest[it] for it in statuses if it in self.oldest), default=None)
+        return (now - since).total_seconds() if since else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +223,23 @@ class Store(Protocol):
 
     def save_control(self, control: Control, *, expected_revision: int) -> bool:
         """Write the state of the sync as a whole, if its stored revision is the expected one."""
+
+    def add_activity(self, minutes: Sequence[Minute]) -> None:
+        """Add counts to those of their minutes. After a crash or a failover some may be missing."""
+
+    def activity(self, minutes: Collection[datetime]) -> list[Minute]:
+        """Find the counts of these minutes, where there are any; in no order."""
+
+    def forget_activity(self, before: datetime) -> None:
+        """Remove the counts of earlier minutes."""
+
+    def add_act(self, act: Act) -> None:
+        """Keep an act; returns when no failover can lose it."""
+
+    def acts(
+        self, limit: int, *, before: str | None = None, product_id: str | None = None
+    ) -> list[Act]:
+        """Find acts, newest first. `before`: this id. `product_id`: about this product."""
 
     def ping(self) -> None:
         """Return if the store answers."""

@@ -19,6 +19,7 @@ from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Duty, duty_of, hold
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES
 from chalicelib.domain.times import LONG_AGO
 from chalicelib.usecases.convergence import Convergence
 from chalicelib.usecases.dead_letters import DeadLetters
@@ -37,6 +38,8 @@ PAUSE_SECONDS = 1.0
 GAUGE_EVERY = timedelta(seconds=50)
 """Gauges read the index entries of all undelivered products, so they are written once a minute,
 even where a short grace makes reconcile run more often."""
+ACTIVITY_KEPT = timedelta(days=1)
+"""How long counts of attempts are kept; `GET /sync` shows an hour."""
 
 Done = TypeVar("Done")
 
@@ -268,14 +271,16 @@ class Reconcile:
         now = self._clock()
         if now - self._gauged >= GAUGE_EVERY:
             self._gauge(control, now)
+            self._store.forget_activity(now - ACTIVITY_KEPT)
             self._gauged = now
 
     def _gauge(self, control: Control, now: datetime) -> None:
         # Only events older than the grace are a backlog: an alarm watches this gauge.
         summary = self._store.summary(self._unpublished_since())
-        behind = summary.behind_since
         telemetry.gauge(
-            oldest_undelivered_seconds=(now - behind).total_seconds() if behind else 0.0,
+            # Without what is stuck: it waits for a person, and would hide the next outage.
+            oldest_undelivered_seconds=summary.age(WAITING_STATUSES, now) or 0.0,
+            oldest_stuck_seconds=summary.age(FAILED_STATUSES, now) or 0.0,
             outbox_backlog=summary.outbox_backlog,
             products_unreadable=summary.unreadable,
             breaker_open=int(not control.breaker.is_closed),

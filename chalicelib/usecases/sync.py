@@ -48,6 +48,7 @@ from chalicelib.domain.messages import (
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule, visibility_timeout
 from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.usecases.activity import Activity
 from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.parallel import InThreads, Parallel
@@ -62,7 +63,7 @@ class SyncPolicy:
     `lease` must be longer than `start_within` (the latest start of a call after its claim), the
     longest call, and the difference of two workers' clocks together. `publish_within`: how long
     publishing may take. `concurrency`: calls at a time. `max_in_flight`: with more messages in
-    flight long waits are parked.
+    flight long waits are parked. `jitter` gives a number from 0 to 1 for each attempt.
     """
 
     schedule: Schedule
@@ -72,6 +73,7 @@ class SyncPolicy:
     start_within: timedelta = timedelta(seconds=5)
     publish_within: timedelta = timedelta(seconds=6)
     max_in_flight: int = 60_000
+    jitter: Callable[[], float] = random.random
 
 
 REPORTED = frozenset(SyncStatus)
@@ -113,9 +115,9 @@ class Sync:
         supply_chain: SupplyChain,
         policy: SyncPolicy,
         admissions: Admissions,
+        activity: Activity,
         *,
         clock: Callable[[], datetime],
-        jitter: Callable[[], float] = random.random,
         in_parallel: Parallel | None = None,
     ) -> None:
         self._store = store
@@ -124,9 +126,9 @@ class Sync:
         self._supply_chain = supply_chain
         self._policy = policy
         self._admissions = admissions
+        self._activity = activity
         self._parking = Parking(store, queue, policy.max_in_flight, clock=clock)
         self._clock = clock
-        self._jitter = jitter
         self._in_parallel = in_parallel or InThreads()
 
     @telemetry.batch()
@@ -149,7 +151,9 @@ class Sync:
         for start in range(0, len(readable), self._policy.concurrency):
             part = readable[start : start + self._policy.concurrency]
             dispositions |= self._deliver_or_back_off(part)
-        return self._settle([(message, dispositions[message.id]) for message in messages])
+        kept = self._settle([(message, dispositions[message.id]) for message in messages])
+        self._activity.write_if_due()
+        return kept
 
     def _deliver_or_back_off(self, pairs: Sequence[Pair]) -> dict[str, Disposition]:
         try:
@@ -378,6 +382,7 @@ class Sync:
             counted = result.product.id in recorded
             _log_attempt(call, outcome, result, counted=counted)
             _count_attempt(call, result, now)
+            self._activity.count(outcome.attempt.error, delivered=result.delivered)
             # The product was changed during the call: its message is decided again.
             dispositions[call.message.id] = (
                 disposition_of(result) if counted else Defer(now + LOST_RACE)
@@ -390,7 +395,7 @@ class Sync:
             outcome,
             self._policy.schedule,
             now=now,
-            jitter=self._jitter(),
+            jitter=self._policy.jitter(),
             grace=self._policy.grace,
             probe=call.is_probe,
         )

@@ -37,6 +37,7 @@ ANSWERS = {
     ("GET", "/sync"): 200,
     ("POST", "/sync/redrive"): 422,
     ("PUT", "/sync/control"): 422,
+    ("GET", "/sync/acts"): 200,
 }
 OPEN = {"/health", "/ready", "/openapi.json", "/asyncapi.json", "/docs"}
 NO_ROUTE = "urn:product-catalog:problem:no-such-route"

@@ -32,7 +32,7 @@ UNSTATED = {
     # A schema describes one parameter, and the query or the body, not two of them together.
     r"sort: cannot be \w+: with \w+ the list is in the order of \w+",
     r"updatedSince: cannot be combined with name",
-    r"status: is given twice",
+    r"\w+: is given twice",
 }
 """Rules that the document's schemas cannot state; its descriptions do."""
 

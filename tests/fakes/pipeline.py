@@ -9,6 +9,8 @@ from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.messages import ReceivedMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
+from chalicelib.usecases.activity import Activity
+from chalicelib.usecases.acts import Acts
 from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.bridge import Bridge, Bridged
 from chalicelib.usecases.catalog import Catalog, Origin, Precondition
@@ -49,7 +51,7 @@ class Pipeline:
         self.stream = FakeStream(self.clock)
         self.breaker = breaker or BreakerPolicy()
         self.schedule = schedule or Schedule()
-        self.policy = SyncPolicy(self.schedule, self.LEASE, GRACE, concurrency)
+        self.policy = SyncPolicy(self.schedule, self.LEASE, GRACE, concurrency, jitter=lambda: 0.0)
         self.queue = FakeQueue(self.clock)
         self.supply_chain = FakeSupplyChain(self.clock)
         self.connect()
@@ -71,8 +73,16 @@ class Pipeline:
         enqueuer = Enqueuer(store, queue, clock=clock, grace=GRACE, in_parallel=InThreads())
         convergence = Convergence(store, self.controls, enqueuer, clock=clock)
         self.admissions = Admissions(self.controls, self.breaker, clock=clock)
+        self.acts = Acts(store, clock=clock, new_id=new_product_id)
         self.operations = Operations(
-            store, self.controls, enqueuer, convergence, self.breaker, clock=clock, grace=GRACE
+            store,
+            self.controls,
+            enqueuer,
+            convergence,
+            self.breaker,
+            self.acts,
+            clock=clock,
+            grace=GRACE,
         )
         self.reconcile = Reconcile(
             store,
@@ -98,8 +108,8 @@ class Pipeline:
             self.supply_chain,
             self.policy,
             self.admissions if admissions is None else admissions,
+            Activity(self.store, clock=self.clock),
             clock=self.clock,
-            jitter=lambda: 0.0,
             in_parallel=in_parallel,
         )
 

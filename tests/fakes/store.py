@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.domain.acts import Act
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import (
     CatalogError,
@@ -22,6 +23,7 @@ from chalicelib.domain.sync_state import (
     SyncState,
     SyncStatus,
 )
+from chalicelib.domain.throughput import Minute
 from chalicelib.usecases.ports import (
     BACKLOG_LIMIT,
     Creation,
@@ -54,6 +56,8 @@ class FakeStore(Switchable):
         self._creations: dict[str, Creation] = {}
         self.unreadable: set[str] = set()
         self.stored_control = Control()
+        self.kept_acts: list[Act] = []
+        self.minutes: dict[datetime, Minute] = {}
 
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
@@ -178,11 +182,15 @@ class FakeStore(Switchable):
     def summary(self, outbox_before: datetime) -> Summary:
         self._reach("summary")
         products = self._all()
-        statuses = [item.sync.status for item in products if item.id not in self.unreadable]
-        behind = [item.sync.behind_since for item in products if item.sync.behind_since]
+        readable = [item for item in products if item.id not in self.unreadable]
+        statuses = [item.sync.status for item in readable]
+        oldest: dict[SyncStatus, datetime] = {}
+        for item in sorted(readable, key=_age, reverse=True):
+            if item.sync.behind_since:
+                oldest[item.sync.status] = item.sync.behind_since
         return Summary(
             {status: statuses.count(status) for status in SyncStatus},
-            min(behind, default=None),
+            oldest,
             min(
                 BACKLOG_LIMIT,
                 sum(any(event.time < outbox_before for event in item.outbox) for item in products),
@@ -321,6 +329,42 @@ class FakeStore(Switchable):
                 return False
             self.stored_control = control
             return True
+
+    def add_activity(self, minutes: Sequence[Minute]) -> None:
+        self._reach("add_activity")
+        with self._lock:
+            for minute in minutes:
+                before = self.minutes.get(minute.at, Minute(minute.at))
+                self.minutes[minute.at] = before.plus(minute)
+
+    def activity(self, minutes: Collection[datetime]) -> list[Minute]:
+        self._reach("activity")
+        with self._lock:
+            return [self.minutes[at] for at in minutes if at in self.minutes]
+
+    def forget_activity(self, before: datetime) -> None:
+        self._reach("forget_activity")
+        with self._lock:
+            self.minutes = {at: minute for at, minute in self.minutes.items() if at >= before}
+
+    def add_act(self, act: Act) -> None:
+        self._reach("add_act")
+        with self._lock:
+            self.kept_acts.append(act)
+
+    def acts(
+        self, limit: int, *, before: str | None = None, product_id: str | None = None
+    ) -> list[Act]:
+        self._reach("acts")
+        with self._lock:
+            newest = sorted(self.kept_acts, key=lambda act: act.id, reverse=True)
+        found = [
+            act
+            for act in newest
+            if (before is None or act.id < before)
+            and (product_id is None or act.product_id == product_id)
+        ]
+        return found[:limit]
 
     def ping(self) -> None:
         self._reach("ping")

@@ -57,6 +57,7 @@ SCOPES_OF_THE_DESIGN = {
     ("GET", "/sync"): {READ, ADMIN},
     ("POST", "/sync/redrive"): {ADMIN},
     ("PUT", "/sync/control"): {ADMIN},
+    ("GET", "/sync/acts"): {READ, ADMIN},
     ("GET", "/health"): set(),
     ("GET", "/ready"): set(),
     ("GET", "/openapi.json"): set(),

@@ -138,7 +138,11 @@ def test_the_summary_counts_and_tells_how_old_the_oldest_change_is(world: World)
     failed_product(world, SyncStatus.REJECTED, outbox=())
     world.clock.advance(300.5)
     answer = world.client.get("/sync")
-    assert (answer.status, answer.json()) == (
+    summary = answer.json()
+    minutes = summary["throughput"].pop("minutes")
+    assert minutes[-1] == {"at": "2026-01-01T00:05:00.000Z", "delivered": 0, "failed": 0}
+    assert len(minutes) == 60
+    assert (answer.status, summary) == (
         200,
         {
             "products": {
@@ -149,18 +153,48 @@ def test_the_summary_counts_and_tells_how_old_the_oldest_change_is(world: World)
                 "rejected": 1,
             },
             "oldestUndeliveredSeconds": Decimal("300.5"),
+            "stuck": {"count": 1, "oldestSeconds": Decimal("300.5")},
             "outboxBacklog": 1,
             "unreadable": 0,
             "breaker": {"state": "closed", "since": None, "reason": None, "callsPerSecond": None},
             "control": NOT_PAUSED,
             "catchingUp": False,
             "redrive": None,
+            "throughput": {"deliveredPerMinute": 0, "failedPerMinute": 0, "failureKinds": {}},
+            "estimatedSecondsToConverge": None,
         },
     )
 
 
 def test_the_summary_of_an_empty_catalog_has_no_oldest_change(world: World) -> None:
-    assert world.client.get("/sync").json()["oldestUndeliveredSeconds"] is None
+    summary = world.client.get("/sync").json()
+    assert summary["oldestUndeliveredSeconds"] is None
+    assert summary["stuck"] == {"count": 0, "oldestSeconds": None}
+    assert summary["estimatedSecondsToConverge"] == 0
+
+
+def test_what_is_stuck_does_not_count_as_waiting(world: World) -> None:
+    failed_product(world, SyncStatus.EXHAUSTED)
+    failed_product(world, SyncStatus.REJECTED)
+    summary = world.client.get("/sync").json()
+    assert summary["oldestUndeliveredSeconds"] is None
+    assert summary["stuck"]["count"] == 2
+    assert summary["estimatedSecondsToConverge"] == 0
+
+
+def test_the_summary_says_how_fast_it_goes_and_when_the_rest_will_be_delivered(
+    world: World,
+) -> None:
+    for _ in range(11):
+        create(world)
+    world.pass_on()
+    failed_product(world, SyncStatus.RETRYING)
+    world.clock.advance(30)
+    summary = world.client.get("/sync").json()
+    # Ten of the eleven in five and a half minutes; two are left.
+    assert summary["throughput"]["deliveredPerMinute"] == Decimal("1.8")
+    assert summary["throughput"]["minutes"][-1]["delivered"] == 10
+    assert summary["estimatedSecondsToConverge"] == 66
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,7 @@ def test_answers_of_success_fit_their_schemas(world: World) -> None:
     client.get("/sync")
     client.get(f"{path}/sync")
     client.put("/sync/control", {"paused": False})
+    client.get("/sync/acts")
     client.delete(path)
     client.get("/health")
     client.get("/ready")
@@ -234,6 +235,7 @@ def test_the_answer_to_a_malformed_entity_tag_is_described(
         ("post", "/products/batch"),
         ("post", "/sync/redrive"),
         ("put", "/sync/control"),
+        ("post", "/products/{product_id}/sync"),
     ],
 )
 def test_every_way_to_read_a_body_is_described(method: str, path: str) -> None:
@@ -243,7 +245,7 @@ def test_every_way_to_read_a_body_is_described(method: str, path: str) -> None:
 def test_each_example_fits_its_schema() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     examples = [(name, each) for name, it in schemas.items() for each in it.get("examples", [])]
-    assert {"SyncControl"} <= {name for name, _ in examples}
+    assert {"SyncControl", "ActPage"} <= {name for name, _ in examples}
     for name, example in examples:
         fits(schemas[name], example)
     for example in DOCUMENT["components"]["examples"].values():

@@ -13,8 +13,9 @@ from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import OUTBOX_PAGE
 from chalicelib.domain.sync_state import SyncState, SyncStatus
+from chalicelib.domain.throughput import MINUTE, Minute
 from chalicelib.usecases.enqueuing import AT_ONCE
-from chalicelib.usecases.reconcile import RELAY_PAGE, Reconcile, Reconciled
+from chalicelib.usecases.reconcile import ACTIVITY_KEPT, RELAY_PAGE, Reconcile, Reconciled
 from tests.fakes import GRACE, START, Pipeline
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 PAGE = 3 * AT_ONCE
 """A page that the parts of an enqueuing fill, and small: no test needs a thousand products."""
 IN_TIME = GRACE / timedelta(seconds=1)
+HOUR = timedelta(hours=1)
 CONFIRMED: dict[str, Any] = {
     "version": 1,
     "deleted_at": START,
@@ -444,9 +446,28 @@ def test_the_backlogs_are_gauged_once_a_minute_however_often_reconcile_runs(
     assert runs == [True, False, False, True]
 
 
+def test_where_nothing_waits_and_nothing_is_stuck_both_ages_are_zero(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.reconcile_once()
+
+    seen = gauges(capsys)
+    assert (seen["oldest_undelivered_seconds"], seen["oldest_stuck_seconds"]) == (0, 0)
+
+
+def test_counts_of_attempts_are_kept_for_a_day(pipeline: Pipeline) -> None:
+    pipeline.pass_on()
+    pipeline.store.add_activity([Minute(START, 1), Minute(START + MINUTE, 1)])
+    pipeline.clock.advance((ACTIVITY_KEPT + MINUTE).total_seconds())
+
+    pipeline.reconcile_once()
+
+    assert pipeline.store.minutes.keys() == {START + MINUTE}
+
+
 def test_the_backlogs_are_gauged(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     overdue(pipeline)
-    put(pipeline, sync=SyncState(SyncStatus.EXHAUSTED, behind_since=START))
+    put(pipeline, sync=SyncState(SyncStatus.EXHAUSTED, behind_since=START - HOUR))
     pipeline.stream.away = True
     pipeline.clock.advance(IN_TIME + 30)
     # On its way, and no backlog.
@@ -455,6 +476,8 @@ def test_the_backlogs_are_gauged(pipeline: Pipeline, capsys: pytest.CaptureFixtu
     pipeline.reconcile_once()
 
     seen = gauges(capsys)
+    # What is stuck has a gauge of its own.
     assert seen["oldest_undelivered_seconds"] == IN_TIME + 30
+    assert seen["oldest_stuck_seconds"] == IN_TIME + 30 + HOUR.total_seconds()
     assert seen["outbox_backlog"] == 1
     assert (seen["products_exhausted"], seen["products_delivered"]) == (2, 0)

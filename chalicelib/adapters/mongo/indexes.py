@@ -108,10 +108,12 @@ def _listed(entry: Document) -> Listed:
     return Listed(index["name"], definition(index), building="buildUUID" in entry)
 
 
-def missing(found: Collection[Listed]) -> list[IndexModel]:
+def missing(
+    found: Collection[Listed], needed: Collection[IndexModel] = INDEXES
+) -> list[IndexModel]:
     """Give the needed indexes that are not ready, whatever their names are."""
     ready = [index.definition for index in found if not index.building]
-    return [index for index in INDEXES if definition(index.document) not in ready]
+    return [index for index in needed if definition(index.document) not in ready]
 
 
 def check_indexes(products: MongoCollection[Document]) -> None:

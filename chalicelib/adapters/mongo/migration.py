@@ -14,6 +14,7 @@ from pymongo import IndexModel, MongoClient
 from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import NetworkTimeout, OperationFailure, PyMongoError
 
+from chalicelib.adapters.mongo.acts import ACT_INDEXES
 from chalicelib.adapters.mongo.documents import EPOCH, Document
 from chalicelib.adapters.mongo.failures import told
 from chalicelib.adapters.mongo.indexes import (
@@ -26,7 +27,7 @@ from chalicelib.adapters.mongo.indexes import (
     list_indexes,
     missing,
 )
-from chalicelib.adapters.mongo.store import products_of
+from chalicelib.adapters.mongo.store import acts_of, products_of
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.sync_state import SyncStatus
 
@@ -52,6 +53,8 @@ def migrate(
         if _finds_deletions(products):
             yield from _make_deletions_overdue(products, now)
         yield from _drop(products, _unwanted(list_indexes(products)))
+        acts = acts_of(products.database.client, database)
+        yield from _make(acts, missing(list_indexes(acts), ACT_INDEXES))
 
 
 @contextmanager

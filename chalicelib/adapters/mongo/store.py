@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from bson.codec_options import CodecOptions
-from pymongo import DeleteOne, MongoClient, UpdateOne, WriteConcern
+from pymongo import DESCENDING, DeleteOne, MongoClient, UpdateOne, WriteConcern
 from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.results import BulkWriteResult
 
+from chalicelib.adapters.mongo.activity import counting, to_minute
+from chalicelib.adapters.mongo.acts import act_to_document, to_act
 from chalicelib.adapters.mongo.controls import CONTROL_ID, control_to_document, to_control
 from chalicelib.adapters.mongo.documents import (
     EPOCH,
@@ -42,6 +44,7 @@ from chalicelib.adapters.mongo.updates import (
     transition_update,
 )
 from chalicelib.adapters.once import Once
+from chalicelib.domain.acts import Act
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Claim, SyncResult, Transition
 from chalicelib.domain.errors import (
@@ -54,6 +57,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.events import Event
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, UNDELIVERED_STATUSES, SyncStatus
+from chalicelib.domain.throughput import Minute
 from chalicelib.domain.times import in_milliseconds
 from chalicelib.usecases.ports import (
     BACKLOG_LIMIT,
@@ -109,6 +113,17 @@ def _unavailable() -> Iterator[None]:
         raise StoreUnavailableError(f"MongoDB: {told(error)}") from error
 
 
+def acts_of(client: MongoClient[Document], database: str) -> MongoCollection[Document]:
+    """Give the collection of the acts of operators."""
+    products = products_of(client, database)
+    return client[database].get_collection(
+        "acts",
+        codec_options=products.codec_options,
+        # No failover may lose the record of what has taken effect.
+        write_concern=products.write_concern,
+    )
+
+
 def products_of(client: MongoClient[Document], database: str) -> MongoCollection[Document]:
     """Give the collection of the products."""
     return client[database].get_collection(
@@ -155,6 +170,20 @@ class MongoStore:
             codec_options=self._collection.codec_options,
             write_concern=self._collection.write_concern,
             read_concern=ReadConcern("majority"),
+        )
+
+    @cached_property
+    def _acts(self) -> MongoCollection[Document]:
+        return acts_of(self._client, self._database)
+
+    @cached_property
+    def _activity(self) -> MongoCollection[Document]:
+        # The default concern, whatever the address says: one node has the counts, maybe not on its
+        # disk yet. They decide nothing, and must not delay a delivery.
+        return self._client[self._database].get_collection(
+            "activity",
+            codec_options=self._collection.codec_options,
+            write_concern=WriteConcern(w=1),
         )
 
     @property
@@ -327,10 +356,11 @@ class MongoStore:
             late = {**PRESENT, "$lt": outbox_before}
             backlog = self._products.count_documents({"outbox.time": late}, limit=BACKLOG_LIMIT)
         counts: dict[str, int] = {group["_id"]: group["count"] for group in groups}
+        oldest: dict[str, datetime] = {group["_id"]: group["since"] for group in groups}
         # Not below zero: a product may have been inserted between the two counts.
         counts[SyncStatus.DELIVERED] = max(0, total - sum(counts.values()))
         known = {status: counts.pop(status.value, 0) for status in SyncStatus}
-        since = min((group["since"] for group in groups), default=None)
+        since = {status: oldest[status.value] for status in SyncStatus if status in oldest}
         return Summary(known, since, backlog, unreadable=sum(counts.values()))
 
     # ---- the outbox ----
@@ -461,6 +491,36 @@ class MongoStore:
             except DuplicateKeyError:
                 return False
             return True
+
+    # ---- what operators look at ----
+
+    def add_activity(self, minutes: Sequence[Minute]) -> None:
+        with _unavailable():
+            self._activity.bulk_write([counting(minute) for minute in minutes], ordered=False)
+
+    def activity(self, minutes: Collection[datetime]) -> list[Minute]:
+        with _unavailable():
+            # Each by its id: the embedded server would read them all for a range.
+            found = list(self._activity.find({"_id": {"$in": list(minutes)}}))
+        return [to_minute(document) for document in found]
+
+    def forget_activity(self, before: datetime) -> None:
+        with _unavailable():
+            self._activity.delete_many({"_id": {"$lt": before}})
+
+    def add_act(self, act: Act) -> None:
+        with _unavailable():
+            self._acts.insert_one(act_to_document(act))
+
+    def acts(
+        self, limit: int, *, before: str | None = None, product_id: str | None = None
+    ) -> list[Act]:
+        condition: Document = {"_id": {"$lt": before}} if before else {}
+        if product_id is not None:
+            condition["productId"] = product_id
+        with _unavailable():
+            found = list(self._acts.find(condition).sort("_id", DESCENDING).limit(limit))
+        return [to_act(document) for document in found]
 
     def ping(self) -> None:
         with _unavailable():

@@ -12,9 +12,11 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from chalicelib.adapters.mongo.documents import Document
 from chalicelib.adapters.mongo.store import MongoStore
+from chalicelib.domain.acts import Act, ActKind
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.product import Product
+from chalicelib.domain.throughput import Minute
 from chalicelib.usecases.ports import ProductQuery
 from tests.contract.conftest import NOWHERE
 from tests.contract.store.steps import LATER, a_claim, a_redrive, a_result
@@ -55,6 +57,11 @@ EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
     "letters_sent": lambda store, product: store.letters_sent([product]),
     "failed": lambda store, _: store.failed(1),
     "drop_tombstones": lambda store, product: store.drop_tombstones([product]),
+    "add_activity": lambda store, _: store.add_activity([Minute(START, 1)]),
+    "activity": lambda store, _: store.activity([START]),
+    "forget_activity": lambda store, _: store.forget_activity(START),
+    "add_act": lambda store, _: store.add_act(Act("id", START, "jane", ActKind.PAUSE)),
+    "acts": lambda store, _: store.acts(1),
     "ping": lambda store, _: store.ping(),
 }
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient
 
+from chalicelib.adapters.mongo.acts import ACT_INDEXES
 from chalicelib.adapters.mongo.controls import CONTROL_ID
 from chalicelib.adapters.mongo.documents import Document
 from chalicelib.adapters.mongo.indexes import INDEXES
 from chalicelib.adapters.mongo.store import MongoStore
+from chalicelib.domain.acts import Act, ActKind
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Transition, park
 from chalicelib.domain.messages import SyncMessage
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from embedded.services import Endpoints
     from tests.contract.services import Databases
 
+PRODUCT = "a" * 24
 DELIVERED = 60
 """Products that no query of these is about."""
 
@@ -104,6 +107,9 @@ QUERIES = {
         ("updated",),
         1,
     ),
+    "what operators did with a product": Query(
+        lambda store: store.acts(5, product_id=PRODUCT), ("product",), 1
+    ),
     # With each creation under an idempotency key, if it is repeated or a batch.
     "a creation": Query(lambda store: store.created_under("key"), ("creation_key",), 1),
     "who has the skus of refused items": Query(
@@ -143,6 +149,8 @@ def _fill(store: MongoStore) -> None:
     keyed = replace(a_product(outbox=(), sync=done), sync_completed_at=START)
     assert store.insert([(keyed, Creation("key", "fingerprint", "{}"))]) == [None]
     rare = a_product(outbox=(), sync=done, fields=fields(name="Rare"), updated_at=LATEST)
+    for number, product_id in enumerate((PRODUCT, "b" * 24, None)):
+        store.add_act(Act(f"{number}", START, "jane", ActKind.REPLAY, product_id=product_id))
     assert store.insert([(rare, Creation("batch 0", "fingerprint", "{}", 2))]) == [None]
 
 
@@ -245,6 +253,6 @@ def id_of(condition: Document) -> object:
 
 
 def test_each_index_serves_a_query() -> None:
-    names = {index.document["name"] for index in INDEXES}
+    names = {index.document["name"] for index in (*INDEXES, *ACT_INDEXES)}
 
     assert names == {index for query in QUERIES.values() for index in query.indexes}

@@ -17,6 +17,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from chalicelib.adapters.mongo import migration
+from chalicelib.adapters.mongo.acts import ACT_INDEXES
 from chalicelib.adapters.mongo.documents import Document, to_document
 from chalicelib.adapters.mongo.indexes import (
     INDEXES,
@@ -28,7 +29,7 @@ from chalicelib.adapters.mongo.indexes import (
     missing,
 )
 from chalicelib.adapters.mongo.migration import migrate
-from chalicelib.adapters.mongo.store import MongoStore, products_of
+from chalicelib.adapters.mongo.store import MongoStore, acts_of, products_of
 from chalicelib.bootstrap import Container
 from chalicelib.domain.errors import (
     DuplicateIdempotencyKeyError,
@@ -55,7 +56,7 @@ DONE = SyncState(SyncStatus.DELIVERED)
 
 
 class Database:
-    """A database with no index, and what is sent to it."""
+    """A database whose products have no index, and what is sent to it."""
 
     def __init__(self, client: MongoClient[Document], name: str, commands: Commands) -> None:
         self.client, self.name, self.commands = client, name, commands
@@ -82,6 +83,8 @@ def database(servers: Endpoints, databases: Databases) -> Iterator[Database]:
         databases.names.one() as name,
         MongoClient[Document](uri, event_listeners=[commands]) as client,
     ):
+        acts_of(client, name).create_indexes(ACT_INDEXES)
+        commands.sent.clear()
         yield Database(client, name, commands)
 
 
@@ -94,6 +97,15 @@ def test_an_empty_database_gets_every_index_by_one_command(database: Database) -
     assert database.names() == NAMES
     assert len(changes) == len(NAMES)
     assert len(database.commands.named("createIndexes")) == 1
+
+
+def test_the_acts_get_their_index(database: Database) -> None:
+    acts = acts_of(database.client, database.name)
+    acts.drop()
+
+    assert [change for change in database.migrate() if " product " in change]
+    assert {index.name for index in list_indexes(acts)} == {"_id_", "product"}
+    assert database.migrate() == []
 
 
 def test_a_second_run_changes_nothing(database: Database) -> None:

@@ -17,12 +17,15 @@ from pymongo.monitoring import (
 
 from chalicelib.adapters.mongo.documents import Document, new_product_id
 from chalicelib.adapters.mongo.store import MongoStore
+from chalicelib.domain.acts import Act, ActKind
 from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.errors import DuplicateSkuError
 from chalicelib.domain.messages import ReceivedMessage, SyncMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.sync_state import SyncState, SyncStatus
+from chalicelib.domain.throughput import Minute
+from chalicelib.usecases.activity import Activity
 from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.catalog import Catalog, Origin
 from chalicelib.usecases.controls import Controls
@@ -253,6 +256,7 @@ def a_worker(store: MongoStore, clock: FakeClock | None = None) -> Sync:
         FakeSupplyChain(clock),
         SyncPolicy(Schedule(), timedelta(seconds=70), GRACE, concurrency=10),
         Admissions(Controls(store), BreakerPolicy(), clock=clock),
+        Activity(store, clock=clock),
         clock=clock,
     )
 
@@ -308,9 +312,43 @@ def test_a_product_costs_three_writes_until_it_is_delivered(
     assert a_worker(watched).handle([the_message_of(product)]) == []
 
     writes = commands.named("insert", "update", "delete")
-    assert [len(each.get("documents") or each["updates"]) for each in writes] == [1, 1, 1]
+    ours = [each for each in writes if "activity" not in each.values()]
+    assert [len(each.get("documents") or each["updates"]) for each in ours] == [1, 1, 1]
     assert stored(watched, product).sync.status is SyncStatus.DELIVERED
     assert made["id"] == product.id
+
+
+def test_counting_attempts_costs_a_process_one_update_in_five_seconds(
+    watched: MongoStore, commands: Commands
+) -> None:
+    clock = FakeClock(LATER)
+    worker = a_worker(watched, clock)
+    written = []
+    for seconds in (0, 2.5, 2.5, 2.5):
+        clock.advance(seconds)
+        message = the_message_of(inserted(watched))
+        commands.sent.clear()
+        worker.handle([message])
+        written.append([each["update"] for each in commands.named("update")])
+
+    batch, counted = ["products", "products"], ["products", "products", "activity"]
+    assert written == [counted, batch, counted, batch]
+
+
+def test_counts_are_not_waited_for_until_most_nodes_have_them(
+    watched: MongoStore, commands: Commands
+) -> None:
+    watched.add_activity([Minute(START, 1)])
+
+    (write,) = commands.named("update")
+    assert dict(write.get("writeConcern", {"w": 1})) == {"w": 1}
+
+
+def test_an_act_waits_for_the_disks_of_most_nodes(watched: MongoStore, commands: Commands) -> None:
+    watched.add_act(Act("id", START, "jane", ActKind.PAUSE))
+
+    (write,) = commands.named("insert")
+    assert dict(write["writeConcern"]) == {"w": "majority", "j": True}
 
 
 def test_a_list_is_one_find(watched: MongoStore, commands: Commands) -> None:

@@ -309,11 +309,16 @@ def test_the_summary_counts_the_statuses_and_the_outboxes(store: Store) -> None:
     assert summary.outbox_backlog == 2
 
 
-def test_the_summary_tells_since_when_the_oldest_is_behind(store: Store) -> None:
-    for hours in (2, 1, 3):
-        inserted(store, sync=SyncState(behind_since=START + timedelta(hours=hours)))
+def test_the_summary_tells_since_when_the_oldest_of_each_status_is_behind(store: Store) -> None:
+    for status, first in ((SyncStatus.PENDING, 1), (SyncStatus.REJECTED, 4)):
+        for hours in (first + 1, first, first + 2):
+            since = START + timedelta(hours=hours)
+            inserted(store, sync=SyncState(status, behind_since=since))
 
-    assert store.summary(LATEST).behind_since == START + timedelta(hours=1)
+    assert store.summary(LATEST).oldest == {
+        SyncStatus.PENDING: START + timedelta(hours=1),
+        SyncStatus.REJECTED: START + timedelta(hours=4),
+    }
 
 
 def test_the_summary_counts_what_is_delivered_too(store: Store) -> None:
@@ -327,4 +332,4 @@ def test_the_summary_counts_what_is_delivered_too(store: Store) -> None:
 def test_nothing_is_behind_when_all_is_delivered(store: Store) -> None:
     recorded(store, inserted(store))
 
-    assert store.summary(LATEST).behind_since is None
+    assert store.summary(LATEST).oldest == {}

@@ -243,6 +243,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch, parts: Container) -> Iterator[tuple
     monkeypatch.setattr(run, "stopping", threading.Event())
     monkeypatch.setattr(run, "load", lambda _: handler)
     monkeypatch.setattr(run, "SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(run, "container", lambda: parts)
     parts.queue = queue  # type: ignore[assignment]  # what the role uses of it
     parts.settings = parts.settings.model_copy(update={"sync_pollers": 3})
     role = threading.Thread(target=run.run_sync, args=(parts,))
@@ -311,6 +312,22 @@ def test_bulk_messages_are_deleted_from_their_own_queue(
     bulk.go.release(1)
     eventually(lambda: bulk.deleted == 1, message="it is not deleted")
     assert queue.deleted == 0
+
+
+def test_counts_of_attempts_are_written_though_no_batch_follows_and_when_the_host_stops(
+    monkeypatch: pytest.MonkeyPatch, parts: Container
+) -> None:
+    wrote: list[str] = []
+    counts = SimpleNamespace(
+        write_if_due=lambda: wrote.append("if due"), write=lambda: wrote.append("rest")
+    )
+    monkeypatch.setattr(run, "container", lambda: SimpleNamespace(activity=counts))
+    monkeypatch.setattr(run, "load", lambda _: lambda *_: pytest.fail("there is no batch"))
+    stopping_after(monkeypatch, 20)
+    run.run_sync(parts)
+    assert wrote[0] == "if due"
+    assert wrote[-1] == "rest"
+    assert wrote.count("rest") == 1
 
 
 @pytest.mark.parametrize("name", ["bridge", "sync", "reconcile"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.usecases.activity import Activity
 from chalicelib.usecases.catalog import Origin, Precondition
 from chalicelib.usecases.sync import Sync
 from tests.fakes import START, Pipeline
@@ -100,10 +102,10 @@ def test_each_receive_is_an_attempt_whatever_the_jitter(seed: int) -> None:
         pipeline.queue,
         pipeline.outbox,
         pipeline.supply_chain,
-        pipeline.policy,
+        replace(pipeline.policy, jitter=chance.random),
         pipeline.admissions,
+        Activity(pipeline.store, clock=pipeline.clock),
         clock=pipeline.clock,
-        jitter=chance.random,
     )
     product_id = pipeline.create()
     pipeline.supply_chain.away = True
