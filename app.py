@@ -111,9 +111,7 @@ def get_summary(_: Request) -> Response:
 
 @route("POST", "/sync/redrive")
 def redrive(request: Request) -> Response:
-    return respond(
-        202, {"count": operations().redrive(requests.query_or_body(request, RedriveRequest))}
-    )
+    return respond(202, operations().redrive(requests.query_or_body(request, RedriveRequest)))
 
 
 @route("PUT", "/sync/control")

@@ -205,9 +205,10 @@ class SyncSummary(BaseModel):
 
 
 class Redriven(BaseModel):
-    """The number of products that are replayed."""
+    """The number of products that are replayed, or would be."""
 
     count: int
+    dryRun: bool = Field(description="Nothing was changed.")  # noqa: N815 - JSON's name
 
 
 class Health(BaseModel):
@@ -451,13 +452,21 @@ OPERATIONS = (
         "redriveProducts",
         "POST",
         "/sync/redrive",
-        "Redrive all products that are exhausted or rejected, or are retried",
+        "Redrive all products that are exhausted or rejected, or are retried, or some of them",
         frozenset({ADMIN}),
         body=RedriveRequest,
-        examples={"failed": {}, "retry now": {"status": "retrying"}},
+        examples={
+            "failed": {},
+            "retry now": {"status": "retrying"},
+            "count what failed with 503 since noon": {
+                "errorKind": "http-503",
+                "since": "2026-01-31T12:00:00Z",
+                "dryRun": True,
+            },
+        },
         query=RedriveRequest,
         answers={202: Redriven},
-        problems=(*_BODY, errors.ConcurrentChangeError),
+        problems=(*_BODY, errors.ConcurrentChangeError, errors.RedriveUnderWayError),
     ),
     Operation(
         "controlSync",

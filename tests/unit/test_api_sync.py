@@ -147,7 +147,7 @@ def test_a_redrive_replays_what_is_stuck(world: World, body: object, count: int)
     failed_product(world, SyncStatus.RETRYING)
     create(world)
     answer = world.client.post("/sync/redrive", body)
-    assert (answer.status, answer.json()) == (202, {"count": count})
+    assert (answer.status, answer.json()) == (202, {"count": count, "dryRun": False})
     assert len(world.queue.messages) == count
 
 
@@ -175,7 +175,7 @@ def test_a_redrive_can_be_filtered_by_query_too(world: World) -> None:
     failed_product(world, SyncStatus.EXHAUSTED)
     failed_product(world, SyncStatus.REJECTED)
     answer = world.client.post("/sync/redrive?status=rejected")
-    assert (answer.status, answer.json()) == (202, {"count": 1})
+    assert (answer.status, answer.json()) == (202, {"count": 1, "dryRun": False})
 
 
 @pytest.mark.parametrize(

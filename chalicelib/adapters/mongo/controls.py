@@ -10,9 +10,11 @@ from chalicelib.adapters.mongo.documents import Document
 from chalicelib.domain.breaker import Breaker, BreakerState, Tally
 from chalicelib.domain.control import CatchUp, Control, Pause, Redrive
 from chalicelib.domain.errors import StoreUnavailableError
+from chalicelib.domain.selection import Selection
 from chalicelib.domain.sync_state import Position, SyncStatus
 
 CONTROL_ID = "sync"
+_FILTERED = "filtered_redrive"
 
 
 def control_to_document(control: Control) -> Document:
@@ -29,6 +31,10 @@ def control_to_document(control: Control) -> Document:
     if control.redrive is not None:
         statuses = [status.value for status in control.redrive.statuses]
         document["redrive"]["statuses"] = statuses
+        if control.redrive.selections:
+            # Under another name: processes of the release before would redrive all of them.
+            document[_FILTERED] = document["redrive"]
+            document["redrive"] = None
     return document
 
 
@@ -42,7 +48,7 @@ def to_control(document: Document) -> Control:
             _to_breaker(document["breaker"]),
             Pause(**_known(Pause, document["pause"])) if document["pause"] else None,
             _to_catch_up(document["catch_up"]),
-            _to_redrive(document["redrive"]),
+            _to_redrive(document.get(_FILTERED) or document["redrive"]),
             document["revision"],
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -86,8 +92,20 @@ def _to_redrive(document: Document | None) -> Redrive | None:
     after = _to_position(document["after"])
     # Not in documents of earlier releases.
     asked_at = tuple(document.get("asked_at", ()))
-    known = _known(Redrive, document)
-    return Redrive(**{**known, "statuses": statuses, "after": after, "asked_at": asked_at})
+    chosen = document.get("selections", ())
+    if any(_known(Selection, each) != each for each in chosen):
+        # A later release has stored it: what it leaves out by a condition unknown here must stay.
+        return None
+    selections = tuple(Selection(**each) for each in chosen)
+    return Redrive(
+        **{
+            **_known(Redrive, document),
+            "statuses": statuses,
+            "after": after,
+            "asked_at": asked_at,
+            "selections": selections,
+        }
+    )
 
 
 def _to_position(document: Document | None) -> Position | None:

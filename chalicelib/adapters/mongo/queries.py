@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Any
 
 from chalicelib.adapters.mongo.documents import Document
 from chalicelib.adapters.mongo.indexes import PRESENT, PRESENT_TEXT
+from chalicelib.domain.failures import pattern_of
+from chalicelib.domain.selection import Selection
+from chalicelib.domain.sync_state import FAILED_STATUSES
 from chalicelib.usecases.ports import Order, ProductQuery
 
 ORDERS = {
@@ -19,29 +24,72 @@ _LAST = 0x10FFFF
 
 
 def conditions(query: ProductQuery) -> Document:
-    """Give the filters of a list, without its order."""
+    """Give the filters of a list, without its order. A selection needs one status."""
+    statuses = sorted(query.statuses)
     given: dict[str, Any] = {
         "sku": query.sku,
         "name": starting_with(query.name) if query.name is not None else None,
         "updatedAt": {"$gte": query.updated_since} if query.updated_since is not None else None,
-        "sync.status": {"$in": sorted(query.statuses)} if query.statuses else None,
+        "sync.status": statuses[0] if len(statuses) == 1 else {"$in": statuses},
+        "sync.behindSince": _behind(query) or None,
+        "$and": _selected(query) or None,
     }
+    if not statuses:
+        del given["sync.status"]
     return {name: condition for name, condition in given.items() if condition is not None}
+
+
+def _behind(query: ProductQuery) -> Document:
+    """Give the bounds of a selection that are a range of the index."""
+    chosen = query.selection
+    if query.statuses <= FAILED_STATUSES:
+        return _bounds(None, chosen.behind_by)
+    last = [time for time in (chosen.until, chosen.behind_by) if time is not None]
+    return _bounds(chosen.since, min(last, default=None))
+
+
+def _selected(query: ProductQuery) -> list[Document]:
+    """Give the conditions of a selection for which documents are read."""
+    found = _errors(query.selection)
+    if query.statuses <= FAILED_STATUSES:
+        # Negated: a failure of the release before has no time, and is not left out.
+        since, until = query.selection.since, query.selection.until
+        found += [{"sync.failedAt": {"$not": {"$lt": since}}}] if since else []
+        found += [{"sync.failedAt": {"$not": {"$gt": until}}}] if until else []
+    return found
+
+
+def _errors(chosen: Selection) -> list[Document]:
+    patterns: list[Document] = []
+    if chosen.error_kind is not None:
+        patterns.append({"$regex": pattern_of(chosen.error_kind)})
+    if chosen.error_text is not None:
+        # BSON ends a pattern at a zero byte.
+        text = re.escape(chosen.error_text).replace("\0", r"\x00")
+        patterns.append({"$regex": text, "$options": "i"})
+    return [{"sync.lastError": pattern} for pattern in patterns]
+
+
+def _bounds(first: datetime | None, last: datetime | None) -> Document:
+    return {**({"$gte": first} if first else {}), **({"$lte": last} if last else {})}
 
 
 def ranges(query: ProductQuery) -> list[Document]:
     """Give the ranges of the index that a page is read from, in order."""
-    after, field = query.after, ORDERS[query.order][0]
+    after, until, field = query.after, query.until, ORDERS[query.order][0]
     if query.order is Order.ID:
         return [{"_id": {"$gt": after.id}} if after else {}]
+    first = query.order.of(after) if after else None
+    last = query.order.of(until) if until else None
+    if after and until and first == last:
+        return [{field: first, "_id": {"$gt": after.id, "$lte": until.id}}]
     bounds = {**_present(query.order), **conditions(query).get(field, {})}
-    if after is None:
-        return [{field: bounds}]
-    value = query.order.of(after)
-    # The rest of the same value, then what comes later.
+    between = {**_upper(bounds), "$gt": first} if after else bounds
+    # The rest of the same value, then what comes later, up to the last of the last value.
     return [
-        {field: value, "_id": {"$gt": after.id}},
-        {field: {**_upper(bounds), "$gt": value}},
+        *([{field: first, "_id": {"$gt": after.id}}] if after else []),
+        {field: {**between, "$lt": last} if until else between},
+        *([{field: last, "_id": {"$lte": until.id}}] if until else []),
     ]
 
 
@@ -68,4 +116,4 @@ def _present(order: Order) -> Document:
 
 
 def _upper(bounds: Document) -> Document:
-    return {name: bound for name, bound in bounds.items() if name == "$lt"}
+    return {name: bound for name, bound in bounds.items() if name in {"$lt", "$lte"}}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -52,7 +53,13 @@ from chalicelib.domain.errors import (
     UnreadableDocumentError,
 )
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
-from chalicelib.domain.sync_state import FAILED_STATUSES, UNDELIVERED_STATUSES, SyncStatus
+from chalicelib.domain.selection import Portion
+from chalicelib.domain.sync_state import (
+    FAILED_STATUSES,
+    UNDELIVERED_STATUSES,
+    Position,
+    SyncStatus,
+)
 from chalicelib.domain.times import in_milliseconds
 from chalicelib.usecases.ports import (
     BACKLOG_LIMIT,
@@ -61,6 +68,7 @@ from chalicelib.usecases.ports import (
     Order,
     ProductQuery,
     Summary,
+    Window,
 )
 
 AT_ONCE = 25
@@ -70,7 +78,8 @@ _CREATION = {"creation": True, "batchSize": True}
 _WITHOUT_ANSWER = {"creation.fingerprint": False, "creation.answer": False}
 _WITHOUT_OUTBOX = {"outbox": False, **_WITHOUT_ANSWER}
 _WITHOUT_BULK = {"sync.history": False, **_WITHOUT_OUTBOX}
-_WITHOUT_DETAILS = {**_WITHOUT_BULK, **dict.fromkeys(OPTIONAL_FIELDS, False)}
+_NO_DETAILS = dict.fromkeys(OPTIONAL_FIELDS, False)
+_WITHOUT_DETAILS = {**_WITHOUT_BULK, **_NO_DETAILS}
 _OWN_RESULT = {
     "revision": True,
     "sync.attempts": True,
@@ -272,20 +281,58 @@ class MongoStore:
             # A tombstone has no sku.
             live = LIVE if query.sku is None else {}
             return self._find_in_order({**conditions(query), **live}, query)
+        return self._undelivered(query)
+
+    def _undelivered(self, query: ProductQuery, **more: object) -> list[Product]:
         # A range of the index for each status, which is in order. A product that goes on meanwhile
         # is found twice, not missed: waiting statuses come before those that they end in.
         found: dict[str, Product] = {}
-        for status in SyncStatus:
-            if status in (query.statuses or UNDELIVERED_STATUSES):
-                condition = {**conditions(query), "sync.status": status.value}
-                found |= {item.id: item for item in self._find_in_order(condition, query)}
+        for one in _by_status(query):
+            found |= {item.id: item for item in self._find_in_order(conditions(one) | more, one)}
         return sorted(found.values(), key=_age)[: query.limit]
+
+    def search(self, query: ProductQuery, reads: int) -> Window:
+        end = self._end(query, reads) if query.selection.reads_documents else None
+        found = self.find(replace(query, limit=query.limit + 1, until=end))
+        if len(found) <= query.limit:
+            return Window(found, end)
+        page = found[: query.limit]
+        return Window(page, Position(page[-1].id, page[-1].sync.behind_since))
+
+    def _end(self, query: ProductQuery, reads: int) -> Position | None:
+        """Find out how far a page may read; None: to the end. Reads entries of the index only."""
+        ends = [
+            Position(document["_id"], document["sync"]["behindSince"])
+            for one in _by_status(query)
+            for document in self._entry(one, reads)
+        ]
+        return min(ends, key=lambda end: (end.behind_since or EPOCH, end.id), default=None)
+
+    def _entry(self, query: ProductQuery, number: int) -> list[Document]:
+        """Find the entry with this number, counted from 1, in each range of one status."""
+        status = {"sync.status": conditions(query)["sync.status"]}
+        fields = {"_id": True, "sync.behindSince": True}
+        found: list[Document] = []
+        with _unavailable():
+            for part in ranges(query):
+                cursor = self._products.find(status | part, fields).sort(ORDERS[query.order])
+                found += cursor.skip(number - 1).limit(1)
+        return found
+
+    def count(self, portion: Portion) -> int:
+        status, selection = portion
+        query = ProductQuery(
+            0, statuses=frozenset({status}), selection=selection, order=Order.BEHIND_SINCE
+        )
+        (part,) = ranges(query)
+        with _unavailable():
+            return self._products.count_documents(conditions(query) | part)
 
     def _find_in_order(self, condition: Document, query: ProductQuery) -> list[Product]:
         found: list[Product] = []
         for part in ranges(query):
             if missing := query.limit - len(found):
-                projection = _projection(details=query.details)
+                projection = _projection(details=query.details, history=query.history)
                 found += self._find(condition | part, ORDERS[query.order], missing, projection)
         return found
 
@@ -418,7 +465,7 @@ class MongoStore:
         query = ProductQuery(
             limit, statuses=FAILED_STATUSES, order=Order.BEHIND_SINCE, details=False
         )
-        return [product for product in self.find(query) if product.sync.overdue_at is None]
+        return self._undelivered(query, **{"sync.overdueAt": None})
 
     def drop_tombstones(self, products: Collection[Product]) -> int:
         # The only removal: so the document itself must say that its deletion is confirmed. After a
@@ -508,8 +555,15 @@ def _is_applied(document: Document, written: Product) -> bool:
     return held == wanted and carrier == (written.sync.message_id, overdue_at)
 
 
-def _projection(*, details: bool) -> Document:
-    return _WITHOUT_BULK if details else _WITHOUT_DETAILS
+def _projection(*, details: bool, history: bool = False) -> Document:
+    bulk = _WITHOUT_OUTBOX if history else _WITHOUT_BULK
+    return bulk if details else {**bulk, **_NO_DETAILS}
+
+
+def _by_status(query: ProductQuery) -> list[ProductQuery]:
+    """Give a query for each status of a list of what is not delivered."""
+    wanted = query.statuses or UNDELIVERED_STATUSES
+    return [replace(query, statuses=frozenset({each})) for each in SyncStatus if each in wanted]
 
 
 def _age(product: Product) -> tuple[datetime, str]:
