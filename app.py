@@ -19,6 +19,7 @@ from chalicelib.http.routing import CatalogApi, View
 from chalicelib.usecases.catalog import Catalog
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import Operations, RedriveRequest
+from chalicelib.usecases.undelivered import DeadLettersRequest, Undelivered, UndeliveredRequest
 
 app = CatalogApi(app_name="product-catalog", configure_logs=False)
 
@@ -41,6 +42,11 @@ def catalog() -> Catalog:
 def operations() -> Operations:
     """Give the use cases of operators."""
     return container().operations
+
+
+def undelivered() -> Undelivered:
+    """Give what operators look for."""
+    return container().undelivered
 
 
 # ---- products ----
@@ -107,6 +113,16 @@ def replay_product(_: Request, product_id: str) -> Response:
 @route("GET", "/sync")
 def get_summary(_: Request) -> Response:
     return respond(200, operations().summary())
+
+
+@route("GET", "/sync/products")
+def list_undelivered(request: Request) -> Response:
+    return respond(200, undelivered().products(requests.query(request, UndeliveredRequest)))
+
+
+@route("GET", "/sync/dead-letters")
+def list_dead_letters(request: Request) -> Response:
+    return respond(200, undelivered().dead_letters(requests.query(request, DeadLettersRequest)))
 
 
 @route("POST", "/sync/redrive")

@@ -39,6 +39,7 @@ from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.parallel import InThreads
 from chalicelib.usecases.reconcile import Reconcile
 from chalicelib.usecases.sync import Sync, SyncPolicy
+from chalicelib.usecases.undelivered import Undelivered
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -266,6 +267,10 @@ class Container:
             clock=now_utc,
             grace=self._grace,
         )
+
+    @Part
+    def undelivered(self) -> Undelivered:
+        return Undelivered(self.store, self.controls, self.queue, clock=now_utc)
 
     @Part
     def reconcile(self) -> Reconcile:

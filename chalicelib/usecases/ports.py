@@ -16,6 +16,7 @@ from chalicelib.domain.delivery import Claim, Outcome, SyncResult, Transition
 from chalicelib.domain.errors import CatalogError
 from chalicelib.domain.events import Event
 from chalicelib.domain.messages import DeadLetter, SyncMessage
+from chalicelib.domain.poison import PoisonLetter
 from chalicelib.domain.product import Product
 from chalicelib.domain.selection import ALL, Portion, Selection
 from chalicelib.domain.sync_state import Position, SyncStatus
@@ -225,6 +226,12 @@ class Store(Protocol):
     def save_control(self, control: Control, *, expected_revision: int) -> bool:
         """Write the state of the sync as a whole, if its stored revision is the expected one."""
 
+    def poison(self) -> tuple[PoisonLetter, ...]:
+        """Read the poison letters that the last sweeps have seen."""
+
+    def save_poison(self, letters: Sequence[PoisonLetter]) -> None:
+        """Write them, whatever is stored."""
+
     def ping(self) -> None:
         """Return if the store answers."""
 
@@ -286,11 +293,17 @@ class Consumer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedDeadLetter:
-    """A message in the dead-letter queue. `message` is None if the body is not a sync message."""
+    """A message in the dead-letter queue.
+
+    If the body is not a sync message, `message` is None, and `excerpt` the beginning of the body.
+    `reason`: why it was sent; None if the queue has moved it.
+    """
 
     id: str
     receipt: str
     message: SyncMessage | None
+    reason: str | None = None
+    excerpt: str = ""
 
 
 class Queue(Protocol):

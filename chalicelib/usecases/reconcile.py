@@ -274,6 +274,7 @@ class Reconcile:
         # Only events older than the grace are a backlog: an alarm watches this gauge.
         summary = self._store.summary(self._unpublished_since())
         behind = summary.behind_since
+        letters = self._with_queue(self._dead_letters.count, None)
         telemetry.gauge(
             oldest_undelivered_seconds=(now - behind).total_seconds() if behind else 0.0,
             outbox_backlog=summary.outbox_backlog,
@@ -281,6 +282,7 @@ class Reconcile:
             breaker_open=int(not control.breaker.is_closed),
             sync_paused=int(control.is_paused(now)),
             **{f"products_{status}": count for status, count in summary.products.items()},
+            **({} if letters is None else {"dead_letters": letters}),
         )
 
 

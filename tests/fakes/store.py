@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from chalicelib.domain.delivery import Claim, SyncResult, Transition
+    from chalicelib.domain.poison import PoisonLetter
     from chalicelib.domain.selection import Portion
 
 
@@ -56,6 +57,7 @@ class FakeStore(Switchable):
         self._creations: dict[str, Creation] = {}
         self.unreadable: set[str] = set()
         self.stored_control = Control()
+        self.stored_poison: tuple[PoisonLetter, ...] = ()
 
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
@@ -341,6 +343,14 @@ class FakeStore(Switchable):
                 return False
             self.stored_control = control
             return True
+
+    def poison(self) -> tuple[PoisonLetter, ...]:
+        self._reach("poison")
+        return self.stored_poison
+
+    def save_poison(self, letters: Sequence[PoisonLetter]) -> None:
+        self._reach("save_poison")
+        self.stored_poison = tuple(letters)
 
     def ping(self) -> None:
         self._reach("ping")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.adapters.mongo.documents import Document
@@ -19,6 +20,11 @@ ORDERS = {
     Order.UPDATED_AT: ["updatedAt", "_id"],
     Order.BEHIND_SINCE: ["sync.behindSince", "_id"],
 }
+Hint = list[tuple[str, int]] | None
+_UNDELIVERED: Hint = [("sync.status", 1), ("sync.behindSince", 1), ("_id", 1)]
+_NEXT = timedelta(milliseconds=1)
+"""The precision of times in BSON."""
+_COMPARE = {"$gt": operator.gt, "$gte": operator.ge, "$lt": operator.lt}
 _SURROGATES = (0xD800, 0xDFFF)
 _LAST = 0x10FFFF
 
@@ -71,7 +77,14 @@ def _errors(chosen: Selection) -> list[Document]:
 
 
 def _bounds(first: datetime | None, last: datetime | None) -> Document:
-    return {**({"$gte": first} if first else {}), **({"$lte": last} if last else {})}
+    # Not $lte: SecantusDB leaves out what is equal, where the index has another field behind it.
+    upper = {"$lt": last + _NEXT} if last else {}
+    return {**({"$gte": first} if first else {}), **upper}
+
+
+def hint_for(condition: Document) -> Hint:
+    """Name the index of a condition on what it does not have: SecantusDB would use none."""
+    return _UNDELIVERED if condition.keys() & {"$and", "sync.overdueAt"} else None
 
 
 def ranges(query: ProductQuery) -> list[Document]:
@@ -79,18 +92,26 @@ def ranges(query: ProductQuery) -> list[Document]:
     after, until, field = query.after, query.until, ORDERS[query.order][0]
     if query.order is Order.ID:
         return [{"_id": {"$gt": after.id}} if after else {}]
-    first = query.order.of(after) if after else None
-    last = query.order.of(until) if until else None
-    if after and until and first == last:
-        return [{field: first, "_id": {"$gt": after.id, "$lte": until.id}}]
     bounds = {**_present(query.order), **conditions(query).get(field, {})}
-    between = {**_upper(bounds), "$gt": first} if after else bounds
+    first: Any = query.order.of(after) if after else None
+    last: Any = query.order.of(until) if until else None
+    if after and until and first == last:
+        between = {field: first, "_id": {"$gt": after.id, "$lte": until.id}}
+        return [between] if _are_met(bounds, first) else []
+    begin = [{field: first, "_id": {"$gt": after.id}}] if after and _are_met(bounds, first) else []
+    end = [{field: last, "_id": {"$lte": until.id}}] if until and _are_met(bounds, last) else []
+    between = {
+        **bounds,
+        **({"$gt": first} if after else {}),
+        **({"$lt": min(last, bounds.get("$lt", last))} if until else {}),
+    }
     # The rest of the same value, then what comes later, up to the last of the last value.
-    return [
-        *([{field: first, "_id": {"$gt": after.id}}] if after else []),
-        {field: {**between, "$lt": last} if until else between},
-        *([{field: last, "_id": {"$lte": until.id}}] if until else []),
-    ]
+    return [*begin, {field: between}, *end]
+
+
+def _are_met(bounds: Document, value: Any) -> bool:  # noqa: ANN401 - as the field
+    """Say whether a value is within bounds: a position may be another status' one."""
+    return all(_COMPARE[name](value, bound) for name, bound in bounds.items())
 
 
 def starting_with(prefix: str) -> Document:
@@ -113,7 +134,3 @@ def _after(prefix: str) -> str:
 
 def _present(order: Order) -> Document:
     return PRESENT_TEXT if order is Order.NAME else PRESENT
-
-
-def _upper(bounds: Document) -> Document:
-    return {name: bound for name, bound in bounds.items() if name in {"$lt", "$lte"}}

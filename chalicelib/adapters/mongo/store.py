@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
 from bson.codec_options import CodecOptions
 from pymongo import DeleteOne, MongoClient, UpdateOne, WriteConcern
@@ -19,7 +20,14 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.results import BulkWriteResult
 
-from chalicelib.adapters.mongo.controls import CONTROL_ID, control_to_document, to_control
+from chalicelib.adapters.mongo.controls import (
+    CONTROL_ID,
+    POISON_ID,
+    control_to_document,
+    poison_to_document,
+    to_control,
+    to_poison,
+)
 from chalicelib.adapters.mongo.documents import (
     EPOCH,
     NO_LEASE,
@@ -31,7 +39,7 @@ from chalicelib.adapters.mongo.documents import (
 )
 from chalicelib.adapters.mongo.failures import told
 from chalicelib.adapters.mongo.indexes import ANY_STATUS, LIVE, PRESENT, check_indexes
-from chalicelib.adapters.mongo.queries import ORDERS, conditions, ranges
+from chalicelib.adapters.mongo.queries import ORDERS, Hint, conditions, hint_for, ranges
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
     budget_fields,
@@ -52,6 +60,7 @@ from chalicelib.domain.errors import (
     StoreUnavailableError,
     UnreadableDocumentError,
 )
+from chalicelib.domain.poison import PoisonLetter
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
 from chalicelib.domain.selection import Portion
 from chalicelib.domain.sync_state import (
@@ -325,15 +334,23 @@ class MongoStore:
             0, statuses=frozenset({status}), selection=selection, order=Order.BEHIND_SINCE
         )
         (part,) = ranges(query)
+        condition = conditions(query) | part
+        options: dict[str, Any] = {"hint": hint} if (hint := hint_for(condition)) else {}
         with _unavailable():
-            return self._products.count_documents(conditions(query) | part)
+            return self._products.count_documents(condition, **options)
 
     def _find_in_order(self, condition: Document, query: ProductQuery) -> list[Product]:
         found: list[Product] = []
         for part in ranges(query):
             if missing := query.limit - len(found):
                 projection = _projection(details=query.details, history=query.history)
-                found += self._find(condition | part, ORDERS[query.order], missing, projection)
+                found += self._find(
+                    condition | part,
+                    ORDERS[query.order],
+                    missing,
+                    projection,
+                    hint=hint_for(condition),
+                )
         return found
 
     def _find(
@@ -344,6 +361,7 @@ class MongoStore:
         projection: Document = _WITHOUT_BULK,
         *,
         majority: bool = False,
+        hint: Hint = None,
     ) -> list[Product]:
         found: list[Product] = []
         seen = 0
@@ -351,7 +369,7 @@ class MongoStore:
             products = self._committed if majority else self._products
             # Reads on if some documents cannot be read: a short page would look like the last one.
             while missing := limit - len(found):
-                cursor = products.find(condition, projection).skip(seen).limit(missing)
+                cursor = products.find(condition, projection).hint(hint).skip(seen).limit(missing)
                 page = list(cursor.sort(list(order)) if order else cursor)
                 found += _readable(page)
                 seen += len(page)
@@ -465,7 +483,7 @@ class MongoStore:
         query = ProductQuery(
             limit, statuses=FAILED_STATUSES, order=Order.BEHIND_SINCE, details=False
         )
-        return self._undelivered(query, **{"sync.overdueAt": None})
+        return self._undelivered(query, **{"sync.overdueAt": {"$not": PRESENT}})
 
     def drop_tombstones(self, products: Collection[Product]) -> int:
         # The only removal: so the document itself must say that its deletion is confirmed. After a
@@ -501,6 +519,16 @@ class MongoStore:
             except DuplicateKeyError:
                 return False
             return True
+
+    def poison(self) -> tuple[PoisonLetter, ...]:
+        with _unavailable():
+            found = self._controls.find_one({"_id": POISON_ID})
+        return to_poison(found) if found else ()
+
+    def save_poison(self, letters: Sequence[PoisonLetter]) -> None:
+        with _unavailable():
+            document = poison_to_document(letters)
+            self._controls.replace_one({"_id": POISON_ID}, document, upsert=True)
 
     def ping(self) -> None:
         with _unavailable():
