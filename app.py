@@ -20,6 +20,7 @@ from chalicelib.usecases.acts import ActsRequest
 from chalicelib.usecases.catalog import Catalog
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import Operations, RedriveRequest
+from chalicelib.usecases.undelivered import DeadLettersRequest, Undelivered, UndeliveredRequest
 
 app = CatalogApi(app_name="product-catalog", configure_logs=False)
 
@@ -42,6 +43,11 @@ def catalog() -> Catalog:
 def operations() -> Operations:
     """Give the use cases of operators."""
     return container().operations
+
+
+def undelivered() -> Undelivered:
+    """Give what operators look for."""
+    return container().undelivered
 
 
 # ---- products ----
@@ -116,10 +122,20 @@ def get_summary(_: Request) -> Response:
     return respond(200, operations().summary())
 
 
+@route("GET", "/sync/products")
+def list_undelivered(request: Request) -> Response:
+    return respond(200, undelivered().products(requests.query(request, UndeliveredRequest)))
+
+
+@route("GET", "/sync/dead-letters")
+def list_dead_letters(request: Request) -> Response:
+    return respond(200, undelivered().dead_letters(requests.query(request, DeadLettersRequest)))
+
+
 @route("POST", "/sync/redrive")
 def redrive(request: Request) -> Response:
-    body = requests.query_or_body(request, RedriveRequest)
-    return respond(202, {"count": operations().redrive(body, requests.origin(request))})
+    asked = requests.query_or_body(request, RedriveRequest)
+    return respond(202, operations().redrive(asked, requests.origin(request)))
 
 
 @route("PUT", "/sync/control")

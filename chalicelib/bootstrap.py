@@ -41,6 +41,7 @@ from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.parallel import InThreads
 from chalicelib.usecases.reconcile import Reconcile
 from chalicelib.usecases.sync import Sync, SyncPolicy
+from chalicelib.usecases.undelivered import Undelivered
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -281,6 +282,10 @@ class Container:
         from chalicelib.adapters.mongo.documents import new_product_id
 
         return Acts(self.store, clock=now_utc, new_id=new_product_id)
+
+    @Part
+    def undelivered(self) -> Undelivered:
+        return Undelivered(self.store, self.controls, self.queue, clock=now_utc)
 
     @Part
     def reconcile(self) -> Reconcile:

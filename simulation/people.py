@@ -128,7 +128,8 @@ class People:
         if kind == "move":
             self._move()
         elif kind == "redrive":
-            self._redrive(random.choice(({}, {"status": "retrying"})))
+            wanted: tuple[Json, ...] = ({}, {"status": "retrying"}, {"errorKind": "http-500"})
+            self._redrive(random.choice(wanted))
         elif self._ids:
             product_id = random.choice(self._ids)
             self._request("replay", lambda parts: parts.operations().replay(product_id))

@@ -171,7 +171,8 @@ def redrive_of_many(seed: int) -> Plan:
 def retry_now(seed: int) -> Plan:
     """What is retried is redriven once, while it fails again: beside outages, crashes, duplicates.
 
-    A second redrive, of what has failed, joins the first one. Two copies of reconcile do the pages.
+    A second redrive, of what has failed, all or by an error, joins the first one. Two copies of
+    reconcile do the pages.
     """
     random = Random(f"retry now {seed}")
     begin = random.uniform(30, 400)
@@ -186,7 +187,7 @@ def retry_now(seed: int) -> Plan:
     plan = _long(seed, mood, faults, products=12, changes=3, busy=600.0)
     redrives: tuple[tuple[float, Json], ...] = (
         (begin, {"status": "retrying"}),
-        (begin + random.choice((0.2, 5.0)), {}),
+        (begin + random.choice((0.2, 5.0)), random.choice(({}, {"errorKind": "http-500"}))),
     )
     breaker = replace(SENSITIVE, max_rate=2.0) if random.random() < 0.3 else SENSITIVE
     return replace(

@@ -52,8 +52,11 @@ module "api" {
   permissions = {
     Secrets = local.read_secrets
     Enqueue = local.enqueue
-    # GET /ready asks whether the queue answers.
-    Ready = { actions = ["sqs:GetQueueAttributes"], resources = [local.sync_queue_arns.single] }
+    # GET /ready asks whether the queue answers, GET /sync/dead-letters how many letters there are.
+    Ready = {
+      actions   = ["sqs:GetQueueAttributes"]
+      resources = [local.sync_queue_arns.single, aws_sqs_queue.dead_letters.arn]
+    }
   }
   pinned_version = lookup(var.pinned_versions, "api", null)
   alias_after    = aws_lambda_invocation.migrate.id

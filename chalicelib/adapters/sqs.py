@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.adapters.once import Once
 from chalicelib.domain.errors import PoisonMessageError, QueueUnavailableError
 from chalicelib.domain.messages import DeadLetter, SyncMessage, parse_sync_message
+from chalicelib.domain.poison import EXCERPT
 from chalicelib.domain.retry import SQS_MAX_IN_FLIGHT
 from chalicelib.usecases.ports import ReceivedDeadLetter
 
@@ -175,6 +176,7 @@ class SqsQueue:
                 self._dlq_url,
                 SWEEP_WAIT_SECONDS,
                 min(missing, BATCH),
+                ["reason"],
                 VisibilityTimeout=SWEEP_SECONDS,
             )
             letters += [_dead_letter(message) for message in messages]
@@ -203,7 +205,12 @@ class SqsQueue:
             self._client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
 
     def _receive(
-        self, url: str, wait: int, limit: int = BATCH, **options: int
+        self,
+        url: str,
+        wait: int,
+        limit: int = BATCH,
+        attributes: Sequence[str] = (),
+        **options: int,
     ) -> list[MessageTypeDef]:
         with _unavailable(), self._noting_the_limit():
             answer = self._client.receive_message(
@@ -211,6 +218,7 @@ class SqsQueue:
                 MaxNumberOfMessages=limit,
                 WaitTimeSeconds=wait,
                 MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+                MessageAttributeNames=attributes,
                 **options,  # type: ignore[arg-type]  # VisibilityTimeout, an int
             )
         return answer.get("Messages", [])
@@ -297,8 +305,10 @@ def _record(message: MessageTypeDef, arn: str) -> dict[str, Any]:
 
 
 def _dead_letter(message: MessageTypeDef) -> ReceivedDeadLetter:
+    attributes = message.get("MessageAttributes", {})
+    reason = attributes["reason"].get("StringValue") if "reason" in attributes else None
+    ids = message["MessageId"], message["ReceiptHandle"]
     try:
-        content = parse_sync_message(message["Body"])
+        return ReceivedDeadLetter(*ids, parse_sync_message(message["Body"]), reason)
     except PoisonMessageError:
-        content = None
-    return ReceivedDeadLetter(message["MessageId"], message["ReceiptHandle"], content)
+        return ReceivedDeadLetter(*ids, None, reason, message["Body"][:EXCERPT])

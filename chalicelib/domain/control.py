@@ -6,17 +6,21 @@ what an outage has delayed, and a redrive of many products.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from chalicelib.domain.breaker import Admission, Breaker, BreakerPolicy, Report
+from chalicelib.domain.errors import RedriveUnderWayError
 from chalicelib.domain.exact_json import Json
+from chalicelib.domain.selection import ALL, Portion, Selection
 from chalicelib.domain.sync_state import Position, SyncStatus
 from chalicelib.domain.times import rfc3339
 
 _NEXT = timedelta(milliseconds=1)
 """The precision of times as they are stored."""
+MOST_PORTIONS = 20
+"""Of a redrive: the document that says so is read and written often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,12 @@ class CatchUp:
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """Products with these statuses are redriven; `done` of `count`, up to `after`.
+    """Portions of the products are redriven; `done` of `count`, up to `after` of the first portion.
 
-    `count` is the number at the beginning. `statuses` that are done are taken out. `asked_at`: when
-    each of them was asked for, where that was before `started_at`; a later request begins again
-    with the statuses of both.
+    A portion is a status with its selection, and `asked_at` says when it was asked for, where that
+    was before `started_at`: a later request begins again with the portions of both. Those that are
+    done are taken out. `selections` is empty if nothing is left out. `count` is the number at the
+    beginning.
     """
 
     statuses: tuple[SyncStatus, ...]
@@ -51,49 +56,77 @@ class Redrive:
     done: int = 0
     after: Position | None = None
     asked_at: tuple[datetime, ...] = ()
+    selections: tuple[Selection, ...] = ()
 
     @property
     def since(self) -> datetime:
-        """When the status that is in hand was asked for."""
+        """When the portion that is in hand was asked for."""
         return self.asked_at[0] if self.asked_at else self.started_at
+
+    @property
+    def in_hand(self) -> Portion:
+        """The portion that is redriven now."""
+        return Portion(self.statuses[0], self.selections[0] if self.selections else ALL)
 
     @classmethod
     def begun(
         cls,
-        statuses: Collection[SyncStatus],
+        wanted: Collection[Portion],
         now: datetime,
-        products: Mapping[SyncStatus, int],
+        count: Callable[[Portion], int],
         other: Redrive | None,
     ) -> Redrive:
-        """Begin a redrive of `statuses`, with those of another one that is under way.
+        """Begin a redrive of what is wanted, then of what is left of another one.
 
-        `products`: how many there are with each status. What the other one was asked for is not
-        asked for anew, so what it has restarted is not restarted again. No two begin at the same
-        time: products remember it.
+        `count` gives the products of a portion. What only the other one was asked for is not asked
+        for anew, so what it has restarted is not restarted again. No two begin at the same time:
+        products remember it.
         """
         started_at = max(now, other.started_at + _NEXT) if other else now
-        asked = {**(other.asked() if other else {}), **dict.fromkeys(statuses, started_at)}
-        wanted = tuple(sorted(asked))
-        count = sum(products.get(status, 0) for status in wanted)
-        return cls(wanted, started_at, count, asked_at=tuple(asked[item] for item in wanted))
+        left = other.asked() if other else {}
+        # The newest request comes first: it may be about a few, and the other about a million.
+        asked = dict.fromkeys(wanted, started_at) | {
+            portion: at for portion, at in left.items() if portion not in wanted
+        }
+        if len(asked) > MOST_PORTIONS:
+            raise RedriveUnderWayError(
+                f"{len(left)} redrives with different filters are under way: wait until GET /sync "
+                "shows none, or redrive without filters"
+            )
+        selections = tuple(portion.selection for portion in asked)
+        return cls(
+            tuple(portion.status for portion in asked),
+            started_at,
+            sum(count(portion) for portion in asked),
+            asked_at=tuple(asked.values()),
+            selections=selections if any(each != ALL for each in selections) else (),
+        )
 
-    def asked(self) -> dict[SyncStatus, datetime]:
-        """Give the statuses that are left, and when each was asked for."""
+    def asked(self) -> dict[Portion, datetime]:
+        """Give the portions that are left, and when each was asked for."""
         times = self.asked_at or (self.started_at,) * len(self.statuses)
-        return dict(zip(self.statuses, times, strict=True))
+        selections = self.selections or (ALL,) * len(self.statuses)
+        portions = map(Portion, self.statuses, selections)
+        return dict(zip(portions, times, strict=True))
 
     def advanced(self, seen: Redrive, done: int, after: Position | None) -> Redrive | None:
-        """Count `done` more, and go on after `after`, None for the next status.
+        """Count `done` more, and go on after `after`, None for the next portion.
 
         None if all is done. Another copy may have gone on from `seen`: then only the number counts.
         """
         counted = replace(self, done=self.done + done)
-        if (self.statuses, self.after) != (seen.statuses, seen.after):
+        if (self.asked(), self.after) != (seen.asked(), seen.after):
             return counted
         if after is not None:
             return replace(counted, after=after)
         rest = self.statuses[1:]
-        left = replace(counted, statuses=rest, asked_at=self.asked_at[1:], after=None)
+        left = replace(
+            counted,
+            statuses=rest,
+            asked_at=self.asked_at[1:],
+            selections=self.selections[1:],
+            after=None,
+        )
         return left if rest else None
 
     def to_json(self) -> Json:

@@ -62,6 +62,10 @@ class ConcurrentChangeError(CatalogError):
     """Other writers changed the product during every try of this write."""
 
 
+class RedriveUnderWayError(CatalogError):
+    """So many redrives with different filters are under way that another one must wait."""
+
+
 class StoreUnavailableError(CatalogError):
     """The product store cannot be reached; whether a write took place is unknown."""
 

@@ -14,7 +14,7 @@ TIMEOUT, WORKER, CONNECTION = "timeout", "worker", "connection"
 
 PATTERNS = {TIMEOUT: f"^{NO_ANSWER}", WORKER: f"^{WORKERS_DIED}"}
 """The errors of a kind, as a regular expression; of `http-<status>` see `pattern_of`."""
-_NOT_CONNECTION = f"^(?!HTTP [0-9]{{3}}|{NO_ANSWER}|{WORKERS_DIED})"
+_NOT_CONNECTION = rf"^(?!HTTP [0-9]{{3}}\b|{NO_ANSWER}|{WORKERS_DIED})"
 
 KIND = r"http-[0-9]{3}|timeout|worker|connection"
 """A kind, as a regular expression."""

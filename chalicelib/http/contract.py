@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
@@ -17,6 +17,7 @@ from chalicelib.domain import errors
 from chalicelib.domain.acts import ActKind
 from chalicelib.domain.breaker import BreakerState
 from chalicelib.domain.exact_json import Json
+from chalicelib.domain.poison import EXCERPT, POISON_KEPT
 from chalicelib.domain.product import KEY_LIFE, ProductFields
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.domain.timeline import Kind
@@ -25,6 +26,7 @@ from chalicelib.usecases.acts import ActsRequest
 from chalicelib.usecases.catalog import BATCH_LIMIT, BatchRequest
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import ControlRequest, RedriveRequest, ReplayRequest
+from chalicelib.usecases.undelivered import DeadLettersRequest, UndeliveredRequest
 
 READ, WRITE, ADMIN = "products:read", "products:write", "sync:admin"
 """The scopes a token can carry."""
@@ -367,10 +369,63 @@ class ActPage(BaseModel):
     nextCursor: str | None  # noqa: N815 - JSON's name
 
 
+class SyncPage(BaseModel):
+    """One page of what is not delivered, oldest change first.
+
+    With `errorKind` or `q` a page may be empty and not the last: `nextCursor` is null on the last.
+    """
+
+    items: list[SyncRecord]
+    nextCursor: str | None  # noqa: N815 - JSON's name
+
+
+class DeadLetterRecord(BaseModel):
+    """A product that has failed: its dead letter is work for a person."""
+
+    productId: str  # noqa: N815 - JSON's name
+    name: str
+    version: int
+    deleted: bool
+    reason: Literal["exhausted", "rejected"]
+    lastError: str | None  # noqa: N815 - JSON's name
+    lastErrorKind: str | None  # noqa: N815 - JSON's name
+    attempts: int
+    failedAt: Time | None = Field(  # noqa: N815 - JSON's name
+        description="null if it failed under an earlier release, which did not note it."
+    )
+    behindSince: Time | None  # noqa: N815 - JSON's name
+    letterSent: bool = Field(  # noqa: N815 - JSON's name
+        description="Whether its dead letter is in the queue; within minutes after it failed."
+    )
+
+
+class PoisonRecord(BaseModel):
+    """A letter in the dead-letter queue that was never about a product."""
+
+    messageId: str  # noqa: N815 - JSON's name
+    reason: str | None = Field(description="null if the queue has moved it.")
+    body: str = Field(description=f"The first {EXCERPT} characters.")
+    seenAt: Time  # noqa: N815 - JSON's name
+
+
+class DeadLetterPage(BaseModel):
+    """One page of what has failed, oldest change first; and the poison letters."""
+
+    count: int | None = Field(
+        description="Letters in the queue, approximately; null if the queue does not answer."
+    )
+    items: list[DeadLetterRecord]
+    nextCursor: str | None  # noqa: N815 - JSON's name
+    poison: list[PoisonRecord] = Field(
+        description=f"The first {POISON_KEPT}; a minute old at most, while reconcile runs."
+    )
+
+
 class Redriven(BaseModel):
-    """The number of products that are replayed."""
+    """The number of products that are replayed, or would be."""
 
     count: int
+    dryRun: bool = Field(description="Nothing was changed.")  # noqa: N815 - JSON's name
 
 
 class Health(BaseModel):
@@ -630,16 +685,42 @@ OPERATIONS = (
         answers={200: SyncSummary},
     ),
     Operation(
+        "listUndelivered",
+        "GET",
+        "/sync/products",
+        "List what is not delivered, why, and what comes next",
+        frozenset({READ, ADMIN}),
+        query=UndeliveredRequest,
+        answers={200: SyncPage},
+    ),
+    Operation(
+        "listDeadLetters",
+        "GET",
+        "/sync/dead-letters",
+        "List what has failed, and what is in the dead-letter queue",
+        frozenset({READ, ADMIN}),
+        query=DeadLettersRequest,
+        answers={200: DeadLetterPage},
+    ),
+    Operation(
         "redriveProducts",
         "POST",
         "/sync/redrive",
-        "Redrive all products that are exhausted or rejected, or are retried",
+        "Redrive all products that are exhausted or rejected, or are retried, or some of them",
         frozenset({ADMIN}),
         body=RedriveRequest,
-        examples={"failed": {}, "retry now": {"status": "retrying"}},
+        examples={
+            "failed": {},
+            "retry now": {"status": "retrying"},
+            "count what failed with 503 since noon": {
+                "errorKind": "http-503",
+                "since": "2026-01-31T12:00:00Z",
+                "dryRun": True,
+            },
+        },
         query=RedriveRequest,
         answers={202: Redriven},
-        problems=(*_BODY, errors.ConcurrentChangeError),
+        problems=(*_BODY, errors.ConcurrentChangeError, errors.RedriveUnderWayError),
     ),
     Operation(
         "controlSync",

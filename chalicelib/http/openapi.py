@@ -61,6 +61,10 @@ _EXAMPLES = (
     ),
     errors.VersionMismatchError("the product is at version 4: read it, and send its ETag"),
     errors.ConcurrentChangeError(),
+    errors.RedriveUnderWayError(
+        "20 redrives with different filters are under way: wait until GET /sync shows none, "
+        "or redrive without filters"
+    ),
     errors.StoreUnavailableError(),
     NoSuchRouteError("no such route: /api/product"),
     MethodNotAllowedError("the path has no method PUT, but GET, HEAD, OPTIONS, POST"),

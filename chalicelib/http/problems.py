@@ -57,6 +57,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.IdempotencyKeyReusedError: Problem(422, "key-reused", "The key was used before"),
     errors.VersionMismatchError: Problem(412, "version-mismatch", "The version is another"),
     errors.ConcurrentChangeError: Problem(503, "contended", "Too many writers", RETRY_AFTER),
+    errors.RedriveUnderWayError: Problem(409, "redrive-under-way", "Other redrives come first"),
     errors.StoreUnavailableError: Problem(503, "unavailable", "Try again later", RETRY_AFTER),
     NoSuchRouteError: Problem(404, "no-such-route", "No such route"),
     MethodNotAllowedError: Problem(405, "method-not-allowed", "The path has other methods"),

@@ -19,7 +19,7 @@ from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import WAITING_STATUSES, Position, SyncStatus
 from chalicelib.usecases.controls import Controls
 from chalicelib.usecases.enqueuing import Enqueuer
-from chalicelib.usecases.ports import Order, ProductQuery, Store
+from chalicelib.usecases.ports import Order, ProductQuery, Store, Window
 
 EVER = timedelta(days=365)
 CANDIDATES = (20, 1000)
@@ -28,6 +28,8 @@ status; more if none of the first ones is free: calls for them may be under way,
 change them."""
 READ_AHEAD = 10
 """Products that are read for each that may be brought forward: others have a message already."""
+REDRIVE_READS = 10_000
+"""Products that a page of a redrive reads at most, to find those that its filter selects."""
 
 
 class Convergence:
@@ -94,19 +96,31 @@ class Convergence:
         After a crash, and beside another copy, the same page comes again: what was restarted is
         not restarted again, though it may have failed again.
         """
-        page, now = self._oldest(limit, job.after, job.statuses[:1]), self._clock()
-        changed = self._apply([redrive(item, job, now, parked=held) for item in page])
+        page, now = self._selected(job, limit), self._clock()
+        changed = self._apply([redrive(item, job, now, parked=held) for item in page.products])
         if not (held and self._controls.read().is_held(self._clock())):
             # If calls are allowed by now, what brings forward may be past these products already.
             self._enqueue(changed)
-        ended = len(page) < limit or _age(page[-1]) > job.since
-        after = None if ended else _position(page[-1])
+        after = None if _is_past(page.after, job.since) else page.after
         _, control = self._controls.change(
             lambda stored: (None, _with_redrive(stored, job, len(changed), after))
         )
         if control.redrive is None:
             telemetry.log.info("a redrive is done", products=job.count)
         return len(changed)
+
+    def _selected(self, job: Redrive, limit: int) -> Window:
+        """Find the next page of what is to be redriven; it may be empty, and not the last."""
+        status, selection = job.in_hand
+        query = ProductQuery(
+            limit,
+            job.after,
+            statuses=frozenset({status}),
+            order=Order.BEHIND_SINCE,
+            details=False,
+            selection=selection,
+        )
+        return self._store.search(query, REDRIVE_READS)
 
     def feed_probe(self, breaker: Breaker) -> int:
         """Enqueue a message for the next probe, since none may arrive otherwise.
@@ -169,6 +183,12 @@ def _doubtful(product: Product, breaker: Breaker) -> tuple[bool, bool, datetime]
 
 def _age(product: Product) -> datetime:
     return product.sync.behind_since or product.updated_at
+
+
+def _is_past(position: Position | None, since: datetime) -> bool:
+    """Say whether nothing that was behind at this time follows."""
+    behind = position.behind_since if position else None
+    return behind is None or behind > since
 
 
 def _position(product: Product) -> Position:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from chalicelib import telemetry
 from chalicelib.domain.delivery import LetterMeans, failure_of, judge_letter, worker_died
 from chalicelib.domain.messages import SyncMessage, dead_letter_for
+from chalicelib.domain.poison import PoisonLetter, remembered
 from chalicelib.domain.product import Product
 from chalicelib.usecases.ports import Queue, ReceivedDeadLetter, Store
 
@@ -49,6 +50,7 @@ class DeadLetters:
                 if len(letters) < AT_ONCE:
                     break
             complete = self._queue.count_dead_letters() == len(held)
+            self._remember_poison(held.values(), complete=complete)
             done, kept = self._judge(list(held.values()))
             self._queue.delete_dead_letters([letter.receipt for letter in done])
             for letter in done:
@@ -57,6 +59,22 @@ class DeadLetters:
             # Not earlier: the next round would receive them again, before the others.
             self._queue.release_dead_letters([letter.receipt for letter in held.values()])
         return len(done), self._replace_missing(failed, kept) if complete else 0
+
+    def count(self) -> int:
+        """Count the dead letters, also those that a sweep has in hand."""
+        return self._queue.count_dead_letters()
+
+    def _remember_poison(self, letters: Iterable[ReceivedDeadLetter], *, complete: bool) -> None:
+        """Keep what operators are shown: to show the queue itself, letters must be received."""
+        now, known = self._clock(), self._store.poison()
+        seen = [
+            PoisonLetter(letter.id, letter.reason, letter.excerpt, now)
+            for letter in letters
+            if letter.message is None
+        ]
+        now_known = remembered(known, seen, complete=complete)
+        if now_known != known:
+            self._store.save_poison(now_known)
 
     def _judge(
         self, letters: Sequence[ReceivedDeadLetter]

@@ -5,29 +5,21 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from chalicelib.domain.errors import FieldError, InvalidRequestError
 from chalicelib.domain.sync_state import Position, SyncStatus
 from chalicelib.domain.times import rfc3339
 from chalicelib.usecases.ports import Order, ProductQuery
-from chalicelib.usecases.validation import in_utc, text_of_time, validated
+from chalicelib.usecases.validation import OptionalTime, in_utc, validated
 
 PAGE_LIMIT = 100
-UtcTime = Annotated[AwareDatetime, AfterValidator(in_utc)]
 
 
 class Sort(StrEnum):
@@ -37,16 +29,20 @@ class Sort(StrEnum):
     UPDATED_AT = "updatedAt"
 
 
-def _known(value: object) -> object:
+def some_of(statuses: Iterable[SyncStatus]) -> BeforeValidator:
     """Check here, so that an error names the parameter and not its place in the list."""
-    names = [status.value for status in SyncStatus]
-    if not (isinstance(value, list) and all(item in names for item in value)):
-        raise ValueError(f"must be one of: {', '.join(names)}; repeat it for several")
-    return value
+    names = [status.value for status in statuses]
+
+    def check(value: object) -> object:
+        if not (isinstance(value, list) and all(item in names for item in value)):
+            raise ValueError(f"must be one of: {', '.join(names)}; repeat it for several")
+        return value
+
+    return BeforeValidator(check)
 
 
-class ListRequest(BaseModel):
-    """The query parameters of the list."""
+class PageRequest(BaseModel):
+    """The query parameters of every list."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -56,7 +52,12 @@ class ListRequest(BaseModel):
         description="The `nextCursor` of the page before, with the same parameters.",
         json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},
     )
-    sync_status: Annotated[list[SyncStatus], BeforeValidator(_known)] = Field(
+
+
+class ListRequest(PageRequest):
+    """The query parameters of the list."""
+
+    sync_status: Annotated[list[SyncStatus], some_of(SyncStatus)] = Field(
         default=[],
         alias="syncStatus",
         description="Only products with one of these; repeat the parameter for several. Without "
@@ -71,7 +72,7 @@ class ListRequest(BaseModel):
         description="Only products whose name begins with this, upper and lower case as written. "
         "The list is in the order of the names.",
     )
-    updated_since: Annotated[UtcTime | None, BeforeValidator(text_of_time)] = Field(
+    updated_since: OptionalTime = Field(
         default=None,
         alias="updatedSince",
         description="Only products that were changed at this time or later, RFC 3339. The list is "
@@ -86,13 +87,19 @@ class ListRequest(BaseModel):
     )
 
 
-_PARAMETERS = ", ".join(it.alias or name for name, it in ListRequest.model_fields.items())
-_UNKNOWN = f"is not a known parameter; there are {_PARAMETERS}"
+Parameters = TypeVar("Parameters", bound=PageRequest)
+
+
+def page_request(model: type[Parameters], parameters: object) -> Parameters:
+    """Check the parameters of a list. Raises InvalidRequestError."""
+    known = ", ".join(it.alias or name for name, it in model.model_fields.items())
+    unknown = f"is not a known parameter; there are {known}"
+    return validated(model, parameters, unknown=unknown)
 
 
 def page_query(parameters: object) -> ProductQuery:
     """Give the query of a page, and of one product more. Raises InvalidRequestError."""
-    request = validated(ListRequest, parameters, unknown=_UNKNOWN)
+    request = page_request(ListRequest, parameters)
     query = ProductQuery(
         request.limit + 1,
         statuses=frozenset(request.sync_status),
@@ -101,9 +108,14 @@ def page_query(parameters: object) -> ProductQuery:
         updated_since=request.updated_since,
         order=_order(request),
     )
-    if request.cursor is None:
+    return after_cursor(query, request.cursor)
+
+
+def after_cursor(query: ProductQuery, cursor: str | None) -> ProductQuery:
+    """Give the query of the page after a cursor. Raises InvalidRequestError."""
+    if cursor is None:
         return query
-    after = _decode_cursor(request.cursor, query.order)
+    after = _decode_cursor(cursor, query.order)
     if not _is_in(query, after):
         # The page would have what the filter leaves out.
         raise _foreign_cursor()
@@ -166,6 +178,8 @@ def _is_in(query: ProductQuery, after: Position) -> bool:
         return after.name.startswith(query.name)
     if query.updated_since is not None and after.updated_at is not None:
         return after.updated_at >= query.updated_since
+    if query.selection.behind_by is not None and after.behind_since is not None:
+        return after.behind_since <= query.selection.behind_by
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
@@ -23,6 +24,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import message_to
 from chalicelib.domain.product import Product
+from chalicelib.domain.selection import Portion, Selection
 from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES, SyncStatus
 from chalicelib.domain.throughput import Throughput, seconds_to_converge, shown_minutes
 from chalicelib.domain.timeline import Situation, timeline
@@ -34,7 +36,7 @@ from chalicelib.usecases.controls import Controls
 from chalicelib.usecases.convergence import Convergence
 from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.ports import Store
-from chalicelib.usecases.validation import text_of_time, validated
+from chalicelib.usecases.validation import ErrorKind, OptionalTime, text_of_time, validated
 
 REDRIVEN_AT_ONCE = 100
 """Products of the pages that a request to redrive restarts itself, one page for each status that
@@ -53,6 +55,11 @@ class ReplayRequest(BaseModel):
     )
 
 
+def _true_or_false(value: object) -> object:
+    """Take what JSON and a query write, and nothing that only looks like it."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
 class RedriveRequest(BaseModel):
     """Which products to replay; without a status those that have failed: exhausted and rejected."""
 
@@ -65,13 +72,34 @@ class RedriveRequest(BaseModel):
         description="`retrying`: what is tried again later is tried now, each with a fresh budget, "
         "even before a Retry-After of its own: after a long outage.",
     )
+    since: OptionalTime = Field(
+        default=None,
+        description="Only what failed at this time or later, RFC 3339; of `retrying` products, "
+        "what was changed then or later. A failure whose time is not known is not left out.",
+    )
+    until: OptionalTime = Field(
+        default=None, description="Only what failed, or was changed, at this time or earlier."
+    )
+    error_kind: ErrorKind = Field(
+        default=None, alias="errorKind", description="Only what failed with an error of this kind."
+    )
+    dry_run: Annotated[StrictBool, BeforeValidator(_true_or_false)] = Field(
+        default=False, alias="dryRun", description="Only count them: nothing is replayed."
+    )
     reason: str | None = Field(
         default=None, max_length=REASON_LIMIT, description="Kept with the act: GET /sync/acts."
     )
 
     def filters(self) -> Json:
         """Give which products it is about, as it was asked."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"reason"})
+        mode, left_out = "json", {"reason", "dry_run"}
+        return self.model_dump(mode=mode, by_alias=True, exclude_none=True, exclude=left_out)
+
+    def portions(self) -> list[Portion]:
+        """Give what is asked for, of each status."""
+        statuses = FAILED_STATUSES if self.status is None else {SyncStatus(self.status)}
+        selection = Selection(since=self.since, until=self.until, error_kind=self.error_kind)
+        return [Portion(status, selection) for status in sorted(statuses)]
 
 
 class ControlRequest(BaseModel):
@@ -188,33 +216,34 @@ class Operations:
             product = self._product(product_id)
         raise ConcurrentChangeError("other writers changed the product each time")
 
-    def redrive(self, body: object, origin: Origin = NOBODY) -> int:
-        """Replay all products with a status, those that have failed without one; give their number.
+    def redrive(self, body: object, origin: Origin = NOBODY) -> Json:
+        """Replay what is selected, of all that has failed or is retried: `{count, dryRun}`.
 
-        The first pages are restarted now, the rest by reconcile. Another redrive that is under way
-        begins again, with the statuses of both. Raises InvalidRequestError, ConcurrentChangeError.
+        The first pages are restarted now, the rest by reconcile. What is left of another redrive
+        follows. Raises InvalidRequestError, ConcurrentChangeError, RedriveUnderWayError.
         """
         request = validated(RedriveRequest, body)
-        status = request.status
+        if request.since and request.until and request.until < request.since:
+            raise InvalidRequestError([FieldError("until", "must not be before since")])
+        # Each portion is counted once, however often the state of the sync is read again.
+        number = cache(self._store.count)
+        count = sum(number(portion) for portion in request.portions())
+        if not request.dry_run:
+            filters, why = request.filters(), request.reason
+            self._acts.record(ActKind.REDRIVE, origin, why=why, **filters, count=count)
+        if count and not request.dry_run:
+            self._begin_redrive(request.portions(), number)
+        return {"count": count, "dryRun": request.dry_run}
+
+    def _begin_redrive(self, wanted: list[Portion], number: Callable[[Portion], int]) -> None:
         now = self._clock()
-        statuses = FAILED_STATUSES if status is None else {SyncStatus(status)}
-        summary = self._store.summary(now)
-        count, products = summary.count(statuses), summary.products
-        self._acts.record(
-            ActKind.REDRIVE, origin, why=request.reason, **request.filters(), count=count
-        )
 
         def begin(stored: Control) -> tuple[None, Control]:
-            job = Redrive.begun(statuses, now, products, stored.redrive)
+            job = Redrive.begun(wanted, now, number, stored.redrive)
             return None, replace(stored, redrive=job)
 
-        if count:
-            _, control = self._controls.change(begin)
-            self._redrive(control, len(statuses))
-        return count
-
-    def _redrive(self, control: Control, statuses: int) -> None:
-        for _ in range(statuses):
+        _, control = self._controls.change(begin)
+        for _ in wanted:
             if control.redrive is not None:
                 held = control.is_held(self._clock())
                 self._convergence.redrive(control.redrive, self.redriven_at_once, held=held)

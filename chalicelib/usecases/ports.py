@@ -17,7 +17,9 @@ from chalicelib.domain.delivery import Claim, Outcome, SyncResult, Transition
 from chalicelib.domain.errors import CatalogError
 from chalicelib.domain.events import Event
 from chalicelib.domain.messages import DeadLetter, SyncMessage
+from chalicelib.domain.poison import PoisonLetter
 from chalicelib.domain.product import Product
+from chalicelib.domain.selection import ALL, Portion, Selection
 from chalicelib.domain.sync_state import Position, SyncStatus
 from chalicelib.domain.throughput import Minute
 
@@ -65,6 +67,7 @@ class ProductQuery:
     `after` needs the value of `order`. With BEHIND_SINCE only products that are not delivered are
     listed, and `statuses` must not contain DELIVERED. `name`: the first characters.
     `updated_since`: inclusive. `details`: with the optional fields, which may take 200 KB.
+    `history`: with the attempts. Only with BEHIND_SINCE: `until`, inclusive, and `selection`.
     """
 
     limit: int
@@ -75,6 +78,17 @@ class ProductQuery:
     updated_since: datetime | None = None
     order: Order = Order.ID
     details: bool = True
+    history: bool = False
+    until: Position | None = None
+    selection: Selection = ALL
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a search has found, perhaps nothing; it goes on after `after`, None at the end."""
+
+    products: Sequence[Product]
+    after: Position | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +177,15 @@ class Store(Protocol):
     def find(self, query: ProductQuery) -> list[Product]:
         """List products; tombstones only in the order of BEHIND_SINCE."""
 
+    def search(self, query: ProductQuery, reads: int) -> Window:
+        """List products in the order of BEHIND_SINCE, as far as a bounded number of reads comes.
+
+        `reads`: products of each status that are read at most, about, to find those selected.
+        """
+
+    def count(self, portion: Portion) -> int:
+        """Count the products of a portion that are behind."""
+
     def summary(self, outbox_before: datetime) -> Summary:
         """Count products by status, and outboxes with an event older than `outbox_before`."""
 
@@ -207,10 +230,7 @@ class Store(Protocol):
         """Note that the dead letters of these products are sent, if their revision is unchanged."""
 
     def failed(self, limit: int) -> list[Product]:
-        """Failed products whose dead letter is sent, oldest change first, without details.
-
-        At most `limit`, and of the `limit` oldest with each status.
-        """
+        """Failed products whose dead letter is sent, oldest change first, without details."""
 
     def drop_tombstones(self, products: Collection[Product]) -> int:
         """Remove the confirmed deletions among these, if unchanged, and their events published.
@@ -240,6 +260,12 @@ class Store(Protocol):
         self, limit: int, *, before: str | None = None, product_id: str | None = None
     ) -> list[Act]:
         """Find acts, newest first. `before`: this id. `product_id`: about this product."""
+
+    def poison(self) -> tuple[PoisonLetter, ...]:
+        """Read the poison letters that the last sweeps have seen."""
+
+    def save_poison(self, letters: Sequence[PoisonLetter]) -> None:
+        """Write them, whatever is stored."""
 
     def ping(self) -> None:
         """Return if the store answers."""
@@ -302,11 +328,17 @@ class Consumer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedDeadLetter:
-    """A message in the dead-letter queue. `message` is None if the body is not a sync message."""
+    """A message in the dead-letter queue.
+
+    If the body is not a sync message, `message` is None, and `excerpt` the beginning of the body.
+    `reason`: why it was sent; None if the queue has moved it.
+    """
 
     id: str
     receipt: str
     message: SyncMessage | None
+    reason: str | None = None
+    excerpt: str = ""
 
 
 class Queue(Protocol):

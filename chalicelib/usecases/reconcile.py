@@ -277,6 +277,7 @@ class Reconcile:
     def _gauge(self, control: Control, now: datetime) -> None:
         # Only events older than the grace are a backlog: an alarm watches this gauge.
         summary = self._store.summary(self._unpublished_since())
+        letters = self._with_queue(self._dead_letters.count, None)
         telemetry.gauge(
             # Without what is stuck: it waits for a person, and would hide the next outage.
             oldest_undelivered_seconds=summary.age(WAITING_STATUSES, now) or 0.0,
@@ -286,6 +287,7 @@ class Reconcile:
             breaker_open=int(not control.breaker.is_closed),
             sync_paused=int(control.is_paused(now)),
             **{f"products_{status}": count for status, count in summary.products.items()},
+            **({} if letters is None else {"dead_letters": letters}),
         )
 
 

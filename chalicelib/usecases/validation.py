@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    StringConstraints,
+    ValidationError,
+)
 
 from chalicelib.domain.errors import FieldError, InvalidRequestError
 from chalicelib.domain.exact_json import Json
+from chalicelib.domain.failures import KIND
 from chalicelib.domain.times import in_milliseconds
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -39,6 +47,16 @@ def in_utc(time: datetime) -> datetime:
         return in_milliseconds(time.astimezone(UTC))
     except OverflowError:
         raise ValueError("must be a time from year 1 to year 9999 in UTC") from None
+
+
+OptionalTime = Annotated[
+    Annotated[AwareDatetime, AfterValidator(in_utc)] | None, BeforeValidator(text_of_time)
+]
+"""A time of RFC 3339, as it is stored; None if none is given."""
+
+
+ErrorKind = Annotated[str, StringConstraints(pattern=f"^({KIND})$")] | None
+"""A kind of the errors of the supply chain."""
 
 
 def validated(model: type[Model], body: object, *, unknown: str | None = None) -> Model:

@@ -35,6 +35,8 @@ ANSWERS = {
     ("GET", "/products/{product_id}/sync/timeline"): 404,
     ("POST", "/products/{product_id}/sync"): 404,
     ("GET", "/sync"): 200,
+    ("GET", "/sync/products"): 200,
+    ("GET", "/sync/dead-letters"): 200,
     ("POST", "/sync/redrive"): 422,
     ("PUT", "/sync/control"): 422,
     ("GET", "/sync/acts"): 200,

@@ -23,6 +23,7 @@ from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.parallel import InThreads, Parallel
 from chalicelib.usecases.reconcile import Reconcile, Reconciled
 from chalicelib.usecases.sync import Sync, SyncPolicy
+from chalicelib.usecases.undelivered import Undelivered
 from tests.fakes.builders import BODY, GRACE, a_product
 from tests.fakes.clock import FakeClock
 from tests.fakes.queue import FakeQueue
@@ -84,6 +85,7 @@ class Pipeline:
             clock=clock,
             grace=GRACE,
         )
+        self.undelivered = Undelivered(store, self.controls, queue, clock=clock)
         self.reconcile = Reconcile(
             store,
             self.outbox,

@@ -16,6 +16,7 @@ from chalicelib.domain.errors import (
     UnreadableDocumentError,
 )
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_LIMIT, OUTBOX_PAGE, Product
+from chalicelib.domain.selection import ALL
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
     HISTORY_LIMIT,
@@ -31,6 +32,7 @@ from chalicelib.usecases.ports import (
     Order,
     ProductQuery,
     Summary,
+    Window,
 )
 from tests.fakes.switchable import Switchable
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
     from chalicelib.domain.delivery import Claim, SyncResult, Transition
     from chalicelib.domain.events import Event
+    from chalicelib.domain.poison import PoisonLetter
+    from chalicelib.domain.selection import Portion
 
 
 class FakeStore(Switchable):
@@ -58,6 +62,7 @@ class FakeStore(Switchable):
         self.stored_control = Control()
         self.kept_acts: list[Act] = []
         self.minutes: dict[datetime, Minute] = {}
+        self.stored_poison: tuple[PoisonLetter, ...] = ()
 
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
@@ -176,8 +181,32 @@ class FakeStore(Switchable):
         if query.after is not None:
             after = place(query.after)
             found = [item for item in found if place(item.position) > after]
+        if query.until is not None:
+            until = place(query.until)
+            found = [item for item in found if place(item.position) <= until]
         found.sort(key=lambda item: place(item.position))
-        return [_slim(product, details=query.details) for product in found[: query.limit]]
+        return [
+            _slim(product, details=query.details, history=query.history)
+            for product in found[: query.limit]
+        ]
+
+    def search(self, query: ProductQuery, reads: int) -> Window:
+        self._reach("search")
+        read = self.find(replace(query, limit=reads, selection=ALL))
+        end = _place(read[-1]) if len(read) == reads else None
+        until = end if query.selection.reads_documents else None
+        found = self.find(replace(query, limit=query.limit + 1, until=until))
+        page = found[: query.limit]
+        return Window(page, _place(page[-1]) if len(found) > len(page) else until)
+
+    def count(self, portion: Portion) -> int:
+        self._reach("count")
+        return sum(
+            item.sync.status is portion.status
+            and item.sync.behind_since is not None
+            and portion.selection.matches(item.sync)
+            for item in self._all()
+        )
 
     def summary(self, outbox_before: datetime) -> Summary:
         self._reach("summary")
@@ -366,6 +395,14 @@ class FakeStore(Switchable):
         ]
         return found[:limit]
 
+    def poison(self) -> tuple[PoisonLetter, ...]:
+        self._reach("poison")
+        return self.stored_poison
+
+    def save_poison(self, letters: Sequence[PoisonLetter]) -> None:
+        self._reach("save_poison")
+        self.stored_poison = tuple(letters)
+
     def ping(self) -> None:
         self._reach("ping")
 
@@ -393,18 +430,24 @@ def _is_wanted(product: Product, query: ProductQuery) -> bool:
         and (query.sku is None or product.fields.sku == query.sku)
         and (query.name is None or product.fields.name.startswith(query.name))
         and (query.updated_since is None or product.updated_at >= query.updated_since)
+        and query.selection.matches(product.sync)
     )
+
+
+def _place(product: Product) -> Position:
+    return Position(product.id, product.sync.behind_since)
 
 
 def _age(product: Product) -> tuple[datetime, str]:
     return product.sync.behind_since or datetime.max.replace(tzinfo=UTC), product.id
 
 
-def _slim(product: Product, *, details: bool) -> Product:
+def _slim(product: Product, *, details: bool, history: bool = False) -> Product:
     fields = product.fields
     if not details:
         fields = fields.model_copy(update=dict.fromkeys(OPTIONAL_FIELDS))
-    return replace(product, fields=fields, outbox=(), sync=replace(product.sync, history=()))
+    sync = product.sync if history else replace(product.sync, history=())
+    return replace(product, fields=fields, outbox=(), sync=sync)
 
 
 def _keep(stored: SyncState, fresh: SyncState) -> SyncState:

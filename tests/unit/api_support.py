@@ -55,6 +55,8 @@ SCOPES_OF_THE_DESIGN = {
     ("GET", "/products/{product_id}/sync/timeline"): {READ, ADMIN},
     ("POST", "/products/{product_id}/sync"): {ADMIN},
     ("GET", "/sync"): {READ, ADMIN},
+    ("GET", "/sync/products"): {READ, ADMIN},
+    ("GET", "/sync/dead-letters"): {READ, ADMIN},
     ("POST", "/sync/redrive"): {ADMIN},
     ("PUT", "/sync/control"): {ADMIN},
     ("GET", "/sync/acts"): {READ, ADMIN},

@@ -34,6 +34,8 @@ STORE_REQUESTS = [
     ("GET", f"/products/{UNKNOWN}/sync/timeline", None),
     ("POST", f"/products/{UNKNOWN}/sync", None),
     ("GET", "/sync", None),
+    ("GET", "/sync/products", None),
+    ("GET", "/sync/dead-letters", None),
     ("POST", "/sync/redrive", None),
     ("PUT", "/sync/control", {"paused": True}),
 ]
@@ -85,6 +87,8 @@ def test_an_error_of_ours_tells_nothing_of_the_inside(
         monkeypatch.setattr(world.parts.catalog, name, explode)
     for name in ("sync_state", "timeline", "replay", "summary", "redrive", "control"):
         monkeypatch.setattr(world.parts.operations, name, explode)
+    for name in ("products", "dead_letters"):
+        monkeypatch.setattr(world.parts.undelivered, name, explode)
     answer = world.client.request(method, path, body)
     assert answer.status == 500
     assert problem_of(answer) == {

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import threading
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
+from chalicelib.domain.control import MOST_PORTIONS, Redrive
 from chalicelib.domain.errors import StoreNotMigratedError
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
+from chalicelib.domain.selection import Portion, Selection
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.domain.times import rfc3339
-from tests.fakes import GRACE
-from tests.http import WsgiClient
+from tests.fakes import GRACE, START, a_failed_state
+from tests.http import WsgiClient, problem_of
 from tests.support import Json
 from tests.unit.api_support import (
     ANVIL,
@@ -215,7 +218,7 @@ def test_a_redrive_replays_what_is_stuck(world: World, body: object, count: int)
     failed_product(world, SyncStatus.RETRYING)
     create(world)
     answer = world.client.post("/sync/redrive", body)
-    assert (answer.status, answer.json()) == (202, {"count": count})
+    assert (answer.status, answer.json()) == (202, {"count": count, "dryRun": False})
     assert len(world.queue.messages) == count
 
 
@@ -243,7 +246,7 @@ def test_a_redrive_can_be_filtered_by_query_too(world: World) -> None:
     failed_product(world, SyncStatus.EXHAUSTED)
     failed_product(world, SyncStatus.REJECTED)
     answer = world.client.post("/sync/redrive?status=rejected")
-    assert (answer.status, answer.json()) == (202, {"count": 1})
+    assert (answer.status, answer.json()) == (202, {"count": 1, "dryRun": False})
 
 
 @pytest.mark.parametrize(
@@ -259,6 +262,35 @@ def test_a_redrive_whose_query_cannot_be_followed_is_refused(
 ) -> None:
     answer = world.client.post(path, body)
     assert (answer.status, answer.fields) == (422, [field])
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/sync/redrive?errorKind=http-500&dryRun=true", None),
+        ("/sync/redrive?dryRun=true", {"errorKind": "http-500"}),
+        ("/sync/redrive", {"errorKind": "http-500", "dryRun": True}),
+    ],
+)
+def test_a_dry_run_only_counts(world: World, path: str, body: object) -> None:
+    stored(world, sync=a_failed_state(SyncStatus.EXHAUSTED))
+    failed_product(world, SyncStatus.EXHAUSTED)
+    answer = world.client.post(path, body)
+    assert (answer.status, answer.json()) == (202, {"count": 1, "dryRun": True})
+    assert world.queue.messages == []
+
+
+def test_a_redrive_beside_too_many_others_is_a_conflict(world: World) -> None:
+    failed_product(world, SyncStatus.EXHAUSTED)
+    kinds = [f"http-{status}" for status in range(500, 500 + MOST_PORTIONS)]
+    many = [Portion(SyncStatus.EXHAUSTED, Selection(error_kind=kind)) for kind in kinds]
+    redrive = Redrive.begun(many, START, lambda _: 1, None)
+    world.controls.change(lambda stored: (None, replace(stored, redrive=redrive)))
+    answer = world.client.post("/sync/redrive")
+    assert (answer.status, problem_of(answer)["type"]) == (
+        409,
+        "urn:product-catalog:problem:redrive-under-way",
+    )
 
 
 def test_a_redrive_with_a_body_that_is_no_json_is_malformed(world: World) -> None:

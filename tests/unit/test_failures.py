@@ -17,6 +17,7 @@ ERRORS = {
     "every worker that tried it has crashed": "worker",
     "api.example.com refused the connection": "connection",
     "HTTP is not spoken here": "connection",
+    "HTTP 5000": "connection",
     "the answer ended early\nHTTP 503": "connection",
 }
 

@@ -13,12 +13,13 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # s
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import app as api
-from chalicelib.domain.messages import SyncMessage
+from chalicelib.domain.messages import DeadLetter, SyncMessage
+from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.http import contract, openapi
 from chalicelib.http.contract import ADMIN, READ, WRITE
 from chalicelib.http.problems import PROBLEMS
 from embedded.services import ROOT
-from tests.fakes import a_product
+from tests.fakes import a_failed_state, a_product
 from tests.http import Answer, WsgiClient
 
 if TYPE_CHECKING:
@@ -162,6 +163,12 @@ def test_answers_of_success_fit_their_schemas(world: World) -> None:
     client.get(f"{path}/sync")
     client.post(f"{path}/sync")
     client.get("/sync")
+    world.queue.dead_letter([DeadLetter("no message", {"reason": "not JSON"})])
+    failed = a_product(sync=a_failed_state(SyncStatus.EXHAUSTED))
+    world.store.products[failed.id] = failed
+    world.reconcile_once()
+    client.get("/sync/products?limit=1")
+    client.get("/sync/dead-letters")
     client.post("/sync/redrive")
     client.put("/sync/control", {"paused": True, "until": "2026-01-02T00:00:00Z"})
     client.get("/sync")

@@ -481,3 +481,30 @@ def test_the_backlogs_are_gauged(pipeline: Pipeline, capsys: pytest.CaptureFixtu
     assert seen["oldest_stuck_seconds"] == IN_TIME + 30 + HOUR.total_seconds()
     assert seen["outbox_backlog"] == 1
     assert (seen["products_exhausted"], seen["products_delivered"]) == (2, 0)
+
+
+def test_the_dead_letters_are_gauged_also_those_in_hand(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(3):
+        put(pipeline, sync=SyncState(SyncStatus.EXHAUSTED, behind_since=START))
+    pipeline.reconcile_once()
+    pipeline.clock.advance(60)
+    gauges(capsys)
+    pipeline.queue.receive_dead_letters(2)
+
+    pipeline.reconcile_once()
+
+    assert gauges(capsys)["dead_letters"] == 3
+
+
+def test_without_the_queue_the_other_gauges_are_written(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.queue.away = True
+
+    pipeline.reconcile_once()
+
+    seen = gauges(capsys)
+    assert seen["outbox_backlog"] == 0
+    assert "dead_letters" not in seen

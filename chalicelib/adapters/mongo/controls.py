@@ -1,7 +1,8 @@
-"""The state of the sync as a whole, as one document of the collection `control`."""
+"""The state of the sync as a whole, and the poison letters: documents of `control`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
@@ -10,9 +11,13 @@ from chalicelib.adapters.mongo.documents import Document
 from chalicelib.domain.breaker import Breaker, BreakerState, Tally
 from chalicelib.domain.control import CatchUp, Control, Pause, Redrive
 from chalicelib.domain.errors import StoreUnavailableError
+from chalicelib.domain.poison import PoisonLetter
+from chalicelib.domain.selection import Selection
 from chalicelib.domain.sync_state import Position, SyncStatus
 
 CONTROL_ID = "sync"
+POISON_ID = "poison"
+_FILTERED = "filtered_redrive"
 
 
 def control_to_document(control: Control) -> Document:
@@ -29,6 +34,10 @@ def control_to_document(control: Control) -> Document:
     if control.redrive is not None:
         statuses = [status.value for status in control.redrive.statuses]
         document["redrive"]["statuses"] = statuses
+        if control.redrive.selections:
+            # Under another name: processes of the release before would redrive all of them.
+            document[_FILTERED] = document["redrive"]
+            document["redrive"] = None
     return document
 
 
@@ -42,7 +51,7 @@ def to_control(document: Document) -> Control:
             _to_breaker(document["breaker"]),
             Pause(**_known(Pause, document["pause"])) if document["pause"] else None,
             _to_catch_up(document["catch_up"]),
-            _to_redrive(document["redrive"]),
+            _to_redrive(document.get(_FILTERED) or document["redrive"]),
             document["revision"],
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -86,9 +95,37 @@ def _to_redrive(document: Document | None) -> Redrive | None:
     after = _to_position(document["after"])
     # Not in documents of earlier releases.
     asked_at = tuple(document.get("asked_at", ()))
-    known = _known(Redrive, document)
-    return Redrive(**{**known, "statuses": statuses, "after": after, "asked_at": asked_at})
+    chosen = document.get("selections", ())
+    if any(_known(Selection, each) != each for each in chosen):
+        # A later release has stored it: what it leaves out by a condition unknown here must stay.
+        return None
+    selections = tuple(Selection(**each) for each in chosen)
+    return Redrive(
+        **{
+            **_known(Redrive, document),
+            "statuses": statuses,
+            "after": after,
+            "asked_at": asked_at,
+            "selections": selections,
+        }
+    )
 
 
 def _to_position(document: Document | None) -> Position | None:
     return Position(**_known(Position, document)) if document else None
+
+
+# ---- poison letters ----
+
+
+def poison_to_document(letters: Sequence[PoisonLetter]) -> Document:
+    """Convert to a document; fields have the names of the dataclass."""
+    return {"_id": POISON_ID, "letters": [asdict(letter) for letter in letters]}
+
+
+def to_poison(document: Document) -> tuple[PoisonLetter, ...]:
+    """Convert a document back; what another release has stored is seen again by the next sweep."""
+    try:
+        return tuple(PoisonLetter(**_known(PoisonLetter, each)) for each in document["letters"])
+    except (LookupError, TypeError, AttributeError):
+        return ()

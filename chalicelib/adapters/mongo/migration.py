@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 
-from pymongo import IndexModel, MongoClient
+from pymongo import IndexModel, MongoClient, UpdateOne
 from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import NetworkTimeout, OperationFailure, PyMongoError
 
@@ -27,9 +28,11 @@ from chalicelib.adapters.mongo.indexes import (
     list_indexes,
     missing,
 )
+from chalicelib.adapters.mongo.queries import ORDERS, conditions, ranges
 from chalicelib.adapters.mongo.store import acts_of, products_of
 from chalicelib.domain.errors import StoreUnavailableError
-from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.domain.sync_state import FAILED_STATUSES, Position, SyncStatus
+from chalicelib.usecases.ports import Order, ProductQuery
 
 PAGE = 1000
 _CONFLICTS = {85, 86}
@@ -39,6 +42,16 @@ _NO_INDEX = 27
 _CONFIRMED_DELETION: Document = {
     "sync.status": SyncStatus.DELIVERED.value,
     "sync.overdueAt": None,
+}
+_FAILURE = {
+    "updatedAt": True,
+    "sync.behindSince": True,
+    "sync.failedAt": True,
+    "sync.history": {"$slice": -1},
+}
+_WITHOUT_TIME: Document = {
+    "sync.status": {"$in": sorted(FAILED_STATUSES)},
+    "sync.failedAt": None,
 }
 
 
@@ -55,6 +68,7 @@ def migrate(
         yield from _drop(products, _unwanted(list_indexes(products)))
         acts = acts_of(products.database.client, database)
         yield from _make(acts, missing(list_indexes(acts), ACT_INDEXES))
+        yield from _note_when_failed(products)
 
 
 @contextmanager
@@ -176,3 +190,44 @@ def _pages(products: MongoCollection[Document]) -> Iterator[list[str]]:
             return
         yield [document["_id"] for document in page]
         after = page[-1]["deletedAt"]
+
+
+def _note_when_failed(products: MongoCollection[Document]) -> Iterator[str]:
+    """Fill in when products failed, where an earlier release did not note it."""
+    changed = 0
+    for page in _failed(products):
+        updates = [
+            UpdateOne({"_id": document["_id"], **_WITHOUT_TIME}, {"$set": {"sync.failedAt": time}})
+            for document in page
+            if document["sync"].get("failedAt") is None and (time := _failure_of(document))
+        ]
+        if updates:
+            changed += products.bulk_write(updates, ordered=False).modified_count
+    if changed:
+        yield f"noted when {changed} products failed"
+
+
+def _failed(products: MongoCollection[Document]) -> Iterator[list[Document]]:
+    """Give the failed products page by page, in the order of their index."""
+    for status in sorted(FAILED_STATUSES):
+        query = ProductQuery(PAGE, statuses=frozenset({status}), order=Order.BEHIND_SINCE)
+        while page := _page_of(products, query):
+            yield page
+            last = page[-1]
+            query = replace(query, after=Position(last["_id"], last["sync"]["behindSince"]))
+
+
+def _page_of(products: MongoCollection[Document], query: ProductQuery) -> list[Document]:
+    for part in ranges(query):
+        cursor = products.find(conditions(query) | part, _FAILURE).sort(ORDERS[query.order])
+        if page := list(cursor.limit(query.limit)):
+            return page
+    return []
+
+
+def _failure_of(document: Document) -> datetime | None:
+    """Give the time of the last attempt, or of the last change if that came later."""
+    attempts = document["sync"].get("history") or [{}]
+    # A document that cannot be read must not hold up the migration.
+    times = [document.get("updatedAt"), attempts[-1].get("time")]
+    return max((time for time in times if isinstance(time, datetime)), default=None)

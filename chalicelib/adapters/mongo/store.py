@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
 from bson.codec_options import CodecOptions
 from pymongo import DESCENDING, DeleteOne, MongoClient, UpdateOne, WriteConcern
@@ -20,7 +22,14 @@ from pymongo.results import BulkWriteResult
 
 from chalicelib.adapters.mongo.activity import counting, to_minute
 from chalicelib.adapters.mongo.acts import act_to_document, to_act
-from chalicelib.adapters.mongo.controls import CONTROL_ID, control_to_document, to_control
+from chalicelib.adapters.mongo.controls import (
+    CONTROL_ID,
+    POISON_ID,
+    control_to_document,
+    poison_to_document,
+    to_control,
+    to_poison,
+)
 from chalicelib.adapters.mongo.documents import (
     EPOCH,
     NO_LEASE,
@@ -32,7 +41,7 @@ from chalicelib.adapters.mongo.documents import (
 )
 from chalicelib.adapters.mongo.failures import told
 from chalicelib.adapters.mongo.indexes import ANY_STATUS, LIVE, PRESENT, check_indexes
-from chalicelib.adapters.mongo.queries import ORDERS, conditions, ranges
+from chalicelib.adapters.mongo.queries import ORDERS, Hint, conditions, hint_for, ranges
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
     budget_fields,
@@ -55,8 +64,15 @@ from chalicelib.domain.errors import (
     UnreadableDocumentError,
 )
 from chalicelib.domain.events import Event
+from chalicelib.domain.poison import PoisonLetter
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
-from chalicelib.domain.sync_state import FAILED_STATUSES, UNDELIVERED_STATUSES, SyncStatus
+from chalicelib.domain.selection import Portion
+from chalicelib.domain.sync_state import (
+    FAILED_STATUSES,
+    UNDELIVERED_STATUSES,
+    Position,
+    SyncStatus,
+)
 from chalicelib.domain.throughput import Minute
 from chalicelib.domain.times import in_milliseconds
 from chalicelib.usecases.ports import (
@@ -66,6 +82,7 @@ from chalicelib.usecases.ports import (
     Order,
     ProductQuery,
     Summary,
+    Window,
 )
 
 AT_ONCE = 25
@@ -76,7 +93,8 @@ _WITHOUT_ANSWER = {"creation.fingerprint": False, "creation.answer": False}
 _WITHOUT_OUTBOX = {"outbox": False, **_WITHOUT_ANSWER}
 _WITH_NEWEST_EVENTS = {**_WITHOUT_ANSWER, "outbox": {"$slice": -OUTBOX_PAGE}}
 _WITHOUT_BULK = {"sync.history": False, **_WITHOUT_OUTBOX}
-_WITHOUT_DETAILS = {**_WITHOUT_BULK, **dict.fromkeys(OPTIONAL_FIELDS, False)}
+_NO_DETAILS = dict.fromkeys(OPTIONAL_FIELDS, False)
+_WITHOUT_DETAILS = {**_WITHOUT_BULK, **_NO_DETAILS}
 _OWN_RESULT = {
     "revision": True,
     "sync.attempts": True,
@@ -308,21 +326,67 @@ class MongoStore:
             # A tombstone has no sku.
             live = LIVE if query.sku is None else {}
             return self._find_in_order({**conditions(query), **live}, query)
+        return self._undelivered(query)
+
+    def _undelivered(self, query: ProductQuery, **more: object) -> list[Product]:
         # A range of the index for each status, which is in order. A product that goes on meanwhile
         # is found twice, not missed: waiting statuses come before those that they end in.
         found: dict[str, Product] = {}
-        for status in SyncStatus:
-            if status in (query.statuses or UNDELIVERED_STATUSES):
-                condition = {**conditions(query), "sync.status": status.value}
-                found |= {item.id: item for item in self._find_in_order(condition, query)}
+        for one in _by_status(query):
+            found |= {item.id: item for item in self._find_in_order(conditions(one) | more, one)}
         return sorted(found.values(), key=_age)[: query.limit]
+
+    def search(self, query: ProductQuery, reads: int) -> Window:
+        end = self._end(query, reads) if query.selection.reads_documents else None
+        found = self.find(replace(query, limit=query.limit + 1, until=end))
+        if len(found) <= query.limit:
+            return Window(found, end)
+        page = found[: query.limit]
+        return Window(page, Position(page[-1].id, page[-1].sync.behind_since))
+
+    def _end(self, query: ProductQuery, reads: int) -> Position | None:
+        """Find out how far a page may read; None: to the end. Reads entries of the index only."""
+        ends = [
+            Position(document["_id"], document["sync"]["behindSince"])
+            for one in _by_status(query)
+            for document in self._entry(one, reads)
+        ]
+        return min(ends, key=lambda end: (end.behind_since or EPOCH, end.id), default=None)
+
+    def _entry(self, query: ProductQuery, number: int) -> list[Document]:
+        """Find the entry with this number, counted from 1, in each range of one status."""
+        status = {"sync.status": conditions(query)["sync.status"]}
+        fields = {"_id": True, "sync.behindSince": True}
+        found: list[Document] = []
+        with _unavailable():
+            for part in ranges(query):
+                cursor = self._products.find(status | part, fields).sort(ORDERS[query.order])
+                found += cursor.skip(number - 1).limit(1)
+        return found
+
+    def count(self, portion: Portion) -> int:
+        status, selection = portion
+        query = ProductQuery(
+            0, statuses=frozenset({status}), selection=selection, order=Order.BEHIND_SINCE
+        )
+        (part,) = ranges(query)
+        condition = conditions(query) | part
+        options: dict[str, Any] = {"hint": hint} if (hint := hint_for(condition)) else {}
+        with _unavailable():
+            return self._products.count_documents(condition, **options)
 
     def _find_in_order(self, condition: Document, query: ProductQuery) -> list[Product]:
         found: list[Product] = []
         for part in ranges(query):
             if missing := query.limit - len(found):
-                projection = _projection(details=query.details)
-                found += self._find(condition | part, ORDERS[query.order], missing, projection)
+                projection = _projection(details=query.details, history=query.history)
+                found += self._find(
+                    condition | part,
+                    ORDERS[query.order],
+                    missing,
+                    projection,
+                    hint=hint_for(condition),
+                )
         return found
 
     def _find(
@@ -333,6 +397,7 @@ class MongoStore:
         projection: Document = _WITHOUT_BULK,
         *,
         majority: bool = False,
+        hint: Hint = None,
     ) -> list[Product]:
         found: list[Product] = []
         seen = 0
@@ -340,7 +405,7 @@ class MongoStore:
             products = self._committed if majority else self._products
             # Reads on if some documents cannot be read: a short page would look like the last one.
             while missing := limit - len(found):
-                cursor = products.find(condition, projection).skip(seen).limit(missing)
+                cursor = products.find(condition, projection).hint(hint).skip(seen).limit(missing)
                 page = list(cursor.sort(list(order)) if order else cursor)
                 found += _readable(page)
                 seen += len(page)
@@ -455,7 +520,7 @@ class MongoStore:
         query = ProductQuery(
             limit, statuses=FAILED_STATUSES, order=Order.BEHIND_SINCE, details=False
         )
-        return [product for product in self.find(query) if product.sync.overdue_at is None]
+        return self._undelivered(query, **{"sync.overdueAt": {"$not": PRESENT}})
 
     def drop_tombstones(self, products: Collection[Product]) -> int:
         # The only removal: so the document itself must say that its deletion is confirmed. After a
@@ -522,6 +587,16 @@ class MongoStore:
             found = list(self._acts.find(condition).sort("_id", DESCENDING).limit(limit))
         return [to_act(document) for document in found]
 
+    def poison(self) -> tuple[PoisonLetter, ...]:
+        with _unavailable():
+            found = self._controls.find_one({"_id": POISON_ID})
+        return to_poison(found) if found else ()
+
+    def save_poison(self, letters: Sequence[PoisonLetter]) -> None:
+        with _unavailable():
+            document = poison_to_document(letters)
+            self._controls.replace_one({"_id": POISON_ID}, document, upsert=True)
+
     def ping(self) -> None:
         with _unavailable():
             self._products.database.command("ping")
@@ -575,8 +650,15 @@ def _is_applied(document: Document, written: Product) -> bool:
     return held == wanted and carrier == (written.sync.message_id, overdue_at)
 
 
-def _projection(*, details: bool) -> Document:
-    return _WITHOUT_BULK if details else _WITHOUT_DETAILS
+def _projection(*, details: bool, history: bool = False) -> Document:
+    bulk = _WITHOUT_OUTBOX if history else _WITHOUT_BULK
+    return bulk if details else {**bulk, **_NO_DETAILS}
+
+
+def _by_status(query: ProductQuery) -> list[ProductQuery]:
+    """Give a query for each status of a list of what is not delivered."""
+    wanted = query.statuses or UNDELIVERED_STATUSES
+    return [replace(query, statuses=frozenset({each})) for each in SyncStatus if each in wanted]
 
 
 def _age(product: Product) -> tuple[datetime, str]:

@@ -12,6 +12,7 @@ from chalicelib.domain.messages import (
     dead_letter_for,
     parse_sync_message,
 )
+from chalicelib.domain.poison import EXCERPT
 from tests.contract.conftest import MAX_RECEIVES
 from tests.contract.queue.steps import (
     COUNT_SECONDS,
@@ -59,10 +60,22 @@ def test_the_dead_letter_of_a_failed_product_names_its_version_and_its_next_budg
     assert letter.message == SyncMessage(product.id, product.version, budget, is_letter=True)
 
 
-def test_a_dead_lettered_poison_message_belongs_to_no_product(queue: AnyQueue) -> None:
-    queue.dead_letter([POISON])
+def test_a_dead_lettered_poison_message_belongs_to_no_product_and_says_what_it_is(
+    queue: AnyQueue,
+) -> None:
+    queue.dead_letter([DeadLetter("x" * 2 * EXCERPT, {"reason": "not JSON"})])
 
-    assert dead(queue)[0].message is None
+    (letter,) = dead(queue)
+    assert (letter.message, letter.reason, letter.excerpt) == (None, "not JSON", "x" * EXCERPT)
+
+
+def test_a_letter_that_the_queue_has_moved_has_no_reason(queue: AnyQueue) -> None:
+    queue.enqueue([SYNC_MESSAGE])
+    for _ in range(MAX_RECEIVES):
+        defer_all(queue, received(queue), 0)
+    assert is_empty(queue)
+
+    assert dead(queue)[0].reason is None
 
 
 def move_back(queue: AnyQueue) -> None:

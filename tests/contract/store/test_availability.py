@@ -16,8 +16,10 @@ from chalicelib.domain.acts import Act, ActKind
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.product import Product
+from chalicelib.domain.selection import Portion
+from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.domain.throughput import Minute
-from chalicelib.usecases.ports import ProductQuery
+from chalicelib.usecases.ports import Order, ProductQuery
 from tests.contract.conftest import NOWHERE
 from tests.contract.store.steps import LATER, a_claim, a_redrive, a_result
 from tests.fakes import START, a_product
@@ -44,12 +46,16 @@ EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
     "save_change": lambda store, product: store.save_change(product, expected_version=0),
     "save_sync": lambda store, product: store.save_sync(product, expected_revision=0),
     "find": lambda store, _: store.find(ProductQuery(1)),
+    "search": lambda store, _: store.search(ProductQuery(1, order=Order.BEHIND_SINCE), 1),
+    "count": lambda store, _: store.count(Portion(SyncStatus.RETRYING)),
     "summary": lambda store, _: store.summary(LATER),
     "remove_events": lambda store, product: store.remove_events([(product.id, "event")]),
     "unpublished": lambda store, _: store.unpublished(LATER, 1),
     "overdue": lambda store, _: store.overdue(LATER, 1),
     "postpone": lambda store, product: store.postpone({product.id: (START, LATER)}),
     "apply": lambda store, product: store.apply([a_redrive(product)]),
+    "poison": lambda store, _: store.poison(),
+    "save_poison": lambda store, _: store.save_poison(()),
     "control": lambda store, _: store.control(),
     "save_control": lambda store, _: store.save_control(Control(), expected_revision=0),
     "claim": lambda store, product: store.claim([a_claim(product)]),

@@ -12,6 +12,8 @@ from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.domain.breaker import Breaker, BreakerState, Tally
 from chalicelib.domain.control import CatchUp, Control, Pause, Redrive
 from chalicelib.domain.errors import StoreUnavailableError
+from chalicelib.domain.poison import PoisonLetter
+from chalicelib.domain.selection import Selection
 from chalicelib.domain.sync_state import Position, SyncStatus
 from tests.fakes import START
 
@@ -55,14 +57,29 @@ FULL = Control(
 )
 
 
+FILTERED = replace(
+    FULL,
+    redrive=Redrive(
+        (SyncStatus.EXHAUSTED, SyncStatus.EXHAUSTED),
+        at(13),
+        1_000_000,
+        5,
+        Position("id", at(14)),
+        asked_at=(at(13), at(12)),
+        selections=(Selection(at(1), at(2), at(3), "http-503", "down"), Selection()),
+    ),
+)
+
+
 def test_at_first_the_state_of_the_sync_is_that_all_is_well(store: Store) -> None:
     assert store.control() == Control()
 
 
-def test_every_field_of_the_state_is_read_as_it_was_written(store: Store) -> None:
-    assert store.save_control(FULL, expected_revision=0)
+@pytest.mark.parametrize("full", [FULL, FILTERED], ids=["a redrive of all", "… of some"])
+def test_every_field_of_the_state_is_read_as_it_was_written(store: Store, full: Control) -> None:
+    assert store.save_control(full, expected_revision=0)
 
-    assert store.control() == FULL
+    assert store.control() == full
 
 
 BARE = {
@@ -132,6 +149,46 @@ def test_a_redrive_of_an_earlier_release_goes_on(mongo_store: MongoStore) -> Non
     assert mongo_store.control().redrive == replace(begun, asked_at=())
 
 
+def document_of(store: MongoStore) -> dict[str, Any]:
+    found = store._controls.find_one({"_id": "sync"})
+    assert found
+    return found
+
+
+def test_the_release_before_reads_no_redrive_where_there_is_one_of_some_products(
+    mongo_store: MongoStore,
+) -> None:
+    # It knows no filters, and would redrive all products with the statuses.
+    mongo_store.save_control(FILTERED, expected_revision=0)
+
+    assert document_of(mongo_store)["redrive"] is None
+
+
+def test_the_release_before_reads_a_redrive_of_all_products(mongo_store: MongoStore) -> None:
+    mongo_store.save_control(FULL, expected_revision=0)
+
+    assert document_of(mongo_store)["redrive"]["statuses"] == ["exhausted", "retrying"]
+    assert "filtered_redrive" not in document_of(mongo_store)
+
+
+def test_what_the_release_before_writes_has_no_redrive_of_some_products_any_more(
+    mongo_store: MongoStore,
+) -> None:
+    mongo_store.save_control(FILTERED, expected_revision=0)
+    # It writes what it has read.
+    change_document(mongo_store, {"$unset": {"filtered_redrive": ""}})
+
+    assert mongo_store.control() == replace(FILTERED, redrive=None)
+
+
+def test_a_redrive_by_a_filter_of_a_later_release_is_left_alone(mongo_store: MongoStore) -> None:
+    # Without that condition more products would be redriven than are asked for.
+    mongo_store.save_control(FILTERED, expected_revision=0)
+    change_document(mongo_store, {"$set": {"filtered_redrive.selections.1.new": 1}})
+
+    assert mongo_store.control() == replace(FILTERED, redrive=None)
+
+
 DAMAGE: dict[str, dict[str, Any]] = {
     "an unknown state": {"$set": {"breaker.state": "ajar"}},
     "an unknown status": {"$set": {"redrive.statuses": ["lost"]}},
@@ -174,3 +231,39 @@ USES: dict[str, Callable[[Store], object]] = {
 def test_a_store_that_is_away_has_no_state(store_away: Store, use: str) -> None:
     with pytest.raises(StoreUnavailableError):
         USES[use](store_away)
+
+
+# ---- poison letters ----
+
+LETTERS = (PoisonLetter("a", "not JSON", "{", at(1)), PoisonLetter("b", None, "", at(2)))
+
+
+def test_at_first_no_poison_letter_is_known(store: Store) -> None:
+    assert store.poison() == ()
+
+
+def test_poison_letters_are_read_as_they_were_written(store: Store) -> None:
+    store.save_poison(LETTERS[:1])
+    store.save_poison(LETTERS)
+    assert store.poison() == LETTERS
+
+    store.save_poison(())
+    assert store.poison() == ()
+
+
+def test_poison_letters_are_no_part_of_the_state_of_the_sync(store: Store) -> None:
+    store.save_poison(LETTERS)
+    assert store.control() == Control()
+
+    store.save_control(FULL, expected_revision=0)
+    assert store.poison() == LETTERS
+
+
+@pytest.mark.parametrize("letters", ["none", [7], [{"reason": "no id"}]])
+def test_poison_letters_that_cannot_be_read_are_seen_anew(
+    mongo_store: MongoStore, letters: object
+) -> None:
+    mongo_store.save_poison(LETTERS)
+    mongo_store._controls.update_one({"_id": "poison"}, {"$set": {"letters": letters}})
+
+    assert mongo_store.poison() == ()

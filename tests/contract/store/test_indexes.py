@@ -22,6 +22,7 @@ from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Transition, park
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.domain.product import Product
+from chalicelib.domain.selection import Portion, Selection
 from chalicelib.domain.sync_state import FAILED_STATUSES, Position, SyncState, SyncStatus
 from chalicelib.usecases.ports import Creation, Order, ProductQuery
 from tests.contract.conftest import new_store
@@ -52,6 +53,10 @@ class Query:
     about: int
 
 
+UNDELIVERED = 9
+"""What SecantusDB reads for a condition on what the index does not have; MongoDB reads the range.
+"""
+BY_ERROR = Selection(error_kind="http-500", error_text="500", since=START, until=LATER)
 FIRST = Position("", START)
 """Before all that have been behind since START."""
 
@@ -62,6 +67,10 @@ def waiting(status: SyncStatus, after: Position | None = None) -> ProductQuery:
     )
 
 
+def selected(status: SyncStatus, after: Position | None = None) -> ProductQuery:
+    return replace(waiting(status, after), selection=BY_ERROR)
+
+
 QUERIES = {
     # Every minute, and every second after an outage.
     "old events": Query(lambda store: store.unpublished(LATER, 100), ("outbox",), 2),
@@ -70,7 +79,20 @@ QUERIES = {
         lambda store: store.summary(LATER), ("undelivered", "outbox"), 9
     ),
     "what has a dead letter": Query(
-        lambda store: store.failed(100), ("undelivered", "undelivered"), 2
+        lambda store: store.failed(100), ("undelivered", "undelivered"), UNDELIVERED
+    ),
+    "… by its error: the page after a failed product": Query(
+        lambda store: store.search(selected(SyncStatus.EXHAUSTED, FIRST), 1),
+        ("undelivered",) * 3,
+        UNDELIVERED,
+    ),
+    "how many those are": Query(
+        lambda store: store.count(Portion(SyncStatus.REJECTED, BY_ERROR)),
+        ("undelivered",),
+        UNDELIVERED,
+    ),
+    "how many are retried": Query(
+        lambda store: store.count(Portion(SyncStatus.PENDING)), ("undelivered",), 5
     ),
     "what waits, to bring it forward: the first page": Query(
         lambda store: store.find(waiting(SyncStatus.PENDING)), ("undelivered",), 5

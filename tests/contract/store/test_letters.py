@@ -116,6 +116,14 @@ def test_a_failed_product_that_owes_its_dead_letter_is_not_among_them(store: Sto
     assert ids(store.failed(10)) == [product.id]
 
 
+def test_letters_that_are_owed_hide_no_others(store: Store) -> None:
+    failed(store)
+    sent = failed(store)
+    store.letters_sent([sent])
+
+    assert ids(store.failed(1)) == [sent.id]
+
+
 @pytest.mark.parametrize("status", sorted(set(SyncStatus) - FAILED_STATUSES))
 def test_a_product_that_has_not_failed_is_not_among_them(store: Store, status: SyncStatus) -> None:
     inserted(store, sync=SyncState(status))

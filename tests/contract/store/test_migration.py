@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,8 @@ from chalicelib.domain.errors import (
     StoreNotMigratedError,
     StoreUnavailableError,
 )
-from chalicelib.domain.sync_state import SyncState, SyncStatus
+from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import FAILED_STATUSES, Attempt, SyncState, SyncStatus
 from chalicelib.settings import read_settings
 from chalicelib.usecases.ports import Creation
 from embedded.services import ROOT, local_environment, role_settings
@@ -113,7 +115,7 @@ def test_a_second_run_changes_nothing(database: Database) -> None:
     database.commands.sent.clear()
 
     assert database.migrate() == []
-    assert database.commands.named("createIndexes", "dropIndexes", "update", "find") == []
+    assert database.commands.named("createIndexes", "dropIndexes", "update") == []
 
 
 def test_what_earlier_releases_made_is_dropped_and_nothing_else(database: Database) -> None:
@@ -349,12 +351,120 @@ def test_what_is_no_confirmed_deletion_is_not_made_overdue(
     assert database.store().overdue(LATER, 1) == []
 
 
-def test_without_the_index_of_earlier_releases_no_product_is_read(database: Database) -> None:
+def test_without_the_index_of_earlier_releases_no_deletion_is_read(database: Database) -> None:
     confirmed_earlier(database, 1)
 
     database.migrate()
 
-    assert database.commands.named("find", "update") == []
+    assert database.commands.named("update") == []
+    read = {find["filter"]["sync.status"] for find in database.commands.named("find")}
+    assert read == FAILED_STATUSES
+
+
+# ---- failures of which earlier releases have not noted the time ----
+
+
+def failed_earlier(database: Database, count: int = 1, **changes: Any) -> list[Product]:  # noqa: ANN401
+    """Write failed products as earlier releases left them; some are behind since the same time."""
+    made = []
+    for n in range(count):
+        status = SyncStatus.EXHAUSTED if n % 5 else SyncStatus.REJECTED
+        behind = START + timedelta(seconds=n // 3)
+        attempts = tuple(Attempt(behind + timedelta(hours=h), 0, 500, 0.1) for h in (1, 2))
+        state = SyncState(status, behind_since=behind, history=attempts)
+        made.append(a_product(outbox=(), sync=replace(state, **changes)))
+    documents = [to_document(product, None) for product in made]
+    for document in documents[::2]:
+        if document["sync"]["failedAt"] is None:
+            del document["sync"]["failedAt"]
+    database.products.insert_many(documents)
+    return made
+
+
+@pytest.mark.parametrize("page", [1, 2, 1000])
+def test_a_failure_without_a_time_gets_that_of_the_last_attempt(
+    database: Database, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(migration, "PAGE", page)
+    made = failed_earlier(database, 11)
+
+    changes = database.migrate()
+
+    assert "noted when 11 products failed" in changes
+    store = database.store()
+    for product in made:
+        found = store.get(product.id)
+        assert found is not None
+        assert found.sync.failed_at == product.sync.history[-1].time
+        assert found.revision == product.revision
+    assert database.migrate() == []
+
+
+def test_a_failure_that_no_attempt_tells_of_gets_the_time_of_the_last_change(
+    database: Database,
+) -> None:
+    (product,) = failed_earlier(database, history=())
+
+    database.migrate()
+
+    found = database.store().get(product.id)
+    assert found is not None
+    assert found.sync.failed_at == product.updated_at
+
+
+@pytest.mark.parametrize(
+    "changes", [{"failed_at": LATER}, {"status": SyncStatus.RETRYING}], ids=["noted", "retried"]
+)
+def test_a_time_that_is_noted_stays_and_what_has_not_failed_has_none(
+    database: Database, changes: dict[str, Any]
+) -> None:
+    (product,) = failed_earlier(database, **changes)
+
+    database.migrate()
+
+    found = database.store().get(product.id)
+    assert found is not None
+    assert found.sync.failed_at == changes.get("failed_at")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"$unset": {"updatedAt": "", "sync.history": ""}},
+        {"$set": {"updatedAt": 5, "sync.history": [{"time": "soon"}]}},
+    ],
+)
+def test_a_failed_product_that_cannot_be_read_does_not_hold_up_the_migration(
+    database: Database, damage: dict[str, Any]
+) -> None:
+    spoiled, other = failed_earlier(database, 2)
+    database.products.update_one({"_id": spoiled.id}, damage)
+
+    assert "noted when 1 products failed" in database.migrate()
+
+    found = database.store().get(other.id)
+    assert found is not None
+    assert found.sync.failed_at is not None
+
+
+def test_a_product_that_is_replayed_during_the_migration_gets_no_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (product,) = failed_earlier(database)
+    pages = migration._failed
+
+    def meanwhile(products: Collection[Document]) -> Iterator[list[Document]]:
+        for page in pages(products):
+            retried = {"$set": {"sync.status": SyncStatus.PENDING.value}}
+            products.update_one({"_id": product.id}, retried)
+            yield page
+
+    monkeypatch.setattr(migration, "_failed", meanwhile)
+    database.migrate()
+
+    found = database.store().get(product.id)
+    assert found is not None
+    assert found.sync.failed_at is None
 
 
 # ---- the store ----

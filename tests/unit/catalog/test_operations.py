@@ -177,7 +177,7 @@ def test_a_redrive_enqueues_no_failed_product_whose_letter_is_owed(pipeline: Pip
     )
     exhausted = put_failed(pipeline, SyncStatus.EXHAUSTED)
 
-    assert pipeline.operations.redrive({"status": "exhausted"}) == 1
+    assert pipeline.operations.redrive({"status": "exhausted"})["count"] == 1
     # The one that is owed may be in its way; reconcile enqueues the rest.
     pipeline.reconcile_once()
     pipeline.sync_once()
@@ -215,7 +215,7 @@ def test_a_redrive_replays_all_that_has_failed(pipeline: Pipeline) -> None:
     delivered = pipeline.create()
     pipeline.pass_on()
 
-    assert pipeline.operations.redrive({}) == 2
+    assert pipeline.operations.redrive({})["count"] == 2
     pipeline.sync_once()
 
     assert {call.product_id for call in pipeline.supply_chain.calls[1:]} == {p.id for p in products}
@@ -226,7 +226,7 @@ def test_a_redrive_can_be_for_one_status_only(pipeline: Pipeline) -> None:
     put_failed(pipeline, SyncStatus.EXHAUSTED)
     rejected = put_failed(pipeline, SyncStatus.REJECTED)
 
-    assert pipeline.operations.redrive({"status": "rejected"}) == 1
+    assert pipeline.operations.redrive({"status": "rejected"})["count"] == 1
     assert bodies_in_queue(pipeline) == [SyncMessage(rejected.id, 0, 1).to_json()]
 
 
@@ -248,7 +248,7 @@ def test_a_redrive_of_what_has_not_failed_is_refused(
 def test_a_redrive_while_the_queue_is_away_is_left_to_reconcile(pipeline: Pipeline) -> None:
     product = put_failed(pipeline, SyncStatus.EXHAUSTED)
     pipeline.queue.away = True
-    assert pipeline.operations.redrive({}) == 1
+    assert pipeline.operations.redrive({})["count"] == 1
     pipeline.queue.away = False
 
     pipeline.reconcile_once()
@@ -261,5 +261,5 @@ def test_a_redrive_of_nothing_enqueues_nothing(pipeline: Pipeline) -> None:
     pipeline.create()
     pipeline.clock.advance(GRACE / timedelta(seconds=1) + 1)
 
-    assert pipeline.operations.redrive({}) == 0
+    assert pipeline.operations.redrive({})["count"] == 0
     assert bodies_in_queue(pipeline) == []

@@ -59,7 +59,7 @@ def put_failed(
 def test_a_request_restarts_the_first_page_and_says_how_many_there_are(pipeline: Pipeline) -> None:
     ids = put_failed(pipeline)
 
-    assert pipeline.operations.redrive({}) == MANY
+    assert pipeline.operations.redrive({})["count"] == MANY
 
     assert messages(pipeline) == Counter(ids[:FIRST])
     assert restarted(pipeline) == FIRST
@@ -103,7 +103,7 @@ def test_both_statuses_are_redriven_oldest_first_each(pipeline: Pipeline) -> Non
     exhausted = put_failed(pipeline, REDRIVEN_AT_ONCE + 2)
     rejected = put_failed(pipeline, 2, SyncStatus.REJECTED)
 
-    assert pipeline.operations.redrive({}) == REDRIVEN_AT_ONCE + 4
+    assert pipeline.operations.redrive({})["count"] == REDRIVEN_AT_ONCE + 4
     finish(pipeline)
 
     assert list(messages(pipeline)) == [*exhausted, *rejected]
@@ -199,7 +199,7 @@ def test_a_second_redrive_begins_again_with_the_statuses_of_both(pipeline: Pipel
     pipeline.operations.redrive({"status": "exhausted"})
     pipeline.clock.advance(60)
 
-    assert pipeline.operations.redrive({"status": "rejected"}) == 10
+    assert pipeline.operations.redrive({"status": "rejected"})["count"] == 10
 
     shown = progress(pipeline)
     assert shown is not None
@@ -263,7 +263,7 @@ def test_while_no_calls_are_allowed_all_are_restarted_and_delivered_afterwards(
     ids = put_failed(pipeline)
     hold(pipeline)
 
-    assert pipeline.operations.redrive({}) == MANY
+    assert pipeline.operations.redrive({})["count"] == MANY
     pipeline.reconcile_once(seconds=5)
     assert restarted(pipeline) == MANY
     # At most those for probes, one a second.

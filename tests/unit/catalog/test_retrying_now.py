@@ -81,7 +81,7 @@ def statuses(pipeline: Pipeline, ids: list[str]) -> set[SyncStatus]:
 def test_what_is_retried_is_tried_now_with_a_fresh_budget(pipeline: Pipeline) -> None:
     ids = put_retrying(pipeline)
 
-    assert pipeline.operations.redrive(NOW) == MANY
+    assert pipeline.operations.redrive(NOW)["count"] == MANY
     finish(pipeline)
 
     assert messages(pipeline) == Counter(ids)
@@ -112,7 +112,7 @@ def test_it_restarts_nothing_else(pipeline: Pipeline) -> None:
     ]
     put_retrying(pipeline, 1)
 
-    assert pipeline.operations.redrive(NOW) == 1
+    assert pipeline.operations.redrive(NOW)["count"] == 1
     finish(pipeline)
 
     assert budgets(pipeline, others) == {0}
@@ -122,7 +122,7 @@ def test_without_a_status_what_is_retried_is_left_alone(pipeline: Pipeline) -> N
     ids = put_retrying(pipeline, 1)
     pipeline.put(sync=a_failed_state(SyncStatus.EXHAUSTED), outbox=())
 
-    assert pipeline.operations.redrive({}) == 1
+    assert pipeline.operations.redrive({})["count"] == 1
     finish(pipeline)
 
     assert budgets(pipeline, ids) == {0}
@@ -304,7 +304,7 @@ def test_a_redrive_of_what_has_failed_that_joins_it_restarts_nothing_of_it_twice
     deliver(pipeline)
     pipeline.clock.advance(1)
 
-    assert pipeline.operations.redrive({}) == 1
+    assert pipeline.operations.redrive({})["count"] == 1
     finish(pipeline)
 
     assert budgets(pipeline, [*ids, failed]) == {1}
@@ -319,7 +319,7 @@ def test_what_was_retried_and_has_failed_since_is_restarted_by_a_redrive_of_that
     deliver(pipeline)
     pipeline.clock.advance(1)
 
-    assert pipeline.operations.redrive({"status": "rejected"}) == 3
+    assert pipeline.operations.redrive({"status": "rejected"})["count"] == 3
     finish(pipeline)
     deliver(pipeline)
 
@@ -334,7 +334,7 @@ def test_asked_for_again_it_restarts_what_has_failed_again(pipeline: Pipeline) -
     deliver(pipeline)
     pipeline.clock.advance(1)
 
-    assert pipeline.operations.redrive(NOW) == 3
+    assert pipeline.operations.redrive(NOW)["count"] == 3
     finish(pipeline)
     deliver(pipeline)
 
@@ -365,7 +365,7 @@ def test_while_no_calls_are_allowed_it_is_parked_and_delivered_afterwards(
     ids = put_retrying(pipeline)
     hold(pipeline)
 
-    assert pipeline.operations.redrive(NOW) == MANY
+    assert pipeline.operations.redrive(NOW)["count"] == MANY
     pipeline.reconcile_once(seconds=5)
     assert budgets(pipeline, ids) == {1}
     assert len(pipeline.queue.messages) <= (0 if why == "paused" else 6)
