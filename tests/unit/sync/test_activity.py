@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from chalicelib.usecases.activity import WRITE_EVERY, Activity
 from tests.fakes import START, FakeClock, FakeStore, Pipeline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support import Json
 
 
@@ -122,6 +125,16 @@ def test_a_delivery_does_not_depend_on_its_count(pipeline: Pipeline) -> None:
     assert pipeline.queue.messages == []
 
 
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("eager_threads")
 def test_no_count_is_lost_between_threads(activity: Activity, store: FakeStore) -> None:
     def work(_: int) -> None:
         for _ in range(200):
