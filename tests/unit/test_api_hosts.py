@@ -75,9 +75,11 @@ def test_both_hosts_give_the_same_answer(
         failed_product(world, SyncStatus.EXHAUSTED, id=B)
 
     products()
-    host = world.client.request(method, path, body)
+    # Without it each request had a trace of its own.
+    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    host = world.client.request(method, path, body, trace)
     products()
-    event = lambda_event(method, path, body, authorizer=passed_on(READ, WRITE, ADMIN))
+    event = lambda_event(method, path, body, authorizer=passed_on(READ, WRITE, ADMIN), **trace)
     cloud = api.app(event, None)
     assert cloud["statusCode"] == host.status
     assert (cloud["body"] or "") == host.text

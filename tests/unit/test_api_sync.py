@@ -125,7 +125,8 @@ def test_a_replay_gives_a_fresh_budget_and_rings_at_once(world: World) -> None:
         0,
     )
     (message,) = world.queue.messages
-    assert message.body == SyncMessage(product.id, 0, 1).to_json()
+    trace = world.product(product.id).sync.trace
+    assert message.body == SyncMessage(product.id, 0, 1, trace).to_json()
 
 
 def test_a_replay_is_taken_while_the_queue_is_away(world: World) -> None:
