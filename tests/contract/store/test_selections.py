@@ -60,6 +60,7 @@ STATES = {
     "worker": state(EXHAUSTED, 4, WORKERS_DIED, failed=9),
     "unknown": state(EXHAUSTED, 7, "HTTP 503: DOWN"),
     "422": state(REJECTED, 2, "HTTP 422: a.b*\0 [x]\\", failed=5),
+    "zero": state(RETRYING, 2, "HTTP 502"),
     "done": SyncState(SyncStatus.DELIVERED),
 }
 
@@ -85,7 +86,7 @@ CASES: dict[str, tuple[Selection, set[str]]] = {
     "all": (ALL, STATES.keys() - {"done"}),
     "behind since then or longer": (
         Selection(behind_by=hour(2)),
-        {"503", "500", "5000", "422"},
+        {"503", "500", "5000", "422", "zero"},
     ),
     "failed since, or behind since; an unknown time is not left out": (
         Selection(since=hour(6)),
@@ -93,7 +94,7 @@ CASES: dict[str, tuple[Selection, set[str]]] = {
     ),
     "failed until, or behind until": (
         Selection(until=hour(5)),
-        {"503", "timeout", "reset", "500", "unknown", "422"},
+        {"503", "timeout", "reset", "500", "unknown", "422", "zero"},
     ),
     "within": (
         Selection(since=hour(3), until=hour(5)),
@@ -101,7 +102,7 @@ CASES: dict[str, tuple[Selection, set[str]]] = {
     ),
     "within and behind": (
         Selection(since=hour(1), until=hour(5), behind_by=hour(2)),
-        {"503", "500", "422"},
+        {"503", "500", "422", "zero"},
     ),
     "a status": (Selection(error_kind="http-500"), {"500"}),
     "another status": (Selection(error_kind="http-503"), {"503", "unknown"}),

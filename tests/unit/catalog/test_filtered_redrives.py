@@ -178,6 +178,20 @@ def test_a_filter_that_cannot_be_followed_is_refused(
     assert budgets(pipeline, ids) == [0]
 
 
+def test_the_filters_are_kept_with_the_act(pipeline: Pipeline) -> None:
+    put(pipeline)
+
+    redrive(pipeline, errorKind="http-503", until="2026-01-01T03:00:00+01:00", reason="repaired")
+
+    (act,) = pipeline.store.kept_acts
+    assert act.why == "repaired"
+    assert act.details == {
+        "errorKind": "http-503",
+        "until": "2026-01-01T02:00:00Z",
+        "count": 1,
+    }
+
+
 # ---- a dry run ----
 
 
@@ -195,6 +209,7 @@ def test_a_dry_run_counts_and_changes_nothing(pipeline: Pipeline, body: Json, co
     assert pipeline.store.products == before
     assert pipeline.store.stored_control == Control()
     assert pipeline.queue.messages == []
+    assert pipeline.store.kept_acts == []
 
 
 def test_a_dry_run_beside_a_redrive_counts_and_leaves_it_alone(pipeline: Pipeline) -> None:
