@@ -18,11 +18,12 @@ ALLOWED: dict[str, set[str]] = {
     "usecases": {"usecases", "domain", "telemetry"},
     "adapters": {"adapters", "usecases.ports", "domain"},
     "settings": {"domain"},
-    "telemetry": set(),
+    "metrics": set(),
+    "telemetry": {"metrics"},
     "bootstrap": {"domain", "usecases", "adapters", "settings", "telemetry"},
     "http": {"http", "bootstrap", "usecases", "domain", "telemetry"},
     "app": {"http", "bootstrap", "usecases", "domain", "telemetry"},
-    "functions": {"http", "bootstrap", "domain", "telemetry", "settings"},
+    "functions": {"http", "bootstrap", "domain", "telemetry", "metrics", "settings"},
 }
 LIBRARIES = {
     "chalice": {"app", "http"},

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.metrics import METRICS
 
 ROOT = Path(__file__).parents[2]
 EMITTERS = {"count", "gauge", "measure_seconds"}
@@ -52,6 +53,14 @@ def watched() -> set[str]:
 
 def test_each_metric_of_dashboard_and_alarms_is_one_that_the_code_emits() -> None:
     assert watched() - emitted() == set()
+
+
+def test_each_metric_that_the_code_emits_is_defined() -> None:
+    assert emitted() - set(METRICS) == set()
+
+
+def test_each_status_has_a_gauge() -> None:
+    assert {f"products_{status}" for status in SyncStatus} <= set(METRICS)
 
 
 def test_the_search_finds_metrics_of_each_way_to_write_them() -> None:
