@@ -31,7 +31,10 @@ class Unit(StrEnum):
 
 
 class Metric(NamedTuple):
-    """A metric; `written` says when, `about` what it counts or measures."""
+    """A metric; `written` says when, `about` what it counts or measures.
+
+    `labels` and `buckets` (upper ends, in seconds) are Prometheus's.
+    """
 
     name: str
     kind: Kind
@@ -39,6 +42,7 @@ class Metric(NamedTuple):
     written: str
     about: str
     labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
 
     @property
     def in_prometheus(self) -> str:
@@ -56,6 +60,10 @@ def _gauges(unit: Unit = Unit.COUNT, **about: str) -> list[Metric]:
     return [Metric(name, Kind.GAUGE, unit, written, text) for name, text in about.items()]
 
 
+OBJECTIVE_SECONDS = 60.0
+"""A single change is to be delivered within this time, while the supply chain accepts."""
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
+
 _DEFINED = (
     Metric(
         "delivery_lag",
@@ -63,6 +71,11 @@ _DEFINED = (
         Unit.SECONDS,
         "sync, per batch",
         "from a change to its delivery, a value for each delivery",
+        # From a delivery at once to one at the end of the usual schedule, 72 hours.
+        buckets=(
+            *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, OBJECTIVE_SECONDS),
+            *(5 * _MINUTE, 15 * _MINUTE, _HOUR, 4 * _HOUR, 12 * _HOUR, _DAY, 3 * _DAY),
+        ),
     ),
     *_counters(
         "sync, per batch",
@@ -97,11 +110,12 @@ _DEFINED = (
     ),
     *_counters(
         "when it happens",
+        authorizer_failed="tokens that could not be checked, whether good or bad",
         secrets_not_renewed="failed attempts to read rotated secrets; the old ones stay in use",
     ),
     *_gauges(
         Unit.SECONDS,
-        oldest_undelivered_seconds="age of the oldest change that is pending or retrying; 0 if none",
+        oldest_undelivered_seconds="age of the oldest change pending or retrying; 0 if none",
         oldest_stuck_seconds="age of the oldest failure of a product that is stuck; 0 if none",
     ),
     *_gauges(
@@ -112,6 +126,9 @@ _DEFINED = (
         products_rejected="products whose data the supply chain refused",
         products_unreadable="documents that cannot be read",
         outbox_backlog="products with an event that the stream lacks for longer than the grace",
+        store_away="1 if MongoDB did not answer, else 0",
+        stream_away="1 if NATS did not answer, else 0",
+        queue_away="1 if SQS did not answer, else 0",
         breaker_open="1 while the circuit breaker is open, else 0",
         sync_paused="1 while an operator has paused the sync, else 0",
         dead_letters="messages of the dead-letter queue, also those in hand",
@@ -142,6 +159,7 @@ HTTP_SECONDS = Metric(
     "api, per request",
     "from a request to its answer, by operation",
     labels=("operation",),
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
 )
 GAUGED_AT = Metric(
     "gauges_updated_timestamp_seconds",

@@ -37,6 +37,7 @@ LIBRARIES = {
     "urllib3": {"adapters.supply_chain", "adapters.http_deadline", "adapters.http_failures"},
     "jwt": {"adapters.tokens"},
     "gunicorn": {"functions"},
+    "prometheus_client": {"functions"},
 }
 """Who imports a library: exactly these parts, or files of a part."""
 
@@ -82,9 +83,12 @@ def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "functions").glob("*.py")), ids=lambda p: p.stem)
 def test_a_handler_imports_no_other_handler(path: Path) -> None:
     others = {name for name in imported(path) if name.startswith("functions.")}
-    # The host starts its web server by name, in the one role that has it.
-    server = {"functions.server.serve"} if path.stem == "run" else set()
-    assert {name for name in others - server if not within(name, {"functions.context"})} == set()
+    # The host starts its servers by name, where they are wanted.
+    servers = {
+        "run": {"functions.server.serve", "functions.exporter.serve"},
+        "server": {"functions.exporter.measured"},
+    }.get(path.stem, set())
+    assert {name for name in others - servers if not within(name, {"functions.context"})} == set()
 
 
 @pytest.mark.parametrize("library", sorted(LIBRARIES))
