@@ -110,6 +110,7 @@ _DEFINED = (
     ),
     *_counters(
         "when it happens",
+        handler_failed="in containers: times that a handler, or a request to a queue, failed",
         authorizer_failed="tokens that could not be checked, whether good or bad",
         secrets_not_renewed="failed attempts to read rotated secrets; the old ones stay in use",
     ),
@@ -161,6 +162,14 @@ HTTP_SECONDS = Metric(
     labels=("operation",),
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
 )
+ROLE = Metric(
+    "role",
+    Kind.GAUGE,
+    Unit.COUNT,
+    "from the start",
+    "1, with the role of the process: without it the role does not run",
+    labels=("role",),
+)
 GAUGED_AT = Metric(
     "gauges_updated_timestamp_seconds",
     Kind.GAUGE,
@@ -168,7 +177,7 @@ GAUGED_AT = Metric(
     "with the gauges",
     "when they were written, as Unix time: a gauge that nobody writes any more keeps its value",
 )
-CONTAINER_METRICS = (HTTP_REQUESTS, HTTP_SECONDS, GAUGED_AT)
+CONTAINER_METRICS = (HTTP_REQUESTS, HTTP_SECONDS, ROLE, GAUGED_AT)
 """What only containers have: on AWS, API Gateway counts requests, and data can be missing."""
 
 

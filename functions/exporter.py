@@ -28,7 +28,7 @@ from prometheus_client.values import MultiProcessValue
 
 from chalicelib import telemetry
 from chalicelib.http.wsgi import OPERATION
-from chalicelib.metrics import GAUGED_AT, HTTP_REQUESTS, HTTP_SECONDS, METRICS, Kind, Metric
+from chalicelib.metrics import GAUGED_AT, HTTP_REQUESTS, HTTP_SECONDS, METRICS, ROLE, Kind, Metric
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -44,13 +44,14 @@ class Exporter:
     a series is no increase. A gauge is there once this process has written it.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, role: str, registry: CollectorRegistry) -> None:
         self._registry = registry
         self._lock = threading.Lock()
         self._gauges: dict[Metric, Gauge] = {}
         every = METRICS.values()
         self._counters = {it: self.counter(it) for it in every if it.kind is Kind.COUNTER}
         self._histograms = {it: self.histogram(it) for it in every if it.kind is Kind.SECONDS}
+        self._gauge(ROLE).labels(role).set(1)
 
     def __call__(self, samples: Sequence[telemetry.Sample]) -> None:
         for metric, value in samples:
@@ -76,21 +77,25 @@ class Exporter:
         # Several threads may write the first value.
         with self._lock:
             if metric not in self._gauges:
-                name, about = metric.in_prometheus, metric.about
-                # The mode is for the API's workers: what one of them has written last.
-                made = Gauge(name, about, registry=self._registry, multiprocess_mode="mostrecent")
-                self._gauges[metric] = made
+                self._gauges[metric] = Gauge(
+                    metric.in_prometheus,
+                    metric.about,
+                    metric.labels,
+                    registry=self._registry,
+                    # Of the API's workers, the one that has written last.
+                    multiprocess_mode="mostrecent",
+                )
             return self._gauges[metric]
 
 
-def serve(host: str, port: int) -> Callable[[], None]:
+def serve(role: str, host: str, port: int) -> Callable[[], None]:
     """Serve the metrics of this process from now on; give what ends that.
 
     Raises OSError if the port is taken.
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    exporter = Exporter(registry)
+    exporter = Exporter(role, registry)
     server, thread = start_http_server(port, host, registry)
     telemetry.export_to(exporter)
 
@@ -130,7 +135,7 @@ def measured(api: WSGIApplication, folder: Path, port: int, slot: int) -> WSGIAp
     with them: with the process's id, as by default, files would be left of each that has ended.
     """
     values.ValueClass = MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]  # as above
-    exporter = Exporter(CollectorRegistry())
+    exporter = Exporter("api", CollectorRegistry())
     telemetry.export_to(exporter)
     own = Measured(api, exporter)
     together = CollectorRegistry()

@@ -300,14 +300,14 @@ def _survive(step: Callable[[], Result]) -> Result | None:
         return step()
     except CatalogError as error:
         telemetry.log.warning("a dependency is away", reason=str(error))
-        stopping.wait(AWAY_SECONDS)
     except Exception:  # noqa: BLE001 - logged; the next message may be a good one
         telemetry.log.exception("the handler failed")
-        stopping.wait(AWAY_SECONDS)
+    telemetry.count(handler_failed=1)
+    stopping.wait(AWAY_SECONDS)
     return None
 
 
-def _with_metrics(run: Callable[[Container], None], parts: Container) -> None:
+def _with_metrics(role: str, run: Callable[[Container], None], parts: Container) -> None:
     """Run a role of one process, and serve its metrics meanwhile if they have a port."""
     host, port = parts.settings.api_host, parts.settings.metrics_port
     if port is None:
@@ -316,7 +316,7 @@ def _with_metrics(run: Callable[[Container], None], parts: Container) -> None:
     from functions.exporter import serve  # noqa: PLC0415 - only where metrics are served
 
     try:
-        end = serve(host, port)
+        end = serve(role, host, port)
     except OSError as error:
         raise SettingsError(f"METRICS_PORT: {host}:{port} cannot be listened on: {error}") from None
     try:
@@ -327,9 +327,9 @@ def _with_metrics(run: Callable[[Container], None], parts: Container) -> None:
 
 ROLES: dict[str, Callable[[Container], None]] = {
     "api": run_api,
-    "bridge": partial(_with_metrics, run_bridge),
-    "sync": partial(_with_metrics, run_sync),
-    "reconcile": partial(_with_metrics, run_reconcile),
+    "bridge": partial(_with_metrics, "bridge", run_bridge),
+    "sync": partial(_with_metrics, "sync", run_sync),
+    "reconcile": partial(_with_metrics, "reconcile", run_reconcile),
 }
 
 

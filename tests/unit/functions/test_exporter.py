@@ -30,7 +30,7 @@ class Scraped:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.exporter = Exporter(self.registry)
+        self.exporter = Exporter("sync", self.registry)
         telemetry.export_to(self.exporter)
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -101,7 +101,11 @@ def test_nothing_is_scraped_but_what_is_defined(scraped: Scraped) -> None:
         metric.in_prometheus.removesuffix("_total")
         for metric in METRICS.values()
         if metric.kind is not Kind.GAUGE
-    }
+    } | {"catalog_role"}
+
+
+def test_a_process_says_which_role_it_is(scraped: Scraped) -> None:
+    assert scraped.value("catalog_role", role="sync") == 1
 
 
 def test_seconds_and_bytes_say_so_at_the_end_of_their_names() -> None:
@@ -137,12 +141,12 @@ def test_a_request_for_no_operation_is_counted_as_none_of_them(path: str) -> Non
 
 def test_metrics_are_served_until_told_to_end(capsys: pytest.CaptureFixture[str]) -> None:
     port = free_port()
-    end = serve("127.0.0.1", port)
+    end = serve("sync", "127.0.0.1", port)
     try:
         telemetry.count(failed=1)
         text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
         with pytest.raises(OSError, match="in use"):
-            serve("127.0.0.1", port)
+            serve("sync", "127.0.0.1", port)
     finally:
         end()
     assert "catalog_failed_total 1.0" in text
