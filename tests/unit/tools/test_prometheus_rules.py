@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from chalicelib.metrics import CONTAINER_METRICS, METRICS, Kind
+from tests.unit.scraped import series_names, used_in
 from tools import prometheus_rules
 from tools.prometheus_rules import (
     ALARMS,
@@ -36,16 +36,6 @@ def rules(kind: str) -> list[Json]:
     return [rule for rule in group["rules"] if kind in rule]
 
 
-def series_names() -> set[str]:
-    """Every name that a scrape can have."""
-    names: set[str] = set()
-    for metric in (*METRICS.values(), *CONTAINER_METRICS):
-        name = metric.in_prometheus
-        ends = ("_bucket", "_sum", "_count") if metric.kind is Kind.SECONDS else ("",)
-        names |= {name + end for end in ends}
-    return names
-
-
 @pytest.mark.parametrize("path", [RULES, OPERATOR_RULES], ids=lambda path: path.parent.name)
 def test_the_rules_are_those_of_the_alarms(path: Path) -> None:
     assert path.read_text() == prometheus_rules.files()[path], "make rules"
@@ -68,7 +58,7 @@ def test_each_alarm_has_an_alert_of_its_severity_or_a_reason_for_none() -> None:
 
 def test_each_metric_of_the_rules_is_one_that_is_scraped() -> None:
     for rule in rules("record"):
-        used = set(re.findall(r"\bcatalog_\w+", rule["expr"]))
+        used = used_in(rule["expr"])
         assert used, rule
         assert used <= series_names(), rule
 
