@@ -133,6 +133,11 @@ def count(**metrics: int) -> None:
     _emit([(name, _COUNT, value) for name, value in metrics.items() if value])
 
 
+def start(*counters: str) -> None:
+    """Write these counters as zero: metric math can add nothing to one that was never written."""
+    _emit([(name, _COUNT, 0) for name in counters])
+
+
 def gauge(**metrics: float) -> None:
     """Emit gauges, also those that are zero: an alarm must see that a backlog has ended."""
     _emit([(name, _COUNT, value) for name, value in metrics.items()])

@@ -62,6 +62,14 @@ def printed(capsys: pytest.CaptureFixture[str]) -> list[Json]:
 # ---- metrics ----
 
 
+def test_a_counter_can_be_written_before_anything_is_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    telemetry.start("failed")
+
+    assert json.loads(capsys.readouterr().out)["failed"] == 0
+
+
 def test_a_metric_is_one_line_in_the_embedded_metric_format(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
