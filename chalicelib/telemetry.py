@@ -145,6 +145,11 @@ def count(**metrics: int) -> None:
     _emit(Kind.COUNTER, {name: value for name, value in metrics.items() if value})
 
 
+def start(*counters: str) -> None:
+    """Write these counters as zero: metric math can add nothing to one that was never written."""
+    _emit(Kind.COUNTER, dict.fromkeys(counters, 0))
+
+
 def gauge(**metrics: float) -> None:
     """Emit gauges, also those that are zero: an alarm must see that a backlog has ended."""
     _emit(Kind.GAUGE, metrics)

@@ -76,10 +76,14 @@ COUNTERPARTS = {
         "1000 * histogram_quantile(0.99, "
         f"sum by (le) (rate({HTTP_SECONDS.in_prometheus}_bucket[{LOOK_BACK}s])))"
     ),
-    "function-errors": Counterpart(
-        _sum(METRICS["handler_failed"].in_prometheus),
-        "A handler of bridge, sync or reconcile fails.",
-    ),
+    **{
+        f"{role}-errors": Counterpart(
+            f"{MINUTE} * sum(rate({METRICS['handler_failed'].in_prometheus}[{LOOK_BACK}s])"
+            f' * on (job, instance) {ROLE.in_prometheus}{{role="{role}"}})',
+            f"A handler of the role {role}, or a request to its queue, fails.",
+        )
+        for role in ("bridge", "sync", "reconcile")
+    },
 }
 ON_AWS_ONLY = {
     "bulk-not-received": "the processes that receive single messages receive bulk messages too",

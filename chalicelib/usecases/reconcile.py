@@ -37,6 +37,8 @@ PAUSE_SECONDS = 1.0
 GAUGE_EVERY = timedelta(seconds=50)
 """Gauges read the index entries of all undelivered products, so they are written once a minute,
 even where a short grace makes reconcile run more often."""
+ADDED_UP = ("exhausted", "rejected", "objective_met", "objective_missed")
+"""Counters whose sums and shares alarms watch."""
 
 Done = TypeVar("Done")
 
@@ -296,6 +298,7 @@ class Reconcile:
             sync_paused=int(control.is_paused(now)),
             **{f"products_{status}": count for status, count in summary.products.items()},
         )
+        telemetry.start(*ADDED_UP)
 
     def _gauge_dependencies(self, *, queue_away: bool) -> None:
         """Say what is away, as seen from here: each of them is one alarm."""

@@ -65,6 +65,14 @@ def printed(capsys: pytest.CaptureFixture[str]) -> list[Json]:
 COUNTERS = sorted(name for name, metric in METRICS.items() if metric.kind is Kind.COUNTER)[:8]
 
 
+def test_a_counter_can_be_written_before_anything_is_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    telemetry.start("failed")
+
+    assert json.loads(capsys.readouterr().out)["failed"] == 0
+
+
 def test_a_metric_is_one_line_in_the_embedded_metric_format(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
