@@ -23,17 +23,32 @@ def test_on_a_day_without_trouble_nobody_hears_anything() -> None:
 
 
 def supply_chain_down(day: Day, begin: int, hours: int) -> Day:
-    """No change is delivered; what waits grows older, and is delivered within minutes after."""
+    """No change is delivered; what waits grows older, and is delivered within minutes after.
+
+    New changes wait behind it in the queue.
+    """
     end = begin + hours * HOUR
     day.happens(begin, end, breaker_open=1, objective_met=0)
+    return waited(day, begin, end)
+
+
+def waited(day: Day, begin: int, end: int) -> Day:
+    """Nothing is delivered, and then, within 20 minutes, all of it."""
     day.happens(begin, end, oldest_undelivered_seconds=lambda minute: 60 * minute)
-    return day.happens(end, end + 20, oldest_undelivered_seconds=hours * 3600)
+    day.happens(end, end + 20, objective_met=10, objective_missed=50)
+    return day.happens(end, end + 20, oldest_undelivered_seconds=60 * (end - begin))
 
 
 def test_an_outage_of_the_supply_chain_is_one_page_however_long_it_lasts() -> None:
     watch = supply_chain_down(Day(16), HOUR, hours=12).watched()
 
     assert watch.told == [(HOUR + 4, "page", "supply-chain-down")]
+
+
+def test_differences_that_an_audit_found_before_an_outage_are_no_ticket_during_it() -> None:
+    day = supply_chain_down(Day(8), HOUR, hours=3).happens(HOUR, 4 * HOUR, audit_differences_open=2)
+
+    assert day.watched().told == [(HOUR + 4, "page", "supply-chain-down")]
 
 
 def test_a_supply_chain_that_comes_and_goes_is_one_page() -> None:
@@ -141,11 +156,14 @@ def mongodb_away(day: Day, begin: int, end: int) -> Day:
     day.happens(begin, end, store_away=1, Lambda__Errors__reconcile=1)
     day.happens(begin, end, ApiGateway__5XXError=100, ApiGateway__Latency=3200)
     # Changes of before, whose messages were deferred meanwhile.
-    return day.happens(end, end + 10, objective_met=40, objective_missed=20)
+    return waited(day, end, end).happens(
+        end, end + 20, oldest_undelivered_seconds=60 * (end - begin)
+    )
 
 
-def test_mongodb_away_is_one_page() -> None:
-    watch = mongodb_away(Day(), HOUR, 3 * HOUR).watched()
+@pytest.mark.parametrize("hours", [1, 6])
+def test_mongodb_away_is_one_page(hours: int) -> None:
+    watch = mongodb_away(Day(10), HOUR, (1 + hours) * HOUR).watched()
 
     assert watch.told == [(HOUR + 2, "page", "mongodb-away")]
 
@@ -165,15 +183,15 @@ def test_nats_away_is_one_page() -> None:
     assert watch.told == [(HOUR + 4, "page", "nats-away")]
 
 
-def test_sqs_away_is_one_page_also_for_hours() -> None:
-    day = Day(12)
-    begin, end = HOUR, 7 * HOUR
+@pytest.mark.parametrize("visible", [50, None], ids=["with SQS's metrics", "without them"])
+def test_sqs_away_is_one_page_also_for_hours(visible: int | None) -> None:
+    day = Day(10)
+    begin, end = HOUR, 6 * HOUR
     day.happens(begin, end, queue_away=1, Lambda__Invocations__sync=0, objective_met=0)
-    day.happens(begin, end, SQS__ApproximateNumberOfMessagesVisible__single=50)
-    day.happens(begin, end + 5, oldest_undelivered_seconds=lambda minute: 60 * minute)
-    day.happens(end, end + 10, objective_missed=600)
+    day.happens(begin, end, SQS__ApproximateNumberOfMessagesVisible__single=visible)
+    day.happens(begin, end, SQS__ApproximateNumberOfMessagesVisible__bulk=visible)
 
-    assert day.watched().told == [(HOUR + 4, "page", "sqs-away")]
+    assert waited(day, begin, end).watched().told == [(HOUR + 4, "page", "sqs-away")]
 
 
 @pytest.mark.parametrize(
@@ -192,10 +210,14 @@ def test_a_dependency_that_is_away_again_and_again_is_a_page_too(
 # ---- parts of ours ----
 
 
-def test_a_reconcile_that_does_not_run_is_one_page() -> None:
-    watch = Day().silence(HOUR, 3 * HOUR, *GAUGES).watched()
+@pytest.mark.parametrize("errors", [0, 1], ids=["is not started", "fails"])
+def test_a_reconcile_that_does_not_run_is_one_page(errors: int) -> None:
+    end = 6 * HOUR
+    day = Day(8).silence(HOUR, end, *GAUGES).happens(HOUR, end, Lambda__Errors__reconcile=errors)
+    # What was parked before.
+    day.happens(end, end + 10, oldest_undelivered_seconds=5 * 3600)
 
-    assert watch.told == [(HOUR + 3, "page", "reconcile-silent")]
+    assert day.watched().told == [(HOUR + 3, "page", "reconcile-silent")]
 
 
 def test_an_outage_of_the_supply_chain_during_which_reconcile_does_not_run_is_a_page_each() -> None:
@@ -220,14 +242,15 @@ def test_schedules_that_start_nothing_are_one_page() -> None:
     assert day.watched().pages() == ["reconcile-silent"]
 
 
-def test_a_queue_that_starts_no_function_is_one_page() -> None:
+def test_queues_that_start_no_function_are_one_page() -> None:
     day = Day(8).silence(HOUR, 6 * HOUR, "Lambda Invocations sync")
     day.happens(HOUR, 6 * HOUR, SQS__ApproximateNumberOfMessagesVisible__single=500)
+    day.happens(HOUR, 6 * HOUR, SQS__ApproximateNumberOfMessagesVisible__bulk=500)
     day.happens(HOUR, 6 * HOUR, objective_met=0)
-    day.happens(HOUR, 6 * HOUR + 5, oldest_undelivered_seconds=lambda minute: 60 * minute)
-    day.happens(6 * HOUR, 6 * HOUR + 10, objective_missed=60)
 
-    assert day.watched().told == [(HOUR + 9, "page", "sync-not-invoked")]
+    told = waited(day, HOUR, 6 * HOUR).watched().told
+
+    assert told == [(HOUR + 9, "page", "sync-not-invoked")]
 
 
 def test_a_bulk_queue_that_nobody_receives_from_is_a_ticket() -> None:
@@ -244,8 +267,8 @@ def test_a_bulk_queue_that_nobody_receives_from_is_a_ticket() -> None:
 
 
 def test_a_long_pause_is_one_ticket_and_no_page() -> None:
-    day = Day(14).happens(HOUR, 11 * HOUR, sync_paused=1, objective_met=0)
-    day.happens(HOUR, 11 * HOUR + 20, oldest_undelivered_seconds=lambda minute: 60 * minute)
+    day = Day(14).happens(HOUR, 11 * HOUR, sync_paused=1, objective_met=0, audit_differences_open=1)
+    waited(day, HOUR, 11 * HOUR).happens(11 * HOUR, audit_differences_open=0)
 
     assert day.watched().told == [(2 * HOUR - 1, "ticket", "sync-paused")]
 
