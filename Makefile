@@ -132,6 +132,10 @@ check: $(DEV) check-terraform ## format, lint, types, import rules, Terraform, i
 test-kubernetes: $(DEV) ## build the image, run the manifests' pods (root, podman, runc, debootstrap)
 	@$(RUN) -m pytest -s tests/kubernetes/running.py $(ARGS)
 
+.PHONY: rules
+rules: $(DEV) ## write the Prometheus rules again from terraform/alarms.yaml
+	@$(RUN) -m tools.prometheus_rules
+
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-header
 
 .PHONY: lock

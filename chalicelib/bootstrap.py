@@ -417,6 +417,7 @@ class Containers:
         except SettingsError as error:
             # Keep the old secrets: they may still be valid.
             telemetry.log.error("the secrets could not be renewed", reason=str(error))
+            telemetry.count(secrets_not_renewed=1)
             return current
         if settings == current.settings:
             return current

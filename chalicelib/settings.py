@@ -171,6 +171,7 @@ class Settings(BaseModel):
     ] = "INFO"
     api_host: Annotated[Text, Field(alias="API_HOST")] = "127.0.0.1"
     api_port: Annotated[int, Field(alias="PORT", ge=1, le=65535)] = 8000
+    metrics_port: Annotated[int | None, Field(alias="METRICS_PORT", ge=1, le=65535)] = None
     metrics_namespace: Annotated[Text, Field(alias="METRICS_NAMESPACE")] = "ProductCatalog"
     xray_daemon: Annotated[str | None, Field(alias="AWS_XRAY_DAEMON_ADDRESS")] = None
 
@@ -187,6 +188,8 @@ class Settings(BaseModel):
             )
         if self.sync_bulk_queue_url in {self.sync_queue_url, self.sync_dlq_url}:
             raise ValueError("SYNC_BULK_QUEUE_URL: must be another queue than the two others")
+        if self.metrics_port == self.api_port:
+            raise ValueError("METRICS_PORT: must be another port than PORT")
         return self
 
     @property

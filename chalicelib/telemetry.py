@@ -1,7 +1,8 @@
 """Logs, metrics and traces. Writes to stdout and opens nothing.
 
 Logs are JSON lines; metrics are CloudWatch's embedded metric format on the same stdout, one line
-for each invocation; traces are X-Ray subsegments, only where there is an X-Ray daemon.
+for each invocation, unless a host has an exporter for them; traces are X-Ray subsegments, only
+where there is an X-Ray daemon.
 """
 
 from __future__ import annotations
@@ -11,20 +12,21 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+from chalicelib.metrics import Kind, Metric, defined
+
 NAMESPACE = "ProductCatalog"
 _SERVICE = "product-catalog"
-_COUNT, _SECONDS = "Count", "Seconds"
 _VALUES_PER_LINE = 100
 """Values that CloudWatch takes for one metric in one line."""
 
-Sample = tuple[str, str, float]
-"""Name, unit and value of a metric."""
+Sample = tuple[Metric, float]
+"""A value of a metric."""
 
 # ASCII only, since a line must be readable whatever the encoding of stdout, also with a lone
 # surrogate in it.
@@ -90,6 +92,10 @@ for _library in ("boto3", "botocore", "nats", "pymongo", "urllib3"):
 _tracing = False
 _metrics = True
 _namespace = NAMESPACE
+_export: Callable[[Sequence[Sample]], None] | None = None
+_refused: set[str] = set()
+strict = False
+"""Whether a metric that is not defined is an error, as in tests. Else it is logged, once."""
 _collected: ContextVar[list[Sample] | None] = ContextVar("collected", default=None)
 
 
@@ -128,22 +134,38 @@ def batch() -> Iterator[None]:
         _write_metrics(samples)
 
 
+def export_to(export: Callable[[Sequence[Sample]], None] | None) -> None:
+    """Give the metrics to an exporter from now on; None: write them as lines again."""
+    global _export  # noqa: PLW0603 - one process, one telemetry
+    _export = export
+
+
 def count(**metrics: int) -> None:
     """Emit counters, except those that are zero."""
-    _emit([(name, _COUNT, value) for name, value in metrics.items() if value])
+    _emit(Kind.COUNTER, {name: value for name, value in metrics.items() if value})
+
+
+def start(*counters: str) -> None:
+    """Write these counters as zero: metric math can add nothing to one that was never written."""
+    _emit(Kind.COUNTER, dict.fromkeys(counters, 0))
 
 
 def gauge(**metrics: float) -> None:
     """Emit gauges, also those that are zero: an alarm must see that a backlog has ended."""
-    _emit([(name, _COUNT, value) for name, value in metrics.items()])
+    _emit(Kind.GAUGE, metrics)
 
 
 def measure_seconds(**metrics: float) -> None:
     """Emit durations in seconds."""
-    _emit([(name, _SECONDS, value) for name, value in metrics.items()])
+    _emit(Kind.SECONDS, metrics)
 
 
-def _emit(samples: list[Sample]) -> None:
+def _emit(kind: Kind, metrics: Mapping[str, float]) -> None:
+    samples = [
+        (metric, value)
+        for name, value in metrics.items()
+        if (metric := _definition(name, kind)) is not None
+    ]
     collected = _collected.get()
     if collected is None:
         _write_metrics(samples)
@@ -151,30 +173,54 @@ def _emit(samples: list[Sample]) -> None:
         collected += samples
 
 
+def _definition(name: str, kind: Kind) -> Metric | None:
+    try:
+        return defined(name, kind)
+    except ValueError as error:
+        if strict:
+            raise
+        if name not in _refused:
+            _refused.add(name)
+            log.exception("a metric is left out", reason=str(error))
+        return None
+
+
 def _write_metrics(samples: Sequence[Sample]) -> None:
-    """Write one line; counts of one name are added up, durations are kept as a list."""
     if not samples or not _metrics:
         return
-    units = {name: unit for name, unit, _ in samples}
-    values: dict[str, list[float]] = {name: [] for name in units}
+    if _export is None:
+        _write_line(samples)
+    else:
+        _export(samples)
+
+
+def _write_line(samples: Sequence[Sample]) -> None:
+    """Write one line; counts are added up, of a gauge the last value counts, durations are a list.
+
+    A second line follows for the durations that CloudWatch would not take in the first one.
+    """
+    values: dict[Metric, list[float]] = {metric: [] for metric, _ in samples}
     left: list[Sample] = []
-    for sample in samples:
-        name, unit, value = sample
-        if unit == _COUNT:
-            values[name] = [sum([*values[name], value])]
-        elif len(values[name]) < _VALUES_PER_LINE:
-            values[name].append(value)
+    for metric, value in samples:
+        before = values[metric]
+        if metric.kind is Kind.COUNTER:
+            values[metric] = [sum(before) + value]
+        elif metric.kind is Kind.GAUGE:
+            values[metric] = [value]
+        elif len(before) < _VALUES_PER_LINE:
+            before.append(value)
         else:
-            left.append(sample)
+            left.append((metric, value))
     described = {
         "Namespace": _namespace,
         "Dimensions": [["service"]],
-        "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items()],
+        "Metrics": [{"Name": metric.name, "Unit": metric.unit} for metric in values],
     }
     about = {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [described]}
-    given = {name: them[0] if len(them) == 1 else them for name, them in values.items()}
+    given = {metric.name: them[0] if len(them) == 1 else them for metric, them in values.items()}
     _write(_json({"_aws": about, "service": _SERVICE, **given}))
-    _write_metrics(left)
+    if left:
+        _write_line(left)
 
 
 def _write(line: str) -> None:

@@ -140,6 +140,20 @@ def api_port(environ: Mapping[str, str]) -> int:
     return int(text)
 
 
+def metrics_ports(environ: Mapping[str, str]) -> dict[str, int]:
+    """Give the port of each role's metrics, by role: METRICS_PORT and the next ones; else none.
+
+    Raises StackError when METRICS_PORT is not a port with three others after it.
+    """
+    text = environ.get("METRICS_PORT")
+    if not text:
+        return {}
+    last = 65_536 - len(ROLES)
+    if not text.isdecimal() or not 1 <= int(text) <= last:
+        raise StackError(f"METRICS_PORT must be a number from 1 to {last}, not {text!r}")
+    return {role: int(text) + place for place, role in enumerate(ROLES)}
+
+
 def failure_rate(environ: Mapping[str, str]) -> float | None:
     """Read SUPPLY_CHAIN_FAILURE_RATE, None if unset. Raises StackError when it is no share."""
     text = environ.get("SUPPLY_CHAIN_FAILURE_RATE")

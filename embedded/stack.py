@@ -54,6 +54,7 @@ from embedded.services import (
     embedded_servers,
     endpoints,
     failure_rate,
+    metrics_ports,
     migrate,
     role_settings,
     set_failure_rate,
@@ -128,6 +129,8 @@ class Stack:
             settings = {
                 role: role_settings(environ, self.route(role, where), secret) for role in ROLES
             }
+            for role, port in metrics_ports(environ).items():
+                settings[role]["METRICS_PORT"] = str(port)
             # With the rest of the environment, for the names that no role is given.
             checked = read_settings(environ | settings["sync"])
             if "mongodb" not in servers:
@@ -222,7 +225,8 @@ class Stack:
         if not running.can_have("api", port):
             other = free_port()
             raise StackError(f"port {port} is taken by another program: PORT={other} is free")
-        return running.choose_ports(servers, {"api": port})
+        metrics = {f"metrics of {role}": it for role, it in metrics_ports(self.environ).items()}
+        return running.choose_ports(servers, {"api": port, **metrics})
 
     def _stop_the_stale(self, running: ServerProcesses, services: Mapping[str, Service]) -> None:
         """Stop what is not wanted any more, or runs with other settings than wanted."""

@@ -107,12 +107,13 @@ def run_api(parts: Container) -> None:
     """Serve the Chalice app under `/api` until told to stop (gunicorn handles the signals)."""
     from functions.server import serve  # noqa: PLC0415 - only this role has gunicorn
 
-    host, port = parts.settings.api_host, parts.settings.api_port
+    settings = parts.settings
+    host, port = settings.api_host, settings.api_port
     if stopping.is_set():
         # The signal came before gunicorn had installed its handlers.
         return
     heartbeat.beat(f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}")  # noqa: S104 - compared
-    serve(host, port)
+    serve(host, port, settings.metrics_port)
 
 
 def run_bridge(_: Container) -> None:
@@ -313,18 +314,36 @@ def _survive(step: Callable[[], Result]) -> Result | None:
         return step()
     except CatalogError as error:
         telemetry.log.warning("a dependency is away", reason=str(error))
-        stopping.wait(AWAY_SECONDS)
     except Exception:  # noqa: BLE001 - logged; the next message may be a good one
         telemetry.log.exception("the handler failed")
-        stopping.wait(AWAY_SECONDS)
+    telemetry.count(handler_failed=1)
+    stopping.wait(AWAY_SECONDS)
     return None
+
+
+def _with_metrics(role: str, run: Callable[[Container], None], parts: Container) -> None:
+    """Run a role of one process, and serve its metrics meanwhile if they have a port."""
+    host, port = parts.settings.api_host, parts.settings.metrics_port
+    if port is None:
+        run(parts)
+        return
+    from functions.exporter import serve  # noqa: PLC0415 - only where metrics are served
+
+    try:
+        end = serve(role, host, port)
+    except OSError as error:
+        raise SettingsError(f"METRICS_PORT: {host}:{port} cannot be listened on: {error}") from None
+    try:
+        run(parts)
+    finally:
+        end()
 
 
 ROLES: dict[str, Callable[[Container], None]] = {
     "api": run_api,
-    "bridge": run_bridge,
-    "sync": run_sync,
-    "reconcile": run_reconcile,
+    "bridge": partial(_with_metrics, "bridge", run_bridge),
+    "sync": partial(_with_metrics, "sync", run_sync),
+    "reconcile": partial(_with_metrics, "reconcile", run_reconcile),
 }
 
 
@@ -339,11 +358,10 @@ def main() -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopping.set())
     try:
-        parts = container()
+        ROLES[arguments.role](container())
     except SettingsError as error:
         print(f"settings: {error}", file=sys.stderr)
         return 2
-    ROLES[arguments.role](parts)
     return 0
 
 

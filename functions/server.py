@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import shutil
 import socket
+import tempfile
 from http import HTTPStatus
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gunicorn import util
 from gunicorn.app.base import BaseApplication
@@ -24,6 +28,9 @@ from chalicelib.http.problems import (
 )
 from chalicelib.http.responses import readable
 from chalicelib.http.wsgi import Gateway
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
 
 _REFUSALS: dict[type[Exception], type[CatalogError]] = {
     errors.LimitRequestLine: UriTooLongError,
@@ -74,14 +81,21 @@ def last_answer(error: Exception) -> bytes:
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     """Gunicorn, configured here rather than by a file or a command line."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._bind = f"{host}:{port}"
+    slot = 0
+    """Of a worker: no two that run at a time have the same."""
+
+    def __init__(self, host: str, port: int, metrics_port: int | None = None) -> None:
+        self._host = host
+        self._port = port
+        self._metrics_port = metrics_port
+        # Its name is fixed, so that a process that was killed leaves no more than one.
+        self._folder = Path(tempfile.gettempdir()) / f"catalog-metrics-{metrics_port}"
         super().__init__()
 
     def load_config(self) -> None:
         """Set what differs from gunicorn's defaults."""
         options: dict[str, Any] = {
-            "bind": self._bind,
+            "bind": f"{self._host}:{self._port}",
             "worker_class": Worker,
             "workers": 2,
             "threads": 8,
@@ -94,14 +108,45 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             # Not used, and its folder may be read-only.
             "control_socket_disable": True,
         }
+        if self._metrics_port is not None:
+            options |= self._with_metrics(self._metrics_port)
         for name, value in options.items():
             self.cfg.set(name, value)
 
-    def load(self) -> Gateway:
+    def _with_metrics(self, port: int) -> dict[str, Any]:
+        """Let the workers share their metrics, and each of them answer for all on this port."""
+        return {
+            "bind": [f"{self._host}:{self._port}", f"{self._host}:{port}"],
+            # Where prometheus_client keeps the values; it looks when it is imported.
+            "raw_env": [f"PROMETHEUS_MULTIPROC_DIR={self._folder}"],
+            # Only now are the ports ours, and so the folder. The workers start afterwards.
+            "when_ready": lambda _: self._make_folder(),
+            "pre_fork": _take_slot,
+            "on_exit": lambda _: shutil.rmtree(self._folder),
+        }
+
+    def _make_folder(self) -> None:
+        if self._folder.exists():
+            shutil.rmtree(self._folder)
+        self._folder.mkdir(mode=0o700)
+
+    def load(self) -> WSGIApplication:
         """Load the app by its name, as Lambda does; once per worker, after the fork."""
-        return Gateway(importlib.import_module("app").app)
+        gateway = Gateway(importlib.import_module("app").app)
+        if self._metrics_port is None:
+            return gateway
+        from functions.exporter import measured  # noqa: PLC0415 - see raw_env
+
+        return measured(gateway, self._folder, self._metrics_port, self.slot)
 
 
-def serve(host: str, port: int) -> None:
+def _take_slot(arbiter: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn ships no types
+    """Give a worker the slot of one that has ended, whose metrics it goes on with."""
+    taken = {each.slot for each in arbiter.WORKERS.values()}
+    # The worker inherits the app by the fork; the arbiter keeps the slot with the worker.
+    arbiter.app.slot = worker.slot = next(n for n in itertools.count() if n not in taken)
+
+
+def serve(host: str, port: int, metrics_port: int | None) -> None:
     """Serve until SIGTERM."""
-    Server(host, port).run()
+    Server(host, port, metrics_port).run()

@@ -1,5 +1,5 @@
-# Dashboard, alarms, sampling of traces. The catalog's own metrics come from the functions' logs
-# (chalicelib/telemetry.py, embedded metric format).
+# Dashboard and sampling of traces; alarms.tf has the alarms. The catalog's own metrics come from the
+# functions' logs (chalicelib/telemetry.py, embedded metric format).
 
 locals {
   own = { service = "product-catalog" }
@@ -11,65 +11,6 @@ locals {
     reconcile  = module.reconcile
   }
   names = { for key, made in local.functions : key => made.function_name }
-
-  alarms = merge(
-    {
-      dead-letters = {
-        description = "Messages are in the dead-letter queue: GET /api/sync, then POST /api/sync/redrive"
-        namespace   = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", statistic = "Maximum"
-        dimensions  = { QueueName = aws_sqs_queue.dead_letters.name }
-        operator    = "GreaterThanThreshold", threshold = 0, periods = 1, missing = "notBreaching"
-      }
-      undelivered = {
-        description = "The oldest change has been waiting too long for the supply chain"
-        namespace   = local.metrics_namespace, metric = "oldest_undelivered_seconds", statistic = "Maximum"
-        dimensions  = local.own
-        operator    = "GreaterThanThreshold", threshold = var.undelivered_alarm_seconds, periods = 3, missing = "breaching"
-      }
-      outbox = {
-        description = "Events wait in the products' outboxes: NATS is away"
-        namespace   = local.metrics_namespace, metric = "outbox_backlog", statistic = "Minimum"
-        dimensions  = local.own
-        operator    = "GreaterThanThreshold", threshold = 0, periods = 10, missing = "breaching"
-      }
-      breaker-open = {
-        description = "The supply chain is down: no calls but probes. GET /api/sync says since when and why"
-        namespace   = local.metrics_namespace, metric = "breaker_open", statistic = "Minimum"
-        dimensions  = local.own
-        operator    = "GreaterThanThreshold", threshold = 0, periods = var.breaker_alarm_minutes, missing = "notBreaching"
-      }
-      sync-paused = {
-        description = "An operator has paused the sync, and perhaps forgotten it: PUT /api/sync/control"
-        namespace   = local.metrics_namespace, metric = "sync_paused", statistic = "Minimum"
-        dimensions  = local.own
-        operator    = "GreaterThanThreshold", threshold = 0, periods = var.paused_alarm_minutes, missing = "notBreaching"
-      }
-      bridge-stopped = {
-        description = "The bridge does not run"
-        namespace   = "AWS/Lambda", metric = "Invocations", statistic = "Sum"
-        dimensions  = { FunctionName = local.names.bridge }
-        operator    = "LessThanThreshold", threshold = 1, periods = 5, missing = "breaching"
-      }
-      api-5xx = {
-        description = "The API answers 5xx"
-        namespace   = "AWS/ApiGateway", metric = "5XXError", statistic = "Sum"
-        dimensions  = { ApiName = aws_api_gateway_rest_api.catalog.name, Stage = "api" }
-        operator    = "GreaterThanThreshold", threshold = 5, periods = 2, missing = "notBreaching"
-      }
-    },
-    { for key, name in local.names : "${key}-errors" => {
-      description = "${name} fails"
-      namespace   = "AWS/Lambda", metric = "Errors", statistic = "Sum"
-      dimensions  = { FunctionName = name }
-      operator    = "GreaterThanThreshold", threshold = 0, periods = 3, missing = "notBreaching"
-    } },
-    { for key, name in local.names : "${key}-throttles" => {
-      description = "${name} is throttled: too little concurrency"
-      namespace   = "AWS/Lambda", metric = "Throttles", statistic = "Sum"
-      dimensions  = { FunctionName = name }
-      operator    = "GreaterThanThreshold", threshold = 0, periods = 3, missing = "notBreaching"
-    } },
-  )
 
   widgets = [
     { title = "API latency (ms)", metrics = [
@@ -106,8 +47,17 @@ locals {
     { title = "Age of the oldest message (s)", metrics = [
       for name in values(local.sync_queue_names) : ["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", name, { stat = "Maximum" }]
     ] },
-    { title = "Dead letters", metrics = [
-      ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", aws_sqs_queue.dead_letters.name, { stat = "Maximum" }],
+    { title = "Delivered within a minute, and not", metrics = [
+      for metric in ["objective_met", "objective_missed"] : [local.metrics_namespace, metric, "service", local.own.service, { stat = "Sum" }]
+    ] },
+    { title = "Exhausted and rejected: the oldest (s), dead letters", metrics = [
+      for metric in ["oldest_stuck_seconds", "dead_letters"] : [local.metrics_namespace, metric, "service", local.own.service, { stat = "Maximum" }]
+    ] },
+    { title = "Away, as reconcile sees it", metrics = [
+      for metric in ["store_away", "stream_away", "queue_away"] : [local.metrics_namespace, metric, "service", local.own.service, { stat = "Maximum" }]
+    ] },
+    { title = "Bytes of the stream, and their limit", metrics = [
+      for metric in ["stream_bytes", "stream_limit_bytes"] : [local.metrics_namespace, metric, "service", local.own.service, { stat = "Maximum" }]
     ] },
     { title = "Function errors and throttles", metrics = concat(
       [for name in values(local.names) : ["AWS/Lambda", "Errors", "FunctionName", name, { stat = "Sum" }]],
@@ -120,24 +70,6 @@ locals {
       for name in values(local.names) : ["AWS/Lambda", "Duration", "FunctionName", name, { stat = "p99" }]
     ] },
   ]
-}
-
-resource "aws_cloudwatch_metric_alarm" "catalog" {
-  for_each = local.alarms
-
-  alarm_name          = "${local.name}-${each.key}"
-  alarm_description   = each.value.description
-  namespace           = each.value.namespace
-  metric_name         = each.value.metric
-  dimensions          = each.value.dimensions
-  statistic           = each.value.statistic
-  comparison_operator = each.value.operator
-  threshold           = each.value.threshold
-  period              = 60
-  evaluation_periods  = each.value.periods
-  treat_missing_data  = each.value.missing
-  alarm_actions       = var.alarm_topic_arn[*]
-  ok_actions          = var.alarm_topic_arn[*]
 }
 
 resource "aws_cloudwatch_dashboard" "catalog" {

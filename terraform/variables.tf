@@ -431,34 +431,37 @@ variable "manage_account_logging" {
 
 # ---- operations ----
 
-variable "alarm_topic_arn" {
-  description = "ARN of the SNS topic that alarms notify; null if they notify nobody."
+variable "page_topic_arn" {
+  description = "ARN of the SNS topic for alarms that must wake somebody, and for their end; null if they notify nobody."
   type        = string
   default     = null
-}
-
-variable "undelivered_alarm_seconds" {
-  description = "Age in seconds of the oldest undelivered change above which an alarm is raised."
-  type        = number
-  default     = 14400
-}
-
-variable "breaker_alarm_minutes" {
-  description = "Minutes for which the circuit breaker must be open, so the supply chain down, until an alarm is raised."
-  type        = number
-  default     = 5
   validation {
-    condition     = var.breaker_alarm_minutes >= 1 && var.breaker_alarm_minutes <= 1440 && floor(var.breaker_alarm_minutes) == var.breaker_alarm_minutes
-    error_message = "breaker_alarm_minutes must be a whole number of 1 to 1440: CloudWatch evaluates no more than a day."
+    condition     = var.page_topic_arn == null || can(regex("^arn:[^:]+:sns:", var.page_topic_arn))
+    error_message = "page_topic_arn must be the ARN of an SNS topic."
   }
 }
 
-variable "paused_alarm_minutes" {
-  description = "Minutes for which the sync must be paused until an alarm is raised: a pause that somebody has forgotten."
-  type        = number
-  default     = 60
+variable "ticket_topic_arn" {
+  description = "ARN of the SNS topic for alarms that can wait for the next working day; null if they notify nobody."
+  type        = string
+  default     = null
   validation {
-    condition     = var.paused_alarm_minutes >= 1 && var.paused_alarm_minutes <= 1440 && floor(var.paused_alarm_minutes) == var.paused_alarm_minutes
-    error_message = "paused_alarm_minutes must be a whole number of 1 to 1440: CloudWatch evaluates no more than a day."
+    condition     = var.ticket_topic_arn == null || can(regex("^arn:[^:]+:sns:", var.ticket_topic_arn))
+    error_message = "ticket_topic_arn must be the ARN of an SNS topic."
+  }
+}
+
+variable "alarms" {
+  description = "Other thresholds, and other numbers of periods (mostly minutes) until an alarm is raised, than those of alarms.yaml, by the alarm's name: { undelivered = { threshold = 7200 }, sync-paused = { periods = 120 } }."
+  type        = map(object({ threshold = optional(number), periods = optional(number) }))
+  default     = {}
+  validation {
+    condition     = length(setsubtract(keys(var.alarms), keys(local.defined_alarms))) == 0
+    error_message = "alarms: there are alarms of these names only: ${join(", ", keys(local.defined_alarms))}."
+  }
+  validation {
+    # The alarm of a cause is also evaluated over an hour more, and CloudWatch evaluates no more than a day.
+    condition     = alltrue([for alarm in values(var.alarms) : alarm.periods == null || try(alarm.periods >= 1 && alarm.periods <= 1380 && floor(alarm.periods) == alarm.periods, false)])
+    error_message = "alarms: periods must be a whole number of 1 to 1380."
   }
 }

@@ -27,9 +27,14 @@ for shared in ("contract", "e2e", "fakes", "kubernetes", "processes", "support",
 
 @pytest.fixture(autouse=True)
 def telemetry_as_by_default() -> Iterator[None]:
-    """The next test gets its logs, whatever level this one, or the code that it ran, has set."""
+    """The next test gets its logs, whatever level this one, or the code that it ran, has set.
+
+    A metric that is not defined fails the test that emits it.
+    """
+    telemetry.strict = True
     yield
     telemetry.configure(level="INFO", tracing=False)
+    telemetry.export_to(None)
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:

@@ -75,7 +75,13 @@ HANDLERS = {
 """Lambda → (zip, module, attribute)."""
 # The container host's part of the code: never on Lambda.
 HOST_ONLY = frozenset(
-    {"functions/alive.py", "functions/run.py", "functions/server.py", "chalicelib/http/wsgi.py"}
+    {
+        "functions/alive.py",
+        "functions/exporter.py",
+        "functions/run.py",
+        "functions/server.py",
+        "chalicelib/http/wsgi.py",
+    }
 )
 
 UNWANTED_FOLDERS = frozenset({"__pycache__", "bin", "test", "tests", "testing"})

@@ -82,7 +82,8 @@ LOGS_STORED_GB = _flat(
     0.03 * 0.15, "GB-month of logs, compressed to 15 %", CLOUDWATCH, f"{QUOTED}; the 15 % {MEMORY}"
 )
 METRIC = _flat(0.30, "own metric, a month", CLOUDWATCH, QUOTED)
-ALARM = _flat(0.10, "alarm, a month", CLOUDWATCH, MEMORY)
+ALARM = _flat(0.10, "metric of an alarm, a month", CLOUDWATCH, QUOTED)
+COMPOSITE_ALARM = _flat(0.50, "composite alarm, a month", CLOUDWATCH, QUOTED)
 DASHBOARD = _flat(3.00, "dashboard, a month", CLOUDWATCH, QUOTED)
 TRACE = _flat(5.00 / M, "trace recorded", XRAY, AWS)
 SECRET = _flat(0.40, "secret, a month", SECRETS, MEMORY)

@@ -39,7 +39,7 @@ from nats.js.errors import APIError, NotFoundError
 from chalicelib.domain.errors import StreamUnavailableError
 from chalicelib.domain.events import BRIDGED, STREAM, SUBJECTS, TRACE_HEADER, Event
 from chalicelib.domain.retry import QUEUE_RETENTION_SECONDS
-from chalicelib.usecases.ports import StreamMessage
+from chalicelib.usecases.ports import StreamMessage, StreamUsage
 
 BRIDGE = "sync-bridge"
 API = "$JS.API"
@@ -232,6 +232,17 @@ class JetStream:
 
     async def _ping(self) -> None:
         await (await self._connected()).flush(timeout=1)
+
+    def usage(self) -> StreamUsage:
+        return self._run(self._usage(), ANSWER_SECONDS)
+
+    async def _usage(self) -> StreamUsage:
+        stream = (await self._connected()).jetstream(timeout=ANSWER_SECONDS)
+        # A stream that has been deleted raises; the next use connects again, and creates it.
+        info = await stream.stream_info(self._name)
+        # Without a limit the server says -1.
+        limit = info.config.max_bytes or 0
+        return StreamUsage(info.state.bytes, limit if limit > 0 else None)
 
     # ---- Consumer ----
 

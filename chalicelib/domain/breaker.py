@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from chalicelib.domain.times import LONG_AGO
+
 RAMP_STEPS = 10
 """Steps of the ramp: after so many doublings there is no limit."""
 LONGEST_COOLDOWN = timedelta(hours=1)
@@ -146,6 +148,12 @@ class Breaker:
     def is_closed(self) -> bool:
         """Say whether calls are allowed."""
         return self.state is BreakerState.CLOSED
+
+    def ramp_end(self, policy: BreakerPolicy) -> datetime:
+        """Say when the last ramp ends, or has ended; long ago if there was none."""
+        if self.ramp_since is None:
+            return LONG_AGO
+        return self.ramp_since + timedelta(seconds=RAMP_STEPS * policy.ramp_step)
 
     # ---- before calls ----
 

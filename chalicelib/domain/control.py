@@ -152,6 +152,13 @@ class Control:
         """Say whether no calls are made, but probes."""
         return self.is_paused(now) or not self.breaker.is_closed
 
+    def accepting_since(self, now: datetime, policy: BreakerPolicy) -> datetime | None:
+        """Say since when calls are neither held nor on the ramp after it; None if they are."""
+        if self.is_held(now):
+            return None
+        since = self.breaker.ramp_end(policy)
+        return since if since <= now else None
+
     def held_by(self, now: datetime) -> str | None:
         """Say why no calls are made, to operators too; None if they are."""
         if self.pause is not None and self.is_paused(now):

@@ -38,6 +38,10 @@ def policy(tokens: TokenVerifier, authorization: str) -> AuthResponse:
     except UnauthorizedError as error:
         # API Gateway answers 401 only for exactly this text.
         raise Exception("Unauthorized") from error  # noqa: TRY002
+    except Exception:
+        # Lambda counts a refused token as an error of the function, so its count wakes nobody.
+        telemetry.count(authorizer_failed=1)
+        raise
     allowed: list[str | AuthRoute] = [
         AuthRoute(re.sub(r"{\w+}", "*", operation.path), [operation.method])
         for operation in OPERATIONS

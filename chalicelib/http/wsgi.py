@@ -7,7 +7,7 @@ leaves out the body of the answer to HEAD. Not used on Lambda.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +16,8 @@ from chalice.app import Chalice
 from chalice.local import LambdaEventConverter, RouteMatcher
 
 from chalicelib.domain.errors import CatalogError, PayloadTooLargeError
+from chalicelib.domain.exact_json import Json
+from chalicelib.http.contract import OPERATIONS
 from chalicelib.http.problems import NoSuchRouteError, problem_response
 from chalicelib.http.responses import readable
 
@@ -23,7 +25,12 @@ BASE = "/api"
 REQUEST_LIMIT = 10 * 1024 * 1024
 """Bytes: API Gateway's own limit for a request."""
 
-Environ = Mapping[str, Any]
+OPERATION = "catalog.operation"
+"""In the environ, once it has been answered: the name of the operation, or NO_OPERATION."""
+NO_OPERATION = "none"
+_NAMES = {(operation.method, operation.path): operation.name for operation in OPERATIONS}
+
+Environ = MutableMapping[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 
@@ -50,6 +57,7 @@ class Gateway:
 
     def _answer(self, environ: Environ) -> dict[str, Any]:
         method = environ["REQUEST_METHOD"]
+        environ[OPERATION] = NO_OPERATION
         path = quote(environ.get("PATH_INFO", ""), encoding="latin-1")
         if not path.endswith("//"):
             # As API Gateway does.
@@ -62,6 +70,7 @@ class Gateway:
             return self._refusal(PayloadTooLargeError(limit))
         url = path.removeprefix(BASE) + "?" + environ.get("QUERY_STRING", "")
         event = self._events.create_lambda_event(method, url, _headers(environ), body)
+        environ[OPERATION] = _operation(method, event)
         answer: dict[str, Any] = self._app(event, None)
         return answer
 
@@ -78,6 +87,11 @@ class Gateway:
         except ValueError:
             return False
         return True
+
+
+def _operation(method: str, event: Json) -> str:
+    path = event["requestContext"]["resourcePath"]
+    return _NAMES.get(("GET" if method == "HEAD" else method, path), NO_OPERATION)
 
 
 def _read_body(environ: Environ) -> bytes | None:

@@ -61,6 +61,15 @@ class Admissions:
         """Say whether the stored state allows no calls now. Raises StoreUnavailableError."""
         return self._read(self._clock()).is_held(self._clock())
 
+    def accepting_since(self) -> datetime | None:
+        """Say since when calls are neither held nor on the ramp after it, as far as is known here.
+
+        None if they are. The state is that of the last permission, a second old at most.
+        """
+        with self._lock:
+            control = self._control
+        return control.accepting_since(self._clock(), self._policy)
+
     def report(self, outcomes: Sequence[tuple[Product, Outcome]]) -> None:
         """Note outcomes, with their products; write them to the store while calls fail."""
         now, new = self._clock(), report_of(outcomes)

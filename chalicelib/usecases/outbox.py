@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from chalicelib import telemetry
 from chalicelib.domain.errors import StoreUnavailableError, StreamUnavailableError
 from chalicelib.domain.events import Event
-from chalicelib.usecases.ports import Publisher, Store
+from chalicelib.usecases.ports import Publisher, Store, StreamUsage
 
 CHUNK_EVENTS = 100
 CHUNK_CHARACTERS = 1_000_000
@@ -51,6 +51,14 @@ class Outbox:
         except StoreUnavailableError as error:
             telemetry.log.warning("published events stay in the outbox", reason=str(error))
         return len(published)
+
+    def stream_usage(self) -> StreamUsage | None:
+        """Say how full the stream is; None if it does not answer."""
+        try:
+            return self._publisher.usage()
+        except StreamUnavailableError as error:
+            telemetry.log.warning("the stream is away", reason=str(error))
+            return None
 
 
 def _chunks(events: Sequence[Event]) -> Iterator[list[Event]]:

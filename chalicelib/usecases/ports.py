@@ -271,6 +271,14 @@ class Store(Protocol):
         """Return if the store answers."""
 
 
+@dataclass(frozen=True, slots=True)
+class StreamUsage:
+    """The bytes that the stream holds, and its limit; None if it has none."""
+
+    bytes: int
+    limit: int | None
+
+
 class Publisher(Protocol):
     """The event stream, as its producers see it."""
 
@@ -282,6 +290,9 @@ class Publisher(Protocol):
 
     def ping(self) -> None:
         """Return if the stream answers, else raise StreamUnavailableError."""
+
+    def usage(self) -> StreamUsage:
+        """Say how full the stream is. Raises StreamUnavailableError."""
 
 
 class StreamMessage(Protocol):

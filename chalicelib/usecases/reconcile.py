@@ -17,7 +17,7 @@ from chalicelib import telemetry
 from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Duty, duty_of, hold
-from chalicelib.domain.errors import QueueUnavailableError
+from chalicelib.domain.errors import QueueUnavailableError, StoreUnavailableError
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES
 from chalicelib.domain.times import LONG_AGO
@@ -40,6 +40,8 @@ GAUGE_EVERY = timedelta(seconds=50)
 even where a short grace makes reconcile run more often."""
 ACTIVITY_KEPT = timedelta(days=1)
 """How long counts of attempts are kept; `GET /sync` shows an hour."""
+ADDED_UP = ("exhausted", "rejected", "objective_met", "objective_missed")
+"""Counters whose sums and shares alarms watch."""
 
 Done = TypeVar("Done")
 
@@ -134,10 +136,19 @@ class Reconcile:
 
         `seconds_left` gives the seconds until the host stops the run.
         """
-        settled, missing = self._with_queue(self._dead_letters.sweep, (0, 0))
+        try:
+            return self._run(seconds_left)
+        except StoreUnavailableError:
+            # The other gauges are in the store. Without any, reconcile would seem not to run.
+            telemetry.gauge(store_away=1)
+            raise
+
+    def _run(self, seconds_left: Callable[[], float]) -> Reconciled:
+        swept = self._with_queue(self._dead_letters.sweep, None)
+        settled, missing = swept or (0, 0)
         done = Reconciled(settled=settled, letters=missing)
         control, relaying = self._convergence.settle(), True
-        self._gauge_if_due(control)
+        gauged = self._gauge_if_due(control)
         while True:
             probes = self._feed_probe(control)
             step, more = self._step(control)
@@ -150,6 +161,9 @@ class Reconcile:
             if more and (step == Reconciled() or control.is_held(self._clock())):
                 self._sleep(PAUSE_SECONDS)
             control = self._convergence.settle()
+        if gauged:
+            # After the queue too.
+            self._gauge_dependencies(queue_away=swept is None)
         telemetry.count(
             relayed=done.relayed,
             enqueued=done.enqueued,
@@ -267,12 +281,14 @@ class Reconcile:
 
     # ---- what operators watch ----
 
-    def _gauge_if_due(self, control: Control) -> None:
+    def _gauge_if_due(self, control: Control) -> bool:
         now = self._clock()
-        if now - self._gauged >= GAUGE_EVERY:
-            self._gauge(control, now)
-            self._store.forget_activity(now - ACTIVITY_KEPT)
-            self._gauged = now
+        if now - self._gauged < GAUGE_EVERY:
+            return False
+        self._gauge(control, now)
+        self._store.forget_activity(now - ACTIVITY_KEPT)
+        self._gauged = now
+        return True
 
     def _gauge(self, control: Control, now: datetime) -> None:
         # Only events older than the grace are a backlog: an alarm watches this gauge.
@@ -289,6 +305,16 @@ class Reconcile:
             **{f"products_{status}": count for status, count in summary.products.items()},
             **({} if letters is None else {"dead_letters": letters}),
         )
+        telemetry.start(*ADDED_UP)
+
+    def _gauge_dependencies(self, *, queue_away: bool) -> None:
+        """Say what is away, as seen from here: each of them is one alarm."""
+        usage = self._outbox.stream_usage()
+        telemetry.gauge(store_away=0, queue_away=int(queue_away), stream_away=int(usage is None))
+        if usage is not None:
+            telemetry.gauge(stream_bytes=usage.bytes)
+            if usage.limit is not None:
+                telemetry.gauge(stream_limit_bytes=usage.limit)
 
 
 def _is_busy(control: Control, now: datetime) -> bool:

@@ -45,6 +45,7 @@ from chalicelib.domain.messages import (
     dead_letter_for,
     parse_sync_message,
 )
+from chalicelib.domain.objective import in_time
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule, visibility_timeout
 from chalicelib.domain.sync_state import SyncStatus
@@ -383,11 +384,19 @@ class Sync:
             _log_attempt(call, outcome, result, counted=counted)
             _count_attempt(call, result, now)
             self._activity.count(outcome.attempt.error, delivered=result.delivered)
+            if counted and result.delivered:
+                self._count_objective(call, now)
             # The product was changed during the call: its message is decided again.
             dispositions[call.message.id] = (
                 disposition_of(result) if counted else Defer(now + LOST_RACE)
             )
         return dispositions
+
+    def _count_objective(self, call: Call, now: datetime) -> None:
+        claimed = call.claim
+        met = in_time(claimed.before, claimed.product, now, self._admissions.accepting_since())
+        if met is not None:
+            telemetry.count(objective_met=int(met), objective_missed=int(not met))
 
     def _conclude(self, call: Call, outcome: Outcome, now: datetime) -> SyncResult:
         result = conclude(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from embedded.processes import free_port, port_is_free
+from embedded.services import ROLES
 from embedded.stack import Stack
 from tests.support import RunningStack, stack_environment, stopped_for_sure
 
@@ -34,9 +36,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     logs stay in pytest's temporary folder.
     """
     run_dir = tmp_path_factory.mktemp("stack")
-    own = Stack(run_dir, stack_environment(os.environ, SETTINGS))
+    metrics = {"METRICS_PORT": str(free_ports(len(ROLES)))}
+    own = Stack(run_dir, stack_environment(os.environ, SETTINGS | metrics))
     with stopped_for_sure(own):
         yield RunningStack(own)
+
+
+def free_ports(number: int) -> int:
+    """The first of so many ports in a row that are free."""
+    while True:
+        first = free_port()
+        if all(port_is_free(first + more) for more in range(1, number)):
+            return first
 
 
 @pytest.fixture

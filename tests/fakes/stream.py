@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.domain.errors import StreamUnavailableError
 from chalicelib.domain.events import BRIDGED, Event
-from chalicelib.usecases.ports import StreamMessage
+from chalicelib.usecases.ports import StreamMessage, StreamUsage
 from tests.fakes.switchable import Switchable
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class FakeStreamMessage:
 class FakeStream(Switchable):
     """Implements `ports.Publisher` and `ports.Consumer`; a pull never waits.
 
-    `refused` holds the ids of events that it does not store.
+    `refused` holds the ids of events that it does not store. `limit`: bytes that it may hold; it
+    only says so.
     """
 
     error = StreamUnavailableError
@@ -44,6 +45,7 @@ class FakeStream(Switchable):
         self._clock = clock
         self.log: list[FakeStreamMessage] = [] if log is None else log
         self.refused: set[str] = set()
+        self.limit: int | None = None
         self._ids: set[str] = set()
         self._settled: set[int] = set()
         self._due: dict[int, datetime] = {}
@@ -71,6 +73,11 @@ class FakeStream(Switchable):
 
     def ping(self) -> None:
         self._reach("ping")
+
+    def usage(self) -> StreamUsage:
+        self._reach("usage")
+        with self._lock:
+            return StreamUsage(sum(len(message.data) for message in self.log), self.limit)
 
     def pull(self, limit: int, timeout: float) -> list[StreamMessage]:  # noqa: ARG002 - the port's
         self._reach("pull")

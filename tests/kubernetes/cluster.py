@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import copy
 import functools
+import re
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +42,24 @@ def _rendered(folder: Path) -> tuple[Json, ...]:
 def render(overlay: str, overlays: Path = OVERLAYS) -> Cluster:
     """Render an overlay; the copy may be changed."""
     return Cluster(overlay, copy.deepcopy(list(_rendered(overlays / overlay))))
+
+
+@functools.cache
+def _with_operator() -> tuple[Json, ...]:
+    component = ROOT / "kubernetes" / "components" / "prometheus-operator" / "kustomization.yaml"
+    (line,) = re.findall(r"^#   (components: .*\n)", component.read_text(), re.MULTILINE)
+    with tempfile.TemporaryDirectory() as folder:
+        copied = Path(folder) / "kubernetes"
+        shutil.copytree(ROOT / "kubernetes", copied)
+        overlay = copied / "overlays" / "production"
+        with (overlay / "kustomization.yaml").open("a") as kustomization:
+            kustomization.write(line)
+        return _rendered(overlay)
+
+
+def with_operator() -> Cluster:
+    """Render production with the Prometheus operator's component, added as that says."""
+    return Cluster("production", copy.deepcopy(list(_with_operator())))
 
 
 def example_secret() -> Json:

@@ -42,6 +42,11 @@ def policy(cluster: Cluster, name: str) -> Json:
     return spec
 
 
+def annotated(cluster: Cluster, role: str) -> Json:
+    found: Json = cluster.role(role).workload["spec"]["template"]["metadata"]["annotations"]
+    return found
+
+
 def trigger(cluster: Cluster) -> Json:
     found: Json = cluster.get("ScaledObject", "sync")["spec"]["triggers"][0]
     return found
@@ -245,6 +250,39 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
             "name",
             "apis",
         ),
+    ),
+    "metrics: on another port": (
+        "production",
+        lambda c: put(settings_of(c), "METRICS_PORT", "9101"),
+    ),
+    "metrics: another port is annotated": (
+        "development",
+        lambda c: put(annotated(c, "sync"), "prometheus.io/port", "8000"),
+    ),
+    "metrics: not annotated": ("production", lambda c: annotated(c, "api").clear()),
+    "metrics: Prometheus may not ask": (
+        "production",
+        lambda c: c.objects.remove(c.get("NetworkPolicy", "metrics-from-prometheus")),
+    ),
+    "metrics: of a role Prometheus may not ask for": (
+        "development",
+        lambda c: policy(c, "metrics-from-prometheus")["podSelector"]["matchExpressions"][0][
+            "values"
+        ].remove("bridge"),
+    ),
+    "metrics: everybody may ask": (
+        "production",
+        lambda c: policy(c, "metrics-from-prometheus")["ingress"][0].pop("from"),
+    ),
+    "metrics: the operator does not find them": (
+        "with-operator",
+        lambda c: put(
+            c.get("PodMonitor", "product-catalog")["spec"]["podMetricsEndpoints"][0], "port", "http"
+        ),
+    ),
+    "schemas: a misspelt field of the Prometheus operator": (
+        "with-operator",
+        lambda c: put(c.get("PrometheusRule", "product-catalog")["spec"]["groups"][0], "every", 1),
     ),
     "images: latest": (
         "development",

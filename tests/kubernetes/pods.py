@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING
 
 import requests
 
-from embedded.processes import poll
+from embedded.processes import free_port, poll
 from embedded.services import local_session
 from tests.kubernetes.cluster import ROOT, Cluster, Container
 
@@ -188,6 +188,7 @@ class Pod:
     workload: Json
     number: int = 0
     only: str = ""
+    metrics_port: int = field(default_factory=free_port)
     started: float = 0.0
     folders: dict[str, Path] = field(default_factory=dict)
 
@@ -328,6 +329,9 @@ class Pod:
         hosts = [item["metadata"]["name"] for item in self.cluster.kind("Service")]
         options += [f"--add-host={name}:127.0.0.1" for name in hosts]
         environment = self.cluster.environment(container)
+        if "METRICS_PORT" in environment:
+            # Which the pods of a cluster may have all alike.
+            environment["METRICS_PORT"] = str(self.metrics_port)
         options += [f"--env={name}={value}" for name, value in environment.items()]
         mounts = spec.get("volumeMounts", [])
         options += [f"--volume={self.folders[it['name']]}:{it['mountPath']}" for it in mounts]

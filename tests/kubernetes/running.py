@@ -20,7 +20,14 @@ import simplejson
 from pymongo import MongoClient
 
 from embedded import processes
-from embedded.services import Endpoints, Service, endpoints, server_service, sqs_client
+from embedded.services import (
+    Endpoints,
+    Service,
+    endpoints,
+    local_session,
+    server_service,
+    sqs_client,
+)
 from embedded.stack import sign_token
 from tests.kubernetes.cluster import ROLES, ROOT, Cluster, Container, render
 from tests.kubernetes.pods import Pod, Podman, base_image, enter_own_network, missing
@@ -250,6 +257,13 @@ def test_a_role_without_its_settings_says_which_and_ends(running: Running) -> No
 
 
 # ---- the promise ----
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_serves_its_metrics_from_its_read_only_pod(running: Running, role: str) -> None:
+    url = f"http://127.0.0.1:{running.role(role).metrics_port}/metrics"
+    with local_session() as session:
+        assert f'catalog_role{{role="{role}"}} 1.0' in session.get(url, timeout=10).text
 
 
 def test_what_is_written_is_delivered_though_every_third_call_fails(running: Running) -> None:

@@ -12,7 +12,15 @@ import pytest
 from chalicelib.settings import SECRET_NAMES, read_settings
 from tests.kubernetes import checks
 from tests.kubernetes.checks.schema import KUBERNETES
-from tests.kubernetes.cluster import OVERLAYS, ROLES, ROOT, Cluster, example_secret, render
+from tests.kubernetes.cluster import (
+    OVERLAYS,
+    ROLES,
+    ROOT,
+    Cluster,
+    example_secret,
+    render,
+    with_operator,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +33,19 @@ KUBERNETES_PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 @pytest.mark.parametrize("overlay", ["development", "production"])
 def test_an_overlay_has_no_fault(overlay: str, check: Callable[[Cluster], Iterator[str]]) -> None:
     assert list(check(render(overlay))) == []
+
+
+@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
+def test_production_with_the_prometheus_operator_has_no_fault(
+    check: Callable[[Cluster], Iterator[str]],
+) -> None:
+    assert list(check(with_operator())) == []
+
+
+def test_the_operator_gets_what_is_scraped_and_the_rules_in_the_namespace_of_the_pods() -> None:
+    added = [it for it in with_operator().objects if "monitoring.coreos.com" in it["apiVersion"]]
+    assert {it["kind"] for it in added} == {"PodMonitor", "PrometheusRule"}
+    assert {it["metadata"]["namespace"] for it in added} == {"product-catalog"}
 
 
 def test_every_overlay_is_checked() -> None:

@@ -21,7 +21,8 @@ MONGODB, NATS, CALLS, TOKENS, API = (
     "jwt",
     "chalice",
 )
-LIBRARIES = {MONGODB, NATS, CALLS, TOKENS, API, "boto3", "aws_xray_sdk", "gunicorn"}
+SERVERS = {"gunicorn", "prometheus_client"}
+LIBRARIES = {MONGODB, NATS, CALLS, TOKENS, API, "boto3", "aws_xray_sdk", *SERVERS}
 """What takes long to import; the adapter of the supply chain stands for its HTTP client."""
 NEEDED = {
     "app": {API},

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import jwt
 import pytest
 
 import app as api
-from chalicelib.http import contract
+from chalicelib.http import authorizer, contract
 from chalicelib.http.contract import ADMIN, READ, WRITE
 from chalicelib.usecases.ports import Caller, TokenVerifier
 from tests.http import Answer, WsgiClient, problem_of
@@ -100,7 +102,9 @@ def test_the_policy_allows_exactly_what_the_scopes_allow(world: World, held: str
         assert may == (not scopes or held in scopes), asked
 
 
-def test_the_authorizer_refuses_with_the_text_that_api_gateway_looks_for(world: World) -> None:
+def test_the_authorizer_refuses_with_the_text_that_api_gateway_looks_for(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     del world
     event = {
         "type": "TOKEN",
@@ -109,6 +113,22 @@ def test_the_authorizer_refuses_with_the_text_that_api_gateway_looks_for(world: 
     }
     with pytest.raises(Exception, match=r"^Unauthorized$"):
         api.authorize(event, None)
+
+    # An alarm watches this counter, and nobody is woken by a bad token.
+    assert "authorizer_failed" not in capsys.readouterr().out
+
+
+def test_an_authorizer_that_cannot_judge_a_token_says_so_and_counts_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def away(_: str) -> Caller:
+        raise jwt.PyJWKClientConnectionError("no keys from the provider")
+
+    tokens = cast("TokenVerifier", SimpleNamespace(verify=away))
+    with pytest.raises(jwt.PyJWKClientConnectionError, match="no keys"):
+        authorizer.policy(tokens, "Bearer x")
+
+    assert '"authorizer_failed":1' in capsys.readouterr().out
 
 
 def test_the_authorizer_passes_on_who_asks_and_what_for(world: World) -> None:

@@ -18,11 +18,12 @@ ALLOWED: dict[str, set[str]] = {
     "usecases": {"usecases", "domain", "telemetry"},
     "adapters": {"adapters", "usecases.ports", "domain"},
     "settings": {"domain"},
-    "telemetry": set(),
+    "metrics": set(),
+    "telemetry": {"metrics"},
     "bootstrap": {"domain", "usecases", "adapters", "settings", "telemetry"},
     "http": {"http", "bootstrap", "usecases", "domain", "telemetry"},
     "app": {"http", "bootstrap", "usecases", "domain", "telemetry"},
-    "functions": {"http", "bootstrap", "domain", "telemetry", "settings"},
+    "functions": {"http", "bootstrap", "domain", "telemetry", "metrics", "settings"},
     "catalogctl": {"domain", "adapters.jetstream", "usecases.listing", "usecases.ports"},
 }
 LIBRARIES = {
@@ -42,6 +43,7 @@ LIBRARIES = {
     },
     "jwt": {"adapters.tokens", "catalogctl.tokens"},
     "gunicorn": {"functions"},
+    "prometheus_client": {"functions"},
     "requests": {"catalogctl.client", "catalogctl.importing"},
     "rich": {"catalogctl.output"},
     "typer": {"catalogctl.main", "catalogctl.output"},
@@ -95,9 +97,12 @@ def test_only_the_command_line_imports_the_command_line(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "functions").glob("*.py")), ids=lambda p: p.stem)
 def test_a_handler_imports_no_other_handler(path: Path) -> None:
     others = {name for name in imported(path) if name.startswith("functions.")}
-    # The host starts its web server by name, in the one role that has it.
-    server = {"functions.server.serve"} if path.stem == "run" else set()
-    assert {name for name in others - server if not within(name, {"functions.context"})} == set()
+    # The host starts its servers by name, where they are wanted.
+    servers = {
+        "run": {"functions.server.serve", "functions.exporter.serve"},
+        "server": {"functions.exporter.measured"},
+    }.get(path.stem, set())
+    assert {name for name in others - servers if not within(name, {"functions.context"})} == set()
 
 
 @pytest.mark.parametrize("library", sorted(LIBRARIES))

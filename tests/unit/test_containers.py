@@ -87,11 +87,12 @@ def test_secrets_that_cannot_be_used_leave_the_old_ones(
 
 
 def test_secrets_manager_being_away_leaves_the_old_ones(
-    vault: Vault, containers: Containers
+    vault: Vault, containers: Containers, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = containers.get()
     vault.error, vault.now = SettingsError("away"), SECRETS_FRESH_SECONDS
     assert containers.get() is first
+    assert '"secrets_not_renewed":1' in capsys.readouterr().out
     # It is asked again only when the secrets would be due again.
     containers.get()
     assert len(vault.reads) == 2

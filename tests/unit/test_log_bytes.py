@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.support import Json
     from tests.unit.conftest import World
 
-BUDGET = 600
+BUDGET = 640
 """Bytes per delivered product, log lines and metrics of api, bridge and sync together."""
 PRODUCT = {"name": "Desk lamp", "price": 19.9, "quantity": 3}
 

@@ -125,6 +125,7 @@ def test_cold_imports_are_never_measured_with_another_python(
         ("pymongo/_cmessage.pyi", False),
         ("functions/sync.py", True),
         ("functions/run.py", False),
+        ("functions/exporter.py", False),
         ("chalicelib/http/wsgi.py", False),
     ],
 )

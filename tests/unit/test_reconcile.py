@@ -427,11 +427,64 @@ def test_a_document_that_cannot_be_read_is_gauged(
     assert gauges(capsys)["products_unreadable"] == 1
 
 
-def test_a_store_that_is_away_is_an_error(pipeline: Pipeline) -> None:
+def test_a_store_that_is_away_is_an_error_and_gauged(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
     pipeline.store.away = True
 
     with pytest.raises(StoreUnavailableError):
         pipeline.reconcile_once()
+
+    assert gauges(capsys)["store_away"] == 1
+
+
+@pytest.mark.parametrize("away", ["stream", "queue", None])
+def test_what_is_away_is_gauged(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str], away: str | None
+) -> None:
+    if away is not None:
+        getattr(pipeline, away).away = True
+
+    pipeline.reconcile_once()
+
+    seen = gauges(capsys)
+    assert {name: seen[f"{name}_away"] for name in ("store", "stream", "queue")} == {
+        "store": 0,
+        "stream": int(away == "stream"),
+        "queue": int(away == "queue"),
+    }
+
+
+def test_the_bytes_of_the_stream_are_gauged_and_its_limit(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.stream.limit = 1_000_000
+    pipeline.stream.add("product.created", b"12345")
+
+    pipeline.reconcile_once()
+
+    seen = gauges(capsys)
+    assert (seen["stream_bytes"], seen["stream_limit_bytes"]) == (5, 1_000_000)
+
+
+def test_a_stream_without_a_limit_has_no_gauge_of_one(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.reconcile_once()
+
+    seen = gauges(capsys)
+    assert seen["stream_bytes"] == 0
+    assert "stream_limit_bytes" not in seen
+
+
+def test_a_stream_that_does_not_answer_has_no_gauge_of_its_bytes(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.stream.away = True
+
+    pipeline.reconcile_once()
+
+    assert "stream_bytes" not in gauges(capsys)
 
 
 def test_the_backlogs_are_gauged_once_a_minute_however_often_reconcile_runs(

@@ -60,6 +60,7 @@ ATTRIBUTES = {
     "PORT": "api_port",
     "AWS_XRAY_DAEMON_ADDRESS": "xray_daemon",
     "METRICS_NAMESPACE": "metrics_namespace",
+    "METRICS_PORT": "metrics_port",
 }
 DEFAULTS: dict[str, object] = {
     "MONGODB_DATABASE": "catalog",
@@ -91,6 +92,7 @@ DEFAULTS: dict[str, object] = {
     "PORT": 8000,
     "AWS_XRAY_DAEMON_ADDRESS": None,
     "METRICS_NAMESPACE": "ProductCatalog",
+    "METRICS_PORT": None,
 }
 REQUIRED = ["MONGODB_URI", "NATS_URL", "SYNC_QUEUE_URL", "SYNC_DLQ_URL", "SUPPLY_CHAIN_URL"]
 CANARY = "hunter2-do-not-tell"
@@ -198,6 +200,7 @@ def test_a_required_setting_that_is_missing_is_named(name: str, value: str | Non
         ("LOG_LEVEL", "CRITICAL", "CRITICAL"),
         ("API_HOST", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - only read, never bound
         ("PORT", "65535", 65_535),
+        ("METRICS_PORT", "9100", 9100),
         ("AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:2000", "127.0.0.1:2000"),
         ("METRICS_NAMESPACE", "Staging", "Staging"),
     ],
@@ -276,6 +279,8 @@ WRONG = [
     ("PORT", "0"),
     ("PORT", "65536"),
     ("PORT", "http"),
+    ("METRICS_PORT", "0"),
+    ("METRICS_PORT", "http"),
 ]
 
 
@@ -312,6 +317,7 @@ def test_a_signing_secret_that_cannot_sign_is_refused(secret: str) -> None:
         ("SUPPLY_CHAIN_SIGNING_SECRET", f"{CANARY}\u00e9"),
         ("CATALOG_JWT_SECRET", CANARY),
         ("PORT", CANARY),
+        ("METRICS_PORT", CANARY),
         ("SUPPLY_CHAIN_REJECT_STATUSES", CANARY),
         ("LOG_LEVEL", CANARY),
     ],
@@ -384,6 +390,11 @@ def test_waits_that_cannot_span_the_horizon_are_refused() -> None:
 def test_the_bulk_queue_must_be_another_queue(other: str) -> None:
     message = refused({**ENVIRONMENT, "SYNC_BULK_QUEUE_URL": ENVIRONMENT[other]})
     assert "SYNC_BULK_QUEUE_URL" in message
+
+
+def test_the_metrics_need_a_port_of_their_own() -> None:
+    message = refused({**ENVIRONMENT, "PORT": "8123", "METRICS_PORT": "8123"})
+    assert "METRICS_PORT: must be another port than PORT" in message
 
 
 def test_a_way_to_check_tokens_is_required() -> None:

@@ -72,6 +72,18 @@ def test_a_second_holder_of_the_lock_waits_for_the_first(tmp_path: Path) -> None
     assert order == ["first", "second"]
 
 
+def test_the_metrics_of_the_roles_have_ports_in_a_row() -> None:
+    ports = services.metrics_ports({"METRICS_PORT": "9100"})
+    assert ports == {"api": 9100, "bridge": 9101, "sync": 9102, "reconcile": 9103}
+    assert services.metrics_ports({"METRICS_PORT": ""}) == {}
+
+
+@pytest.mark.parametrize("text", ["0", "65533", "http"])
+def test_a_port_of_metrics_without_three_others_after_it_is_refused(text: str) -> None:
+    with pytest.raises(StackError, match="METRICS_PORT"):
+        services.metrics_ports({"METRICS_PORT": text})
+
+
 def test_every_server_is_embedded_when_the_environment_is_empty() -> None:
     assert services.embedded_servers({}) == services.SERVERS
 

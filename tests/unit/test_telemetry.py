@@ -17,6 +17,7 @@ import pytest
 import simplejson
 
 from chalicelib import telemetry
+from chalicelib.metrics import METRICS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,12 +62,22 @@ def printed(capsys: pytest.CaptureFixture[str]) -> list[Json]:
 
 # ---- metrics ----
 
+COUNTERS = sorted(name for name, metric in METRICS.items() if metric.kind is Kind.COUNTER)[:8]
+
+
+def test_a_counter_can_be_written_before_anything_is_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    telemetry.start("failed")
+
+    assert json.loads(capsys.readouterr().out)["failed"] == 0
+
 
 def test_a_metric_is_one_line_in_the_embedded_metric_format(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = time.time() * 1000
-    telemetry.count(delivered=3, failed=1)
+    telemetry.count(enqueued=3, failed=1)
     (line,) = printed(capsys)
     described = line["_aws"]
     assert before - 1 <= described["Timestamp"] <= time.time() * 1000
@@ -75,18 +86,18 @@ def test_a_metric_is_one_line_in_the_embedded_metric_format(
             "Namespace": "ProductCatalog",
             "Dimensions": [["service"]],
             "Metrics": [
-                {"Name": "delivered", "Unit": "Count"},
+                {"Name": "enqueued", "Unit": "Count"},
                 {"Name": "failed", "Unit": "Count"},
             ],
         }
     ]
-    assert (line["service"], line["delivered"], line["failed"]) == ("product-catalog", 3, 1)
+    assert (line["service"], line["enqueued"], line["failed"]) == ("product-catalog", 3, 1)
 
 
 def test_a_counter_of_zero_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    telemetry.count(delivered=0, failed=2)
+    telemetry.count(enqueued=0, failed=2)
     (line,) = printed(capsys)
-    assert "delivered" not in line
+    assert "enqueued" not in line
     assert [metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]] == [
         "failed"
     ]
@@ -94,7 +105,7 @@ def test_a_counter_of_zero_is_left_out(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_nothing_is_printed_for_no_metric(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.count()
-    telemetry.count(delivered=0)
+    telemetry.count(enqueued=0)
     telemetry.gauge()
     telemetry.measure_seconds()
     assert capsys.readouterr().out == ""
@@ -115,9 +126,68 @@ def test_a_duration_is_in_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("outbox_backlog", "Count"),
+        ("oldest_undelivered_seconds", "Seconds"),
+        ("stream_bytes", "Bytes"),
+    ],
+)
+def test_a_gauge_has_the_unit_of_its_definition(
+    capsys: pytest.CaptureFixture[str], name: str, unit: str
+) -> None:
+    telemetry.gauge(**{name: 7})
+    (line,) = printed(capsys)
+    assert line["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [{"Name": name, "Unit": unit}]
+
+
+def test_of_a_gauge_the_last_value_of_a_batch_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    with telemetry.batch():
+        telemetry.gauge(outbox_backlog=3)
+        telemetry.gauge(outbox_backlog=2)
+    (line,) = printed(capsys)
+    assert line["outbox_backlog"] == 2
+
+
+@pytest.mark.parametrize(
+    "emit",
+    [
+        lambda: telemetry.count(no_such_metric=1),
+        lambda: telemetry.gauge(failed=1),
+        lambda: telemetry.measure_seconds(oldest_stuck_seconds=1),
+    ],
+)
+def test_a_metric_that_is_not_defined_so_is_an_error_in_tests(emit: Callable[[], None]) -> None:
+    with pytest.raises(ValueError, match="is not defined as a"):
+        emit()
+
+
+def test_elsewhere_a_metric_that_is_not_defined_is_logged_once_and_stops_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "strict", False)
+    telemetry.count(never_defined=1, failed=1)
+    telemetry.count(never_defined=1, failed=1)
+    refusal, *lines = printed(capsys)
+    assert (refusal["level"], refusal["message"]) == ("ERROR", "a metric is left out")
+    assert "never_defined" in refusal["reason"]
+    assert [(line["failed"], "never_defined" in line) for line in lines] == [(1, False)] * 2
+
+
+def test_with_an_exporter_metrics_are_no_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    got: list[telemetry.Sample] = []
+    telemetry.export_to(got.extend)
+    with telemetry.batch():
+        telemetry.count(failed=1)
+        telemetry.measure_seconds(delivery_lag=0.5)
+    assert got == [(METRICS["failed"], 1), (METRICS["delivery_lag"], 0.5)]
+    assert capsys.readouterr().out == ""
+
+
 def test_the_namespace_is_a_setting(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.configure(level="INFO", tracing=False, namespace="Staging")
-    telemetry.count(delivered=1)
+    telemetry.count(enqueued=1)
     (line,) = printed(capsys)
     assert line["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Staging"
 
@@ -125,9 +195,9 @@ def test_the_namespace_is_a_setting(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_metric_does_not_carry_over_into_the_next_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    telemetry.count(delivered=1)
+    telemetry.count(enqueued=1)
     telemetry.count(failed=1)
-    assert ["delivered" in line for line in printed(capsys)] == [True, False]
+    assert ["enqueued" in line for line in printed(capsys)] == [True, False]
 
 
 def test_the_metrics_of_parallel_threads_do_not_mix(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +205,7 @@ def test_the_metrics_of_parallel_threads_do_not_mix(capsys: pytest.CaptureFixtur
         for number in range(1, 51):
             telemetry.count(**{name: number})
 
-    in_threads(count, [f"metric_{n}" for n in range(8)])
+    in_threads(count, COUNTERS)
     lines = printed(capsys)
     assert len(lines) == 400
     for line in lines:
@@ -206,12 +276,12 @@ def test_the_batches_of_parallel_threads_are_apart(capsys: pytest.CaptureFixture
                 telemetry.count(**{name: 1})
             together.wait(10)
 
-    in_threads(invoke, [f"metric_{n}" for n in range(8)])
+    in_threads(invoke, COUNTERS)
     found = [
-        {name: value for name, value in line.items() if "metric_" in name}
+        {name: value for name, value in line.items() if name in COUNTERS}
         for line in printed(capsys)
     ]
-    assert sorted(found, key=str) == [{f"metric_{n}": 50} for n in range(8)]
+    assert sorted(found, key=str) == [{name: 50} for name in COUNTERS]
 
 
 # ---- logs ----

@@ -69,4 +69,5 @@ USES: dict[str, Callable[[JetStream], object]] = {
     "publish": lambda stream: stream.publish([an_event()]),
     "pull": lambda stream: stream.pull(1, SHORT),
     "ping": lambda stream: stream.ping(),
+    "usage": lambda stream: stream.usage(),
 }

@@ -207,6 +207,25 @@ def test_the_stream_refuses_what_it_has_no_room_for_and_keeps_the_rest_for_14_da
     assert (config["storage"], config["retention"]) == ("file", "limits")
 
 
+@pytest.mark.parametrize(("max_bytes", "limit"), [(None, None), (10_000_000, 10_000_000)])
+@pytest.mark.embedded("nats", "a stream without a limit, which some refuse")
+def test_the_stream_says_its_limit_if_it_has_one(
+    open_stream: Streams, max_bytes: int | None, limit: int | None
+) -> None:
+    assert open_stream(max_bytes=max_bytes).usage().limit == limit
+
+
+def test_a_stream_that_was_deleted_is_away_once_and_made_anew(open_stream: Streams) -> None:
+    stream, name = open_stream(), open_stream.name
+    stream.ping()
+    open_stream.server.ask(lambda client: client.jetstream().delete_stream(name))
+
+    with pytest.raises(StreamUnavailableError):
+        stream.usage()
+
+    assert stream.usage().bytes == 0
+
+
 def test_streams_of_other_names_and_subjects_share_an_account(nats_server: Nats) -> None:
     with nats_server.names.one() as name, nats_server.names.one() as another:
         both = [Streams(nats_server, name), Streams(nats_server, another)]

@@ -54,6 +54,14 @@ def test_an_event_that_is_published_twice_is_stored_once(kit: StreamKit) -> None
     assert not kit.stream.pull(10, SHORT)
 
 
+def test_the_stream_says_how_many_bytes_it_holds(kit: StreamKit) -> None:
+    before = kit.stream.usage().bytes
+    event = an_event()
+    kit.stream.publish([event])
+
+    assert kit.stream.usage().bytes >= before + len(event.to_cloudevent().encode())
+
+
 def test_publishing_nothing_is_fine(kit: StreamKit) -> None:
     assert kit.stream.publish([]) == []
 

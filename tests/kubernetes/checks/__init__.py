@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tests.kubernetes.checks.access import network
 from tests.kubernetes.checks.configuration import secrets, settings
 from tests.kubernetes.checks.endpoints import api_probes, ports, probes
+from tests.kubernetes.checks.metrics import metrics
 from tests.kubernetes.checks.references import budgets, queue_scaling, selectors, targets
 from tests.kubernetes.checks.schema import schemas
 from tests.kubernetes.checks.workloads import images, migration, resources, roles, security, volumes
@@ -27,6 +28,7 @@ CHECKS: tuple[Callable[[Cluster], Iterator[str]], ...] = (
     probes,
     api_probes,
     ports,
+    metrics,
     images,
     security,
     resources,

@@ -48,7 +48,7 @@ def _may_ask_for_names(cluster: Cluster, labels: dict[str, str]) -> bool:
             "namespaceSelector" in peer
             and matches(peer["namespaceSelector"], server)
             and matches(peer.get("podSelector", {}), server)
-            for rule in _rules(cluster, "egress", labels, 53, protocol)
+            for rule in rules_for(cluster, "egress", labels, 53, protocol)
             for peer in rule["to"]
         )
         for protocol in ("UDP", "TCP")
@@ -60,7 +60,7 @@ def _may_come_in(cluster: Cluster) -> bool:
     labels, number = {COMPONENT: "api"}, cluster.role("api").port("http")
     return any(
         {"namespaceSelector", "ipBlock"} & peer.keys()
-        for rule in _rules(cluster, "ingress", labels, number or 0)
+        for rule in rules_for(cluster, "ingress", labels, number or 0)
         for peer in rule["from"]
     )
 
@@ -75,17 +75,18 @@ def _may_talk(cluster: Cluster, client: str, server: str) -> bool | None:
         number = 443
         if client not in NEEDS[server]:
             return None
-    out = _rules(cluster, "egress", labels[client], number)
+    out = rules_for(cluster, "egress", labels[client], number)
     if not inside:
         return any("ipBlock" in peer for rule in out for peer in rule["to"])
     leaves = any(_is_peer(peer, labels[server]) for rule in out for peer in rule["to"])
-    into = _rules(cluster, "ingress", labels[server], number)
+    into = rules_for(cluster, "ingress", labels[server], number)
     return leaves and any(_is_peer(peer, labels[client]) for r in into for peer in r["from"])
 
 
-def _rules(
+def rules_for(
     cluster: Cluster, way: str, labels: dict[str, str], port: int, protocol: str = "TCP"
 ) -> Iterator[Json]:
+    """Give the rules of all policies for pods with these labels, and this port of theirs."""
     for policy in cluster.kind("NetworkPolicy"):
         if matches(policy["spec"]["podSelector"], labels):
             for rule in policy["spec"].get(way, []):

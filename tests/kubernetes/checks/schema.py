@@ -1,4 +1,4 @@
-"""Each object has the fields that Kubernetes or KEDA knows."""
+"""Each object has the fields that Kubernetes, KEDA or the Prometheus operator knows."""
 
 from __future__ import annotations
 
@@ -62,13 +62,39 @@ KEDA = {
 }
 
 
+# The Prometheus operator's definitions are in no such package either: the fields that we use.
+RULE = {
+    "oneOf": [
+        _fields("record expr", "labels"),
+        _fields("alert expr labels annotations", "for keep_firing_for"),
+    ]
+}
+OPERATOR = {
+    "PodMonitor": _fields(
+        "selector podMetricsEndpoints",
+        "namespaceSelector podTargetLabels jobLabel",
+        selector=_fields("", "matchLabels matchExpressions"),
+        podMetricsEndpoints={
+            "minItems": 1,
+            "items": _fields("port", "path interval scrapeTimeout scheme relabelings"),
+        },
+    ),
+    "PrometheusRule": _fields(
+        "groups",
+        groups={"items": _fields("name rules", "interval", rules={"items": RULE})},
+    ),
+}
+DEFINED_HERE = {"keda.sh": KEDA, "monitoring.coreos.com": OPERATOR}
+
+
 def schemas(cluster: Cluster) -> Iterator[str]:
-    """Each object is what Kubernetes, or KEDA, would accept, with no unknown field."""
+    """Each object is what Kubernetes, or an operator, would accept, with no unknown field."""
     for item in cluster.objects:
         name = f"{item['kind']} {item['metadata']['name']}"
         try:
-            if item["apiVersion"].startswith("keda.sh/"):
-                jsonschema.validate(item["spec"], KEDA[item["kind"]])
+            own = DEFINED_HERE.get(item["apiVersion"].partition("/")[0])
+            if own is not None:
+                jsonschema.validate(item["spec"], own[item["kind"]])
             else:
                 kubernetes_validate.validate(item, KUBERNETES, strict=True)
         except (jsonschema.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
@@ -187,6 +188,20 @@ def test_a_step_that_fails_does_not_end_the_process(
     assert len(runs) >= 4
     # It waits before it tries again, so that a broken dependency is not hammered.
     assert flag.waited.count(run.AWAY_SECONDS) >= len(runs)
+
+
+@pytest.mark.parametrize("error", [StreamUnavailableError("away"), RuntimeError("a bug")])
+def test_each_step_that_fails_is_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def fail() -> None:
+        raise error
+
+    stopping_after(monkeypatch, 9)
+    run._survive(fail)
+    run._survive(lambda: None)
+    counted = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    assert [json.loads(line)["handler_failed"] for line in counted] == [1]
 
 
 class Polled:

@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from functions import bridge, reconcile
 from tools import prices
 from tools.cost import (
+    ALARM_METRICS,
     BRIDGE_SECONDS,
+    COMPOSITE_ALARMS,
     RECONCILE_SECONDS,
     Case,
     api_usd,
@@ -116,7 +119,7 @@ def test_pollers_that_wait_for_messages_cost_requests_too() -> None:
 
 
 def test_logs_are_taken_in_and_kept_for_a_year() -> None:
-    gigabytes = 2.628e6 * 570 / 1e9
+    gigabytes = 2.628e6 * 630 / 1e9
     assert logs_usd(SLOW) == about(gigabytes * 0.50 + 12 * gigabytes * 0.03 * 0.15)
 
 
@@ -131,7 +134,8 @@ def test_a_nat_gateway_is_paid_by_the_hour_and_by_the_gigabyte() -> None:
 
 
 def test_metrics_alarms_dashboard_and_secret_cost_the_same_at_every_rate() -> None:
-    assert fixed_usd(SLOW) == about(26 * 0.30 + 17 * 0.10 + 3 + 0.40 + 87_600 * 5e-6)
+    alarms = 55 * 0.10 + 12 * 0.50
+    assert fixed_usd(SLOW) == about(43 * 0.30 + alarms + 3 + 0.40 + 87_600 * 5e-6)
     assert fixed_usd(FAST) == fixed_usd(SLOW)
 
 
@@ -200,6 +204,7 @@ def test_the_document_has_the_tables_of_the_command(capsys: pytest.CaptureFixtur
 
 # ---- what is deployed ----
 
+ALARMS = yaml.safe_load((ROOT / "terraform" / "alarms.yaml").read_text())
 VARIABLES = (ROOT / "terraform" / "variables.tf").read_text()
 
 
@@ -235,3 +240,17 @@ def test_batches_traces_and_logs_are_those_of_terraform() -> None:
     assert not case.functions_traced
     assert re.search(r'"system_log_level" \{[^}]*default     = "WARN"', VARIABLES)
     assert not case.system_logs
+
+
+def test_alarms_are_those_that_terraform_makes() -> None:
+    composite = [
+        alarm
+        for alarm in ALARMS.values()
+        if alarm.get("unless") or len(alarm.get("windows", ())) > 1
+    ]
+    causes = {cause for alarm in ALARMS.values() for cause in alarm.get("unless", ())}
+    told = [alarm for alarm in ALARMS.values() if alarm["severity"] != "none"]
+    # What somebody is told, in each of its windows; and each cause again, for an hour more.
+    metrics = sum(len(alarm["metrics"]) * len(alarm.get("windows", [60])) for alarm in told)
+    metrics += sum(len(ALARMS[cause]["metrics"]) for cause in causes)
+    assert (len(composite), metrics) == (COMPOSITE_ALARMS, ALARM_METRICS)

@@ -1,0 +1,118 @@
+# CloudWatch alarms, made of alarms.yaml, which says what each field means.
+#
+# An alarm with one window and without `unless` is one metric alarm. Any other is a composite alarm; its
+# metric alarms are named after it: …-signal. A composite alarm also needs …-lately of each of its causes:
+# the cause's own metric alarm, which stays for an hour.
+
+locals {
+  defined_alarms = yamldecode(file("${path.module}/alarms.yaml"))
+
+  watched = { for name, alarm in local.defined_alarms : name => {
+    for id, metric in alarm.metrics : id => {
+      namespace = can(metric.aws) ? "AWS/${metric.aws}" : local.metrics_namespace
+      name      = metric.metric
+      statistic = metric.statistic
+      dimensions = (
+        can(metric.function) ? { FunctionName = local.names[metric.function] } :
+        can(metric.queue) ? { QueueName = local.sync_queue_names[metric.queue] } :
+        can(metric.aws) ? { ApiName = aws_api_gateway_rest_api.catalog.name, Stage = "api" } : local.own
+      )
+    }
+  } }
+
+  alarms = { for name, alarm in local.defined_alarms : name => {
+    severity    = alarm.severity
+    description = "${alarm.summary} What to do: docs/operations.md#${name}"
+    metrics     = local.watched[name]
+    # Without metric math.
+    single     = can(alarm.expression) ? null : one(values(local.watched[name]))
+    expression = try(alarm.expression, null)
+    operator   = can(alarm.above) ? "GreaterThanThreshold" : "LessThanThreshold"
+    threshold  = coalesce(try(var.alarms[name].threshold, null), try(alarm.above, alarm.below))
+    periods    = coalesce(try(var.alarms[name].periods, null), alarm.periods)
+    of         = max(coalesce(try(var.alarms[name].periods, null), alarm.periods), try(alarm.of, 0))
+    windows    = try(alarm.windows, [try(alarm.seconds, 60)])
+    missing    = try(alarm.missing, "notBreaching")
+    unless     = try(alarm.unless, [])
+  } }
+
+  # Metric alarms by name: those that notify, the parts of composite alarms, and causes of the last hour.
+  metric_alarms = merge(
+    { for name, alarm in local.alarms : name => merge(alarm, { seconds = alarm.windows[0] })
+    if alarm.severity != "none" && !contains(keys(local.composite_alarms), name) },
+    merge([for name, alarm in local.composite_alarms : {
+      for part, seconds in alarm.parts : part => merge(alarm, { severity = "none", seconds = seconds })
+    }]...),
+    { for cause in toset(flatten([for alarm in local.alarms : alarm.unless])) : "${cause}-lately" => merge(local.alarms[cause], {
+      severity = "none", seconds = local.alarms[cause].windows[0], of = local.alarms[cause].of + 60
+    }) },
+  )
+  composite_alarms = { for name, alarm in local.alarms : name => merge(alarm, {
+    parts = { for seconds in alarm.windows : "${name}-signal${length(alarm.windows) > 1 ? "-${seconds}" : ""}" => seconds }
+  }) if length(alarm.windows) > 1 || length(alarm.unless) > 0 }
+
+  # A page ends by itself; a ticket is closed by who has worked on it.
+  raised = { page = var.page_topic_arn[*], ticket = var.ticket_topic_arn[*], none = [] }
+  ended  = { page = var.page_topic_arn[*], ticket = [], none = [] }
+}
+
+resource "aws_cloudwatch_metric_alarm" "catalog" {
+  for_each = local.metric_alarms
+
+  alarm_name          = "${local.name}-${each.key}"
+  alarm_description   = each.value.description
+  comparison_operator = each.value.operator
+  threshold           = each.value.threshold
+  evaluation_periods  = each.value.of
+  datapoints_to_alarm = each.value.periods
+  treat_missing_data  = each.value.missing
+  alarm_actions       = local.raised[each.value.severity]
+  ok_actions          = local.ended[each.value.severity]
+
+  # One metric by itself,
+  namespace          = try(each.value.single.namespace, null)
+  metric_name        = try(each.value.single.name, null)
+  dimensions         = try(each.value.single.dimensions, null)
+  period             = each.value.single == null ? null : each.value.seconds
+  statistic          = can(regex("^p", each.value.single.statistic)) ? null : try(each.value.single.statistic, null)
+  extended_statistic = can(regex("^p", each.value.single.statistic)) ? each.value.single.statistic : null
+
+  # or metric math.
+  dynamic "metric_query" {
+    for_each = each.value.expression == null ? {} : each.value.metrics
+    content {
+      id = metric_query.key
+      metric {
+        namespace   = metric_query.value.namespace
+        metric_name = metric_query.value.name
+        dimensions  = metric_query.value.dimensions
+        period      = each.value.seconds
+        stat        = metric_query.value.statistic
+      }
+    }
+  }
+  dynamic "metric_query" {
+    for_each = each.value.expression[*]
+    content {
+      id          = "value"
+      expression  = metric_query.value
+      label       = each.key
+      return_data = true
+    }
+  }
+}
+
+resource "aws_cloudwatch_composite_alarm" "catalog" {
+  for_each = local.composite_alarms
+
+  alarm_name        = "${local.name}-${each.key}"
+  alarm_description = each.value.description
+  alarm_rule = join(" AND ", concat(
+    [for part in keys(each.value.parts) : "ALARM(\"${local.name}-${part}\")"],
+    [for cause in each.value.unless : "NOT ALARM(\"${local.name}-${cause}-lately\")"],
+  ))
+  alarm_actions = local.raised[each.value.severity]
+  ok_actions    = local.ended[each.value.severity]
+
+  depends_on = [aws_cloudwatch_metric_alarm.catalog]
+}
