@@ -56,7 +56,8 @@ def lived(hours: int, capsys: Capture, changes: dict[int, Change]) -> Day:
     capsys.readouterr()
     own = {name for name in day.metrics if " " not in name}
     for minute in range(day.minutes):
-        changes.get(minute, lambda _: None)(pipeline)
+        if change := changes.get(minute):
+            change(pipeline)
         a_minute(pipeline)
         values: dict[str, Value] = {**dict.fromkeys(own), **written(capsys)}
         day.happens(minute, minute + 1, **{name: values[name] for name in own})
