@@ -189,7 +189,7 @@ def test_sqs_away_is_one_page_also_for_hours(visible: int | None) -> None:
     begin, end = HOUR, 6 * HOUR
     day.happens(begin, end, queue_away=1, Lambda__Invocations__sync=0, objective_met=0)
     day.happens(begin, end, SQS__ApproximateNumberOfMessagesVisible__single=visible)
-    day.happens(begin, end, SQS__ApproximateNumberOfMessagesVisible__bulk=visible)
+    day.happens(begin, end, SQS__ApproximateNumberOfMessagesVisible__bulk=50)
     day.happens(begin + 5, end, outbox_backlog=60)
 
     assert waited(day, begin, end).watched().told == [(HOUR + 4, "page", "sqs-away")]
