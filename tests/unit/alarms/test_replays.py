@@ -189,7 +189,8 @@ def test_sqs_away_is_one_page_also_for_hours(visible: int | None) -> None:
     begin, end = HOUR, 6 * HOUR
     day.happens(begin, end, queue_away=1, Lambda__Invocations__sync=0, objective_met=0)
     day.happens(begin, end, SQS__ApproximateNumberOfMessagesVisible__single=visible)
-    day.happens(begin, end, SQS__ApproximateNumberOfMessagesVisible__bulk=visible)
+    day.happens(begin, end, SQS__ApproximateNumberOfMessagesVisible__bulk=50)
+    day.happens(begin + 5, end, outbox_backlog=60)
 
     assert waited(day, begin, end).watched().told == [(HOUR + 4, "page", "sqs-away")]
 
@@ -230,7 +231,8 @@ def test_an_outage_of_the_supply_chain_during_which_reconcile_does_not_run_is_a_
 def test_a_bridge_that_does_not_run_is_one_page() -> None:
     day = Day().silence(HOUR, 3 * HOUR, "Lambda Invocations bridge")
     day.happens(HOUR, HOUR + 6, objective_met=0)
-    # Only reconcile enqueues, five minutes late.
+    # Only reconcile enqueues, five minutes late, and publishes what is in the outboxes.
+    day.happens(HOUR + 5, 3 * HOUR + 5, outbox_backlog=60)
     day.happens(HOUR + 6, 3 * HOUR + 6, objective_met=0, objective_missed=60)
 
     assert day.watched().told == [(HOUR + 4, "page", "bridge-stopped")]
@@ -247,6 +249,7 @@ def test_queues_that_start_no_function_are_one_page() -> None:
     day.happens(HOUR, 6 * HOUR, SQS__ApproximateNumberOfMessagesVisible__single=500)
     day.happens(HOUR, 6 * HOUR, SQS__ApproximateNumberOfMessagesVisible__bulk=500)
     day.happens(HOUR, 6 * HOUR, objective_met=0)
+    day.happens(HOUR + 5, 6 * HOUR, outbox_backlog=60)
 
     told = waited(day, HOUR, 6 * HOUR).watched().told
 
