@@ -439,12 +439,13 @@ def audit_text(document: Json | None) -> Text:
         return styled(f"running, {progress}, since {when(document['startedAt'])}", "cyan")
     if document["statement"]:
         return styled(document["statement"], "green")
-    return styled(f"{progress}, {_found(document)}, {when(document['finishedAt'])}", "yellow")
+    found = f"differences: {_found(document)}"
+    return styled(f"{progress}, {found}, {when(document['finishedAt'])}", "yellow")
 
 
 def _found(document: Json) -> str:
     found = {**document["differences"], "unanswered": document["unanswered"]}
-    return ", ".join(f"{kind} {number:,}" for kind, number in found.items() if number) or "the same"
+    return ", ".join(f"{kind} {number:,}" for kind, number in found.items() if number) or "none"
 
 
 def audit(document: Json) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import simplejson
+import typer.main
 from typer.testing import CliRunner
 
 from catalogctl import client, output
@@ -46,9 +48,14 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     time.tzset()
 
 
+# Typer makes all commands anew at each call, which takes longer than what most tests do.
+command_of = cache(typer.main.get_command)
+
+
 @pytest.fixture
-def run() -> Run:
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the command with these arguments."""
+    monkeypatch.setattr("typer.testing._get_command", command_of)
 
     def invoke(*arguments: str, typed: str | None = None) -> Result:
         return CliRunner().invoke(app, arguments, input=typed, prog_name="catalogctl")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from tests.unit.test_architecture import ROOT, imported, top_levels
 
+DISTRIBUTIONS = {"jwt": "pyjwt", "nats": "nats-py"}
+"""Where a module has another name."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -47,7 +48,7 @@ def test_every_package_that_is_needed_is_installed_and_no_other() -> None:
 def test_every_library_that_is_needed_is_a_dependency_and_no_other() -> None:
     modules = {name for path in needed_files() for name in top_levels(path)}
     foreign = modules - set(sys.stdlib_module_names) - {"catalogctl", "chalicelib"}
-    needed = {plain(packages_distributions()[module][0]) for module in foreign}
+    needed = {DISTRIBUTIONS.get(module, module) for module in foreign}
     assert needed == {plain(name) for name in PROJECT["project"]["dependencies"]}
 
 

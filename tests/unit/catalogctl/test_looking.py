@@ -241,7 +241,7 @@ def test_an_empty_list_says_so(api: Api, run: Run, command: str, text: str) -> N
     [
         (NO_AUDIT, "there was none: catalogctl audit --start"),
         (RUNNING, "running, 120 of 5,000 products, since 11:58:00 (2 min ago)"),
-        (DONE, "5,000 of 5,000 products, different 1, 11:59:00 (1 min ago)"),
+        (DONE, "5,000 of 5,000 products, differences: different 1, 11:59:00 (1 min ago)"),
     ],
 )
 def test_the_last_audit_is_shown(api: Api, run: Run, document: Json, text: str) -> None:
