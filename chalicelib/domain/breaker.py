@@ -157,10 +157,20 @@ class Breaker:
     def limit(self, now: datetime, policy: BreakerPolicy) -> float | None:
         """Give the calls per second that are allowed now while it is closed; None for no limit."""
         limits = [] if policy.max_rate is None else [policy.max_rate]
-        if self.ramp_since is not None:
-            steps = max(0, (now - self.ramp_since) // timedelta(seconds=policy.ramp_step))
-            limits += [policy.ramp_rate * 2**steps] if steps < RAMP_STEPS else []
+        if (steps := self._steps(now, policy)) is not None:
+            limits.append(policy.ramp_rate * 2**steps)
         return min(limits, default=None)
+
+    def is_ramping(self, now: datetime, policy: BreakerPolicy) -> bool:
+        """Say whether the limit still rises after an outage or a pause."""
+        return self._steps(now, policy) is not None
+
+    def _steps(self, now: datetime, policy: BreakerPolicy) -> int | None:
+        """Give the steps of the ramp that are done; None if it has ended."""
+        if self.ramp_since is None:
+            return None
+        steps = max(0, (now - self.ramp_since) // timedelta(seconds=policy.ramp_step))
+        return steps if steps < RAMP_STEPS else None
 
     def admit(self, wanted: int, now: datetime, policy: BreakerPolicy) -> tuple[Admission, Breaker]:
         """Decide about `wanted` calls; the breaker is the same object if nothing has changed."""

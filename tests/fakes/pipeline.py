@@ -10,6 +10,8 @@ from chalicelib.domain.messages import ReceivedMessage
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import Schedule
 from chalicelib.usecases.admission import Admissions
+from chalicelib.usecases.audit import Auditor, AuditPolicy, Questions, Repairs
+from chalicelib.usecases.audits import Audits
 from chalicelib.usecases.bridge import Bridge, Bridged
 from chalicelib.usecases.catalog import Catalog, Origin, Precondition
 from chalicelib.usecases.controls import Controls
@@ -50,6 +52,8 @@ class Pipeline:
         self.breaker = breaker or BreakerPolicy()
         self.schedule = schedule or Schedule()
         self.policy = SyncPolicy(self.schedule, self.LEASE, GRACE, concurrency)
+        # Without a rolling audit: tests also store products that the supply chain never saw.
+        self.audit_policy = AuditPolicy(sample=0)
         self.queue = FakeQueue(self.clock)
         self.supply_chain = FakeSupplyChain(self.clock)
         self.connect()
@@ -74,12 +78,25 @@ class Pipeline:
         self.operations = Operations(
             store, self.controls, enqueuer, convergence, self.breaker, clock=clock, grace=GRACE
         )
+        self.audits = Audits(
+            store, self.controls, self.breaker, repair=True, clock=clock, pause=lambda _: None
+        )
+        self.auditor = Auditor(
+            store,
+            self.audits,
+            Questions(self.controls, self.supply_chain.ask, self.breaker, clock=clock),
+            Repairs(store, self.outbox, enqueuer, clock=clock, grace=GRACE),
+            self.audit_policy,
+            self.breaker,
+            clock=clock,
+        )
         self.reconcile = Reconcile(
             store,
             self.outbox,
             enqueuer,
             DeadLetters(store, queue, clock=clock),
             convergence,
+            self.auditor,
             self.breaker,
             clock=clock,
             grace=GRACE,

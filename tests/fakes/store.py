@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.domain.audit import AuditState
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import (
     CatalogError,
@@ -53,6 +54,7 @@ class FakeStore(Switchable):
         self._creations: dict[str, Creation] = {}
         self.unreadable: set[str] = set()
         self.stored_control = Control()
+        self.stored_audit = AuditState()
 
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
@@ -167,6 +169,12 @@ class FakeStore(Switchable):
             found = [item for item in found if place(item.position) > after]
         found.sort(key=lambda item: place(item.position))
         return [_slim(product, details=query.details) for product in found[: query.limit]]
+
+    def walk(self, after: str | None, limit: int) -> Found:
+        self._reach("walk")
+        with self._lock:
+            names = sorted(name for name in self.products if after is None or name > after)[:limit]
+        return self.get_many(names)
 
     def summary(self, outbox_before: datetime) -> Summary:
         self._reach("summary")
@@ -313,6 +321,18 @@ class FakeStore(Switchable):
             if self.stored_control.revision != expected_revision:
                 return False
             self.stored_control = control
+            return True
+
+    def audit(self) -> AuditState:
+        self._reach("audit")
+        return self.stored_audit
+
+    def save_audit(self, state: AuditState, *, expected_revision: int) -> bool:
+        self._reach("save_audit")
+        with self._lock:
+            if self.stored_audit.revision != expected_revision:
+                return False
+            self.stored_audit = state
             return True
 
     def ping(self) -> None:

@@ -30,7 +30,7 @@ ENVIRONMENT = {
 }
 """What must be set, and nobody there: a test that reaches for the network fails."""
 PORTS = ("store", "stream", "queue", "supply_chain")
-USE_CASES = ("outbox", "catalog", "operations", "bridge", "sync", "reconcile")
+USE_CASES = ("outbox", "catalog", "operations", "audits", "bridge", "sync", "reconcile")
 
 
 def a_token(*scopes: str, secret: str = SECRET, **claims: object) -> str:

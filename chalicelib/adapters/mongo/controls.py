@@ -40,7 +40,7 @@ def to_control(document: Document) -> Control:
     try:
         return Control(
             _to_breaker(document["breaker"]),
-            Pause(**_known(Pause, document["pause"])) if document["pause"] else None,
+            Pause(**known(Pause, document["pause"])) if document["pause"] else None,
             _to_catch_up(document["catch_up"]),
             _to_redrive(document["redrive"]),
             document["revision"],
@@ -51,7 +51,7 @@ def to_control(document: Document) -> Control:
         ) from error
 
 
-def _known(target: type[Any], document: Document) -> Document:
+def known(target: type[Any], document: Document) -> Document:
     """Leave out fields of a later release."""
     names = {field.name for field in fields(target)}
     return {name: value for name, value in document.items() if name in names}
@@ -59,13 +59,13 @@ def _known(target: type[Any], document: Document) -> Document:
 
 def _to_breaker(document: Document) -> Breaker:
     tallies = tuple(
-        Tally(**{**_known(Tally, tally), "products": frozenset(tally["products"])})
+        Tally(**{**known(Tally, tally), "products": frozenset(tally["products"])})
         for tally in document["tallies"]
     )
     state, spent = BreakerState(document["state"]), document["spent_until"]
     return Breaker(
         **{
-            **_known(Breaker, document),
+            **known(Breaker, document),
             "state": state,
             "spent_until": datetime.fromisoformat(spent) if spent else None,
             "tallies": tallies,
@@ -86,9 +86,9 @@ def _to_redrive(document: Document | None) -> Redrive | None:
     after = _to_position(document["after"])
     # Not in documents of earlier releases.
     asked_at = tuple(document.get("asked_at", ()))
-    known = _known(Redrive, document)
+    known = known(Redrive, document)
     return Redrive(**{**known, "statuses": statuses, "after": after, "asked_at": asked_at})
 
 
 def _to_position(document: Document | None) -> Position | None:
-    return Position(**_known(Position, document)) if document else None
+    return Position(**known(Position, document)) if document else None

@@ -124,6 +124,7 @@ def sync_to_document(sync: SyncState) -> Document:
         "redriveStartedAt": sync.redrive_started_at,
         "failedAt": sync.failed_at,
         "trace": sync.trace,
+        "repairs": sync.repairs,
         "history": [attempt_to_document(attempt) for attempt in sync.history],
         # Always there, so that "no lease holds" is one comparison.
         "lease": _lease_to_document(lease) if lease else NO_LEASE,
@@ -245,6 +246,7 @@ def _to_sync(document: Document) -> SyncState:
         redrive_started_at=document.get("redriveStartedAt"),
         failed_at=document.get("failedAt"),
         trace=document.get("trace"),
+        repairs=document.get("repairs", 0),
     )
 
 

@@ -39,6 +39,7 @@ _BUDGET = (
     "redriveStartedAt",
     "failedAt",
     "trace",
+    "repairs",
 )
 """The fields of one budget; the lease, the delivered version and the history are kept."""
 
