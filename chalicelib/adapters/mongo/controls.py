@@ -86,8 +86,8 @@ def _to_redrive(document: Document | None) -> Redrive | None:
     after = _to_position(document["after"])
     # Not in documents of earlier releases.
     asked_at = tuple(document.get("asked_at", ()))
-    known = known(Redrive, document)
-    return Redrive(**{**known, "statuses": statuses, "after": after, "asked_at": asked_at})
+    plain = known(Redrive, document)
+    return Redrive(**{**plain, "statuses": statuses, "after": after, "asked_at": asked_at})
 
 
 def _to_position(document: Document | None) -> Position | None:
