@@ -16,6 +16,7 @@ from chalicelib.http.responses import (
     respond_product,
 )
 from chalicelib.http.routing import CatalogApi, View
+from chalicelib.usecases.audits import Audits
 from chalicelib.usecases.catalog import Catalog
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import Operations, RedriveRequest
@@ -41,6 +42,11 @@ def catalog() -> Catalog:
 def operations() -> Operations:
     """Give the use cases of operators."""
     return container().operations
+
+
+def audits() -> Audits:
+    """Give the use cases of audits."""
+    return container().audits
 
 
 # ---- products ----
@@ -106,7 +112,7 @@ def replay_product(_: Request, product_id: str) -> Response:
 
 @route("GET", "/sync")
 def get_summary(_: Request) -> Response:
-    return respond(200, operations().summary())
+    return respond(200, {**operations().summary(), "audit": audits().last()})
 
 
 @route("POST", "/sync/redrive")
@@ -119,6 +125,17 @@ def redrive(request: Request) -> Response:
 @route("PUT", "/sync/control")
 def control_sync(request: Request) -> Response:
     return respond(200, operations().control(requests.body(request)))
+
+
+@route("POST", "/sync/audit")
+def start_audit(request: Request) -> Response:
+    body, principal = requests.body(request, required=False), requests.origin(request).principal
+    return respond(202, audits().start(body, principal))
+
+
+@route("GET", "/sync/audit")
+def get_audit(_: Request) -> Response:
+    return respond(200, audits().show())
 
 
 # ---- the service itself ----

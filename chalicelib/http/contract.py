@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from chalicelib.domain import errors
+from chalicelib.domain.audit import Difference
 from chalicelib.domain.breaker import BreakerState
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import KEY_LIFE, ProductFields
 from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.usecases.audits import AuditRequest
 from chalicelib.usecases.catalog import BATCH_LIMIT, BatchRequest
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import ControlRequest, RedriveRequest
@@ -187,6 +189,79 @@ class RedriveRecord(BaseModel):
     done: int = Field(description="Products that are restarted; after a crash it may be less.")
 
 
+class DifferenceRecord(BaseModel):
+    """A product that the supply chain held in another state than the catalog."""
+
+    id: str
+    difference: Difference
+    version: int = Field(description="The newest version.")
+    held: int | None = Field(description="The version that the supply chain named, if any.")
+    fields: list[str] = Field(description="Those that differed, at the same version.")
+    repaired: bool
+    at: Time
+
+
+_AUDIT: Json = {
+    "state": "done",
+    "checked": 5000,
+    "total": 5000,
+    "behind": 0,
+    "unanswered": 0,
+    "repair": True,
+    "differences": {"missing": 0, "older": 0, "newer": 0, "different": 1, "undeleted": 0},
+    "repaired": 1,
+    "startedAt": "2026-01-31T12:00:00.000Z",
+    "finishedAt": "2026-01-31T12:08:20.000Z",
+    "startedBy": "operator",
+    "statement": "at 2026-01-31T12:08:20.000Z the supply chain held the newest version of all "
+    "5,000 products, but for 1: 1 differed (1 repaired since)",
+    "examples": [
+        {
+            "id": "6b05e78b3969dfca0964608b",
+            "difference": "different",
+            "version": 3,
+            "held": 3,
+            "fields": ["price"],
+            "repaired": True,
+            "at": "2026-01-31T12:03:07.000Z",
+        }
+    ],
+}
+
+
+class AuditWalk(BaseModel):
+    """A comparison of all products with what the supply chain holds."""
+
+    state: Literal["none", "running", "done"]
+    checked: int = Field(description="Products looked at, with deletions that are kept.")
+    total: int = Field(description="About how many there are.")
+    behind: int = Field(description="Not compared: their newest version is not delivered.")
+    unanswered: int = Field(
+        description="Could not be compared: no usable answer, or the document cannot be read."
+    )
+    repair: bool = Field(description="Whether what differs is repaired.")
+    differences: dict[Difference, int]
+    repaired: int
+    startedAt: Time | None  # noqa: N815 - JSON's name
+    finishedAt: Time | None  # noqa: N815 - JSON's name
+    startedBy: str | None  # noqa: N815 - JSON's name
+    statement: str | None = Field(description="What it has proved; null before its end.")
+    examples: list[DifferenceRecord] = Field(description="The first 100.")
+
+
+class AuditRecord(AuditWalk):
+    """The full audit that runs, else the last one; and the rolling one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{**_AUDIT, "held": None, "rolling": None}]}
+    )
+
+    held: str | None = Field(description="Why it waits, while it runs.")
+    rolling: AuditWalk | None = Field(
+        description="The audit that reconcile makes, of a few products in each run."
+    )
+
+
 class SyncSummary(BaseModel):
     """The delivery state of the whole catalog."""
 
@@ -202,6 +277,7 @@ class SyncSummary(BaseModel):
         description="What an outage or a pause has delayed is being brought forward."
     )
     redrive: RedriveRecord | None
+    audit: AuditRecord | None = Field(description="null if there never was a full audit.")
 
 
 class Redriven(BaseModel):
@@ -330,7 +406,7 @@ class Operation:
 TAGS = {
     "products": "Write and read products. Every write is answered at once; its delivery to the "
     "supply chain follows.",
-    "sync": "See how far the supply chain is, deliver again, pause and resume.",
+    "sync": "See how far the supply chain is, deliver again, pause and resume, audit.",
     "service": "The service itself: its health and its documentation. No token is needed.",
 }
 
@@ -472,6 +548,25 @@ OPERATIONS = (
         },
         answers={200: SyncControl},
         problems=(*_BODY, errors.ConcurrentChangeError),
+    ),
+    Operation(
+        "startAudit",
+        "POST",
+        "/sync/audit",
+        "Compare all products with what the supply chain holds",
+        frozenset({ADMIN}),
+        body=AuditRequest,
+        examples={"audit": {}, "count only": {"reason": "before the release", "repair": False}},
+        answers={202: AuditRecord},
+        problems=(*_BODY, errors.ConcurrentChangeError),
+    ),
+    Operation(
+        "getAudit",
+        "GET",
+        "/sync/audit",
+        "How far the audit is, and what it has found",
+        frozenset({READ, ADMIN}),
+        answers={200: AuditRecord},
     ),
     Operation("getHealth", "GET", "/health", "Alive", answers={200: Health}),
     Operation(

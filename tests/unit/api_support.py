@@ -56,6 +56,8 @@ SCOPES_OF_THE_DESIGN = {
     ("GET", "/sync"): {READ, ADMIN},
     ("POST", "/sync/redrive"): {ADMIN},
     ("PUT", "/sync/control"): {ADMIN},
+    ("POST", "/sync/audit"): {ADMIN},
+    ("GET", "/sync/audit"): {READ, ADMIN},
     ("GET", "/health"): set(),
     ("GET", "/ready"): set(),
     ("GET", "/openapi.json"): set(),

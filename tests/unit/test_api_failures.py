@@ -33,6 +33,8 @@ STORE_REQUESTS = [
     ("GET", "/sync", None),
     ("POST", "/sync/redrive", None),
     ("PUT", "/sync/control", {"paused": True}),
+    ("POST", "/sync/audit", None),
+    ("GET", "/sync/audit", None),
 ]
 
 
@@ -82,6 +84,8 @@ def test_an_error_of_ours_tells_nothing_of_the_inside(
         monkeypatch.setattr(world.parts.catalog, name, explode)
     for name in ("sync_state", "replay", "summary", "redrive", "control"):
         monkeypatch.setattr(world.parts.operations, name, explode)
+    for name in ("start", "show", "last"):
+        monkeypatch.setattr(world.parts.audits, name, explode)
     answer = world.client.request(method, path, body)
     assert answer.status == 500
     assert problem_of(answer) == {

@@ -121,6 +121,7 @@ def test_the_summary_counts_and_tells_how_old_the_oldest_change_is(world: World)
             "control": NOT_PAUSED,
             "catchingUp": False,
             "redrive": None,
+            "audit": None,
         },
     )
 

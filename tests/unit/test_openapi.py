@@ -162,6 +162,8 @@ def test_answers_of_success_fit_their_schemas(world: World) -> None:
     client.get(f"{path}/sync")
     client.post(f"{path}/sync")
     client.get("/sync")
+    client.get("/sync/audit")
+    client.post("/sync/audit")
     client.post("/sync/redrive")
     client.put("/sync/control", {"paused": True, "until": "2026-01-02T00:00:00Z"})
     client.get("/sync")
@@ -234,6 +236,7 @@ def test_the_answer_to_a_malformed_entity_tag_is_described(
         ("post", "/products/batch"),
         ("post", "/sync/redrive"),
         ("put", "/sync/control"),
+        ("post", "/sync/audit"),
     ],
 )
 def test_every_way_to_read_a_body_is_described(method: str, path: str) -> None:
