@@ -320,6 +320,7 @@ _WANTED = {
     "greater_than_equal": "must be {ge:.10g} or more",
     "less_than_equal": "must be {le:.10g} or less",
     "literal_error": "must be one of {expected}",
+    "bool_parsing": "must be true or false",
 }
 """The types of pydantic's errors that settings can have, without pydantic's own words."""
 
