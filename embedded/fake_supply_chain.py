@@ -269,9 +269,10 @@ class SupplyChain:
         """Note that `call` is in progress, until `end`.
 
         A call whose client has left (it timed out, it was killed) no longer makes another one
-        concurrent: nobody is waiting for its answer.
+        concurrent: nobody is waiting for its answer. A question changes nothing, and may come
+        at any time.
         """
-        if call.id is None:
+        if call.id is None or call.method == "GET":
             return
         with self._lock:
             others = self._in_progress.setdefault(call.id, {})
