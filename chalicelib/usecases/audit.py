@@ -356,18 +356,22 @@ def _is_believed(inquiry: Inquiry | None) -> bool:
 
 
 def _is_unchanged(inquiry: Inquiry, current: Product | None) -> bool:
-    """Say whether it still is the product that was asked about.
+    """Say whether the version that was asked about still is the newest one, and delivered.
 
+    Not by the revision: another copy may have ended the repairs of a product that it found right.
     A tombstone that the supply chain does not have may be dropped meanwhile.
     """
     product = inquiry.product
     if current is None:
         return product.deleted_at is not None and inquiry.said is None
-    return current.revision == product.revision
+    return current.version == product.version and _is_delivered(current)
 
 
 def _is_same(product: Product, current: Product) -> bool:
-    """Say the same by the data too: after a failover another state may have the revision."""
+    """Say whether nobody has changed it; by its data too.
+
+    After a failover another state may have the same revision.
+    """
     return (product.revision, product.version, product.fields, product.deleted_at) == (
         current.revision,
         current.version,

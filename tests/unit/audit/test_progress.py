@@ -452,3 +452,24 @@ def test_differences_beyond_the_examples_are_open_unless_repaired(
         change_there(pipeline, name, Difference.MISSING)
     audit(pipeline, {"repair": False})
     assert open_differences(pipeline, capsys) == 3
+
+
+def test_what_the_other_copy_has_found_right_is_right() -> None:
+    pipeline = a_catalog(1)
+    (name,) = ids(pipeline)
+    product = pipeline.product(name)
+    repaired = replace(product, sync=replace(product.sync, repairs=1))
+    pipeline.store.products[name] = repaired
+    ask = pipeline.supply_chain.ask
+
+    def asked(product: Any) -> Answer | None:  # noqa: ANN401 - a product
+        # As the other copy does when it has found the product right.
+        stored = pipeline.product(name)
+        right = replace(stored, sync=replace(stored.sync, repairs=0), revision=stored.revision + 1)
+        pipeline.store.products[name] = right
+        return ask(product)
+
+    pipeline.supply_chain.ask = asked  # type: ignore[method-assign]  # as a spy
+    pipeline.connect()
+    done = audit(pipeline)
+    assert (done["behind"], done["differences"]) == (0, NONE)
