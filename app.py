@@ -17,6 +17,7 @@ from chalicelib.http.responses import (
 )
 from chalicelib.http.routing import CatalogApi, View
 from chalicelib.usecases.acts import ActsRequest
+from chalicelib.usecases.audits import Audits
 from chalicelib.usecases.catalog import Catalog
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import Operations, RedriveRequest
@@ -48,6 +49,11 @@ def operations() -> Operations:
 def undelivered() -> Undelivered:
     """Give what operators look for."""
     return container().undelivered
+
+
+def audits() -> Audits:
+    """Give the use cases of audits."""
+    return container().audits
 
 
 # ---- products ----
@@ -119,7 +125,7 @@ def replay_product(request: Request, product_id: str) -> Response:
 
 @route("GET", "/sync")
 def get_summary(_: Request) -> Response:
-    return respond(200, operations().summary())
+    return respond(200, {**operations().summary(), "audit": audits().last()})
 
 
 @route("GET", "/sync/products")
@@ -146,6 +152,17 @@ def control_sync(request: Request) -> Response:
 @route("GET", "/sync/acts")
 def list_acts(request: Request) -> Response:
     return respond(200, container().acts.page(requests.query(request, ActsRequest)))
+
+
+@route("POST", "/sync/audit")
+def start_audit(request: Request) -> Response:
+    body, principal = requests.body(request, required=False), requests.origin(request).principal
+    return respond(202, audits().start(body, principal))
+
+
+@route("GET", "/sync/audit")
+def get_audit(_: Request) -> Response:
+    return respond(200, audits().show())
 
 
 # ---- the service itself ----

@@ -30,6 +30,8 @@ from chalicelib.settings import (
 from chalicelib.usecases.activity import Activity
 from chalicelib.usecases.acts import Acts
 from chalicelib.usecases.admission import Admissions
+from chalicelib.usecases.audit import Auditor, AuditPolicy, Questions, Repairs
+from chalicelib.usecases.audits import Audits
 from chalicelib.usecases.bridge import Bridge
 from chalicelib.usecases.catalog import Catalog
 from chalicelib.usecases.controls import Controls
@@ -265,6 +267,35 @@ class Container:
         return Convergence(self.store, self.controls, self.enqueuer, clock=now_utc)
 
     @Part
+    def audits(self) -> Audits:
+        settings = self.settings
+        return Audits(
+            self.store,
+            self.controls,
+            settings.breaker,
+            repair=settings.audit_repair,
+            clock=now_utc,
+        )
+
+    @Part
+    def auditor(self) -> Auditor:
+        settings = self.settings
+        return Auditor(
+            self.store,
+            self.audits,
+            Questions(
+                self.controls,
+                lambda product: self.supply_chain.ask(product),  # noqa: PLW0108 - imports its HTTP client with the first question
+                settings.breaker,
+                clock=now_utc,
+            ),
+            Repairs(self.store, self.outbox, self.enqueuer, clock=now_utc, grace=self._grace),
+            AuditPolicy(settings.audit_sample, settings.audit_max_rate),
+            settings.breaker,
+            clock=now_utc,
+        )
+
+    @Part
     def operations(self) -> Operations:
         return Operations(
             self.store,
@@ -295,6 +326,7 @@ class Container:
             self.enqueuer,
             DeadLetters(self.store, self.queue, clock=now_utc),
             self.convergence,
+            self.auditor,
             self.settings.breaker,
             clock=now_utc,
             grace=self._grace,

@@ -49,7 +49,7 @@ SECRET_NAMES = frozenset(
 )
 """The settings that may come from one secret of Secrets Manager instead of the environment."""
 
-OWN_PREFIXES = ("SYNC_", "SUPPLY_CHAIN_", "BREAKER_", "RECONCILE_", "CATALOG_")
+OWN_PREFIXES = ("SYNC_", "SUPPLY_CHAIN_", "BREAKER_", "RECONCILE_", "CATALOG_", "AUDIT_")
 """A variable with one of these is ours: one that nobody reads is refused."""
 SHARED_PREFIXES = ("MONGODB_", "NATS_")
 """Tools of these servers have variables of their own with these; ours misspelt is refused."""
@@ -162,6 +162,9 @@ class Settings(BaseModel):
     reconcile_grace: Annotated[
         float, Field(alias="RECONCILE_GRACE_SECONDS", gt=0, le=QUEUE_RETENTION_SECONDS)
     ] = 300.0
+    audit_sample: Annotated[int, Field(alias="AUDIT_SAMPLE", ge=0, le=1000)] = 20
+    audit_max_rate: Annotated[Rate, Field(alias="AUDIT_MAX_RATE")] = 10.0
+    audit_repair: Annotated[bool, Field(alias="AUDIT_REPAIR")] = True
     jwt_secret: Annotated[str | None, Field(alias="CATALOG_JWT_SECRET", min_length=32)] = None
     jwks_url: Annotated[
         Url | None, Field(alias="CATALOG_JWKS_URL", examples=["https://idp.example.com/keys"])
@@ -320,6 +323,7 @@ _WANTED = {
     "greater_than_equal": "must be {ge:.10g} or more",
     "less_than_equal": "must be {le:.10g} or less",
     "literal_error": "must be one of {expected}",
+    "bool_parsing": "must be true or false",
 }
 """The types of pydantic's errors that settings can have, without pydantic's own words."""
 

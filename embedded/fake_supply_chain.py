@@ -269,9 +269,10 @@ class SupplyChain:
         """Note that `call` is in progress, until `end`.
 
         A call whose client has left (it timed out, it was killed) no longer makes another one
-        concurrent: nobody is waiting for its answer.
+        concurrent: nobody is waiting for its answer. A question changes nothing, and may come
+        at any time.
         """
-        if call.id is None:
+        if call.id is None or call.method == "GET":
             return
         with self._lock:
             others = self._in_progress.setdefault(call.id, {})
@@ -327,6 +328,29 @@ class SupplyChain:
                 "concurrent": self._concurrent,
                 "byOutcome": dict(self._outcomes),
             }
+
+    def tamper(self, change: object) -> JsonObject:
+        """Change a product that is held behind everybody's back; return what is held then.
+
+        `{"id", "lose": true}` loses it, `{"id", "version"?, "name"?…}` gives it other values.
+        Raises InvalidError, KeyError if it is not held.
+        """
+        wanted = change if isinstance(change, dict) else {}
+        product_id = wanted.get("id")
+        if not isinstance(product_id, str):
+            raise InvalidError([{"field": "id", "message": "must be a string"}])
+        with self._lock:
+            held = self._products[product_id]
+            if wanted.get("lose"):
+                self._save({"deleted": product_id})
+                return self._products.pop(held["id"])
+            changed = {**held, **wanted}
+            if reason := _fault(changed):
+                field_, _, message = reason.partition(": ")
+                raise InvalidError([{"field": field_, "message": message}])
+            self._save({"stored": changed})
+            self._products[held["id"]] = changed
+            return changed
 
     def reset(self) -> None:
         """Forget every product and every call; the settings stay."""
@@ -386,7 +410,7 @@ class SupplyChain:
         if held and product["version"] < held["version"]:
             reason = f"version {held['version']} is held, {product['version']} is older"
             return Answer("stale", 409, _problem(409, reason))
-        if held and product["version"] == held["version"]:
+        if held == product:
             return Answer("repeat", 200, held)
         self._save({"stored": product})
         self._products[product["id"]] = product
@@ -626,6 +650,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._configure(data)
             case "GET", "/_control/products":
                 self._send(200, {"items": chain.products()})
+            case "PATCH", "/_control/products":
+                self._tamper(data)
             case "DELETE", "/_control/products":
                 chain.reset()
                 self._send(204, None)
@@ -636,6 +662,16 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(200, chain.summary())
             case _:
                 self._send(404, _problem(404, f"no {self.command} {path}"))
+
+    def _tamper(self, data: bytes) -> None:
+        try:
+            self._send(200, self.server.chain.tamper(_parse(data)))
+        except KeyError:
+            self._send(404, _problem(404, "no such product is held"))
+        except InvalidError as error:
+            self._send(422, {**_problem(422, str(error)), "errors": error.errors})
+        except ValueError as error:
+            self._send(400, _problem(400, f"not JSON: {error}"))
 
     def _configure(self, data: bytes) -> None:
         try:

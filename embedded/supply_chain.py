@@ -63,6 +63,12 @@ CHANGES: dict[str, Callable[[Json, Any], Json]] = {
     "reset": lambda _, __: RELIABLE,
 }
 """What each word changes, given the settings of now and its argument."""
+TAMPERING: dict[str, Callable[[Json], Json]] = {
+    "lose": lambda _: {"lose": True},
+    "change": lambda held: {"name": f"{held['name']} (changed)"},
+    "raise": lambda held: {"version": held["version"] + 5},
+}
+"""What each word does to a product that is held, behind the catalog's back."""
 
 
 def change(control: str, word: str, argument: object) -> list[str]:
@@ -70,6 +76,8 @@ def change(control: str, word: str, argument: object) -> list[str]:
     try:
         with local_session() as session:
             settings = _json(session.get(control, timeout=5))
+            if word in TAMPERING and isinstance(argument, list):
+                return _tampered(session, control, word, argument)
             if changed := CHANGES[word](settings, argument):
                 settings = _json(session.put(control, json=changed, timeout=5))
             return described(settings, _json(session.get(f"{control}/summary", timeout=5)))
@@ -77,6 +85,18 @@ def change(control: str, word: str, argument: object) -> list[str]:
         raise StackError("the supply chain does not run: make up starts it again") from None
     except requests.RequestException as error:
         raise StackError(f"the supply chain does not answer: {error}") from None
+
+
+def _tampered(session: requests.Session, control: str, word: str, ids: list[str]) -> list[str]:
+    """Change products as it holds them; give a line for each."""
+    products = _json(session.get(f"{control}/products", timeout=5))["items"]
+    held = {product["id"]: product for product in products}
+    if unknown := [product_id for product_id in ids if product_id not in held]:
+        raise StackError(f"the supply chain does not hold {', '.join(unknown)}")
+    for product_id in ids:
+        changes = {"id": product_id, **TAMPERING[word](held[product_id])}
+        _json(session.patch(f"{control}/products", json=changes, timeout=5))
+    return [f"{word}: {product_id}" for product_id in ids]
 
 
 def _json(answer: requests.Response) -> Json:
@@ -124,6 +144,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     failing.add_argument("argument", metavar="ID", nargs="+")
     reject = words.add_parser("reject", help="refuse these products for good (422)")
     reject.add_argument("argument", metavar="ID", nargs="+")
+    for word, told in {
+        "lose": "forget these products, behind the catalog's back",
+        "change": "give these another name, behind the catalog's back",
+        "raise": "give these a higher version, behind the catalog's back",
+    }.items():
+        words.add_parser(word, help=told).add_argument("argument", metavar="ID", nargs="+")
     words.add_parser("reset", help="work again; products and calls stay")
     return parser.parse_args(argv)
 

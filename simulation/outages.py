@@ -89,6 +89,13 @@ class Watch:
         else:
             self._judge_probe(call)
 
+    def asked(self, who: str) -> None:
+        """Judge a question of an audit: it is no probe, and keeps to a pause."""
+        now = self.now()
+        known = [(it, end) for _, end, it in self._in_force(now - self.staleness)]
+        if not any(_allows(it, end + self.skew) for it, end in known):
+            raise BrokenPromiseError(f"{who} asks while nobody may call: {known[-1][0]}")
+
     def _judge_probe(self, call: Call) -> None:
         """While the breaker is open there is one probe at a time, and some time between them."""
         if self.probes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from math import inf
@@ -15,6 +16,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import parse_sync_message
+from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.usecases.catalog import Origin, Precondition
 from simulation.plan import Pause
 from simulation.promises import Answer
@@ -24,6 +26,10 @@ from simulation.scheduler import Process, moment
 if TYPE_CHECKING:
     from simulation.world import World
 
+TAMPERED = 2
+"""How often a product is tampered with: after as many repairs, and no audit between that finds it
+right, it is left to a person."""
+
 
 class People:
     """Consumers and operators of one run. A consumer repeats a request that was not answered."""
@@ -31,6 +37,7 @@ class People:
     def __init__(self, world: World) -> None:
         self._world = world
         self._ids: list[str] = []
+        self._tampered: Counter[str] = Counter()
 
     def plan(self) -> None:
         """Spread their requests over the busy time."""
@@ -43,6 +50,10 @@ class People:
             self._at(pause.begin, lambda pause=pause: self._pause(pause))  # type: ignore[misc]  # bound per turn
         for time, body in plan.redrives:
             self._at(time, lambda body=body: self._redrive(body))  # type: ignore[misc]  # bound per turn
+        for time in plan.audits:
+            self._at(time, self.audit)
+        for time in plan.tampering:
+            self._at(time, self._tamper)
         for _ in range(plan.operations):
             self._at(random.uniform(60, plan.busy), self._operate)
 
@@ -137,6 +148,40 @@ class People:
     def _redrive(self, body: Json) -> None:
         self._world.promises.redrives += 1
         self._request("redrive", lambda parts: parts.operations().redrive(body))
+
+    def audit(self) -> None:
+        """Start a full audit; ask again if that is not answered."""
+        answered: list[bool] = []
+
+        def start(parts: Parts) -> None:
+            parts.audits().start({}, "operator")
+            answered.append(True)
+
+        def again() -> None:
+            if not answered:
+                self._request("audit", start)
+                self._world.scheduler.spawn(Process("somebody"), again, 5.0)
+
+        again()
+
+    def _tamper(self) -> None:
+        """Change what the supply chain holds of a product that is delivered."""
+        world = self._world
+        delivered = [
+            product
+            for product in world.store.products.values()
+            if product.sync.status is SyncStatus.DELIVERED and self._tampered[product.id] < TAMPERED
+        ]
+        if not delivered:
+            return
+        product = world.random.choice(delivered)
+        live = ("lost", "older", "newer", "different")
+        how = world.random.choice(live) if product.deleted_at is None else "undeleted"
+        # A tombstone that has no key is dropped within a minute, and nobody finds it afterwards.
+        if product.deleted_at is None or product.keyed:
+            self._tampered[product.id] += 1
+            world.say("somebody", f"tampers with {product.id}: {how}")
+            world.supply_chain.tamper(product, how)
 
     def _pause(self, pause: Pause) -> None:
         until = None if pause.resumed else moment(pause.end).isoformat()

@@ -38,6 +38,8 @@ class Plan:
     begins a run every `period`.
     `receives`: of the queue's redrive policy, None for the usual one. `deadly`: each call for the
     first product crashes its worker.
+    `audits`: when operators start one; `tampering`: when somebody changes what the supply chain
+    holds; `sample`: products that reconcile compares in each run.
     """
 
     seed: int
@@ -61,6 +63,9 @@ class Plan:
     period: float = PERIOD
     receives: int | None = None
     deadly: bool = False
+    audits: tuple[float, ...] = ()
+    tampering: tuple[float, ...] = ()
+    sample: int = 0
 
     @property
     def bound(self) -> float:

@@ -20,6 +20,7 @@ WRITES = frozenset(
         "postpone",
         "apply",
         "save_control",
+        "save_audit",
         "claim",
         "record",
         "letters_sent",

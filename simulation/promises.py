@@ -18,7 +18,7 @@ from chalicelib.domain.sync_state import FAILED_STATUSES, SyncStatus
 from simulation.outages import BrokenPromiseError, Watch
 from simulation.scheduler import START, moment, seconds
 from simulation.servers import AtLeastOnceQueue, ReplicaSet, WindowedStream
-from simulation.supply_chain import Call, SupplyChain
+from simulation.supply_chain import Call, Held, SupplyChain
 
 TOLERANCE = 2.5
 """Seconds: rounding by SQS, and the difference of two processes' clocks."""
@@ -327,6 +327,30 @@ class Promises:
             raise BrokenPromiseError(
                 f"{product.id} is delivered, and the supply chain lacks version {product.version}"
             )
+
+    def holds_the_catalog(self, store: ReplicaSet, supply_chain: SupplyChain) -> None:
+        """After an audit the supply chain holds exactly what is in the store.
+
+        But for what has failed, and a person must look at.
+        """
+        products = store.products.values()
+        judged = [item for item in products if item.sync.status not in FAILED_STATUSES]
+        wanted = {
+            item.id: None if item.deleted_at else Held(item.version, item.fields.price)
+            for item in judged
+        }
+        held = {product_id: supply_chain.contents.get(product_id) for product_id in wanted}
+        if held != wanted:
+            raise BrokenPromiseError(f"the supply chain holds {held}, the catalog {wanted}")
+
+    def proved(self, store: ReplicaSet) -> None:
+        """An audit of a catalog that is held names no exception but what is not delivered."""
+        run, products = store.stored_audit.last, store.products.values()
+        behind = sum(item.sync.status is not SyncStatus.DELIVERED for item in products)
+        if run is None or store.stored_audit.run is not None:
+            raise BrokenPromiseError("the audit does not end")
+        if (run.checked, run.found, run.behind, run.unanswered) != (len(products), 0, behind, 0):
+            raise BrokenPromiseError(f"the audit says: {run.statement}")
 
     def nothing_repaired(self, relayed: int, enqueued: int, letters: int) -> None:
         """If nothing was lost, reconcile has nothing to do: a repair may conceal a broken rule."""

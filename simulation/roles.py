@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
+from chalicelib.domain.answers import Answer
 from chalicelib.domain.delivery import Outcome
 from chalicelib.domain.errors import (
     QueueUnavailableError,
@@ -17,6 +18,8 @@ from chalicelib.domain.product import Product
 from chalicelib.usecases.activity import Activity
 from chalicelib.usecases.acts import Acts
 from chalicelib.usecases.admission import Admissions
+from chalicelib.usecases.audit import Auditor, AuditPolicy, Questions, Repairs
+from chalicelib.usecases.audits import Audits
 from chalicelib.usecases.bridge import Bridge
 from chalicelib.usecases.catalog import Catalog
 from chalicelib.usecases.controls import Controls
@@ -56,6 +59,9 @@ class Caller:
             self._world.scheduler.crash(self._process)
             raise Crashed
         return self._world.supply_chain.deliver(product, self._process)
+
+    def ask(self, product: Product) -> Answer | None:
+        return self._world.supply_chain.ask(product, self._process)
 
 
 class Parts:
@@ -144,6 +150,31 @@ class Parts:
         operations.redriven_at_once = self._world.plan.page
         return operations
 
+    def audits(self) -> Audits:
+        return Audits(
+            self._store,
+            self._controls,
+            self._world.plan.breaker,
+            repair=True,
+            clock=self._clock,
+            pause=self._pause,
+        )
+
+    def _auditor(self) -> Auditor:
+        plan, clock = self._world.plan, self._clock
+        questions = Questions(
+            self._controls,
+            Caller(self._world, self._process).ask,
+            plan.breaker,
+            clock=clock,
+            in_parallel=self._in_parallel,
+        )
+        repairs = Repairs(self._store, self._outbox, self._enqueuer, clock=clock, grace=self._grace)
+        policy = AuditPolicy(plan.sample, rate=2.0)
+        return Auditor(
+            self._store, self.audits(), questions, repairs, policy, plan.breaker, clock=clock
+        )
+
     def reconcile(self) -> Reconcile:
         reconcile = Reconcile(
             self._store,
@@ -151,6 +182,7 @@ class Parts:
             self._enqueuer,
             DeadLetters(self._store, cast("Queue", self.queue), clock=self._clock),
             self._convergence,
+            self._auditor(),
             self._world.plan.breaker,
             clock=self._clock,
             grace=self._grace,

@@ -200,6 +200,34 @@ def retry_now(seed: int) -> Plan:
     )
 
 
+def audit(seed: int) -> Plan:
+    """Somebody changes what the supply chain holds; audits run while writes and faults go on."""
+    random = Random(f"audit {seed}")
+    faults = Faults(
+        until=900.0,
+        crash=random.choice((0, 0.01, 0.03)),
+        error=random.choice((0, 0.01)),
+        duplicate=random.choice((0, 0.2)),
+        skew=random.choice((0, 0.5)),
+        lags=random.choice(((0.02,), (0.02, 3.0))),
+        failovers=random.choice(((), (random.uniform(0, 900), random.uniform(0, 900)))),
+    )
+    spans = tuple(sorted(_spans_of(random, 900.0))) if random.random() < 0.4 else ()
+    mood = Mood(random.choice((OK, (6, 1, 0, 1, 1, 1), (3, 1, 0, 0, 0, 2))), spans)
+    plan = _long(seed, mood, faults, products=8, changes=random.choice((0, 15)), busy=900.0)
+    pause = _pause_of(random, 900.0)
+    return replace(
+        plan,
+        schedule=SHORT,
+        pauses=(pause,) if random.random() < 0.3 else (),
+        audits=tuple(random.uniform(60, 850) for _ in range(3)),
+        tampering=tuple(random.uniform(30, 900) for _ in range(10)),
+        sample=random.choice((0, 0, 3)),
+        breaker=replace(SENSITIVE, max_rate=random.choice((None, None, 3.0))),
+        reconcilers=random.choice((1, 2)),
+    )
+
+
 NEVER = BreakerPolicy(failures=10**9)
 
 
@@ -360,5 +388,6 @@ SCENARIOS: dict[str, Callable[[int], Plan]] = {
         lost_probe,
         redrive_of_many,
         retry_now,
+        audit,
     )
 }

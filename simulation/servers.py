@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 
+from chalicelib.domain.audit import AuditState
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import PARK_LONGER
 from chalicelib.domain.errors import QueueUnavailableError
@@ -17,7 +18,7 @@ from tests.fakes import FakeQueue, FakeStore, FakeStream
 from tests.fakes.queue import FakeQueueMessage
 
 Lineage = dict[str, tuple[Product, ...]]
-Snapshot = tuple[dict[str, Product], dict[str, Creation], Lineage, Control]
+Snapshot = tuple[dict[str, Product], dict[str, Creation], Lineage, Control, AuditState]
 
 LONG_WAIT = PARK_LONGER.total_seconds() + 5
 RETENTION = timedelta(days=14)
@@ -36,7 +37,7 @@ class ReplicaSet(FakeStore):
         self.lineage: Lineage = {}
         self.term = 0
         self._pending: list[tuple[float, Snapshot]] = []
-        self._committed: Snapshot = ({}, {}, {}, Control())
+        self._committed: Snapshot = ({}, {}, {}, Control(), AuditState())
 
     def written(self, before: dict[str, Product], lag: float) -> float:
         """Note a new write; give the seconds until the majority has it."""
@@ -49,7 +50,8 @@ class ReplicaSet(FakeStore):
         last = self._pending[-1][0] if self._pending else 0.0
         commit = max(last, self._now() + lag)
         products, creations = dict(self.products), dict(self._creations)
-        self._pending.append((commit, (products, creations, self.lineage, self.stored_control)))
+        shared = self.stored_control, self.stored_audit
+        self._pending.append((commit, (products, creations, self.lineage, *shared)))
         return commit - self._now()
 
     def committed(self) -> dict[str, Product]:
@@ -68,7 +70,7 @@ class ReplicaSet(FakeStore):
     def fail_over(self) -> None:
         """Another node becomes primary: what the majority did not have is gone."""
         self._advance()
-        products, creations, self.lineage, self.stored_control = self._committed
+        products, creations, self.lineage, self.stored_control, self.stored_audit = self._committed
         self.products, self._creations = dict(products), dict(creations)
         self._pending.clear()
         self.term += 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from random import Random
 
 from chalicelib.domain import exact_json
@@ -19,8 +20,9 @@ TIMEOUT = 2.0
 ANSWERS = ("ok", "fail", "reject", "lost", "slow", "deny")
 DOWN = ("fail", "down")
 """Answers of an outage; "down" is none at all."""
-STATUS = {"ok": 200, "fail": 503, "reject": 422, "deny": 404, "absent": 404}
-"""`deny`: it says that there is no such product, whatever it holds."""
+STATUS = {"ok": 200, "fail": 503, "reject": 422, "deny": 404, "absent": 404, "stale": 409}
+"""`deny`: it says that there is no such product, whatever it holds. `stale`: it holds a newer one,
+which it was never sent."""
 DENIALS = 2
 """How often in a row it denies one product: the call, and one question after it."""
 
@@ -56,6 +58,14 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Held:
+    """What it holds of a product: its version, and its price for all of its data."""
+
+    version: int
+    price: Decimal
+
+
+@dataclass(frozen=True)
 class Mood:
     """How it answers: weights of ANSWERS, outages from when to when, and its Retry-After.
 
@@ -75,18 +85,21 @@ class SupplyChain:
     It remembers each answer by its key, and which budget it was given to: `wrong_memory` holds the
     keys under which another budget asked. `deleted` holds the version of each tombstone that it
     has accepted. `begun` is told of each call, `wished` of each that was answered with a
-    Retry-After.
+    Retry-After. `contents`: what it holds, which somebody may change behind our back (`tamper`).
     """
 
     scheduler: Scheduler
     random: Random
     begun: Callable[[Call], None]
     wished: Callable[[Call, float], None]
+    asked: Callable[[Process], None]
     mood: Mood = field(default_factory=Mood)
     calls: list[Call] = field(default_factory=list)
     accepted: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     deleted: dict[str, int] = field(default_factory=dict)
     wrong_memory: list[str] = field(default_factory=list)
+    contents: dict[str, Held] = field(default_factory=dict)
+    _denied: Counter[str] = field(default_factory=Counter)
     _remembered: dict[str, tuple[str, int]] = field(default_factory=dict)
     _own: Process = field(default_factory=lambda: Process("supply chain"))
 
@@ -104,8 +117,45 @@ class SupplyChain:
 
     def held(self, product_id: str) -> int | None:
         """Give the version that it holds, None if it holds none: it compares versions."""
-        newest = max(self.accepted[product_id], default=None)
-        return None if newest == self.deleted.get(product_id) else newest
+        held = self.contents.get(product_id)
+        return None if held is None else held.version
+
+    def ask(self, product: Product, process: Process) -> Answer | None:
+        """Answer a question that follows no call."""
+        if process.dead:
+            raise Crashed
+        self.asked(process)
+        self.scheduler.sleep(self.random.choice((0.05, 0.3)))
+        answer = self._answer(product)
+        if answer in {"down", "lost", "slow"}:
+            return None
+        if answer == "fail":
+            return Answer(STATUS["fail"])
+        if answer == "deny" and self._denied[product.id] < DENIALS:
+            self._denied[product.id] += 1
+            return Answer(STATUS["deny"])
+        self._denied[product.id] = 0
+        return self._told(product.id)
+
+    def _told(self, product_id: str) -> Answer:
+        held = self.contents.get(product_id)
+        if held is None:
+            return Answer(STATUS["absent"])
+        body = {"id": product_id, "version": held.version, "price": held.price}
+        return Answer(STATUS["ok"], exact_json.dumps(body).encode())
+
+    def tamper(self, product: Product, how: str) -> None:
+        """Change what it holds of a product, behind our back."""
+        price = product.fields.price
+        changed = {
+            "older": Held(product.version - 1, price),
+            "newer": Held(product.version + self.random.choice((1, 5)), price + 100),
+            "different": Held(product.version, price + 100),
+            "undeleted": Held(product.version, price),
+        }
+        self.contents.pop(product.id, None)
+        if how in changed:
+            self.contents[product.id] = changed[how]
 
     def _call(self, product: Product, process: Process) -> Call:
         answer, now = self._answer(product), self.scheduler.now
@@ -134,7 +184,7 @@ class SupplyChain:
             return
         if call.answer != "reject":
             self._accept(call)
-        remembered = call.answer if call.answer in {"reject", "absent"} else "ok"
+        remembered = call.answer if call.answer in {"reject", "absent", "stale"} else "ok"
         self._remembered[call.key] = (remembered, budget)
 
     def _accept(self, call: Call) -> None:
@@ -143,7 +193,19 @@ class SupplyChain:
             if self.held(product.id) is None and call.answer == "ok":
                 call.answer = "absent"
             self.deleted[product.id] = product.version
+            self.contents.pop(product.id, None)
+        elif self._is_stale(product):
+            call.answer = "stale" if call.answer == "ok" else call.answer
+            return
         self.accepted[product.id].append(product.version)
+        newest = product.version == max(self.accepted[product.id])
+        if newest and product.deleted_at is None:
+            self.contents[product.id] = Held(product.version, product.fields.price)
+
+    def _is_stale(self, product: Product) -> bool:
+        """Say whether it holds a newer version than it was ever sent."""
+        held, sent = self.held(product.id), self.accepted[product.id]
+        return held is not None and held > max([product.version, *sent])
 
     def _outcome(self, call: Call) -> Outcome:
         heard = self.scheduler.now >= call.end and call.answer != "lost"
@@ -172,10 +234,6 @@ class SupplyChain:
             if denials and self.random.random() < 1 / 2:
                 denials -= 1
                 return Answer(STATUS["deny"])
-            version = self.held(call.product.id)
-            if version is None:
-                return Answer(STATUS["absent"])
-            body = {"id": call.product.id, "version": version}
-            return Answer(STATUS["ok"], exact_json.dumps(body).encode())
+            return self._told(call.product.id)
 
         return ask

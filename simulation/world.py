@@ -33,6 +33,8 @@ ERRORS: dict[str, type[CatalogError]] = {
 }
 FULL_FOR = 15.0
 """Seconds until each worker knows that the queue is full, and has ended its batch."""
+AUDITED_WITHIN = 5
+"""Periods of reconcile in which an audit ends, and what it has found is delivered again."""
 CUTS = 30
 """Steps of the search for the shortest run that still breaks the promise."""
 
@@ -74,8 +76,14 @@ class World:
         self.promises.moved = self.queue.moved
         self.promises.in_order = plan.reconcilers == 1
         self.supply_chain = SupplyChain(
-            self.scheduler, self.random, self._call_begins, self.promises.wish, plan.mood
+            self.scheduler,
+            self.random,
+            self._call_begins,
+            self.promises.wish,
+            lambda process: self.watch.asked(process.name),
+            plan.mood,
         )
+        self._people = People(self)
         self._repairs: list[Reconciled] = []
         self._numbers = itertools.count(1)
 
@@ -87,7 +95,7 @@ class World:
             keep_running(self, f"worker {number}", run_worker)
         for _ in range(plan.reconcilers):
             self._reconcile_every_period()
-        People(self).plan()
+        self._people.plan()
         self._plan_accidents()
         self.scheduler.run(plan.busy)
         self.supply_chain.mood = plan.calm
@@ -98,11 +106,24 @@ class World:
         self.scheduler.run(plan.busy + plan.bound)
         if self.plan.parks_in_time and self.queue.over_limit:
             raise BrokenPromiseError(f"the queue still refuses everybody: {self.queue.over_limit}")
+        if plan.audits:
+            self._prove()
         self.promises.check(self.store, self.queue, self.stream, self.supply_chain)
         self._judge_repairs()
 
+    def _prove(self) -> None:
+        """Audit twice: the first audit repairs what differs, the second one finds nothing."""
+        for _ in range(2):
+            self._people.audit()
+            self.scheduler.run(self.scheduler.now + AUDITED_WITHIN * self.plan.period)
+            self.promises.holds_the_catalog(self.store, self.supply_chain)
+        self.promises.proved(self.store)
+
     def _judge_repairs(self) -> None:
         plan = self.plan
+        if plan.audits:
+            # What differs is delivered again.
+            return
         if self.watch.was_held() or plan.breaker.max_rate or plan.max_in_flight < NO_LIMIT // 2:
             # Parked products are enqueued by reconcile; those that wait for permits are relayed.
             return

@@ -43,6 +43,9 @@ locals {
     BREAKER_RAMP_RATE            = tostring(var.breaker.ramp_rate)
     BREAKER_RAMP_STEP_SECONDS    = tostring(var.breaker.ramp_step_seconds)
     RECONCILE_GRACE_SECONDS      = tostring(var.sync.reconcile_grace_seconds)
+    AUDIT_SAMPLE                 = tostring(var.audit.sample)
+    AUDIT_MAX_RATE               = tostring(var.audit.max_rate)
+    AUDIT_REPAIR                 = tostring(var.audit.repair)
     CATALOG_JWKS_URL             = var.jwks_url
     CORS_ORIGIN                  = var.cors_origin
     CATALOG_SECRET_ID            = aws_secretsmanager_secret.catalog.arn

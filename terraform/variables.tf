@@ -383,6 +383,24 @@ variable "breaker" {
   }
 }
 
+variable "audit" {
+  description = "How the catalog is compared with what the supply chain holds (docs/audit.md). What is left out has its default."
+  type = object({
+    sample   = optional(number, 20)  # products that each run of reconcile compares; 0 for none
+    max_rate = optional(number, 10)  # questions per second of a full audit
+    repair   = optional(bool, true)  # what differs is delivered again
+  })
+  default = {}
+  validation {
+    condition     = var.audit.sample >= 0 && var.audit.sample <= 1000 && floor(var.audit.sample) == var.audit.sample
+    error_message = "audit.sample must be a whole number of 0 to 1000."
+  }
+  validation {
+    condition     = var.audit.max_rate >= 0.01 && var.audit.max_rate <= 100000
+    error_message = "audit.max_rate must be 0.01 to 100000."
+  }
+}
+
 # ---- the API ----
 
 variable "throttle" {

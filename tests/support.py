@@ -147,6 +147,11 @@ class SupplyChainControl:
         """Hand it a product as the catalog does, but past the catalog."""
         self._session.post(self._upsert, json=product, timeout=10).raise_for_status()
 
+    def tamper(self, product_id: str, **changes: object) -> None:
+        """Change a product that it holds, behind the catalog's back; `lose=True` loses it."""
+        body = {"id": product_id, **changes}
+        self._json(self._session.patch(f"{self._base}/products", json=body, timeout=10))
+
     def products(self) -> dict[str, Json]:
         """What it holds, by id."""
         answer = self._json(self._session.get(f"{self._base}/products", timeout=10))

@@ -31,6 +31,8 @@ HEADERS = {"User-Agent": "product-catalog", "Accept": "*/*"}
 ANSWER_LIMIT = 4 * SIZE_LIMIT
 """Bytes of an answer that are read: enough for the largest product, also with escaped characters.
 A longer answer is cut off, so it is not parsed as JSON."""
+LONGEST_QUESTION = 10.0
+"""Seconds of a question that follows no call: reconcile waits for its answer."""
 IDLE = timedelta(seconds=30)
 """Connections that were idle for longer are not used again. A function that was frozen meanwhile
 does not see that they are dead, and would lose an attempt to them."""
@@ -86,6 +88,14 @@ class HttpSupplyChain:
         duration = time.monotonic() - clock
         attempt = Attempt(started, product.version, status, duration, error)
         return Outcome(attempt, verdict, retry_after)
+
+    def ask(self, product: Product) -> Answer | None:
+        self._drop_idle(self._clock())
+        try:
+            with deadline(min(self._timeout, LONGEST_QUESTION)):
+                return self._ask(product)
+        except _FAILURES:
+            return None
 
     def _describe(self, failure: Exception, status: int | None) -> str:
         """Say what failed: the call, or the question after it was answered with `status`."""

@@ -176,6 +176,10 @@ class Breaker:
             return None
         return self.ramp_since + (steps + 1) * timedelta(seconds=policy.ramp_step)
 
+    def is_ramping(self, now: datetime, policy: BreakerPolicy) -> bool:
+        """Say whether the limit still rises after an outage or a pause."""
+        return self._steps(now, policy) < RAMP_STEPS
+
     def _steps(self, now: datetime, policy: BreakerPolicy) -> int:
         """Count the steps of the ramp that are done; RAMP_STEPS if there is none."""
         if self.ramp_since is None:

@@ -178,6 +178,30 @@ class Control:
             return admission, current
         return admission, replace(current, breaker=breaker)
 
+    def put_off_by(self, now: datetime, policy: BreakerPolicy) -> str | None:
+        """Say why calls that are not urgent must wait, to operators too; None if they need not."""
+        cooldown = self.breaker.cooldown_until
+        if held := self.held_by(now):
+            return held
+        if self.catch_up is not None or self.breaker.is_ramping(now, policy):
+            return "what an outage or a pause has delayed comes first"
+        if self.redrive is not None:
+            return "a redrive comes first"
+        if cooldown is not None and now < cooldown:
+            return f"the supply chain asked for no calls until {rfc3339(cooldown)}"
+        return None
+
+    def spare(self, wanted: int, now: datetime, policy: BreakerPolicy) -> tuple[int, Control]:
+        """Say how many of `wanted` calls that are not urgent may be made.
+
+        What is refused takes no place in the queue of the others.
+        """
+        if self.put_off_by(now, policy):
+            return 0, self
+        admission, after = self.admit(wanted, now, policy)
+        kept = replace(after.breaker, queued_until=self.breaker.queued_until)
+        return admission.granted, replace(after, breaker=kept) if admission.granted else self
+
     def reported(self, report: Report, now: datetime, policy: BreakerPolicy) -> Control:
         """Add what a worker has seen."""
         return replace(self, breaker=self.breaker.reported(report, now, policy))

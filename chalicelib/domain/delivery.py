@@ -249,10 +249,44 @@ def redrive(
     if _began_after(sync, job.since) or _restarted_since(sync, job.since):
         return None
     overdue_at = now + ENQUEUE_AT_LEAST_EVERY if parked else now
-    restarted = sync.restarted(now, overdue_at, budget=sync.budget + 1, bulk=True)
-    return _transition(
-        product, replace(restarted, parked=parked, redrive_started_at=job.started_at)
+    restarted = _restarted(sync, job.started_at, now, overdue_at)
+    return _transition(product, replace(restarted, parked=parked))
+
+
+def deliver_again(product: Product, started_at: datetime, now: datetime) -> Product:
+    """Start the next budget of a product that the supply chain lacks again, as bulk; overdue now.
+
+    `started_at`: of the audit that has found it. Its own key lets the supply chain take the call.
+    """
+    repairs = product.sync.repairs + 1
+    sync = replace(_restarted(product.sync, started_at, now, now), repairs=repairs)
+    return replace(product, sync=sync, sync_completed_at=None, revision=product.revision + 1)
+
+
+def lift(
+    product: Product, version: int, started_at: datetime, now: datetime, grace: timedelta
+) -> Product:
+    """Make a higher version with the same fields: the supply chain ignores the present one."""
+    again = product.sync.restarted(now, now + grace, bulk=True)
+    repairs = product.sync.repairs + 1
+    lifted = replace(
+        product,
+        version=version,
+        updated_at=now,
+        sync_completed_at=None,
+        sync=replace(again, redrive_started_at=started_at, repairs=repairs),
+        outbox=(),
     )
+    changed = EventType.UPDATED if product.deleted_at is None else EventType.DELETED
+    return lifted.with_event(changed, now, None)
+
+
+def _restarted(
+    sync: SyncState, started_at: datetime, now: datetime, overdue_at: datetime
+) -> SyncState:
+    """Begin the next budget, for a redrive or an audit that began at `started_at`."""
+    again = sync.restarted(now, overdue_at, budget=sync.budget + 1, bulk=True)
+    return replace(again, redrive_started_at=started_at)
 
 
 def _restarted_since(sync: SyncState, since: datetime) -> bool:

@@ -90,11 +90,12 @@ class SyncState:
     `claim`: the token of the current call. A write or a replay clears it, and keeps the lease: the
     result of that call is then not written, and no second call begins meanwhile.
     `bulk`: this budget began with a batch write or a redrive: single changes need not wait for it.
-    `redrive_started_at`: the beginning of the last redrive that has restarted this product; None if
-    none has.
+    `redrive_started_at`: the beginning of the last redrive or audit that has restarted this
+    product; None if none has.
     `failed_at`: when it became exhausted or rejected; kept until a version of it is delivered.
     `trace`: of the request that began this budget.
     `enqueued_at`: when the message of the last claim was put into the queue, by the queue's clock.
+    `repairs`: how often audits have repaired what the supply chain holds, without success so far.
     """
 
     status: SyncStatus = SyncStatus.PENDING
@@ -119,6 +120,7 @@ class SyncState:
     failed_at: datetime | None = None
     trace: str | None = None
     enqueued_at: datetime | None = None
+    repairs: int = 0
 
     def restarted(
         self,

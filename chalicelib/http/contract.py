@@ -15,6 +15,7 @@ from pydantic_core import CoreSchema
 
 from chalicelib.domain import errors
 from chalicelib.domain.acts import ActKind
+from chalicelib.domain.audit import Difference
 from chalicelib.domain.breaker import BreakerState
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.poison import EXCERPT, POISON_KEPT
@@ -23,6 +24,7 @@ from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.domain.timeline import Kind
 from chalicelib.domain.trace import TRACEPARENT
 from chalicelib.usecases.acts import ActsRequest
+from chalicelib.usecases.audits import AuditRequest
 from chalicelib.usecases.catalog import BATCH_LIMIT, BatchRequest
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import ControlRequest, RedriveRequest, ReplayRequest
@@ -300,6 +302,79 @@ class ThroughputRecord(BaseModel):
     )
 
 
+class DifferenceRecord(BaseModel):
+    """A product that the supply chain held in another state than the catalog."""
+
+    id: str
+    difference: Difference
+    version: int = Field(description="The newest version.")
+    held: int | None = Field(description="The version that the supply chain named, if any.")
+    fields: list[str] = Field(description="Those that differed, at the same version.")
+    repaired: bool
+    at: Time
+
+
+_AUDIT: Json = {
+    "state": "done",
+    "checked": 5000,
+    "total": 5000,
+    "behind": 0,
+    "unanswered": 0,
+    "repair": True,
+    "differences": {"missing": 0, "older": 0, "newer": 0, "different": 1, "undeleted": 0},
+    "repaired": 1,
+    "startedAt": "2026-01-31T12:00:00.000Z",
+    "finishedAt": "2026-01-31T12:08:20.000Z",
+    "startedBy": "operator",
+    "statement": "at 2026-01-31T12:08:20.000Z the supply chain held the newest version of all "
+    "5,000 products, but for 1: 1 differed (1 repaired since)",
+    "examples": [
+        {
+            "id": "6b05e78b3969dfca0964608b",
+            "difference": "different",
+            "version": 3,
+            "held": 3,
+            "fields": ["price"],
+            "repaired": True,
+            "at": "2026-01-31T12:03:07.000Z",
+        }
+    ],
+}
+
+
+class AuditWalk(BaseModel):
+    """A comparison of all products with what the supply chain holds."""
+
+    state: Literal["none", "running", "done"]
+    checked: int = Field(description="Products looked at, with deletions that are kept.")
+    total: int = Field(description="About how many there are.")
+    behind: int = Field(description="Not compared: their newest version is not delivered.")
+    unanswered: int = Field(
+        description="Could not be compared: no usable answer, or the document cannot be read."
+    )
+    repair: bool = Field(description="Whether what differs is repaired.")
+    differences: dict[Difference, int]
+    repaired: int
+    startedAt: Time | None  # noqa: N815 - JSON's name
+    finishedAt: Time | None  # noqa: N815 - JSON's name
+    startedBy: str | None  # noqa: N815 - JSON's name
+    statement: str | None = Field(description="What it has proved; null before its end.")
+    examples: list[DifferenceRecord] = Field(description="The first 100.")
+
+
+class AuditRecord(AuditWalk):
+    """The full audit that runs, else the last one; and the rolling one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{**_AUDIT, "held": None, "rolling": None}]}
+    )
+
+    held: str | None = Field(description="Why it waits, while it runs.")
+    rolling: AuditWalk | None = Field(
+        description="The audit that reconcile makes, of a few products in each run."
+    )
+
+
 class SyncSummary(BaseModel):
     """The delivery state of the whole catalog."""
 
@@ -325,6 +400,7 @@ class SyncSummary(BaseModel):
         "delivered lately. New changes, and the waits until the next attempts of what has failed, "
         "are not foreseen."
     )
+    audit: AuditRecord | None = Field(description="null if there never was a full audit.")
 
 
 class ActRecord(BaseModel):
@@ -555,7 +631,7 @@ class Operation:
 TAGS = {
     "products": "Write and read products. Every write is answered at once; its delivery to the "
     "supply chain follows.",
-    "sync": "See how far the supply chain is, deliver again, pause and resume.",
+    "sync": "See how far the supply chain is, deliver again, pause and resume, audit.",
     "service": "The service itself: its health and its documentation. No token is needed.",
 }
 
@@ -744,6 +820,25 @@ OPERATIONS = (
         frozenset({READ, ADMIN}),
         query=ActsRequest,
         answers={200: ActPage},
+    ),
+    Operation(
+        "startAudit",
+        "POST",
+        "/sync/audit",
+        "Compare all products with what the supply chain holds",
+        frozenset({ADMIN}),
+        body=AuditRequest,
+        examples={"audit": {}, "count only": {"reason": "before the release", "repair": False}},
+        answers={202: AuditRecord},
+        problems=(*_BODY, errors.ConcurrentChangeError),
+    ),
+    Operation(
+        "getAudit",
+        "GET",
+        "/sync/audit",
+        "How far the audit is, and what it has found",
+        frozenset({READ, ADMIN}),
+        answers={200: AuditRecord},
     ),
     Operation("getHealth", "GET", "/health", "Alive", answers={200: Health}),
     Operation(

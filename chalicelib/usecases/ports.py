@@ -12,6 +12,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from chalicelib.domain.acts import Act
+from chalicelib.domain.answers import Answer
+from chalicelib.domain.audit import AuditState
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Claim, Outcome, SyncResult, Transition
 from chalicelib.domain.errors import CatalogError
@@ -186,6 +188,12 @@ class Store(Protocol):
     def count(self, portion: Portion) -> int:
         """Count the products of a portion that are behind."""
 
+    def walk(self, after: str | None, limit: int) -> Found:
+        """Give the next products after an id, in the order of ids, tombstones included.
+
+        Without their outboxes and histories. What cannot be read counts against the limit.
+        """
+
     def summary(self, outbox_before: datetime) -> Summary:
         """Count products by status, and outboxes with an event older than `outbox_before`."""
 
@@ -266,6 +274,12 @@ class Store(Protocol):
 
     def save_poison(self, letters: Sequence[PoisonLetter]) -> None:
         """Write them, whatever is stored."""
+
+    def audit(self) -> AuditState:
+        """Read how far audits are; a new state if there is none, or it cannot be read."""
+
+    def save_audit(self, state: AuditState, *, expected_revision: int) -> bool:
+        """Write how far audits are, if the stored revision is the expected one."""
 
     def ping(self) -> None:
         """Return if the store answers."""
@@ -387,6 +401,12 @@ class SupplyChain(Protocol):
         """Make one attempt: upsert, or delete a tombstone.
 
         Never raises, and returns within its deadline: a failure is an outcome.
+        """
+
+    def ask(self, product: Product) -> Answer | None:
+        """Ask which version it holds; None if it does not answer.
+
+        Never raises, and returns within its deadline.
         """
 
 

@@ -21,10 +21,12 @@ from chalicelib.domain.errors import QueueUnavailableError, StoreUnavailableErro
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES
 from chalicelib.domain.times import LONG_AGO
+from chalicelib.usecases.audit import Auditor
 from chalicelib.usecases.convergence import Convergence
 from chalicelib.usecases.dead_letters import DeadLetters
 from chalicelib.usecases.enqueuing import Enqueued, Enqueuer, postpone
 from chalicelib.usecases.outbox import Outbox
+from chalicelib.usecases.pace import Pace
 from chalicelib.usecases.ports import Store
 
 PAGE = 1000
@@ -69,33 +71,6 @@ class Reconciled:
         return Reconciled(*(mine + others for mine, others in pairs))
 
 
-class Pace:
-    """How many products may be enqueued now, under the rate limit.
-
-    It is kept between runs: a run may be too short for one permit, at a rate of one in a minute.
-    """
-
-    def __init__(self, clock: Callable[[], datetime]) -> None:
-        self._clock = clock
-        self._at = clock()
-        self._permits = 0.0
-
-    def allowed(self, limit: float | None, page: int) -> int:
-        """Give the number, `page` at most; `limit` is per second, None for no limit."""
-        now = self._clock()
-        # A clock may be set back.
-        since, self._at = max(0.0, (now - self._at).total_seconds()), now
-        if limit is None:
-            return page
-        # What was not used for a second or two is lost, as with the permits of the calls.
-        self._permits = min(self._permits + since * limit, max(1.0, 2 * limit))
-        return min(page, int(self._permits))
-
-    def spend(self, products: int) -> None:
-        """Use permits up; products beyond them (there was no limit) are not subtracted later."""
-        self._permits = max(0.0, self._permits - products)
-
-
 class Reconcile:
     """Relays unpublished events, enqueues overdue products, keeps one letter per failed product.
 
@@ -105,13 +80,14 @@ class Reconcile:
 
     page = PAGE
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a run takes care of
         self,
         store: Store,
         outbox: Outbox,
         enqueuer: Enqueuer,
         dead_letters: DeadLetters,
         convergence: Convergence,
+        auditor: Auditor,
         policy: BreakerPolicy,
         *,
         clock: Callable[[], datetime],
@@ -123,6 +99,7 @@ class Reconcile:
         self._enqueuer = enqueuer
         self._dead_letters = dead_letters
         self._convergence = convergence
+        self._auditor = auditor
         self._policy = policy
         self._clock = clock
         self._grace = grace
@@ -156,14 +133,19 @@ class Reconcile:
             relaying = relaying and seconds_left() > 0
             relayed, relaying = self._relay() if relaying else (0, False)
             done = done.plus(replace(step, enqueued=step.enqueued + probes, relayed=relayed))
-            if not (more or relaying) or seconds_left() <= 0:
+            # Last, and only if nothing else waits: its questions take some seconds.
+            audited = None if more or seconds_left() <= 0 else self._auditor.step(control)
+            if not (more or relaying or audited is not None) or seconds_left() <= 0:
                 break
-            if more and (step == Reconciled() or control.is_held(self._clock())):
+            stalled = step == Reconciled() or control.is_held(self._clock())
+            if stalled if more else not (relaying or audited):
                 self._sleep(PAUSE_SECONDS)
             control = self._convergence.settle()
         if gauged:
             # After the queue too.
             self._gauge_dependencies(queue_away=swept is None)
+            if seconds_left() > 0:
+                self._auditor.sample(control)
         telemetry.count(
             relayed=done.relayed,
             enqueued=done.enqueued,
@@ -178,7 +160,7 @@ class Reconcile:
     def is_needed(self) -> bool:
         """Say whether a run is needed at once, not only after the usual interval."""
         control = self._convergence.settle()
-        return _is_busy(control, self._clock())
+        return _is_busy(control, self._clock()) or self._auditor.is_needed(control)
 
     def _feed_probe(self, control: Control) -> int:
         """Enqueue for the next probe once a second, until a worker has begun it."""
@@ -282,6 +264,7 @@ class Reconcile:
     # ---- what operators watch ----
 
     def _gauge_if_due(self, control: Control) -> bool:
+        """Write the gauges once a minute; say whether they were."""
         now = self._clock()
         if now - self._gauged < GAUGE_EVERY:
             return False
@@ -302,6 +285,7 @@ class Reconcile:
             products_unreadable=summary.unreadable,
             breaker_open=int(not control.breaker.is_closed),
             sync_paused=int(control.is_paused(now)),
+            audit_differences_open=self._auditor.open_differences(),
             **{f"products_{status}": count for status, count in summary.products.items()},
             **({} if letters is None else {"dead_letters": letters}),
         )

@@ -40,6 +40,8 @@ ANSWERS = {
     ("POST", "/sync/redrive"): 422,
     ("PUT", "/sync/control"): 422,
     ("GET", "/sync/acts"): 200,
+    ("POST", "/sync/audit"): 422,
+    ("GET", "/sync/audit"): 200,
 }
 OPEN = {"/health", "/ready", "/openapi.json", "/asyncapi.json", "/docs"}
 NO_ROUTE = "urn:product-catalog:problem:no-such-route"
@@ -51,7 +53,7 @@ def problem(answer: requests.Response) -> str:
 
 
 def call(api: Api, method: str, path: str) -> requests.Response:
-    body = {"status": "unheard of"} if path == "/sync/redrive" else {}
+    body = {"status": "unheard of"} if path in {"/sync/redrive", "/sync/audit"} else {}
     path = path.replace("{product_id}", UNKNOWN)
     return api.request(method, path, body if method in ("POST", "PUT", "PATCH") else None)
 

@@ -12,6 +12,8 @@ from chalicelib.domain.retry import Schedule
 from chalicelib.usecases.activity import Activity
 from chalicelib.usecases.acts import Acts
 from chalicelib.usecases.admission import Admissions
+from chalicelib.usecases.audit import Auditor, AuditPolicy, Questions, Repairs
+from chalicelib.usecases.audits import Audits
 from chalicelib.usecases.bridge import Bridge, Bridged
 from chalicelib.usecases.catalog import Catalog, Origin, Precondition
 from chalicelib.usecases.controls import Controls
@@ -53,6 +55,8 @@ class Pipeline:
         self.breaker = breaker or BreakerPolicy()
         self.schedule = schedule or Schedule()
         self.policy = SyncPolicy(self.schedule, self.LEASE, GRACE, concurrency, jitter=lambda: 0.0)
+        # Without a rolling audit: tests also store products that the supply chain never saw.
+        self.audit_policy = AuditPolicy(sample=0)
         self.queue = FakeQueue(self.clock)
         self.supply_chain = FakeSupplyChain(self.clock)
         self.connect()
@@ -86,12 +90,25 @@ class Pipeline:
             grace=GRACE,
         )
         self.undelivered = Undelivered(store, self.controls, queue, clock=clock)
+        self.audits = Audits(
+            store, self.controls, self.breaker, repair=True, clock=clock, pause=lambda _: None
+        )
+        self.auditor = Auditor(
+            store,
+            self.audits,
+            Questions(self.controls, self.supply_chain.ask, self.breaker, clock=clock),
+            Repairs(store, self.outbox, enqueuer, clock=clock, grace=GRACE),
+            self.audit_policy,
+            self.breaker,
+            clock=clock,
+        )
         self.reconcile = Reconcile(
             store,
             self.outbox,
             enqueuer,
             DeadLetters(store, queue, clock=clock),
             convergence,
+            self.auditor,
             self.breaker,
             clock=clock,
             grace=GRACE,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain.acts import Act
+from chalicelib.domain.audit import AuditState
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import (
     CatalogError,
@@ -63,6 +64,7 @@ class FakeStore(Switchable):
         self.kept_acts: list[Act] = []
         self.minutes: dict[datetime, Minute] = {}
         self.stored_poison: tuple[PoisonLetter, ...] = ()
+        self.stored_audit = AuditState()
 
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
@@ -207,6 +209,12 @@ class FakeStore(Switchable):
             and portion.selection.matches(item.sync)
             for item in self._all()
         )
+
+    def walk(self, after: str | None, limit: int) -> Found:
+        self._reach("walk")
+        with self._lock:
+            names = sorted(name for name in self.products if after is None or name > after)[:limit]
+        return self.get_many(names)
 
     def summary(self, outbox_before: datetime) -> Summary:
         self._reach("summary")
@@ -402,6 +410,18 @@ class FakeStore(Switchable):
     def save_poison(self, letters: Sequence[PoisonLetter]) -> None:
         self._reach("save_poison")
         self.stored_poison = tuple(letters)
+
+    def audit(self) -> AuditState:
+        self._reach("audit")
+        return self.stored_audit
+
+    def save_audit(self, state: AuditState, *, expected_revision: int) -> bool:
+        self._reach("save_audit")
+        with self._lock:
+            if self.stored_audit.revision != expected_revision:
+                return False
+            self.stored_audit = state
+            return True
 
     def ping(self) -> None:
         self._reach("ping")

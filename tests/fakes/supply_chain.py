@@ -32,7 +32,8 @@ class FakeSupplyChain:
 
     `answers` holds, per product, the statuses to come (None: no answer at all); `during` is called
     in the middle of each call; `away` lets every call fail without an answer. A question is
-    answered by what it holds.
+    answered by what it holds: `held`, which a test may change. `told` holds, per product, the
+    answers to the next questions of an audit (None: no answer); `asked` its questions.
     """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
@@ -43,6 +44,15 @@ class FakeSupplyChain:
         self.during: Callable[[Product], None] | None = None
         self.calls: list[SupplyChainCall] = []
         self.held: dict[str, Product] = {}
+        self.told: dict[str, list[Answer | None]] = {}
+        self.asked: list[str] = []
+
+    def ask(self, product: Product) -> Answer | None:
+        self.asked.append(product.id)
+        told = self.told.get(product.id)
+        if self.away:
+            return None
+        return told.pop(0) if told else self._ask(product.id)
 
     def deliver(self, product: Product, trace: str | None) -> Outcome:
         time, deleting = self._clock(), product.deleted_at is not None
@@ -64,7 +74,7 @@ class FakeSupplyChain:
         held = self.held.get(product_id)
         if held is None or held.deleted_at is not None:
             return Answer(404)
-        body = {"id": product_id, "version": held.version}
+        body = {"id": product_id, **held.fields.to_json(), "version": held.version}
         return Answer(200, exact_json.dumps(body).encode())
 
     def versions(self, product_id: str) -> list[int]:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from chalicelib.domain import answers, delivery
+from chalicelib.domain.audit import Repair
 from chalicelib.domain.breaker import Admission, Breaker, BreakerPolicy
 from chalicelib.domain.control import CatchUp, Control, Redrive
 from chalicelib.domain.delivery import (
@@ -28,11 +29,12 @@ from chalicelib.domain.messages import DeadLetter, SyncMessage, dead_letter_for
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import NextAttempt, Schedule
 from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState
-from chalicelib.usecases import admission, sync
+from chalicelib.usecases import admission, audit, sync
 from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.catalog import Catalog
 from chalicelib.usecases.convergence import Convergence
 from chalicelib.usecases.parking import LOST_RACE, Parking
+from chalicelib.usecases.ports import Found
 from chalicelib.usecases.sync import Call, Pair, Sync
 from simulation.scenarios import SCENARIOS
 from simulation.world import judged
@@ -47,6 +49,7 @@ right_counts, right_parked, right_redrive = delivery._counts, delivery._parked, 
 right_failed, oldest_first = Breaker._failed, Convergence._waiting
 restarted, next_attempt, deliver = SyncState.restarted, Schedule.next_attempt, Sync._deliver
 announce = Sync._announced
+again, walk = delivery.deliver_again, FakeStore.walk
 claim_of, after_call = FakeStore._claim, fake_store._after_call
 store_result = FakeStore._record
 
@@ -248,7 +251,39 @@ def _restarts_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("chalicelib.usecases.convergence.redrive", redrive)
 
 
+# ---- audits ----
+
+
+def _nothing_is_lifted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(audit, "repair_of", lambda product, *_: (Repair.DELIVER, product.version))
+
+
+def _a_repair_has_an_old_key(patch: pytest.MonkeyPatch) -> None:
+    def same_budget(product: Product, started_at: datetime, now: datetime) -> Product:
+        right = again(product, started_at, now)
+        return replace(right, sync=replace(right.sync, budget=product.sync.budget))
+
+    patch.setattr(audit, "deliver_again", same_budget)
+
+
+def _tombstones_are_passed_over(patch: pytest.MonkeyPatch) -> None:
+    def live(store: FakeStore, after: str | None, limit: int) -> Found:
+        found = walk(store, after, limit)
+        return Found({name: it for name, it in found.products.items() if not it.deleted_at})
+
+    patch.setattr(FakeStore, "walk", live)
+
+
+def _an_audit_asks_whenever_it_can(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Control, "put_off_by", lambda *_: None)
+    patch.setattr(audit.Questions, "_granted", lambda _, wanted: wanted)
+
+
 RULES = [
+    Rule("a version above that of the supply chain is made", _nothing_is_lifted, "audit", seed=4),
+    Rule("a repair has an idempotency key of its own", _a_repair_has_an_old_key, "audit"),
+    Rule("confirmed deletions are audited too", _tombstones_are_passed_over, "audit"),
+    Rule("an audit waits while calls are held", _an_audit_asks_whenever_it_can, "audit", seed=3),
     Rule("one probe at a time while the breaker is open", _many_probes, "catch-up"),
     Rule("a pause stops all calls", _the_pause_is_ignored, "paused"),
     Rule(

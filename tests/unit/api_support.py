@@ -60,6 +60,8 @@ SCOPES_OF_THE_DESIGN = {
     ("POST", "/sync/redrive"): {ADMIN},
     ("PUT", "/sync/control"): {ADMIN},
     ("GET", "/sync/acts"): {READ, ADMIN},
+    ("POST", "/sync/audit"): {ADMIN},
+    ("GET", "/sync/audit"): {READ, ADMIN},
     ("GET", "/health"): set(),
     ("GET", "/ready"): set(),
     ("GET", "/openapi.json"): set(),

@@ -35,6 +35,7 @@ USE_CASES = (
     "catalog",
     "operations",
     "acts",
+    "audits",
     "undelivered",
     "bridge",
     "sync",

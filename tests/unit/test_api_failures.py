@@ -38,6 +38,8 @@ STORE_REQUESTS = [
     ("GET", "/sync/dead-letters", None),
     ("POST", "/sync/redrive", None),
     ("PUT", "/sync/control", {"paused": True}),
+    ("POST", "/sync/audit", None),
+    ("GET", "/sync/audit", None),
 ]
 
 
@@ -89,6 +91,8 @@ def test_an_error_of_ours_tells_nothing_of_the_inside(
         monkeypatch.setattr(world.parts.operations, name, explode)
     for name in ("products", "dead_letters"):
         monkeypatch.setattr(world.parts.undelivered, name, explode)
+    for name in ("start", "show", "last"):
+        monkeypatch.setattr(world.parts.audits, name, explode)
     answer = world.client.request(method, path, body)
     assert answer.status == 500
     assert problem_of(answer) == {

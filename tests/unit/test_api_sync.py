@@ -166,6 +166,7 @@ def test_the_summary_counts_and_tells_how_old_the_oldest_change_is(world: World)
             "redrive": None,
             "throughput": {"deliveredPerMinute": 0, "failedPerMinute": 0, "failureKinds": {}},
             "estimatedSecondsToConverge": None,
+            "audit": None,
         },
     )
 

@@ -169,6 +169,8 @@ def test_answers_of_success_fit_their_schemas(world: World) -> None:
     world.reconcile_once()
     client.get("/sync/products?limit=1")
     client.get("/sync/dead-letters")
+    client.get("/sync/audit")
+    client.post("/sync/audit")
     client.post("/sync/redrive")
     client.put("/sync/control", {"paused": True, "until": "2026-01-02T00:00:00Z"})
     client.get("/sync")
@@ -243,6 +245,7 @@ def test_the_answer_to_a_malformed_entity_tag_is_described(
         ("post", "/sync/redrive"),
         ("put", "/sync/control"),
         ("post", "/products/{product_id}/sync"),
+        ("post", "/sync/audit"),
     ],
 )
 def test_every_way_to_read_a_body_is_described(method: str, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -53,6 +54,9 @@ ATTRIBUTES = {
     "BREAKER_RAMP_RATE": "breaker_ramp_rate",
     "BREAKER_RAMP_STEP_SECONDS": "breaker_ramp_step",
     "RECONCILE_GRACE_SECONDS": "reconcile_grace",
+    "AUDIT_SAMPLE": "audit_sample",
+    "AUDIT_MAX_RATE": "audit_max_rate",
+    "AUDIT_REPAIR": "audit_repair",
     "CATALOG_JWT_SECRET": "jwt_secret",
     "CATALOG_JWKS_URL": "jwks_url",
     "LOG_LEVEL": "log_level",
@@ -86,6 +90,9 @@ DEFAULTS: dict[str, object] = {
     "BREAKER_RAMP_RATE": 20.0,
     "BREAKER_RAMP_STEP_SECONDS": 5.0,
     "RECONCILE_GRACE_SECONDS": 300.0,
+    "AUDIT_SAMPLE": 20,
+    "AUDIT_MAX_RATE": 10.0,
+    "AUDIT_REPAIR": True,
     "CATALOG_JWKS_URL": None,
     "LOG_LEVEL": "INFO",
     "API_HOST": "127.0.0.1",
@@ -126,15 +133,15 @@ def test_every_setting_is_documented() -> None:
 def test_terraform_passes_settings_that_exist_with_their_own_defaults() -> None:
     variables = (ROOT / "terraform" / "variables.tf").read_text()
     passed = re.findall(
-        r"(\w+) += tostring\(var\.(sync|breaker)\.(\w+)\)",
+        r"(\w+) += tostring\(var\.(sync|breaker|audit)\.(\w+)\)",
         (ROOT / "terraform" / "main.tf").read_text(),
     )
     for name, group, field in passed:
         block = variables.partition(f'variable "{group}"')[2]
-        found = re.search(rf"\b{field} += optional\(number, ([\d.]+)\)", block)
+        found = re.search(rf"\b{field} += optional\((?:number|bool), ([\w.]+)\)", block)
         assert found is not None, name
-        assert float(found[1]) == DEFAULTS[name], name
-    tuned = {name for name in DEFAULTS if name.startswith(("BREAKER_", "SYNC_MAX_"))}
+        assert json.loads(found[1]) == DEFAULTS[name], name
+    tuned = {name for name in DEFAULTS if name.startswith(("AUDIT_", "BREAKER_", "SYNC_MAX_"))}
     assert tuned <= {name for name, _, _ in passed}
 
 
@@ -194,6 +201,10 @@ def test_a_required_setting_that_is_missing_is_named(name: str, value: str | Non
         ("BREAKER_RAMP_RATE", "0.1", 0.1),
         ("BREAKER_RAMP_STEP_SECONDS", "600", 600.0),
         ("RECONCILE_GRACE_SECONDS", "0.5", 0.5),
+        ("AUDIT_SAMPLE", "0", 0),
+        ("AUDIT_MAX_RATE", "0.01", 0.01),
+        ("AUDIT_REPAIR", "false", False),
+        ("AUDIT_REPAIR", "true", True),
         ("CATALOG_JWT_SECRET", "y" * 32, "y" * 32),
         ("CATALOG_JWKS_URL", "https://idp/keys", "https://idp/keys"),
         ("LOG_LEVEL", "DEBUG", "DEBUG"),
@@ -272,6 +283,10 @@ WRONG = [
     ("BREAKER_RAMP_STEP_SECONDS", "601"),
     ("RECONCILE_GRACE_SECONDS", "0"),
     ("RECONCILE_GRACE_SECONDS", "five minutes"),
+    ("AUDIT_SAMPLE", "-1"),
+    ("AUDIT_SAMPLE", "1001"),
+    ("AUDIT_MAX_RATE", "0"),
+    ("AUDIT_REPAIR", "maybe"),
     ("CATALOG_JWT_SECRET", "x" * 31),
     ("CATALOG_JWKS_URL", "file:///etc/passwd"),
     ("LOG_LEVEL", "LOUD"),

@@ -87,6 +87,28 @@ def test_products_are_added_to_those_that_are_named_already(chain: Client) -> No
     assert settings(chain)["rejectIds"] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize(
+    ("word", "held"),
+    [("lose", []), ("change", [("Lamp (changed)", 3)]), ("raise", [("Lamp", 8)])],
+)
+def test_a_product_is_changed_behind_the_catalogs_back(
+    chain: Client, capsys: pytest.CaptureFixture[str], word: str, held: list[tuple[str, int]]
+) -> None:
+    chain.post(version=3)
+    assert supply_chain.main([word, "p1"]) == 0
+    assert [(item["name"], item["version"]) for item in chain.held()] == held
+    assert capsys.readouterr().out == f"{word}: p1\n"
+
+
+def test_a_product_that_is_not_there_cannot_be_changed(
+    chain: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chain.post(version=3)
+    assert supply_chain.main(["lose", "p1", "p2"]) == 1
+    assert capsys.readouterr().err == "error: the supply chain does not hold p2\n"
+    assert len(chain.held()) == 1
+
+
 def test_show_changes_nothing(chain: Client, capsys: pytest.CaptureFixture[str]) -> None:
     chain.post(version=0)
     before = settings(chain)

@@ -14,8 +14,8 @@ import pytest
 from chalicelib.domain.delivery import Outcome, Verdict
 from embedded import fake_supply_chain
 from tests.fakes import START, a_product, fields
-from tests.http import ScriptedServer, reply
-from tests.unit.chains import TIMEOUT, a_chain, outcome_of
+from tests.http import ScriptedServer, refused_port, reply
+from tests.unit.chains import SIGNING_SECRET, TIMEOUT, a_chain, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -224,3 +224,68 @@ def test_the_embedded_supply_chain_and_the_client_agree() -> None:
         outcomes = [chain.deliver(step, None) for step in steps]
     assert [outcome.verdict for outcome in outcomes] == [Verdict.DELIVERED] * 4
     assert [outcome.attempt.status for outcome in outcomes] == [201, 409, 204, 404]
+
+
+# ---- the questions of an audit ----
+
+
+def test_an_audit_asks_for_a_product_by_its_id(server: ScriptedServer) -> None:
+    product = a_product(version=3)
+    server.answers.append(reply(200, '{"version": 3}'))
+    answer = a_chain(server.url).ask(product)
+    assert answer is not None
+    assert (answer.status, answer.json()) == (200, {"version": 3})
+    (seen,) = server.seen
+    assert (seen.method, seen.path) == ("GET", f"/supply-chain/{product.id}")
+    assert seen.headers["Cache-Control"] == "no-cache"
+    assert "webhook-id" not in seen.headers
+
+
+def test_a_question_is_signed_each_time_under_another_id(server: ScriptedServer) -> None:
+    product = a_product()
+    server.answers.extend([reply(404), reply(404)])
+    chain = a_chain(server.url, secret=SIGNING_SECRET)
+    for _ in range(2):
+        chain.ask(product)
+    names = [seen.headers["webhook-id"] for seen in server.seen]
+    assert all(name.startswith(f"{product.id}:0:") for name in names)
+    assert len(set(names)) == 2
+
+
+@pytest.mark.parametrize("status", [404, 410, 302, 429, 500, 503])
+def test_an_answer_is_given_as_it_is(server: ScriptedServer, status: int) -> None:
+    server.answers.append(reply(status))
+    answer = a_chain(server.url).ask(a_product())
+    assert answer is not None
+    assert answer.status == status
+
+
+@pytest.mark.parametrize("broken", [b"\x16\x03\x00 no HTTP", b"", b"HTTP/1.1 200 OK\r\nContent-Le"])
+def test_what_is_no_answer_is_none(server: ScriptedServer, broken: bytes) -> None:
+    server.default = broken
+    assert a_chain(server.url).ask(a_product()) is None
+
+
+def test_nobody_there_is_no_answer() -> None:
+    assert a_chain(f"http://127.0.0.1:{refused_port()}").ask(a_product()) is None
+
+
+def test_a_url_that_is_none_is_no_answer() -> None:
+    assert a_chain("http://[nowhere").ask(a_product()) is None
+
+
+def test_a_question_has_a_deadline(server: ScriptedServer) -> None:
+    server.default = server.trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x")
+    begun = time.monotonic()
+    assert a_chain(server.url, timeout=TIMEOUT).ask(a_product()) is None
+    assert time.monotonic() - begun < TIMEOUT + 1.5
+
+
+def test_a_question_is_not_waited_for_as_long_as_a_call(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chalicelib.adapters.supply_chain.LONGEST_QUESTION", TIMEOUT)
+    server.default = server.silent
+    begun = time.monotonic()
+    assert a_chain(server.url, timeout=60).ask(a_product()) is None
+    assert time.monotonic() - begun < TIMEOUT + 1.5

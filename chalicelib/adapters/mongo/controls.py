@@ -49,7 +49,7 @@ def to_control(document: Document) -> Control:
     try:
         return Control(
             _to_breaker(document["breaker"]),
-            Pause(**_known(Pause, document["pause"])) if document["pause"] else None,
+            Pause(**known(Pause, document["pause"])) if document["pause"] else None,
             _to_catch_up(document["catch_up"]),
             _to_redrive(document.get(_FILTERED) or document["redrive"]),
             document["revision"],
@@ -60,7 +60,7 @@ def to_control(document: Document) -> Control:
         ) from error
 
 
-def _known(target: type[Any], document: Document) -> Document:
+def known(target: type[Any], document: Document) -> Document:
     """Leave out fields of a later release."""
     names = {field.name for field in fields(target)}
     return {name: value for name, value in document.items() if name in names}
@@ -68,13 +68,13 @@ def _known(target: type[Any], document: Document) -> Document:
 
 def _to_breaker(document: Document) -> Breaker:
     tallies = tuple(
-        Tally(**{**_known(Tally, tally), "products": frozenset(tally["products"])})
+        Tally(**{**known(Tally, tally), "products": frozenset(tally["products"])})
         for tally in document["tallies"]
     )
     state, spent = BreakerState(document["state"]), document["spent_until"]
     return Breaker(
         **{
-            **_known(Breaker, document),
+            **known(Breaker, document),
             "state": state,
             "spent_until": datetime.fromisoformat(spent) if spent else None,
             "tallies": tallies,
@@ -96,13 +96,13 @@ def _to_redrive(document: Document | None) -> Redrive | None:
     # Not in documents of earlier releases.
     asked_at = tuple(document.get("asked_at", ()))
     chosen = document.get("selections", ())
-    if any(_known(Selection, each) != each for each in chosen):
+    if any(known(Selection, each) != each for each in chosen):
         # A later release has stored it: what it leaves out by a condition unknown here must stay.
         return None
     selections = tuple(Selection(**each) for each in chosen)
     return Redrive(
         **{
-            **_known(Redrive, document),
+            **known(Redrive, document),
             "statuses": statuses,
             "after": after,
             "asked_at": asked_at,
@@ -112,7 +112,7 @@ def _to_redrive(document: Document | None) -> Redrive | None:
 
 
 def _to_position(document: Document | None) -> Position | None:
-    return Position(**_known(Position, document)) if document else None
+    return Position(**known(Position, document)) if document else None
 
 
 # ---- poison letters ----
@@ -126,6 +126,6 @@ def poison_to_document(letters: Sequence[PoisonLetter]) -> Document:
 def to_poison(document: Document) -> tuple[PoisonLetter, ...]:
     """Convert a document back; what another release has stored is seen again by the next sweep."""
     try:
-        return tuple(PoisonLetter(**_known(PoisonLetter, each)) for each in document["letters"])
+        return tuple(PoisonLetter(**known(PoisonLetter, each)) for each in document["letters"])
     except (LookupError, TypeError, AttributeError):
         return ()

@@ -126,6 +126,7 @@ def sync_to_document(sync: SyncState) -> Document:
         "failedAt": sync.failed_at,
         "trace": sync.trace,
         "enqueuedAt": sync.enqueued_at,
+        "repairs": sync.repairs,
         "history": [attempt_to_document(attempt) for attempt in sync.history],
         # Always there, so that "no lease holds" is one comparison.
         "lease": _lease_to_document(lease) if lease else NO_LEASE,
@@ -248,6 +249,7 @@ def _to_sync(document: Document) -> SyncState:
         failed_at=document.get("failedAt"),
         trace=document.get("trace"),
         enqueued_at=document.get("enqueuedAt"),
+        repairs=document.get("repairs", 0),
     )
 
 

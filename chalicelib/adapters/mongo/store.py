@@ -22,6 +22,7 @@ from pymongo.results import BulkWriteResult
 
 from chalicelib.adapters.mongo.activity import counting, to_minute
 from chalicelib.adapters.mongo.acts import act_to_document, to_act
+from chalicelib.adapters.mongo.audits import AUDIT_ID, audit_to_document, to_audit
 from chalicelib.adapters.mongo.controls import (
     CONTROL_ID,
     POISON_ID,
@@ -54,6 +55,7 @@ from chalicelib.adapters.mongo.updates import (
 )
 from chalicelib.adapters.once import Once
 from chalicelib.domain.acts import Act
+from chalicelib.domain.audit import AuditState
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Claim, SyncResult, Transition
 from chalicelib.domain.errors import (
@@ -318,8 +320,7 @@ class MongoStore:
         condition = {"_id": {"$in": list(product_ids)}}
         with _unavailable():
             found = list(self._products.find(condition, _projection(details=details)))
-        products = {product.id: product for product in _readable(found)}
-        return Found(products, frozenset(document["_id"] for document in found) - products.keys())
+        return _found(found)
 
     def find(self, query: ProductQuery) -> list[Product]:
         if query.order is not Order.BEHIND_SINCE:
@@ -374,6 +375,13 @@ class MongoStore:
         options: dict[str, Any] = {"hint": hint} if (hint := hint_for(condition)) else {}
         with _unavailable():
             return self._products.count_documents(condition, **options)
+
+    def walk(self, after: str | None, limit: int) -> Found:
+        condition: Document = {"_id": {"$gt": after}} if after else {}
+        with _unavailable():
+            cursor = self._products.find(condition, _WITHOUT_BULK).sort("_id").limit(limit)
+            found = list(cursor)
+        return _found(found)
 
     def _find_in_order(self, condition: Document, query: ProductQuery) -> list[Product]:
         found: list[Product] = []
@@ -546,8 +554,11 @@ class MongoStore:
         return to_control(found) if found else Control()
 
     def save_control(self, control: Control, *, expected_revision: int) -> bool:
-        document = control_to_document(control)
-        condition = {"_id": CONTROL_ID, "revision": expected_revision}
+        return self._replace(control_to_document(control), expected_revision)
+
+    def _replace(self, document: Document, expected_revision: int) -> bool:
+        """Write a document of `control`, if its stored revision is the expected one."""
+        condition = {"_id": document["_id"], "revision": expected_revision}
         with _unavailable():
             if expected_revision > 0:
                 return self._controls.replace_one(condition, document).matched_count == 1
@@ -556,6 +567,14 @@ class MongoStore:
             except DuplicateKeyError:
                 return False
             return True
+
+    def audit(self) -> AuditState:
+        with _unavailable():
+            found = self._controls.find_one({"_id": AUDIT_ID})
+        return to_audit(found) if found else AuditState()
+
+    def save_audit(self, state: AuditState, *, expected_revision: int) -> bool:
+        return self._replace(audit_to_document(state), expected_revision)
 
     # ---- what operators look at ----
 
@@ -648,6 +667,11 @@ def _is_applied(document: Document, written: Product) -> bool:
     if overdue_at is not None:
         overdue_at = in_milliseconds(overdue_at)
     return held == wanted and carrier == (written.sync.message_id, overdue_at)
+
+
+def _found(documents: Sequence[Document]) -> Found:
+    products = {product.id: product for product in _readable(documents)}
+    return Found(products, frozenset(document["_id"] for document in documents) - products.keys())
 
 
 def _projection(*, details: bool, history: bool = False) -> Document:

@@ -42,6 +42,7 @@ _BUDGET = (
     "failedAt",
     "trace",
     "enqueuedAt",
+    "repairs",
 )
 """The fields of one budget; the lease, the delivered version and the history are kept."""
 

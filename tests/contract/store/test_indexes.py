@@ -1,6 +1,7 @@
 """Which index serves each query of the store, and how many documents it reads.
 
-Left out is the list of all products, which reads the `_id` index; SecantusDB has none for ranges.
+Left out are the list of all products and the walk of an audit, which read the `_id` index;
+SecantusDB has none for ranges.
 The queries are those that the adapter sends. The server's `explain` says how it would run them.
 """
 
@@ -13,11 +14,13 @@ import pytest
 from pymongo import MongoClient
 
 from chalicelib.adapters.mongo.acts import ACT_INDEXES
+from chalicelib.adapters.mongo.audits import AUDIT_ID
 from chalicelib.adapters.mongo.controls import CONTROL_ID
 from chalicelib.adapters.mongo.documents import Document
 from chalicelib.adapters.mongo.indexes import INDEXES
 from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.domain.acts import Act, ActKind
+from chalicelib.domain.audit import AuditState
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Transition, park
 from chalicelib.domain.messages import SyncMessage
@@ -227,6 +230,7 @@ READS = {"find", "aggregate"}
 BY_ID: dict[str, Callable[[MongoStore, Product], object]] = {
     # With each message, each run of reconcile, each second of each process.
     "the state of the sync as a whole": lambda store, _: store.control(),
+    "how far audits are": lambda store, _: store.audit(),
     "one product": lambda store, product: store.get(product.id),
     "the products of a batch": lambda store, product: store.get_many([product.id]),
     "a change, and the look after a lost race": lambda store, product: store.apply(
@@ -240,6 +244,9 @@ BY_ID: dict[str, Callable[[MongoStore, Product], object]] = {
     "a deletion that is dropped": lambda store, product: store.drop_tombstones([product]),
     "a new state of the sync": lambda store, _: store.save_control(
         Control(revision=8), expected_revision=7
+    ),
+    "how far audits are by now": lambda store, _: store.save_audit(
+        AuditState(revision=8), expected_revision=7
     ),
 }
 
@@ -264,7 +271,17 @@ def test_all_else_is_looked_up_by_id(filled: tuple[MongoStore, Commands], what: 
 
     found = [each for event in commands.sent for each in conditions(dict(event.command))]
     assert found
-    assert {id_of(condition) for condition in found} <= {product.id, CONTROL_ID}
+    assert {id_of(condition) for condition in found} <= {product.id, CONTROL_ID, AUDIT_ID}
+
+
+def test_the_walk_of_an_audit_is_a_range_of_ids(filled: tuple[MongoStore, Commands]) -> None:
+    store, commands = filled
+    commands.sent.clear()
+
+    store.walk("0", 5)
+
+    (sent,) = [dict(event.command) for event in commands.sent if event.command_name == "find"]
+    assert (sent["filter"], sent["sort"], sent["limit"]) == ({"_id": {"$gt": "0"}}, {"_id": 1}, 5)
 
 
 def id_of(condition: Document) -> object:

@@ -18,7 +18,7 @@ NEEDS = {
     "mongodb": {"api", "sync", "reconcile", "migrate"},
     "nats": {"api", "bridge", "sync", "reconcile"},
     "sqs": {"api", "bridge", "sync", "reconcile"},
-    "supply-chain": {"sync"},
+    "supply-chain": {"sync", "reconcile"},
 }
 
 

@@ -35,6 +35,9 @@ class Client:
     def control(self, **changes: object) -> requests.Response:
         return requests.put(f"{self.url}/_control", json=changes, timeout=10)
 
+    def tamper(self, change: object) -> requests.Response:
+        return requests.patch(f"{self.url}/_control/products", json=change, timeout=10)
+
     def held(self) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = self.get("/_control/products").json()["items"]
         return items

@@ -44,6 +44,52 @@ def test_the_same_version_again_is_answered_200_and_recorded_as_a_repeat(client:
     assert client.outcomes() == ["stored", "repeat"]
 
 
+def test_other_data_with_the_same_version_is_stored(client: Client) -> None:
+    client.post(version=2)
+    assert client.post(version=2, name="Better lamp").status_code == 200
+    assert client.held()[0]["name"] == "Better lamp"
+    assert client.outcomes() == ["stored", "stored"]
+
+
+# ---- behind the catalog's back ----
+
+
+def test_a_product_is_changed_and_no_call_is_recorded(client: Client) -> None:
+    client.post(version=2)
+    answer = client.tamper({"id": "p1", "version": 7, "price": 1})
+    assert (answer.status_code, answer.json()["version"]) == (200, 7)
+    assert client.get("/supply-chain/p1").json()["price"] == 1
+    assert client.outcomes() == ["stored", "read"]
+
+
+def test_a_product_is_lost(client: Client) -> None:
+    client.post(version=2)
+    assert client.tamper({"id": "p1", "lose": True}).status_code == 200
+    assert client.held() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"id": "p2", "lose": True}, 404),
+        ({"lose": True}, 422),
+        ([], 422),
+        ({"id": "p1", "version": -1}, 422),
+        ({"id": "p1", "name": 7}, 422),
+    ],
+)
+def test_what_cannot_be_changed_stays(client: Client, change: object, status: int) -> None:
+    client.post(version=2)
+    before = client.held()
+    assert client.tamper(change).status_code == status
+    assert client.held() == before
+
+
+def test_a_change_that_is_no_json_is_refused(client: Client) -> None:
+    url = f"{client.url}/_control/products"
+    assert requests.patch(url, data="{", timeout=10).status_code == 400
+
+
 def test_a_price_is_held_and_answered_exactly(client: Client) -> None:
     client.post(version=0, price=Decimal("1234.50"))
     assert '"price":1234.50' in client.get("/supply-chain/p1").text

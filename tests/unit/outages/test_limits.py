@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.domain.sync_state import SyncState, SyncStatus
 from chalicelib.usecases.admission import Admissions
-from chalicelib.usecases.reconcile import Pace
+from chalicelib.usecases.pace import Pace
 from tests.fakes import START, Pipeline
 from tests.fakes.clock import FakeClock
 from tests.unit.outages.steps import a_pipeline, calls, converge, is_parked

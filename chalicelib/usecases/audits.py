@@ -1,0 +1,186 @@
+"""How far audits are: what operators start and see, and what all copies of reconcile change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+from chalicelib import telemetry
+from chalicelib.domain.audit import AuditState, Example, Page, Run
+from chalicelib.domain.breaker import BreakerPolicy
+from chalicelib.domain.control import Control
+from chalicelib.domain.errors import ConcurrentChangeError
+from chalicelib.domain.exact_json import Json
+from chalicelib.domain.product import Product
+from chalicelib.domain.sync_state import SyncStatus
+from chalicelib.domain.times import LONG_AGO
+from chalicelib.usecases.controls import TRIES, Controls, sleep_shortly
+from chalicelib.usecases.ports import Store
+from chalicelib.usecases.validation import validated
+
+BY_RECONCILE = "reconcile"
+"""Who has started the rolling audit."""
+NEVER: Json = {
+    **Run(LONG_AGO, "", repair=False, total=0).to_json(),
+    "state": "none",
+    "startedAt": None,
+    "startedBy": None,
+}
+_NEXT = timedelta(milliseconds=1)
+"""The precision of times as they are stored."""
+
+
+class AuditRequest(BaseModel):
+    """Compare all products with what the supply chain holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str | None = Field(default=None, max_length=500, description="Why it is made.")
+    repair: StrictBool | None = Field(
+        default=None,
+        description="false: differences are only counted and listed; true: they are also repaired. "
+        "Without it the setting `AUDIT_REPAIR` decides.",
+    )
+
+
+class Audits:
+    """Reads and changes the one document about audits. Every method raises StoreUnavailableError.
+
+    `repair`: whether differences are repaired, unless a request says otherwise.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        controls: Controls,
+        breaker: BreakerPolicy,
+        *,
+        repair: bool,
+        clock: Callable[[], datetime],
+        pause: Callable[[int], None] = sleep_shortly,
+    ) -> None:
+        self._store = store
+        self._controls = controls
+        self._breaker = breaker
+        self._repair = repair
+        self._clock = clock
+        self._pause = pause
+
+    # ---- for operators ----
+
+    def start(self, body: object, principal: str) -> Json:
+        """Start a full audit; give its state, or that of the one that runs already.
+
+        Raises InvalidRequestError, ConcurrentChangeError.
+        """
+        request = validated(AuditRequest, body)
+        now, total = self._clock(), self._count()
+        repair = self._repair if request.repair is None else request.repair
+
+        mine: list[Run] = []
+
+        def begin(stored: AuditState) -> AuditState:
+            if stored.run is not None:
+                return stored
+            # No two begin at the same time: products remember by which they were repaired.
+            earliest = stored.last.started_at + _NEXT if stored.last else now
+            mine.append(Run(max(now, earliest), principal, repair, total))
+            return replace(stored, run=mine[-1])
+
+        state = self._change(begin)
+        if state.run is not None and state.run in mine:
+            self._begun(state.run, request.reason)
+        return self._to_json(state, self._controls.read())
+
+    def _begun(self, run: Run, reason: str | None) -> None:
+        """Note that an operator has started an audit."""
+        telemetry.log.info(
+            "an audit has begun", reason=reason, principal=run.started_by, repair=run.repair
+        )
+
+    def show(self) -> Json:
+        """Give the full audit that runs, or the last one, and the rolling one."""
+        return self._to_json(self.read(), self._controls.read())
+
+    def last(self) -> Json | None:
+        """Give the same, None if there never was a full audit."""
+        shown = self.show()
+        return None if shown["state"] == "none" else shown
+
+    def _to_json(self, state: AuditState, control: Control) -> Json:
+        run, rolling = state.run or state.last, state.rolling or state.rolled
+        held = control.put_off_by(self._clock(), self._breaker) if state.run else None
+        if state.run is not None and state.run.silent:
+            held = held or "the supply chain answers no questions"
+        return {
+            **(run.to_json() if run else NEVER),
+            "held": held,
+            "rolling": rolling.to_json() if rolling else None,
+        }
+
+    def _count(self) -> int:
+        summary = self._store.summary(self._clock())
+        return sum(summary.products.values()) + summary.unreadable
+
+    # ---- for reconcile ----
+
+    def read(self) -> AuditState:
+        """Give the stored state."""
+        return self._store.audit()
+
+    def rolling(self) -> Run:
+        """Begin the next walk of the rolling audit."""
+        return Run(self._clock(), BY_RECONCILE, self._repair, self._count())
+
+    def add(self, seen: Run, page: Page, *, rolling: bool) -> AuditState:
+        """Add what a page has found to its run. Raises ConcurrentChangeError."""
+        return self._change(
+            lambda stored: stored.with_page(seen, page, self._clock(), rolling=rolling)
+        )
+
+    def _change(self, change: Callable[[AuditState], AuditState]) -> AuditState:
+        for attempt in range(TRIES):
+            before = self._store.audit()
+            after = change(before)
+            if after == before:
+                return before
+            after = replace(after, revision=before.revision + 1)
+            if self._store.save_audit(after, expected_revision=before.revision):
+                return after
+            self._pause(attempt)
+        raise ConcurrentChangeError("others changed the state of the audit each time")
+
+    # ---- what operators watch ----
+
+    def open_differences(self) -> int:
+        """Count what the last audits have found, and what is not delivered since.
+
+        Of what is not kept one by one, what was not repaired.
+        """
+        state = self._store.audit()
+        runs = [run for run in (state.rolled, state.rolling, state.last, state.run) if run]
+        newest = {example.id: example for run in runs for example in run.examples}
+        if not newest:
+            return 0
+        now = self._store.get_many(newest, details=False).products
+        found = sum(_is_open(example, now.get(example.id)) for example in newest.values())
+        return found + sum(_unlisted(run) for run in runs)
+
+
+def _is_open(example: Example, product: Product | None) -> bool:
+    """Say whether the product has not been delivered since it was found to differ."""
+    if product is None:
+        # Its deletion was confirmed since.
+        return False
+    completed = product.sync_completed_at
+    delivered = product.sync.status is SyncStatus.DELIVERED and completed is not None
+    return not (delivered and completed is not None and completed > example.at)
+
+
+def _unlisted(run: Run) -> int:
+    """Count the differences that are not among the examples, and were not repaired."""
+    more = run.found - len(run.examples)
+    return max(0, more - (run.repaired - sum(example.repaired for example in run.examples)))
