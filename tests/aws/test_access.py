@@ -24,6 +24,7 @@ ANSWERS = {
     ("GET", "/openapi.json"): 200,
     ("GET", "/asyncapi.json"): 200,
     ("GET", "/docs"): 200,
+    ("GET", "/console"): 200,
     ("GET", "/products"): 200,
     ("POST", "/products"): 422,
     ("POST", "/products/batch"): 422,
@@ -37,7 +38,7 @@ ANSWERS = {
     ("POST", "/sync/redrive"): 422,
     ("PUT", "/sync/control"): 422,
 }
-OPEN = {"/health", "/ready", "/openapi.json", "/asyncapi.json", "/docs"}
+OPEN = {"/health", "/ready", "/openapi.json", "/asyncapi.json", "/docs", "/console"}
 NO_ROUTE = "urn:product-catalog:problem:no-such-route"
 
 

@@ -71,7 +71,7 @@ def content(answer: Answer) -> Json:
         ("products", "create_product create_products list_products get_product replace_product"),
         ("products", "patch_product delete_product"),
         ("sync", "get_product_sync replay_product get_sync redrive_products control_sync"),
-        ("service", "get_health get_readiness get_open_api get_docs"),
+        ("service", "get_health get_readiness get_open_api get_docs get_console"),
     ],
 )
 def test_the_methods_have_the_names_of_the_operations(

@@ -54,6 +54,7 @@ PARITY: list[tuple[str, str, object]] = [
     ("GET", "/openapi.json", None),
     ("GET", "/asyncapi.json", None),
     ("GET", "/docs", None),
+    ("GET", "/console", None),
 ]
 
 

@@ -1,0 +1,42 @@
+"use strict";
+// The dead letters: products that need a person, and messages that nobody could read.
+
+function Letters() {
+  const pages = usePages("letters");
+  const letters = useLive(
+    (signal) => ask("GET", "/sync/dead-letters", { signal, query: { limit: 20, cursor: pages.cursor } }),
+    [pages.cursor],
+  );
+  return html`<${Screen} title="Dead letters">
+    <${Loaded} from=${letters}>${(data) => html`<${Fragment}>
+      <${Spoken} text=${count(data.count, "dead letter")} />
+      <p>${data.count
+        ? html`<strong>${count(data.count, "dead letter")}.</strong> Nothing more is tried for these products: mend the cause, then replay them.`
+        : "No dead letter: no product needs a person."}</p>
+      ${data.count > 0 && html`<${Table} caption="Products with a dead letter" rows=${data.items}
+        keyOf=${(each) => each.productId} columns=${LETTER_COLUMNS} empty="None on this page." />`}
+      <${Pages} pages=${pages} nextCursor=${data.nextCursor} />
+      ${data.poison.length > 0 && html`<${Poison} messages=${data.poison} />`}
+    <//>`}<//>
+  <//>`;
+}
+
+const LETTER_COLUMNS = [
+  { name: "Product", cell: (each) => html`<${ProductLink} id=${each.productId} name=${each.name} />` },
+  { name: "Why", cell: (each) => html`<${Status} status=${each.reason} />${each.deleted && html` <${Badge} tone="plain">deletion<//>`}` },
+  { name: "Last error", cell: (each) => each.lastError ?? html`<span class="soft">none</span>` },
+  { name: "Version", numeric: true, cell: (each) => number(each.version) },
+  { name: "Attempts", numeric: true, cell: (each) => number(each.attempts) },
+  { name: "Failed", cell: (each) => html`<${When} time=${each.failedAt} none="not known" />` },
+  { name: "Letter", cell: (each) => (each.letterSent ? "sent" : html`<span class="soft">on its way</span>`) },
+];
+
+const Poison = ({ messages: found }) => html`<section aria-labelledby="poison">
+  <h2 id="poison">Messages that could not be read</h2>
+  <${Table} caption="Poison messages" rows=${found} keyOf=${(each) => each.messageId} empty="" columns=${[
+    { name: "Seen", cell: (each) => html`<${When} time=${each.seenAt} />` },
+    { name: "Why", cell: (each) => each.reason },
+    { name: "Message", cell: (each) => html`<code>${each.body}</code>` },
+    { name: "Message id", cell: (each) => html`<code>${each.messageId}</code>` },
+  ]} />
+</section>`;
