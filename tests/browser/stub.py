@@ -161,6 +161,9 @@ class StubCatalog:
         """What every request is answered with, while it is set."""
         self.asked: list[tuple[str, str, Query, Json]] = []
         """What was asked of the API: (method, path, query, body)."""
+        self.gate, self.arrived = threading.Event(), threading.Event()
+        """While the gate is not set, a request waits at it, and has arrived."""
+        self.gate.set()
         self._lock = threading.Lock()
 
     # ---- what tests look at ----
@@ -177,6 +180,10 @@ class StubCatalog:
     def answer(self, method: str, path: str, query: Query, body: Json) -> tuple[int, Json]:
         with self._lock:
             self.asked.append((method, path, query, body))
+        if not self.gate.is_set():
+            self.arrived.set()
+            self.gate.wait(30)
+        with self._lock:
             if self.failing:
                 return self.failing
             for (verb, pattern), answering in self._routes().items():
@@ -243,9 +250,12 @@ class StubCatalog:
         return 202, self.audit
 
     def _products(self, query: Query, _: Json) -> tuple[int, Json]:
-        if "name" not in query:
-            return 200, {"items": [], "nextCursor": None}
-        items = [self._fields(each) for each in self.states if each["name"].startswith(query["name"][0])]
+        items = [
+            self._fields(each)
+            for each in self.states
+            if query.get("sku", [each.get("sku")]) == [each.get("sku")]
+            and each["name"].startswith(query.get("name", [""])[0])
+        ]
         return 200, {"items": items, "nextCursor": None}
 
     def _product(self, _: Query, body: Json) -> tuple[int, Json]:

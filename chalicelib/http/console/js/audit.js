@@ -35,7 +35,7 @@ function AuditResult({ audit }) {
       <p>${audit.statement ?? (audit.state === "running" ? "Products are being compared." : statementMissing(audit))}</p>
       ${audit.state === "running" && html`<${Progress} label="Compared" done=${audit.checked} total=${audit.total} />`}
     </section>
-    <section class="panel" aria-labelledby="numbers">
+    <div class="columns"><section class="panel" aria-labelledby="numbers">
       <h2 id="numbers">In numbers</h2>
       <${Facts} rows=${[
         ["Compared", `${number(audit.checked)} of ${number(audit.total)}`],
@@ -46,9 +46,11 @@ function AuditResult({ audit }) {
         ["By", audit.startedBy],
         ["Finished", audit.finishedAt && html`<${When} time=${audit.finishedAt} />`],
       ]} />
-      <h3>Differences</h3>
-      <${Facts} rows=${Object.keys(DIFFERENCES).map((kind) => [capital(DIFFERENCES[kind]), number(differences[kind] ?? 0)])} />
     </section>
+    <section class="panel" aria-labelledby="differences">
+      <h2 id="differences">Differences</h2>
+      <${Facts} rows=${Object.keys(DIFFERENCES).map((kind) => [capital(DIFFERENCES[kind]), number(differences[kind] ?? 0)])} />
+    </section></div>
     ${audit.examples.length > 0 && html`<section aria-labelledby="examples">
       <h2 id="examples">What differed</h2>
       <${Table} caption="Products that differed, the first 100" rows=${audit.examples}

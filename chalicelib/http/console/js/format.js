@@ -94,7 +94,7 @@ const ACTS = {
 const LEVELS = { bad: 0, warn: 1, good: 2 };
 
 /**
- * What an operator must know of GET /sync, the worst first: `{level, text, more, href}`.
+ * What an operator must know of GET /sync, the worst first: `{level, text, more, link}`.
  * Without anything to say, one finding says that all is well.
  */
 function findings(sync) {
@@ -121,7 +121,7 @@ function broken(sync) {
       text: `${count(sync.stuck.count, "product is", "products are")} stuck`,
       more: `Nothing more is tried for ${sync.stuck.count === 1 ? "it" : "them"}` +
         (age === null ? "." : `; the oldest for ${duration(age)}.`),
-      href: "#/behind?status=exhausted&status=rejected",
+      link: { href: "#/behind?status=exhausted&status=rejected", text: "Show what is stuck" },
     });
   }
   if (sync.unreadable) {
@@ -154,7 +154,7 @@ function unusual(sync) {
       level: "warn",
       text: `The audit found ${count(open, "difference")}`,
       more: "The supply chain did not hold what the catalog says.",
-      href: "#/audit",
+      link: { href: "#/audit", text: "See the audit" },
     });
   }
   if (sync.oldestUndeliveredSeconds > 5 * MINUTE && sync.breaker.state === "closed" && !sync.control.paused) {
@@ -162,7 +162,7 @@ function unusual(sync) {
       level: "warn",
       text: `A change has been waiting for ${duration(sync.oldestUndeliveredSeconds)}`,
       more: "Its calls fail, and are tried again.",
-      href: "#/behind?status=pending&status=retrying",
+      link: { href: "#/behind?status=pending&status=retrying", text: "Show what waits" },
     });
   }
   if (sync.outboxBacklog) {

@@ -84,9 +84,7 @@ function Header({ path }) {
 
 function Login() {
   const [token, setToken] = useState("");
-  useEffect(() => {
-    document.title = "Log in - Product Catalog";
-  }, []);
+  useTitle("Log in");
   function submit(event) {
     event.preventDefault();
     session.begin(token);
@@ -94,7 +92,7 @@ function Login() {
   return html`<main class="login">
     <h1 tabindex="-1">Product Catalog</h1>
     <p>The operator's console. It needs a token of the API.</p>
-    ${session.reason && html`<div class="notice bad" role="alert"><strong>Please log in again</strong><p>${session.reason}</p></div>`}
+    ${session.reason && html`<div class="notice bad" role="alert"><strong>The token is refused</strong><p>${session.reason}</p></div>`}
     <form onSubmit=${submit}>
       <${Field} label="Token" type="password" autocomplete="off" required value=${token}
         hint=${`Scopes: ${READ} to look, ${ADMIN} to act. It is kept for this tab only.`}

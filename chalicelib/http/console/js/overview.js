@@ -20,15 +20,18 @@ function Overview() {
 /** The answer at a glance, and in words. */
 function Verdict({ sync }) {
   const [worst, ...others] = findings(sync);
+  useTitle(worst.text);
   return html`<section class=${`verdict ${worst.level}`} aria-labelledby="verdict">
     <h2 id="verdict">${worst.text}</h2>
     <${Spoken} text=${worst.text} />
-    <p>${worst.more} ${worst.href && html`<a href=${worst.href}>Show: ${worst.text.toLowerCase()}</a>`}</p>
+    <p>${worst.more} <${More} link=${worst.link} /></p>
     ${others.length > 0 && html`<ul>${others.map((each) => html`<li key=${each.text} class=${each.level}>
-      <strong>${each.text}.</strong> ${each.more} ${each.href && html`<a href=${each.href}>Show: ${each.text.toLowerCase()}</a>`}
+      <strong>${each.text}.</strong> ${each.more} <${More} link=${each.link} />
     </li>`)}</ul>`}
   </section>`;
 }
+
+const More = ({ link }) => link && html`<a href=${link.href}>${link.text}</a>`;
 
 function Counts({ sync }) {
   const oldest = sync.oldestUndeliveredSeconds;

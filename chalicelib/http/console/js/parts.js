@@ -272,11 +272,16 @@ function ActDialog({ title, label, act, onClose, ready = true, children }) {
   <//>`;
 }
 
-/** A screen: its heading gets the focus when the route changes. */
-function Screen({ title, actions, children }) {
+/** Name the tab. A part of a screen that has more to say than the screen does so after it. */
+function useTitle(title) {
   useEffect(() => {
     document.title = `${title} - Product Catalog`;
   }, [title]);
+}
+
+/** A screen: its heading gets the focus when the route changes. */
+function Screen({ title, actions, children }) {
+  useTitle(title);
   return html`<${Fragment}>
     <div class="heading"><h1 tabindex="-1">${title}</h1><div class="buttons">${actions}</div></div>
     ${children}

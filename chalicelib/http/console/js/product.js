@@ -100,7 +100,7 @@ function Entry({ entry }) {
   const tone = entry.failed ? "failed" : entry.future ? "future" : entry.kind === "delivered" ? "done" : "past";
   const details = Object.entries(entry.details ?? {}).filter(([, value]) => value !== null && value !== "");
   return html`<li class=${tone}>
-    <p class="moment"><span class="kind">${KINDS[entry.kind] ?? entry.kind}${entry.failed ? " failed" : ""}</span>
+    <p class="moment"><span class="kind">${KINDS[entry.kind] ?? entry.kind}${entry.kind === "attempt" && entry.failed ? " failed" : ""}</span>
       ${entry.at ? html`<${When} time=${entry.at} />` : html`<span class="soft">${entry.future ? "time not known yet" : "time not known"}</span>`}</p>
     <p>${entry.text}</p>
     ${details.length > 0 && html`<details><summary>Details<span class="unseen"> of: ${entry.text}</span></summary>
