@@ -333,7 +333,8 @@ TAGS = {
     "products": "Write and read products. Every write is answered at once; its delivery to the "
     "supply chain follows.",
     "sync": "See how far the supply chain is, deliver again, pause and resume.",
-    "service": "The service itself: its health, its documentation, the console's page. No token is needed.",
+    "service": "The service itself: its health, its documentation, the console's page. No token is "
+    "needed.",
 }
 
 _BODY = (errors.MalformedRequestError, errors.PayloadTooLargeError)

@@ -103,7 +103,9 @@ def a_summary(**changes: object) -> Json:
 def an_audit(state: str = "done", **changes: object) -> Json:
     """The answer of GET /sync/audit."""
     begun, done = state != "none", state == "done"
-    statement = "at 2026-11-29T12:03:00.000Z the supply chain held the newest version of all 300 products"
+    statement = (
+        "at 2026-11-29T12:03:00.000Z the supply chain held the newest version of all 300 products"
+    )
     return {
         "state": state,
         "checked": 300 if done else 120 if begun else 0,
@@ -127,9 +129,21 @@ def a_timeline(number: int, status: str = "exhausted") -> Json:
 
     def entry(kind: str, seconds: float | None, text: str, **more: object) -> Json:
         at = None if seconds is None else ago(seconds)
-        return {"at": at, "kind": kind, "text": text, "failed": False, "future": False, "details": {}, **more}
+        return {
+            "at": at,
+            "kind": kind,
+            "text": text,
+            "failed": False,
+            "future": False,
+            "details": {},
+            **more,
+        }
 
-    failed = {"statusCode": 503, "durationSeconds": 0.21, "error": "HTTP 503: the warehouse is closed"}
+    failed = {
+        "statusCode": 503,
+        "durationSeconds": 0.21,
+        "error": "HTTP 503: the warehouse is closed",
+    }
     return {
         "id": an_id(number),
         "name": f"Desk lamp {number}",
@@ -218,7 +232,8 @@ class StubCatalog:
         found = [
             each
             for each in self.states
-            if each["status"] in query.get("status", ["pending", "retrying", "exhausted", "rejected"])
+            if each["status"]
+            in query.get("status", ["pending", "retrying", "exhausted", "rejected"])
             and query.get("errorKind", [each["lastErrorKind"]]) == [each["lastErrorKind"]]
             and query.get("q", [""])[0].lower() in (each["lastError"] or "").lower()
         ]
@@ -236,9 +251,23 @@ class StubCatalog:
         return 202, {"count": len(chosen), "dryRun": bool(body.get("dryRun"))}
 
     def _letters(self, _: Query, __: Json) -> tuple[int, Json]:
-        kept = ("name", "version", "deleted", "lastError", "lastErrorKind", "attempts", "failedAt", "behindSince")
+        kept = (
+            "name",
+            "version",
+            "deleted",
+            "lastError",
+            "lastErrorKind",
+            "attempts",
+            "failedAt",
+            "behindSince",
+        )
         items = [
-            {"productId": each["id"], "reason": each["status"], "letterSent": True, **{key: each[key] for key in kept}}
+            {
+                "productId": each["id"],
+                "reason": each["status"],
+                "letterSent": True,
+                **{key: each[key] for key in kept},
+            }
             for each in self.states
             if each["status"] in {"exhausted", "rejected"}
         ]
@@ -322,7 +351,9 @@ class StubServer:
         self.catalog = StubCatalog()
         self._page = cast("WSGIApplication", Gateway(api.app))
         self._server = make_server("127.0.0.1", 0, self._serve, _Server, _Quiet)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), daemon=True
+        )
         self.api = f"http://127.0.0.1:{self._server.server_port}/api"
 
     def __enter__(self) -> Self:

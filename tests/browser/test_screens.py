@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.browser.browsing import Console
+from embedded.services import ROOT
+from tests.browser.browsing import OPERATOR, Console
 from tests.browser.stub import StubCatalog, a_state, a_summary, ago, an_audit, an_id, problem
+from tests.unit.conftest import a_token
+from tools import screenshots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support import Json
 
@@ -157,7 +162,14 @@ def test_all_is_well_is_said_where_nothing_is_wrong(console: Console) -> None:
 
 FINDINGS: dict[str, tuple[Json, str]] = {
     "The supply chain is down": (
-        {"breaker": {"state": "open", "since": ago(9), "reason": "HTTP 503", "callsPerSecond": None}},
+        {
+            "breaker": {
+                "state": "open",
+                "since": ago(9),
+                "reason": "HTTP 503",
+                "callsPerSecond": None,
+            }
+        },
         "HTTP 503. Products wait, and no attempt is spent.",
     ),
     "3 products are stuck": ({"stuck": {"count": 3, "oldestSeconds": 7200.0}}, "oldest for 2 h"),
@@ -284,7 +296,9 @@ def test_a_redrive_counts_before_it_replays(console: Console, catalog: StubCatal
     ]
 
 
-@pytest.mark.parametrize(("sought", "heading"), [(an_id(1), "Desk lamp 1"), ("Desk", "Search: Desk")])
+@pytest.mark.parametrize(
+    ("sought", "heading"), [(an_id(1), "Desk lamp 1"), ("Desk", "Search: Desk")]
+)
 def test_a_product_is_found_by_its_id_or_its_name(
     console: Console, catalog: StubCatalog, sought: str, heading: str
 ) -> None:
@@ -400,4 +414,22 @@ def test_the_acts_say_who_did_what_and_why(console: Console, catalog: StubCatalo
     expect(console.rows().first).to_contain_text("Replayed many products")
     expect(console.rows().first).to_contain_text("no reason given")
     expect(console.rows().last).to_contain_text("try")
-    expect(console.rows().last.get_by_role("link")).to_have_attribute("href", f"#/product/{an_id(1)}")
+    expect(console.rows().last.get_by_role("link")).to_have_attribute(
+        "href", f"#/product/{an_id(1)}"
+    )
+
+
+# ---- the documentation ----
+
+
+def test_the_pictures_are_those_that_the_documentation_shows(
+    console: Console, catalog: StubCatalog, tmp_path: Path
+) -> None:
+    trouble(catalog)
+    screenshots.take(console.page, console.api, a_token(*OPERATOR), an_id(1), tmp_path)
+    taken = {path.name for path in tmp_path.glob("*.png")}
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    shown = {
+        name for page in pages for name in re.findall(r"images/([a-z-]+\.png)", page.read_text())
+    }
+    assert taken == shown

@@ -138,17 +138,21 @@ def test_the_screen_follows_what_happens(console: Console, catalog: StubCatalog)
     expect(console.page).to_have_title("1 product is stuck - Product Catalog")
 
 
+HIDE = """hidden => {
+  Object.defineProperty(document, "hidden", { value: Boolean(hidden), configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
 def test_a_hidden_tab_asks_for_nothing(console: Console, catalog: StubCatalog) -> None:
     console.log_in()
     expect(console.region("All is well")).to_be_visible()
-    hide = "hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
-    hide += " document.dispatchEvent(new Event('visibilitychange')); }"
-    console.page.evaluate(hide, True)
+    console.page.evaluate(HIDE, "true")
     before = len(catalog.asked)
     console.page.clock.run_for(60_000)
     assert len(catalog.asked) == before
     with console.page.expect_response("**/api/sync"):
-        console.page.evaluate(hide, False)
+        console.page.evaluate(HIDE, "")
 
 
 def test_live_refresh_can_be_switched_off(console: Console, catalog: StubCatalog) -> None:

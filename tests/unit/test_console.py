@@ -42,6 +42,7 @@ class Elements(HTMLParser):
             self.texts[self._open].append(data)
 
     def handle_endtag(self, tag: str) -> None:
+        assert tag
         self._open = ""
 
 
@@ -104,15 +105,21 @@ def test_no_element_has_a_style_or_a_handler_of_its_own() -> None:
     named = {name for _, name, _ in Elements().attributes}
     assert not any(name == "style" or name.startswith("on") for name in named)
     for path in (page.FOLDER / "js").glob("*.js"):
-        assert not re.search(r"\bstyle=|dangerouslySetInnerHTML|\beval\(|new Function", path.read_text())
+        assert not re.search(
+            r"\bstyle=|dangerouslySetInnerHTML|\beval\(|new Function", path.read_text()
+        )
 
 
 def test_a_library_is_as_its_notice_says() -> None:
     notice = (VENDOR / "NOTICE").read_text()
     sums = dict(re.findall(r"^  (\S+)\s+([0-9a-f]{64})", notice, re.MULTILINE))
-    assert sums == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in VENDOR.glob("*.js")}
+    assert sums == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in VENDOR.glob("*.js")
+    }
     libraries = re.findall(r"^(\w+) \d\S+, ", notice, re.MULTILINE)
-    assert {f"LICENSE-{name}" for name in libraries} == {path.name for path in VENDOR.glob("LICENSE*")}
+    assert {f"LICENSE-{name}" for name in libraries} == {
+        path.name for path in VENDOR.glob("LICENSE*")
+    }
 
 
 def test_the_page_names_its_libraries_with_their_versions() -> None:
@@ -130,5 +137,7 @@ def test_the_image_has_every_file_of_the_console() -> None:
     assert "!chalicelib/" in ignored
     # What comes after it leaves out nothing of the folder but bytecode.
     after = ignored[ignored.index("!chalicelib/") + 1 :]
-    assert [line for line in after if not line.startswith(("!", "embedded/"))] == ["**/__pycache__/"]
+    assert [line for line in after if not line.startswith(("!", "embedded/"))] == [
+        "**/__pycache__/"
+    ]
     assert "COPY chalicelib ./chalicelib" in (ROOT / "Dockerfile").read_text()
