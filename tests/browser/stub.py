@@ -148,6 +148,7 @@ def a_timeline(number: int, status: str = "exhausted") -> Json:
         "id": an_id(number),
         "name": f"Desk lamp {number}",
         "status": status,
+        "summary": "It is exhausted: 18 attempts have failed, the last with HTTP 503.",
         "held": None,
         "traceId": "0af7651916cd43dd8448eb211c80319c",
         "entries": [
@@ -171,6 +172,7 @@ class StubCatalog:
         self.audit = an_audit("none")
         self.acts: list[Json] = []
         self.poison: list[Json] = []
+        self.letters_counted = True
         self.failing: tuple[int, Json] | None = None
         """What every request is answered with, while it is set."""
         self.asked: list[tuple[str, str, Query, Json]] = []
@@ -271,7 +273,8 @@ class StubCatalog:
             for each in self.states
             if each["status"] in {"exhausted", "rejected"}
         ]
-        return 200, {"count": len(items), "items": items, "nextCursor": None, "poison": self.poison}
+        number = len(items) if self.letters_counted else None
+        return 200, {"count": number, "items": items, "nextCursor": None, "poison": self.poison}
 
     def _start_audit(self, _: Query, body: Json) -> tuple[int, Json]:
         self.audit = an_audit("running", repair=body["repair"])

@@ -274,6 +274,25 @@ def test_a_list_has_pages(console: Console, catalog: StubCatalog) -> None:
     expect(console.rows()).to_have_count(20)
 
 
+def test_a_page_without_a_match_says_that_there_are_more(console: Console) -> None:
+    more = '{"items": [], "nextCursor": "abc"}'
+    console.page.route("**/api/sync/products*", lambda route: route.fulfill(body=more))
+    console.log_in()
+    console.go("/behind?q=rare")
+    expect(console.page.get_by_text("the next page looks at younger ones")).to_be_visible()
+    expect(console.button("Next")).to_be_enabled()
+
+
+def test_a_queue_that_does_not_answer_is_no_reason_to_hide_what_has_failed(
+    console: Console, catalog: StubCatalog
+) -> None:
+    catalog.states, catalog.letters_counted = [a_state(1)], False
+    console.log_in()
+    console.go("/dead-letters")
+    expect(console.page.get_by_text("The dead-letter queue does not answer.")).to_be_visible()
+    expect(console.rows()).to_have_count(1)
+
+
 def test_a_redrive_counts_before_it_replays(console: Console, catalog: StubCatalog) -> None:
     catalog.states = [a_state(1), a_state(2, "rejected"), a_state(3, "retrying")]
     console.log_in()
@@ -326,6 +345,7 @@ def test_a_product_shows_why_it_is_not_delivered_and_its_exact_price(
     catalog.states = [a_state(1)]
     console.log_in()
     console.go(f"/product/{an_id(1)}")
+    expect(console.page.get_by_text("It is exhausted: 18 attempts")).to_be_visible()
     line = console.region("What happened, and what comes next")
     expect(line.get_by_role("listitem").first).to_contain_text("Version 3 was written.")
     expect(line.get_by_role("listitem").last).to_contain_text("Nothing more is tried: replay it.")
@@ -373,7 +393,7 @@ def test_the_dead_letters_are_listed_with_their_reason_and_the_poison_too(
     trouble(catalog)
     console.log_in()
     console.go("/dead-letters")
-    expect(console.page.locator("main")).to_contain_text("2 dead letters.")
+    expect(console.page.locator("main")).to_contain_text("2 letters are in the dead-letter queue.")
     letters = console.page.get_by_role("table", name="Products with a dead letter")
     expect(letters).to_contain_text("HTTP 503: the warehouse is closed")
     expect(console.page.get_by_role("table", name="Poison messages")).to_contain_text("{oops")

@@ -23,11 +23,17 @@ function Behind({ query }) {
       <${Spoken} text=${`${count(items.length, "product")} on this page`} />
       <${Table} caption="Products that the supply chain lacks, oldest change first" rows=${items}
         keyOf=${(each) => each.id} columns=${BEHIND_COLUMNS}
-        empty=${FILTERS.some((name) => filters[name].length) ? "No product matches these filters." : "No product is behind: all is delivered."} />
+        empty=${noneBehind(filters, nextCursor)} />
       <${Pages} pages=${pages} nextCursor=${nextCursor} />
     <//>`}<//>
     ${redrive && html`<${RedriveDialog} filters=${filters} onClose=${() => { setRedrive(false); list.reload(); }} />`}
   <//>`;
+}
+
+function noneBehind(filters, nextCursor) {
+  if (nextCursor) return "No match among the oldest products: the next page looks at younger ones.";
+  const filtered = FILTERS.some((name) => filters[name].length);
+  return filtered ? "No product matches these filters." : "No product is behind: all is delivered.";
 }
 
 const BEHIND_COLUMNS = [

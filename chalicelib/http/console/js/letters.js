@@ -9,17 +9,20 @@ function Letters() {
   );
   return html`<${Screen} title="Dead letters">
     <${Loaded} from=${letters}>${(data) => html`<${Fragment}>
-      <${Spoken} text=${count(data.count, "dead letter")} />
-      <p>${data.count
-        ? html`<strong>${count(data.count, "dead letter")}.</strong> Nothing more is tried for these products: mend the cause, then replay them.`
-        : "No dead letter: no product needs a person."}</p>
-      ${data.count > 0 && html`<${Table} caption="Products with a dead letter" rows=${data.items}
-        keyOf=${(each) => each.productId} columns=${LETTER_COLUMNS} empty="None on this page." />`}
+      <${Spoken} text=${inQueue(data.count)} />
+      <p>${inQueue(data.count)} Nothing more is tried for these products: mend the cause, then replay them.</p>
+      <${Table} caption="Products with a dead letter" rows=${data.items} keyOf=${(each) => each.productId}
+        columns=${LETTER_COLUMNS} empty="No product has failed: none needs a person." />
       <${Pages} pages=${pages} nextCursor=${data.nextCursor} />
       ${data.poison.length > 0 && html`<${Poison} messages=${data.poison} />`}
     <//>`}<//>
   <//>`;
 }
+
+/** Approximately: the queue says so itself. */
+const inQueue = (letters) => (letters === null
+  ? "The dead-letter queue does not answer."
+  : `${count(letters, "letter is", "letters are")} in the dead-letter queue.`);
 
 const LETTER_COLUMNS = [
   { name: "Product", cell: (each) => html`<${ProductLink} id=${each.productId} name=${each.name} />` },
@@ -35,7 +38,7 @@ const Poison = ({ messages: found }) => html`<section aria-labelledby="poison">
   <h2 id="poison">Messages that could not be read</h2>
   <${Table} caption="Poison messages" rows=${found} keyOf=${(each) => each.messageId} empty="" columns=${[
     { name: "Seen", cell: (each) => html`<${When} time=${each.seenAt} />` },
-    { name: "Why", cell: (each) => each.reason },
+    { name: "Why", cell: (each) => each.reason ?? html`<span class="soft">not known</span>` },
     { name: "Message", cell: (each) => html`<code>${each.body}</code>` },
     { name: "Message id", cell: (each) => html`<code>${each.messageId}</code>` },
   ]} />
