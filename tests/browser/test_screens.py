@@ -123,6 +123,10 @@ def test_every_screen_fits_a_small_phone(console: Console, catalog: StubCatalog)
     console.log_in()
     for route in each_screen(console):
         assert console.page.evaluate("document.documentElement.scrollWidth") <= 320, route
+    console.go("/behind")
+    console.button("Redrive …").click()
+    fits = "dialog => dialog.scrollWidth <= dialog.clientWidth"
+    assert console.dialog().evaluate(fits)
 
 
 def test_a_new_screen_has_the_focus_on_its_heading(console: Console) -> None:
