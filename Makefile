@@ -72,6 +72,10 @@ supply-chain: $(STACK) ## break the stack's fake supply chain, and mend it: ARGS
 bench: $(STACK) ## measure what a delivery costs, as ratios to a baseline of the same run
 	@$(RUN) -m embedded.bench
 
+.PHONY: screenshots
+screenshots: $(DEV) ## take the documentation's pictures of the console (chromium), some minutes
+	@$(RUN) -m tools.screenshots $(ARGS)
+
 SEEDS ?= 200
 SCENARIO ?= random
 

@@ -8,6 +8,7 @@ from chalice.app import AuthRequest, AuthResponse, Request, Response
 
 from chalicelib.bootstrap import container
 from chalicelib.http import asyncapi, authorizer, openapi, requests
+from chalicelib.http.console import page as console_page
 from chalicelib.http.responses import (
     batch_item,
     no_content,
@@ -197,3 +198,8 @@ def asyncapi_document(_: Request) -> Response:
 @route("GET", "/docs")
 def docs(_: Request) -> Response:
     return Response(openapi.docs_page(), {"Content-Type": "text/html; charset=utf-8"}, 200)
+
+
+@route("GET", "/console")
+def console(_: Request) -> Response:
+    return Response(console_page.page(), {**console_page.headers()}, 200)

@@ -28,6 +28,7 @@ from chalicelib.settings import SettingsError
 from embedded.fake_supply_chain import FAILURE_KINDS
 from embedded.history import COMPARED
 from embedded.processes import free_port
+from embedded.reports import console_link
 from embedded.services import StackError, local_session, without_settings
 from embedded.stack import StackInfo, on_own_stack
 
@@ -232,6 +233,7 @@ def report(catalog: list[Json], calls: Json, seconds: float) -> None:
 
 def show(info: StackInfo, began: float) -> None:
     """Load, change, wait, compare. Raises DemoError unless the supply chain holds all of it."""
+    print(f"watch it, while it runs: {console_link(info['api'], info['token'])}", flush=True)
     client = Client(info)
     total = load(info)
     change_some(client)

@@ -41,6 +41,11 @@ def address_of(url: str) -> str:
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
+def console_link(api: str, token: str) -> str:
+    """Give a link to the console. A token in its fragment is sent to nobody: the page reads it."""
+    return f"{api}/console#token={token}" if token else f"{api}/console"
+
+
 def need_mongodb(uri: str) -> None:
     """Raise StackError if the MongoDB of MONGODB_URI does not answer."""
     try:

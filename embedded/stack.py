@@ -39,7 +39,14 @@ from typing import TYPE_CHECKING, NoReturn, TypedDict
 from catalogctl.tokens import Scope, sign
 from chalicelib.settings import SettingsError, read_settings
 from embedded.processes import free_port
-from embedded.reports import address_of, api_state, changes, need_mongodb, warnings
+from embedded.reports import (
+    address_of,
+    api_state,
+    changes,
+    console_link,
+    need_mongodb,
+    warnings,
+)
 from embedded.servers import ServerProcesses, write_private
 from embedded.services import (
     ROLES,
@@ -320,6 +327,7 @@ def addresses(stack: Stack, info: StackInfo) -> dict[str, str]:
     """Say where everything is, without passwords."""
     return {
         "API": f"{info['api']}  (documentation: {info['api']}/docs)",
+        "console": console_link(info["api"], ""),
         "supply chain": address_of(info["supplyChain"]),
         "MongoDB": f"{address_of(info['mongodb'])}  ({info['store']})",
         "NATS": address_of(info["nats"]),
@@ -339,7 +347,8 @@ def _up(stack: Stack) -> None:
     for line in changes(before, info["processes"]):
         print(line)
     token = info["token"] or "none: CATALOG_JWKS_URL names who signs"
-    _print(addresses(stack, info) | {"token": token})
+    link = console_link(info["api"], info["token"])
+    _print(addresses(stack, info) | {"console": link, "token": token})
 
 
 def _status(stack: Stack) -> int:

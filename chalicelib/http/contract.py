@@ -544,6 +544,14 @@ def _merged(kind: JsonSchemaValue) -> None:
         kind.pop("maxProperties", None)
 
 
+PAGE_HEADERS = (
+    "Cache-Control",
+    "Content-Security-Policy",
+    "Referrer-Policy",
+    "X-Content-Type-Options",
+)
+"""What a page with scripts tells the browser."""
+
 KEY_HOURS = KEY_LIFE // timedelta(hours=1)
 ENTITY_TAG = r'\s*(W/)?"([^"]*)"\s*(?:,|$)'
 HEADERS: dict[str, Json] = {
@@ -604,8 +612,9 @@ class Operation:
     """One method of one path.
 
     `scopes`: the token needs one of them; none: no token needed. `answers`: the model of each
-    status, or a media type of which no more is said. `problems` are the errors, besides those of
-    every operation.
+    status, or a media type of which no more is said. `sends` names the headers of a successful
+    answer that its model does not imply. `problems` are the errors, besides those of every
+    operation.
     """
 
     name: str
@@ -618,6 +627,7 @@ class Operation:
     query: type[BaseModel] | None = None
     headers: tuple[str, ...] = ()
     answers: dict[int, type[BaseModel] | str | None] = field(default_factory=dict)
+    sends: tuple[str, ...] = ()
     problems: tuple[type[Exception], ...] = ()
 
     @property
@@ -632,7 +642,8 @@ TAGS = {
     "products": "Write and read products. Every write is answered at once; its delivery to the "
     "supply chain follows.",
     "sync": "See how far the supply chain is, deliver again, pause and resume, audit.",
-    "service": "The service itself: its health and its documentation. No token is needed.",
+    "service": "The service itself: its health, its documentation, the console's page. No token is "
+    "needed.",
 }
 
 _BODY = (errors.MalformedRequestError, errors.PayloadTooLargeError)
@@ -868,5 +879,13 @@ OPERATIONS = (
         "/docs",
         "The OpenAPI document, to read and to try",
         answers={200: "text/html"},
+    ),
+    Operation(
+        "getConsole",
+        "GET",
+        "/console",
+        "The operator's console: a page that asks for a token, and for all that it shows",
+        answers={200: "text/html"},
+        sends=PAGE_HEADERS,
     ),
 )

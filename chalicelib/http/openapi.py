@@ -96,6 +96,22 @@ _SENT: dict[str, Json] = {
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
     },
+    "Cache-Control": {
+        "description": "Ask again each time: a new release has a new page.",
+        "schema": {"type": "string", "const": "no-cache"},
+    },
+    "Content-Security-Policy": {
+        "description": "The page runs its own scripts, and talks to this API alone.",
+        "schema": {"type": "string"},
+    },
+    "Referrer-Policy": {
+        "description": "The page's address goes to nobody.",
+        "schema": {"type": "string", "const": "no-referrer"},
+    },
+    "X-Content-Type-Options": {
+        "description": "The page is what its media type says.",
+        "schema": {"type": "string", "const": "nosniff"},
+    },
     "WWW-Authenticate": {
         "description": "How to authenticate.",
         "schema": {"type": "string", "const": "Bearer"},
@@ -233,7 +249,7 @@ def _responses(operation: Operation) -> Json:
     for status, model in operation.answers.items():
         described: Json = {"description": HTTPStatus(status).phrase}
         responses[str(status)] = described
-        if headers := _headers(_sent_with(status, model)):
+        if headers := _headers([*_sent_with(status, model), *operation.sends]):
             described["headers"] = headers
         if isinstance(model, str):
             described["content"] = {model: {"schema": _OTHER_BODIES[model]}}

@@ -24,6 +24,7 @@ ANSWERS = {
     ("GET", "/openapi.json"): 200,
     ("GET", "/asyncapi.json"): 200,
     ("GET", "/docs"): 200,
+    ("GET", "/console"): 200,
     ("GET", "/products"): 200,
     ("POST", "/products"): 422,
     ("POST", "/products/batch"): 422,
@@ -43,7 +44,7 @@ ANSWERS = {
     ("POST", "/sync/audit"): 422,
     ("GET", "/sync/audit"): 200,
 }
-OPEN = {"/health", "/ready", "/openapi.json", "/asyncapi.json", "/docs"}
+OPEN = {"/health", "/ready", "/openapi.json", "/asyncapi.json", "/docs", "/console"}
 NO_ROUTE = "urn:product-catalog:problem:no-such-route"
 
 

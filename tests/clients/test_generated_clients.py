@@ -72,7 +72,7 @@ def content(answer: Answer) -> Json:
         ("products", "patch_product delete_product"),
         ("sync", "get_product_sync get_product_timeline replay_product"),
         ("sync", "get_sync redrive_products control_sync"),
-        ("service", "get_health get_readiness get_open_api get_docs"),
+        ("service", "get_health get_readiness get_open_api get_docs get_console"),
     ],
 )
 def test_the_methods_have_the_names_of_the_operations(

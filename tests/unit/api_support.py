@@ -67,6 +67,7 @@ SCOPES_OF_THE_DESIGN = {
     ("GET", "/openapi.json"): set(),
     ("GET", "/asyncapi.json"): set(),
     ("GET", "/docs"): set(),
+    ("GET", "/console"): set(),
 }
 
 

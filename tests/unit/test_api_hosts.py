@@ -67,6 +67,7 @@ PARITY: list[tuple[str, str, object]] = [
     ("GET", "/openapi.json", None),
     ("GET", "/asyncapi.json", None),
     ("GET", "/docs", None),
+    ("GET", "/console", None),
 ]
 
 

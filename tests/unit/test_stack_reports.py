@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from embedded import reports, stack
+from embedded import demo, reports, stack
 from embedded.processes import free_port
 from embedded.reports import CHANGED, ENDED, address_of, changes
 from embedded.services import SERVERS, Endpoints, StackError
@@ -16,7 +16,7 @@ from embedded.stack import Stack
 from tests.http import ScriptedServer, refused_port, reply
 
 if TYPE_CHECKING:
-    pass
+    from embedded.stack import StackInfo
 
 CANARY = "hunter2"
 
@@ -134,6 +134,48 @@ def test_what_up_did_is_told_by_groups() -> None:
 
 def test_a_first_up_has_only_started() -> None:
     assert changes({}, {"api": 1, "sync": 2}) == ["started: api, sync"]
+
+
+# ---- the console ----
+
+SERVED = {
+    "api": "http://127.0.0.1:1/api",
+    "processes": {},
+    **dict.fromkeys(("supplyChain", "mongodb", "store", "nats", "queueUrl"), ""),
+}
+
+
+@pytest.mark.parametrize(
+    ("token", "link"),
+    [
+        (CANARY, f"http://127.0.0.1:1/api/console#token={CANARY}"),
+        ("", "http://127.0.0.1:1/api/console"),
+    ],
+)
+def test_up_says_where_the_console_is_with_the_token_that_it_has(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    token: str,
+    link: str,
+) -> None:
+    monkeypatch.setattr(Stack, "status", lambda _: {})
+    monkeypatch.setattr(Stack, "up", lambda _: {**SERVED, "token": token})
+    assert stack.run("up", Stack(tmp_path, {})) == 0
+    assert f"console       {link}\n" in capsys.readouterr().out
+
+
+def test_the_demo_says_where_to_watch_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(_: object) -> int:
+        raise demo.DemoError("no further")
+
+    monkeypatch.setattr(demo, "load", load)
+    info = cast("StackInfo", {**SERVED, "token": CANARY})
+    with pytest.raises(demo.DemoError):
+        demo.show(info, 0)
+    assert f"http://127.0.0.1:1/api/console#token={CANARY}\n" in capsys.readouterr().out
 
 
 # ---- status ----
