@@ -157,8 +157,8 @@ def list_acts(request: Request) -> Response:
 
 @route("POST", "/sync/audit")
 def start_audit(request: Request) -> Response:
-    body, principal = requests.body(request, required=False), requests.origin(request).principal
-    return respond(202, audits().start(body, principal))
+    body, origin = requests.body(request, required=False), requests.origin(request)
+    return respond(202, audits().start(body, origin))
 
 
 @route("GET", "/sync/audit")

@@ -272,6 +272,7 @@ class Container:
         return Audits(
             self.store,
             self.controls,
+            self.acts,
             settings.breaker,
             repair=settings.audit_repair,
             clock=now_utc,

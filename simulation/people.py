@@ -154,7 +154,7 @@ class People:
         answered: list[bool] = []
 
         def start(parts: Parts) -> None:
-            parts.audits().start({}, "operator")
+            parts.audits().start({}, Origin("operator"))
             answered.append(True)
 
         def again() -> None:

@@ -142,7 +142,7 @@ class Parts:
             self._enqueuer,
             self._convergence,
             self._world.plan.breaker,
-            Acts(self._store, clock=self._clock, new_id=self._new_id),
+            self._acts(),
             clock=self._clock,
             grace=self._grace,
             pause=self._pause,
@@ -150,10 +150,14 @@ class Parts:
         operations.redriven_at_once = self._world.plan.page
         return operations
 
+    def _acts(self) -> Acts:
+        return Acts(self._store, clock=self._clock, new_id=self._new_id)
+
     def audits(self) -> Audits:
         return Audits(
             self._store,
             self._controls,
+            self._acts(),
             self._world.plan.breaker,
             repair=True,
             clock=self._clock,

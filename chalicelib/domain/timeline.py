@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from chalicelib.domain.acts import Act
 from chalicelib.domain.control import Control
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.exact_json import Json
@@ -109,10 +110,10 @@ class Situation:
         return event is not None and event.time + self.grace <= self.now
 
 
-def timeline(situation: Situation, acts: Sequence[Entry] = ()) -> Json:
+def timeline(situation: Situation, acts: Sequence[Act] = ()) -> Json:
     """Tell the life of a product's newest version, older attempts and what comes next.
 
-    `acts`: what operators have done to it, as entries of the kind ACT.
+    `acts`: what operators have done to it.
     """
     product = situation.product
     return {
@@ -126,11 +127,11 @@ def timeline(situation: Situation, acts: Sequence[Entry] = ()) -> Json:
     }
 
 
-def entries(situation: Situation, acts: Sequence[Entry] = ()) -> list[Entry]:
+def entries(situation: Situation, acts: Sequence[Act] = ()) -> list[Entry]:
     """Give the entries in order of time: what was, what is now (without a time), what comes."""
     found = [
         *_writes(situation),
-        *acts,
+        *map(_act, acts),
         *_events(situation),
         *_messages(situation),
         *_attempts(situation),
@@ -144,6 +145,12 @@ def entries(situation: Situation, acts: Sequence[Entry] = ()) -> list[Entry]:
         return entry.future, entry.at or situation.now, entry.at is None
 
     return sorted(found, key=place)
+
+
+def _act(act: Act) -> Entry:
+    """Tell an act about this product; it was kept before it took effect."""
+    why = f": {act.why}" if act.why else ""
+    return Entry(act.at, Kind.ACT, f"{act.what} by {act.who}{why}", details=act.details)
 
 
 # ---- the answer in one sentence ----

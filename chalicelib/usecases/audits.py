@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from chalicelib import telemetry
+from chalicelib.domain.acts import ActKind
 from chalicelib.domain.audit import AuditState, Example, Page, Run
 from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.control import Control
@@ -17,6 +17,8 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.domain.times import LONG_AGO
+from chalicelib.usecases.acts import NOBODY, REASON_LIMIT, UNKNOWN, Acts
+from chalicelib.usecases.catalog import Origin
 from chalicelib.usecases.controls import TRIES, Controls, sleep_shortly
 from chalicelib.usecases.ports import Store
 from chalicelib.usecases.validation import validated
@@ -38,7 +40,9 @@ class AuditRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str | None = Field(default=None, max_length=500, description="Why it is made.")
+    reason: str | None = Field(
+        default=None, max_length=REASON_LIMIT, description="Kept with the act: GET /sync/acts."
+    )
     repair: StrictBool | None = Field(
         default=None,
         description="false: differences are only counted and listed; true: they are also repaired. "
@@ -56,6 +60,7 @@ class Audits:
         self,
         store: Store,
         controls: Controls,
+        acts: Acts,
         breaker: BreakerPolicy,
         *,
         repair: bool,
@@ -64,6 +69,7 @@ class Audits:
     ) -> None:
         self._store = store
         self._controls = controls
+        self._acts = acts
         self._breaker = breaker
         self._repair = repair
         self._clock = clock
@@ -71,7 +77,7 @@ class Audits:
 
     # ---- for operators ----
 
-    def start(self, body: object, principal: str) -> Json:
+    def start(self, body: object, origin: Origin = NOBODY) -> Json:
         """Start a full audit; give its state, or that of the one that runs already.
 
         Raises InvalidRequestError, ConcurrentChangeError.
@@ -79,27 +85,18 @@ class Audits:
         request = validated(AuditRequest, body)
         now, total = self._clock(), self._count()
         repair = self._repair if request.repair is None else request.repair
-
-        mine: list[Run] = []
+        who = origin.principal or UNKNOWN
 
         def begin(stored: AuditState) -> AuditState:
             if stored.run is not None:
                 return stored
             # No two begin at the same time: products remember by which they were repaired.
             earliest = stored.last.started_at + _NEXT if stored.last else now
-            mine.append(Run(max(now, earliest), principal, repair, total))
-            return replace(stored, run=mine[-1])
+            return replace(stored, run=Run(max(now, earliest), who, repair, total))
 
-        state = self._change(begin)
-        if state.run is not None and state.run in mine:
-            self._begun(state.run, request.reason)
-        return self._to_json(state, self._controls.read())
-
-    def _begun(self, run: Run, reason: str | None) -> None:
-        """Note that an operator has started an audit."""
-        telemetry.log.info(
-            "an audit has begun", reason=reason, principal=run.started_by, repair=run.repair
-        )
+        if self.read().run is None:
+            self._acts.record(ActKind.AUDIT, origin, why=request.reason, repair=repair)
+        return self._to_json(self._change(begin), self._controls.read())
 
     def show(self) -> Json:
         """Give the full audit that runs, or the last one, and the rolling one."""

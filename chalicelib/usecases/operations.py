@@ -41,6 +41,8 @@ from chalicelib.usecases.validation import ErrorKind, OptionalTime, text_of_time
 REDRIVEN_AT_ONCE = 100
 """Products of the pages that a request to redrive restarts itself, one page for each status that
 it asks for; reconcile does the rest."""
+ACTS_TOLD = 20
+"""The newest acts about a product that its time line tells."""
 LONGEST_PAUSE = timedelta(days=31)
 """The latest end that a pause may have. One without an end lasts until an operator resumes."""
 
@@ -191,7 +193,8 @@ class Operations:
         """
         product = self._product(product_id, outbox=True)
         control, now = self._controls.read(), self._clock()
-        return timeline(Situation(product, control, now, self._grace))
+        acts = self._store.acts(ACTS_TOLD, product_id=product_id)
+        return timeline(Situation(product, control, now, self._grace), acts)
 
     def replay(self, product_id: str, body: object = {}, origin: Origin = NOBODY) -> Json:
         """Have the newest version delivered (again) now, with a fresh budget.

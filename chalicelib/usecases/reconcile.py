@@ -287,8 +287,9 @@ class Reconcile:
             sync_paused=int(control.is_paused(now)),
             audit_differences_open=self._auditor.open_differences(),
             **{f"products_{status}": count for status, count in summary.products.items()},
-            **({} if letters is None else {"dead_letters": letters}),
         )
+        if letters is not None:
+            telemetry.gauge(dead_letters=letters)
         telemetry.start(*ADDED_UP)
 
     def _gauge_dependencies(self, *, queue_away: bool) -> None:

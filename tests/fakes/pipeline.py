@@ -91,7 +91,13 @@ class Pipeline:
         )
         self.undelivered = Undelivered(store, self.controls, queue, clock=clock)
         self.audits = Audits(
-            store, self.controls, self.breaker, repair=True, clock=clock, pause=lambda _: None
+            store,
+            self.controls,
+            self.acts,
+            self.breaker,
+            repair=True,
+            clock=clock,
+            pause=lambda _: None,
         )
         self.auditor = Auditor(
             store,

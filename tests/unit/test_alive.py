@@ -67,6 +67,7 @@ def test_every_loop_shows_that_it_goes_round(
     monkeypatch.setattr(run, "load", lambda _: lambda *_: run.stopping.set())
     monkeypatch.setattr(run, "receive", lambda *_: [{}])
     monkeypatch.setattr(run, "handle", lambda *_: run.stopping.set())
+    monkeypatch.setattr(run, "container", lambda: world.parts)
     run.ROLES[role](world.parts)
     assert heartbeat.read_text() == ""
 

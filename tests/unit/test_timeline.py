@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain.acts import Act
 from chalicelib.domain.breaker import Breaker, BreakerState
 from chalicelib.domain.control import Control, Pause
 from chalicelib.domain.events import EventType
@@ -90,9 +91,15 @@ def test_the_life_of_a_product_that_is_retried_is_told_in_order() -> None:
 
 
 def test_the_acts_of_operators_are_told_where_they_belong() -> None:
-    act = Entry(BUSY.time - MINUTE / 2, Kind.ACT, "alice replayed it: why not")
-    kinds = [entry.kind for entry in entries(situation(), [act])]
-    assert kinds[3:6] == [Kind.MESSAGE, Kind.ACT, Kind.ATTEMPT]
+    acts = [
+        Act("2", BUSY.time - MINUTE / 4, "bob", "replay"),
+        Act("1", BUSY.time - MINUTE / 2, "alice", "replay", "why not", details={"version": 2}),
+    ]
+    told = entries(situation(), acts)[3:7]
+    kinds = [entry.kind for entry in told]
+    assert kinds == [Kind.MESSAGE, Kind.ACT, Kind.ACT, Kind.ATTEMPT]
+    assert [entry.text for entry in told[1:3]] == ["replay by alice: why not", "replay by bob"]
+    assert told[1].details == {"version": 2}
 
 
 # ---- the sentence ----

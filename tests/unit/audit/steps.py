@@ -70,7 +70,7 @@ def delete(pipeline: Pipeline, product_id: str) -> None:
 
 def audit(pipeline: Pipeline, body: Json | None = None, seconds: float = 40) -> Json:
     """Start a full audit, and run reconcile once; how far it is then."""
-    pipeline.audits.start(body or {}, "somebody")
+    pipeline.audits.start(body or {}, SOMEBODY)
     pipeline.reconcile_once(seconds)
     return pipeline.audits.show()
 

@@ -28,6 +28,7 @@ from tests.unit.audit.steps import (
     run_of,
     settle,
 )
+from tests.unit.catalog.steps import SOMEBODY
 
 
 def test_an_audit_compares_every_product() -> None:
@@ -55,17 +56,17 @@ def test_who_has_started_it_and_when_is_kept() -> None:
 
 def test_a_second_request_is_answered_with_the_audit_that_runs() -> None:
     pipeline = a_catalog(2)
-    first = pipeline.audits.start({}, "somebody")
+    first = pipeline.audits.start({}, SOMEBODY)
     pipeline.clock.advance(5)
-    assert pipeline.audits.start({"repair": False}, "another") == first
+    assert pipeline.audits.start({"repair": False}, replace(SOMEBODY, principal="another")) == first
 
 
 def test_the_next_audit_begins_later_than_the_one_before() -> None:
     pipeline = a_catalog(0)
-    first = pipeline.audits.start({}, "somebody")
+    first = pipeline.audits.start({}, SOMEBODY)
     pipeline.reconcile_once()
     pipeline.clock.now = START
-    second = pipeline.audits.start({}, "somebody")
+    second = pipeline.audits.start({}, SOMEBODY)
     assert second["startedAt"] > first["startedAt"]
 
 
@@ -73,7 +74,7 @@ def test_the_next_audit_begins_later_than_the_one_before() -> None:
 def test_a_request_that_breaks_a_rule_starts_nothing(body: Any) -> None:  # noqa: ANN401 - any JSON
     pipeline = a_catalog(0)
     with pytest.raises(InvalidRequestError):
-        pipeline.audits.start(body, "somebody")
+        pipeline.audits.start(body, SOMEBODY)
     assert pipeline.audits.show()["state"] == "none"
 
 
@@ -90,7 +91,7 @@ def test_a_run_goes_on_where_the_one_before_has_ended() -> None:
 
 def test_questions_keep_to_the_rate() -> None:
     pipeline = a_catalog(35)
-    pipeline.audits.start({}, "somebody")
+    pipeline.audits.start({}, SOMEBODY)
     pipeline.reconcile_once()
     # 10 a second, and permits for the first page have to be saved up.
     assert pipeline.clock() == START + timedelta(seconds=4)
@@ -194,7 +195,7 @@ def test_the_run_goes_on_when_it_answers_again() -> None:
 def test_a_page_that_is_never_answered_does_not_hold_the_run_up_for_ever() -> None:
     pipeline = a_catalog(1)
     pipeline.supply_chain.away = True
-    pipeline.audits.start({}, "somebody")
+    pipeline.audits.start({}, SOMEBODY)
     for _ in range(5):
         pipeline.reconcile_once(seconds=2)
         pipeline.clock.advance(SILENT_FOR.total_seconds())
@@ -298,7 +299,7 @@ def test_with_a_rate_limit_questions_take_permits() -> None:
 def test_a_difference_is_confirmed_even_if_permits_are_rare() -> None:
     pipeline = a_catalog(2, breaker=BreakerPolicy(max_rate=4.0))
     change_there(pipeline, ids(pipeline)[0], Difference.MISSING)
-    pipeline.audits.start({}, "somebody")
+    pipeline.audits.start({}, SOMEBODY)
     for _ in range(4):
         pipeline.reconcile_once(seconds=5)
     done = pipeline.audits.show()
@@ -318,7 +319,7 @@ def test_a_refused_question_takes_no_place_in_the_queue_of_the_others() -> None:
 def test_two_copies_do_no_harm() -> None:
     pipeline = a_catalog(25)
     change_there(pipeline, ids(pipeline)[3], Difference.OLDER)
-    pipeline.audits.start({}, "somebody")
+    pipeline.audits.start({}, SOMEBODY)
     ask, other = pipeline.supply_chain.ask, pipeline.reconcile
     begun: list[bool] = []
 
@@ -339,7 +340,7 @@ def test_two_copies_do_no_harm() -> None:
 
 def test_a_page_that_could_not_be_noted_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = a_catalog(2)
-    pipeline.audits.start({}, "somebody")
+    pipeline.audits.start({}, SOMEBODY)
     save = pipeline.store.save_audit
     monkeypatch.setattr(pipeline.store, "save_audit", lambda *_, **__: False)
     pipeline.reconcile_once(seconds=3)

@@ -14,6 +14,7 @@ from chalicelib.domain.sync_state import SyncStatus
 from tests.fakes import Pipeline
 from tests.support import Json
 from tests.unit.audit.steps import NONE, a_catalog, audit, change_there, delete, ids, settle
+from tests.unit.catalog.steps import SOMEBODY
 
 LIVE = sorted(set(Difference) - {Difference.UNDELETED})
 REPAIRED = {
@@ -172,7 +173,7 @@ def test_after_a_crash_between_repair_and_note_nothing_is_repaired_twice(
 ) -> None:
     first = ids(pipeline)[0]
     change_there(pipeline, first, Difference.OLDER)
-    pipeline.audits.start({}, "somebody")
+    pipeline.audits.start({}, SOMEBODY)
     pipeline.store.broken.add("save_audit")
     with pytest.raises(StoreUnavailableError):
         pipeline.reconcile_once()

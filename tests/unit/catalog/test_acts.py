@@ -50,17 +50,23 @@ def resume(pipeline: Pipeline) -> object:
     return pipeline.operations.control({"paused": False, "reason": WHY}, JANE)
 
 
+def audit(pipeline: Pipeline) -> object:
+    return pipeline.audits.start({"reason": WHY, "repair": False}, JANE)
+
+
 ACTS: dict[ActKind, Callable[[Pipeline], object]] = {
     ActKind.REPLAY: replay,
     ActKind.REDRIVE: redrive,
     ActKind.PAUSE: pause,
     ActKind.RESUME: resume,
+    ActKind.AUDIT: audit,
 }
 DETAILS: dict[ActKind, Json] = {
     ActKind.REPLAY: {"version": 0},
     ActKind.REDRIVE: {"status": "exhausted", "count": 1},
     ActKind.PAUSE: {"until": UNTIL},
     ActKind.RESUME: {},
+    ActKind.AUDIT: {"repair": False},
 }
 
 
@@ -93,6 +99,7 @@ def test_it_is_kept_before_it_takes_effect(
 ) -> None:
     monkeypatch.setattr(pipeline.store, "save_sync", lambda *_, **__: pytest.fail("an effect"))
     monkeypatch.setattr(pipeline.store, "save_control", lambda *_, **__: pytest.fail("an effect"))
+    monkeypatch.setattr(pipeline.store, "save_audit", lambda *_, **__: pytest.fail("an effect"))
     pipeline.store.stored_control = Control(pause=Pause(START))
 
     with pytest.raises(pytest.fail.Exception, match="an effect"):
@@ -176,3 +183,16 @@ def test_other_use_cases_keep_their_acts_too(pipeline: Pipeline) -> None:
         "productId": None,
         "details": {"repair": True},
     }
+
+
+def test_an_audit_that_runs_already_is_not_begun_again_and_so_no_act(pipeline: Pipeline) -> None:
+    audit(pipeline)
+    audit(pipeline)
+    assert [act.what for act in pipeline.store.kept_acts] == [ActKind.AUDIT]
+
+
+def test_a_replay_is_told_in_the_time_line_of_its_product(pipeline: Pipeline) -> None:
+    replay(pipeline)
+    (product_id,) = pipeline.store.products
+    told = pipeline.operations.timeline(product_id)["entries"]
+    assert [entry["text"] for entry in told if entry["kind"] == "act"] == [f"replay by jane: {WHY}"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chalicelib.domain.audit import AuditState
 from chalicelib.domain.breaker import Breaker, BreakerState
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import StoreUnavailableError, StreamUnavailableError
@@ -159,11 +160,12 @@ def test_an_open_breaker_needs_reconcile_for_its_probes_but_not_while_paused(
     assert not world.reconcile.is_needed()
 
 
-def test_reconcile_at_rest_reads_one_document_and_writes_nothing(
+def test_reconcile_at_rest_reads_two_documents_and_writes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.store.away = True
     monkeypatch.setattr(world.store, "control", Control)
+    monkeypatch.setattr(world.store, "audit", AuditState)
     assert not world.reconcile.is_needed()
 
 
