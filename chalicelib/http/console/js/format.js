@@ -186,12 +186,11 @@ function allIsWell(sync) {
   };
 }
 
+const foundDifferences = (audit) =>
+  Object.values(audit?.differences ?? {}).reduce((sum, each) => sum + each, 0);
+
 /** The differences of an audit that it did not repair. */
-function openDifferences(audit) {
-  if (!audit?.differences) return 0;
-  const all = Object.values(audit.differences).reduce((sum, each) => sum + each, 0);
-  return Math.max(0, all - audit.repaired);
-}
+const openDifferences = (audit) => Math.max(0, foundDifferences(audit) - (audit?.repaired ?? 0));
 
 /** The line about the time until nothing waits. */
 function convergence(sync) {
