@@ -26,8 +26,11 @@ AUDIT_PATIENCE = 60_000
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """A stack of its own: a full audit compares all that it has."""
-    settings = {**SETTINGS, "AUDIT_MAX_RATE": "100"}
+    """A stack of its own: a full audit compares all that it has.
+
+    Without the audit that reconcile makes: it would repair what the operator is to find.
+    """
+    settings = {**SETTINGS, "AUDIT_MAX_RATE": "100", "AUDIT_SAMPLE": "0"}
     own = Stack(tmp_path_factory.mktemp("stack"), stack_environment(os.environ, settings))
     with stopped_for_sure(own):
         yield RunningStack(own)

@@ -92,8 +92,6 @@ const Rolling = ({ audit }) => html`<section class="panel" aria-labelledby="roll
   ]} />
 </section>`;
 
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
-
 const EXAMPLE_COLUMNS = [
   { name: "Product", cell: (each) => html`<${ProductLink} id=${each.id} />` },
   { name: "Difference", cell: (each) => capital(DIFFERENCES[each.difference] ?? each.difference) },

@@ -30,6 +30,9 @@ function duration(seconds) {
   return `${Math.floor(s / big)} ${bigName}${rest ? ` ${rest} ${smallName}` : ""}`;
 }
 
+/** A sentence of the API with a capital letter. */
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 const secondsSince = (time, now = Date.now()) => (now - Date.parse(time)) / 1000;
 
 /** "3 min ago", "in 20 s". */
