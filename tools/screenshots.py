@@ -36,7 +36,7 @@ SETTINGS = {
     "AUDIT_MAX_RATE": "100",
 }
 FAILING, REJECTED = 4, 2
-SIZE = {"width": 1200, "height": 800}
+SIZE = {"width": 1200, "height": 900}
 CHANGES_PER_SECOND = 4
 
 
@@ -60,7 +60,7 @@ def take(page: Page, api: str, token: str, product_id: str, folder: Path) -> Non
         expect(page.locator("main").get_by_text(shown).first).to_be_visible()
         # Without the mark of the focus that a change of the route leaves.
         page.evaluate("document.activeElement.blur()")
-        page.screenshot(path=folder / f"{name}.png", full_page=name != "behind")
+        page.screenshot(path=folder / f"{name}.png", full_page=name == "overview")
 
 
 # ---- what is to be seen ----

@@ -119,6 +119,8 @@ def an_audit(state: str = "done", **changes: object) -> Json:
         "finishedAt": ago(30) if done else None,
         "startedBy": "operator",
         "statement": statement if done else None,
+        "held": None,
+        "rolling": None,
         "examples": [],
         **changes,
     }

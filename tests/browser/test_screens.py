@@ -56,7 +56,8 @@ def trouble(catalog: StubCatalog) -> None:
         minute["failed"] = place % 5
     example = {"id": an_id(3), "difference": "different", "version": 3, "held": 3}
     example |= {"fields": ["price"], "repaired": False, "at": ago(60)}
-    catalog.audit = an_audit("done", statement=None, examples=[example])
+    but = "at 2026-11-29T12:03:00.000Z the supply chain held the newest version, but for 1"
+    catalog.audit = an_audit("done", statement=but, examples=[example], rolling=an_audit("running"))
     catalog.audit["differences"]["different"] = 1
     catalog.summary["audit"] = an_audit("running")
     catalog.poison = [{"messageId": "m-1", "reason": "not JSON", "body": "{oops", "seenAt": ago(9)}]
@@ -426,9 +427,22 @@ def test_what_an_audit_has_found_is_shown_with_its_fields(
     trouble(catalog)
     console.log_in()
     console.go("/audit")
-    expect(console.region("1 difference found")).to_contain_text("1 difference is not repaired.")
+    found = console.region("1 difference found")
+    expect(found).to_contain_text("the newest version, but for 1")
+    expect(found).to_contain_text("1 difference is not repaired.")
+    expect(console.region("The audit that runs by itself")).to_contain_text("120 of about 300")
     expect(console.rows()).to_contain_text([an_id(3), "price", "open"][:1])
     expect(console.rows().first).to_contain_text("Same version, other data")
+
+
+@pytest.mark.parametrize("lacking", ["unanswered", "behind"])
+def test_an_audit_that_could_not_compare_all_is_no_proof(
+    console: Console, catalog: StubCatalog, lacking: str
+) -> None:
+    catalog.audit = an_audit("done", **{lacking: 2})
+    console.log_in()
+    console.go("/audit")
+    expect(console.region("Not all could be compared")).to_be_visible()
 
 
 def test_the_acts_say_who_did_what_and_why(console: Console, catalog: StubCatalog) -> None:

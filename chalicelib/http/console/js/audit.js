@@ -10,7 +10,10 @@ function Audit() {
     <p>An audit asks the supply chain for each product, and compares version and data with the catalog.</p>
     <${Loaded} from=${audit}>${(data) => html`<${Fragment}>
       <${Spoken} text=${spokenAudit(data)} />
-      ${data.state === "none" ? html`<p class="empty">No audit has been made yet.</p>` : html`<${AuditResult} audit=${data} />`}
+      ${data.state === "none" ? html`<${Fragment}>
+        <p class="empty">No audit has been made yet.</p>
+        ${data.rolling && html`<${Rolling} audit=${data.rolling} />`}
+      <//>` : html`<${AuditResult} audit=${data} />`}
     <//>`}<//>
     ${start && html`<${AuditDialog} onClose=${() => { setStart(false); audit.reload(); }} />`}
   <//>`;
@@ -18,21 +21,31 @@ function Audit() {
 
 const spokenAudit = (audit) => ({ none: "No audit", running: "The audit is running", done: auditResult(audit) })[audit.state];
 
-function auditResult(audit) {
-  if (audit.state !== "done") return "";
-  const open = openDifferences(audit);
-  if (audit.statement) return audit.statement;
-  return open ? `The audit has found ${count(open, "difference")} that it did not repair` : "The audit is done";
+/** What a finished audit says: the API's statement, and what follows from it. */
+const auditResult = (audit) => audit.statement ?? "The audit is done";
+
+/** Whether each product was compared, and none differed. */
+const isProof = (audit) => audit.state === "done" && !foundDifferences(audit) && !audit.unanswered && !audit.behind;
+
+function auditHeading(audit) {
+  if (audit.state === "running") return "Running";
+  const found = foundDifferences(audit);
+  if (found) return `${count(found, "difference")} found`;
+  return isProof(audit) ? "Proved" : "Not all could be compared";
+}
+
+function auditLevel(audit) {
+  if (isProof(audit)) return "good";
+  return audit.state === "running" || (foundDifferences(audit) && !openDifferences(audit) && !audit.unanswered) ? "plain" : "warn";
 }
 
 function AuditResult({ audit }) {
   const { differences } = audit;
-  const found = Object.values(differences).reduce((sum, each) => sum + each, 0);
-  const level = audit.state === "running" ? "plain" : openDifferences(audit) || audit.unanswered ? "warn" : "good";
   return html`<${Fragment}>
-    <section class=${`verdict ${level}`} aria-labelledby="result">
-      <h2 id="result">${audit.state === "running" ? "Running" : audit.statement ? "Proved" : found ? `${count(found, "difference")} found` : "Done"}</h2>
-      <p>${audit.statement ?? (audit.state === "running" ? "Products are being compared." : statementMissing(audit))}</p>
+    <section class=${`verdict ${auditLevel(audit)}`} aria-labelledby="result">
+      <h2 id="result">${auditHeading(audit)}</h2>
+      <p>${audit.state === "running" ? audit.held ?? "Products are being compared." : capital(auditResult(audit))}</p>
+      ${audit.state === "done" && html`<p>${whatFollows(audit)}</p>`}
       ${audit.state === "running" && html`<${Progress} label="Compared" done=${audit.checked} total=${audit.total} />`}
     </section>
     <div class="columns"><section class="panel" aria-labelledby="numbers">
@@ -41,7 +54,7 @@ function AuditResult({ audit }) {
         ["Compared", `${number(audit.checked)} of ${number(audit.total)}`],
         ["Behind, not compared", number(audit.behind)],
         ["Without an answer", number(audit.unanswered)],
-        ["Repaired", `${number(audit.repaired)} of ${number(found)}${audit.repair ? "" : " (repairs were not asked for)"}`],
+        ["Repaired", `${number(audit.repaired)} of ${number(foundDifferences(audit))}${audit.repair ? "" : " (repairs were not asked for)"}`],
         ["Started", html`<${When} time=${audit.startedAt} />`],
         ["By", audit.startedBy],
         ["Finished", audit.finishedAt && html`<${When} time=${audit.finishedAt} />`],
@@ -51,6 +64,7 @@ function AuditResult({ audit }) {
       <h2 id="differences">Differences</h2>
       <${Facts} rows=${Object.keys(DIFFERENCES).map((kind) => [capital(DIFFERENCES[kind]), number(differences[kind] ?? 0)])} />
     </section></div>
+    ${audit.rolling && html`<${Rolling} audit=${audit.rolling} />`}
     ${audit.examples.length > 0 && html`<section aria-labelledby="examples">
       <h2 id="examples">What differed</h2>
       <${Table} caption="Products that differed, the first 100" rows=${audit.examples}
@@ -59,16 +73,24 @@ function AuditResult({ audit }) {
   <//>`;
 }
 
-function statementMissing(audit) {
-  const reasons = [
-    audit.behind && `${count(audit.behind, "product was", "products were")} behind and not compared`,
-    audit.unanswered && `${count(audit.unanswered, "question")} got no answer`,
-    openDifferences(audit) && `${count(openDifferences(audit), "difference is", "differences are")} not repaired`,
-  ].filter(Boolean);
-  return reasons.length ? `${capital(reasons.join("; "))}.` : "All differences were repaired: the next audit can prove it.";
+/** What is left to do, if anything. */
+function whatFollows(audit) {
+  const open = openDifferences(audit);
+  if (open) return `${count(open, "difference is", "differences are")} not repaired.`;
+  return foundDifferences(audit) ? "All differences were repaired: another audit can prove it." : null;
 }
 
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
+/** The audit that reconcile makes by itself, a few products at a time. */
+const Rolling = ({ audit }) => html`<section class="panel" aria-labelledby="rolling">
+  <h2 id="rolling">The audit that runs by itself</h2>
+  <p class="soft">A few products in each run of reconcile.</p>
+  <${Facts} rows=${[
+    ["Compared", `${number(audit.checked)} of about ${number(audit.total)}`],
+    ["Differences", `${number(foundDifferences(audit))}, ${number(audit.repaired)} repaired`],
+    ["Without an answer", number(audit.unanswered)],
+    ["Started", audit.startedAt && html`<${When} time=${audit.startedAt} />`],
+  ]} />
+</section>`;
 
 const EXAMPLE_COLUMNS = [
   { name: "Product", cell: (each) => html`<${ProductLink} id=${each.id} />` },

@@ -30,6 +30,9 @@ function duration(seconds) {
   return `${Math.floor(s / big)} ${bigName}${rest ? ` ${rest} ${smallName}` : ""}`;
 }
 
+/** A sentence of the API with a capital letter. */
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 const secondsSince = (time, now = Date.now()) => (now - Date.parse(time)) / 1000;
 
 /** "3 min ago", "in 20 s". */
@@ -186,12 +189,11 @@ function allIsWell(sync) {
   };
 }
 
+const foundDifferences = (audit) =>
+  Object.values(audit?.differences ?? {}).reduce((sum, each) => sum + each, 0);
+
 /** The differences of an audit that it did not repair. */
-function openDifferences(audit) {
-  if (!audit?.differences) return 0;
-  const all = Object.values(audit.differences).reduce((sum, each) => sum + each, 0);
-  return Math.max(0, all - audit.repaired);
-}
+const openDifferences = (audit) => Math.max(0, foundDifferences(audit) - (audit?.repaired ?? 0));
 
 /** The line about the time until nothing waits. */
 function convergence(sync) {

@@ -190,7 +190,7 @@ function UnderWay({ sync }) {
     ${audit?.state === "running" && html`<${Progress} label="Audit" done=${audit.checked} total=${audit.total} />`}
     ${!sync.catchingUp && !redrive && audit?.state !== "running" && html`<p class="empty">Nothing.</p>`}
     <h3>Last full audit</h3>
-    <p>${audit?.state === "done" ? audit.statement ?? auditResult(audit) : "None has finished."}
+    <p>${audit?.state === "done" ? capital(auditResult(audit)) : "None has finished."}
       ${" "}<a href="#/audit">To the audit</a></p>
   </section>`;
 }

@@ -11,7 +11,7 @@ function Product({ id }) {
     <${Loaded} from=${product}>${({ sync, timeline, fields }) => html`<${Fragment}>
       <${Spoken} text=${`${title} is ${STATUSES[sync.status]?.label ?? sync.status}`} />
       <p class="subtitle"><${Status} status=${sync.status} />${sync.deleted && html`<${Badge} tone="plain">deleted<//>`}<code>${id}</code></p>
-      ${timeline.summary && html`<p class="why">${timeline.summary}</p>`}
+      ${timeline.summary && html`<p class="why">${capital(timeline.summary)}</p>`}
       <div class="product-columns">
         <section class="panel" aria-labelledby="timeline">
           <h2 id="timeline">What happened, and what comes next</h2>
@@ -103,7 +103,7 @@ function Entry({ entry }) {
   return html`<li class=${tone}>
     <p class="moment"><span class="kind">${KINDS[entry.kind] ?? entry.kind}${entry.kind === "attempt" && entry.failed ? " failed" : ""}</span>
       ${entry.at ? html`<${When} time=${entry.at} />` : html`<span class="soft">${entry.future ? "time not known yet" : "now"}</span>`}</p>
-    <p>${entry.text}</p>
+    <p>${capital(entry.text)}</p>
     ${details.length > 0 && html`<details><summary>Details<span class="unseen"> of: ${entry.text}</span></summary>
       <${Facts} rows=${details.map(([name, value]) => [words(name), shownDetail(value)])} />
     </details>`}
