@@ -119,7 +119,7 @@ class Nats:
         async def connected() -> Answer:
             client = await nats.connect(
                 self.url,
-                usercredentials_of=credentials_of(self.credentials),
+                user_credentials=credentials_of(self.credentials),
                 connect_timeout=5,
                 # Without these, nats-py repeats the first connect for two minutes.
                 allow_reconnect=False,
