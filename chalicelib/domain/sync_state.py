@@ -145,7 +145,8 @@ class SyncState:
             history=self.history,
             bulk=bulk,
             redrive_started_at=self.redrive_started_at,
-            failed_at=self.failed_at,
+            # A process of the release before, which delivers it, leaves the time where it is.
+            failed_at=None if self.status is SyncStatus.DELIVERED else self.failed_at,
             trace=trace or self.trace,
         )
 

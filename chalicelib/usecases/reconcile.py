@@ -268,10 +268,17 @@ class Reconcile:
         now = self._clock()
         if now - self._gauged < GAUGE_EVERY:
             return False
-        self._gauge(control, now)
-        self._store.forget_activity(now - ACTIVITY_KEPT)
         self._gauged = now
+        self._gauge(control, now)
+        self._forget_activity(now)
         return True
+
+    def _forget_activity(self, now: datetime) -> None:
+        try:
+            self._store.forget_activity(now - ACTIVITY_KEPT)
+        except StoreUnavailableError as error:
+            # Only operators look at it: the repairs of this run must not wait for it.
+            telemetry.log.warning("old counts of attempts are kept", reason=str(error))
 
     def _gauge(self, control: Control, now: datetime) -> None:
         # Only events older than the grace are a backlog: an alarm watches this gauge.

@@ -156,6 +156,14 @@ def test_an_overdue_product_is_enqueued(pipeline: Pipeline) -> None:
     ]
 
 
+def test_counts_that_cannot_be_forgotten_do_not_stop_the_repairs(pipeline: Pipeline) -> None:
+    put(pipeline)
+    pipeline.clock.advance(3600)
+    pipeline.store.broken = {"forget_activity"}
+
+    assert pipeline.reconcile_once().enqueued == 1
+
+
 def test_a_lost_message_is_replaced_in_its_own_queue(pipeline: Pipeline) -> None:
     overdue(pipeline)
     lost = SyncState(behind_since=START, overdue_at=START, bulk=True)

@@ -53,6 +53,11 @@ def test_a_restart_forgets_claim_message_and_schedule_and_keeps_the_rest() -> No
     )
 
 
+def test_a_delivered_product_has_not_failed_whatever_an_earlier_release_left_there() -> None:
+    before = SyncState(SyncStatus.DELIVERED, failed_at=START)
+    assert before.restarted(LATER, LATER).failed_at is None
+
+
 def test_a_restart_takes_the_trace_of_the_request_that_asks_for_it() -> None:
     before = SyncState(trace="Root=1-2-3")
     assert before.restarted(LATER, LATER, trace="Root=4-5-6").trace == "Root=4-5-6"
