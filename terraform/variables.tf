@@ -386,9 +386,9 @@ variable "breaker" {
 variable "audit" {
   description = "How the catalog is compared with what the supply chain holds (docs/audit.md). What is left out has its default."
   type = object({
-    sample   = optional(number, 20)  # products that each run of reconcile compares; 0 for none
-    max_rate = optional(number, 10)  # questions per second of a full audit
-    repair   = optional(bool, true)  # what differs is delivered again
+    sample   = optional(number, 20) # products that each run of reconcile compares; 0 for none
+    max_rate = optional(number, 10) # questions per second of a full audit
+    repair   = optional(bool, true) # what differs is delivered again
   })
   default = {}
   validation {

@@ -146,9 +146,11 @@ def claim(
     if budget != sync.budget:
         sync = sync.restarted(times.now, times.overdue_at, budget=budget)
     overdue_at = sync.overdue_at
-    if overdue_at is None or overdue_at <= times.until:
+    if overdue_at is None or not times.until < overdue_at <= times.overdue_at:
+        # Also if it is later, as after a probe that failed: nobody would look at the product until
+        # then if this worker died, and its message were hidden for long.
         overdue_at = times.overdue_at
-    # A later time is kept, which saves a change of its index.
+    # A time in between is kept, which saves a change of its index.
     leased = replace(
         sync,
         lease=Lease(token, times.until, product.version, budget),

@@ -57,6 +57,11 @@ def test_a_product_that_is_overdue_after_the_lease_stays_overdue_at_that_time() 
     assert claimed(product(overdue_at=after)).product.sync.overdue_at == after
 
 
+def test_a_product_that_was_parked_for_long_is_overdue_a_grace_after_the_lease_too() -> None:
+    parked = product(parked=True, overdue_at=LATER + timedelta(hours=1))
+    assert claimed(parked).product.sync.overdue_at == LATER + GRACE
+
+
 def test_a_product_is_not_overdue_while_its_lease_lasts() -> None:
     assert claimed(product(overdue_at=LATER)).product.sync.overdue_at == LATER + GRACE
 
