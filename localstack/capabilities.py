@@ -57,13 +57,16 @@ MINISTACK_DRIFT = {
         "statistic",
         "treat_missing_data",
     },
-    # It leaves out this too, which Terraform can change only by making the alarm anew.
-    "aws_cloudwatch_composite_alarm.catalog": {"actions_enabled"},
+    # It leaves out actions_enabled too, which Terraform can change only by making the alarm anew,
+    # and stores no suppressor.
+    "aws_cloudwatch_composite_alarm.catalog": {"actions_enabled", "actions_suppressor"},
+    "aws_cloudwatch_composite_alarm.causes": {"actions_enabled"},
 }
 # It leaves out the tags of an alarm.
 LOCALSTACK_DRIFT = {
     "aws_cloudwatch_metric_alarm.catalog": {"tags_all"},
     "aws_cloudwatch_composite_alarm.catalog": {"tags_all"},
+    "aws_cloudwatch_composite_alarm.causes": {"tags_all"},
 }
 KNOWN_DRIFT = {"ministack": MINISTACK_DRIFT, "localstack": LOCALSTACK_DRIFT}
 
