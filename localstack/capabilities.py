@@ -57,9 +57,8 @@ MINISTACK_DRIFT = {
         "statistic",
         "treat_missing_data",
     },
-    # It leaves out actions_enabled too, which Terraform can change only by making the alarm anew,
-    # and stores no suppressor.
-    "aws_cloudwatch_composite_alarm.catalog": {"actions_enabled", "actions_suppressor"},
+    # It leaves out this too, which Terraform can change only by making the alarm anew.
+    "aws_cloudwatch_composite_alarm.catalog": {"actions_enabled"},
     "aws_cloudwatch_composite_alarm.causes": {"actions_enabled"},
 }
 # It leaves out the tags of an alarm.

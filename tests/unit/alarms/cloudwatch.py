@@ -220,9 +220,9 @@ class Watch:
         """Evaluate at the end of each of so many minutes; `told` grows."""
         for breaches in self._breaches:
             breaches.evaluate(metrics, minutes)
-        signals = chain(*self._signals.values())
+        every = chain(*self._signals.values())
         # All others are never raised.
-        signals = [signal for signal in signals if signal.breaches.may_raise(signal.missing)]
+        signals = [signal for signal in every if signal.breaches.may_raise(signal.missing)]
         for minute in range(minutes):
             for signal in signals:
                 signal.evaluate(minute)

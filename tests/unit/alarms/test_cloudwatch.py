@@ -115,7 +115,7 @@ def test_breaches_of_a_cause_that_was_not_raised_silence_nothing() -> None:
     metrics = {"other": {"metric": "other", "statistic": "Maximum"}}
     alarms = {"cause": alarm(periods=3), "effect": alarm(metrics=metrics, unless=["cause"])}
     value: list[Value] = [1, 1, 0] * 30
-    other: list[Value] = [0] * 80 + [1] * 10
+    other: list[Value] = [*[0] * 80, *[1] * 10]
 
     assert told(alarms, value=value, other=other) == [(80, "effect")]
 
