@@ -1,8 +1,8 @@
 # CloudWatch alarms, made of alarms.yaml, which says what each field means.
 #
 # An alarm with one window and without `unless` is one metric alarm. Any other is a composite alarm; its
-# metric alarms are named after it: …-signal. A composite alarm also needs …-lately of each of its causes:
-# the cause's own metric alarm, which stays for an hour.
+# metric alarms are named after it: …-signal. A cause suppresses its actions, not its state. CloudWatch takes
+# one suppressor: the cause's metric alarm, or a composite alarm of several causes: …-causes.
 
 locals {
   defined_alarms = yamldecode(file("${path.module}/alarms.yaml"))
@@ -36,19 +36,18 @@ locals {
     unless     = try(alarm.unless, [])
   } }
 
-  # Metric alarms by name: those that notify, the parts of composite alarms, and causes of the last hour.
+  # Metric alarms by name: those without more, and the parts of composite alarms.
   metric_alarms = merge(
     { for name, alarm in local.alarms : name => merge(alarm, { seconds = alarm.windows[0] })
-    if alarm.severity != "none" && !contains(keys(local.composite_alarms), name) },
+    if !contains(keys(local.composite_alarms), name) },
     merge([for name, alarm in local.composite_alarms : {
       for part, seconds in alarm.parts : part => merge(alarm, { severity = "none", seconds = seconds })
     }]...),
-    { for cause in toset(flatten([for alarm in local.alarms : alarm.unless])) : "${cause}-lately" => merge(local.alarms[cause], {
-      severity = "none", seconds = local.alarms[cause].windows[0], of = local.alarms[cause].of + 60
-    }) },
   )
   composite_alarms = { for name, alarm in local.alarms : name => merge(alarm, {
     parts = { for seconds in alarm.windows : "${name}-signal${length(alarm.windows) > 1 ? "-${seconds}" : ""}" => seconds }
+    # The causes' metric alarms; a cause has one window.
+    causes = [for cause in alarm.unless : "${local.name}-${cause}${length(local.alarms[cause].unless) > 0 ? "-signal" : ""}"]
   }) if length(alarm.windows) > 1 || length(alarm.unless) > 0 }
 
   # A page ends by itself; a ticket is closed by who has worked on it.
@@ -102,17 +101,37 @@ resource "aws_cloudwatch_metric_alarm" "catalog" {
   }
 }
 
+resource "aws_cloudwatch_composite_alarm" "causes" {
+  for_each = { for name, alarm in local.composite_alarms : name => alarm.causes if length(alarm.causes) > 1 }
+
+  alarm_name        = "${local.name}-${each.key}-causes"
+  alarm_description = "A cause of ${each.key} is raised."
+  alarm_rule        = join(" OR ", [for cause in each.value : "ALARM(\"${cause}\")"])
+
+  depends_on = [aws_cloudwatch_metric_alarm.catalog]
+}
+
 resource "aws_cloudwatch_composite_alarm" "catalog" {
   for_each = local.composite_alarms
 
   alarm_name        = "${local.name}-${each.key}"
   alarm_description = each.value.description
-  alarm_rule = join(" AND ", concat(
-    [for part in keys(each.value.parts) : "ALARM(\"${local.name}-${part}\")"],
-    [for cause in each.value.unless : "NOT ALARM(\"${local.name}-${cause}-lately\")"],
-  ))
-  alarm_actions = local.raised[each.value.severity]
-  ok_actions    = local.ended[each.value.severity]
+  alarm_rule        = join(" AND ", [for part in keys(each.value.parts) : "ALARM(\"${local.name}-${part}\")"])
+  alarm_actions     = local.raised[each.value.severity]
+  ok_actions        = local.ended[each.value.severity]
+
+  dynamic "actions_suppressor" {
+    for_each = length(each.value.causes) > 0 ? [each.value.causes] : []
+    content {
+      alarm = (
+        length(actions_suppressor.value) > 1 ? aws_cloudwatch_composite_alarm.causes[each.key].alarm_name :
+        one(actions_suppressor.value)
+      )
+      # A cause may be evaluated later in the same minute.
+      wait_period      = 60
+      extension_period = 3600
+    }
+  }
 
   depends_on = [aws_cloudwatch_metric_alarm.catalog]
 }

@@ -29,9 +29,9 @@ VCPU_MB = 1_769
 GB = 1e9
 METRIC_NAMES = 43
 """Metrics of our own. Most are written only when they are not zero."""
-ALARM_METRICS = 55
+ALARM_METRICS = 47
 """An alarm is paid by the metrics that it watches."""
-COMPOSITE_ALARMS = 12
+COMPOSITE_ALARMS = 20
 POLLERS = 5
 """Of an event source mapping that has a maximum concurrency."""
 RECONCILE_SECONDS = 40

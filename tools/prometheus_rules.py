@@ -6,7 +6,8 @@ Writes monitoring/prometheus/rules.yaml, and the same as a PrometheusRule for th
 operator; with --check it says whether they are up to date, and writes nothing.
 
 Each alarm has a recording rule: once a minute, as CloudWatch does, it records whether the alarm is
-breached. The alert counts these minutes. Where CloudWatch keeps the state of an alarm without data
+breached. The alert counts these minutes. For a cause (`unless`) another rule records whether it is
+raised, which its consequences read. Where CloudWatch keeps the state of an alarm without data
 (`missing: ignore`), a scraped gauge keeps its value.
 """
 
@@ -30,6 +31,7 @@ RULES = ROOT / "monitoring" / "prometheus" / "rules.yaml"
 OPERATOR_RULES = ROOT / "kubernetes" / "components" / "prometheus-operator" / "rules.yaml"
 HEAD = "# Written by `make rules` from terraform/alarms.yaml: change that, not this.\n"
 BREACHED = "catalog:alarm:breached"
+RAISED = "catalog:alarm:raised"
 MINUTE = 60
 LOOK_BACK = 90
 """Seconds of a counter that are looked at each minute, so that no increase falls between two looks.
@@ -56,6 +58,12 @@ def _sum(counter: str, seconds: int = MINUTE) -> str:
     if seconds == MINUTE:
         return f"{MINUTE} * sum(rate({counter}[{LOOK_BACK}s]))"
     return f"sum(increase({counter}[{seconds}s]))"
+
+
+def _minutes(records: int) -> int:
+    """Give the seconds in which there are so many records, one a minute."""
+    # Half a minute less, or a further record might lie exactly on the edge.
+    return records * MINUTE - MINUTE // 2
 
 
 def _running(role: str) -> str:
@@ -192,12 +200,16 @@ class Alarm:
         each = " * ".join(f"({it})" for it in (first, *others)) if others else first
         return f"{each} or vector(1)" if self._about.get("missing") == "breaching" else each
 
-    def lasted(self, more: int = 0) -> str:
-        """Say that enough of the last minutes were breached; `more` minutes are looked at."""
+    def raised(self, comparison: str = ">=") -> str:
+        """Say that enough of the last minutes were breached; `>= bool` gives 1 or 0."""
         periods, of = (1, 1) if self._counts_runs else (self._periods, self._of)
-        # Half a minute less, or a further record might lie exactly on the edge.
-        window = (of + more) * MINUTE - MINUTE // 2
-        return f'sum_over_time({BREACHED}{{alarm="{self.name}"}}[{window}s]) >= {periods}'
+        breaches = f'{BREACHED}{{alarm="{self.name}"}}[{_minutes(of)}s]'
+        return f"sum_over_time({breaches}) {comparison} {periods}"
+
+    @property
+    def silences(self) -> str:
+        """Say that the alarm is raised, or was within the last hour."""
+        return f'max_over_time({RAISED}{{alarm="{self.name}"}}[{_minutes(LATELY + 1)}s]) > 0'
 
     def _compared(self, seconds: int) -> str:
         sign, limit = (
@@ -231,22 +243,30 @@ def alarms() -> dict[str, Alarm]:
 
 
 def groups(found: Mapping[str, Alarm]) -> list[Json]:
-    """Give the rules: what is breached, then the alerts, which read that."""
-    records = [
+    """Give the rules: what is breached, which causes are raised, and the alerts."""
+    causes = {cause for alarm in found.values() for cause in alarm.unless}
+    breached = [
         {"record": BREACHED, "labels": {"alarm": alarm.name}, "expr": alarm.breached}
         for alarm in found.values()
     ]
+    raised = [
+        {"record": RAISED, "labels": {"alarm": alarm.name}, "expr": alarm.raised(">= bool")}
+        for alarm in found.values()
+        if alarm.name in causes
+    ]
     alerts = [_alert(alarm, found) for alarm in found.values() if alarm.severity != "none"]
-    return [{"name": "product-catalog", "interval": f"{MINUTE}s", "rules": records + alerts}]
+    return [
+        {"name": "product-catalog", "interval": f"{MINUTE}s", "rules": breached + raised + alerts}
+    ]
 
 
 def _alert(alarm: Alarm, found: Mapping[str, Alarm]) -> Json:
-    causes = [found[name].lasted(LATELY) for name in alarm.unless if name in found]
+    causes = [found[name].silences for name in alarm.unless if name in found]
     either = "\n  or ".join(causes)
     silenced = f"\nunless on() (\n  {either}\n)" if causes else ""
     return {
         "alert": "".join(word.capitalize() for word in alarm.name.split("-")),
-        "expr": alarm.lasted() + silenced,
+        "expr": alarm.raised() + silenced,
         "labels": {"severity": alarm.severity},
         "annotations": {
             "summary": alarm.summary,

@@ -1,7 +1,7 @@
 """CloudWatch's alarms, as far as terraform/alarms.yaml uses them: one evaluation a minute.
 
 A period ends with the minute of the evaluation. What CloudWatch does with data that comes late is
-left out.
+left out; so is the minute that it waits for a cause to be raised too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ALARMS: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[3] / "terraform" / "alarms.yaml").read_text()
 )
 LATELY = 60
-"""Periods for which a cause silences its consequences after its end."""
+"""Minutes for which a cause silences its consequences after its end."""
 
 Value = float | None
 """None: no data."""
@@ -208,34 +208,38 @@ class Watch:
         self._raised: set[str] = set()
         self._breaches: list[Breaches] = []
         self._signals: dict[str, list[Signal]] = {}
-        self._lately: dict[str, Signal] = {}
-        causes = {cause for alarm in alarms.values() for cause in alarm.get("unless", ())}
+        self._last_raised: dict[str, int] = {}
         for name, alarm in alarms.items():
             self._signals[name] = []
             for seconds in alarm.get("windows", [alarm.get("seconds", 60)]):
                 breaches = Breaches(alarm, seconds, fills_empty=fills_empty)
                 self._breaches.append(breaches)
-                self._signals[name].append(_signal(alarm, breaches, 0))
-                if name in causes:
-                    self._lately[name] = _signal(alarm, breaches, LATELY)
+                self._signals[name].append(_signal(alarm, breaches))
 
     def replay(self, metrics: Metrics, minutes: int) -> Watch:
         """Evaluate at the end of each of so many minutes; `told` grows."""
         for breaches in self._breaches:
             breaches.evaluate(metrics, minutes)
-        signals = [*chain(*self._signals.values()), *self._lately.values()]
+        every = chain(*self._signals.values())
         # All others are never raised.
-        signals = [signal for signal in signals if signal.breaches.may_raise(signal.missing)]
+        signals = [signal for signal in every if signal.breaches.may_raise(signal.missing)]
         for minute in range(minutes):
             for signal in signals:
                 signal.evaluate(minute)
+            for name, parts in self._signals.items():
+                if all(signal.raised for signal in parts):
+                    self._last_raised[name] = minute
             for name, alarm in self._alarms.items():
                 self._notify(minute, name, alarm)
         return self
 
+    def _raised_within(self, minutes: int, name: str, now: int) -> bool:
+        return name in self._last_raised and now - self._last_raised[name] <= minutes
+
     def _notify(self, minute: int, name: str, alarm: Mapping[str, Any]) -> None:
-        raised = all(signal.raised for signal in self._signals[name])
-        if not raised or any(self._lately[cause].raised for cause in alarm.get("unless", ())):
+        raised = self._raised_within(0, name, minute)
+        causes = alarm.get("unless", ())
+        if not raised or any(self._raised_within(LATELY, cause, minute) for cause in causes):
             self._raised.discard(name)
         elif name not in self._raised:
             self._raised.add(name)
@@ -251,7 +255,7 @@ class Watch:
         return [name for _, severity, name in self.told if severity == "ticket"]
 
 
-def _signal(alarm: Mapping[str, Any], breaches: Breaches, longer: int) -> Signal:
+def _signal(alarm: Mapping[str, Any], breaches: Breaches) -> Signal:
     periods = alarm["periods"]
-    of = alarm.get("of", periods) + longer
+    of = alarm.get("of", periods)
     return Signal(breaches, periods, of, alarm.get("missing", "notBreaching"))

@@ -111,5 +111,14 @@ def test_an_alarm_is_silent_while_its_cause_is_raised_and_for_an_hour_after() ->
     assert told(alarms, value=value, other=other) == [(0, "cause"), (61, "effect")]
 
 
+def test_breaches_of_a_cause_that_was_not_raised_silence_nothing() -> None:
+    metrics = {"other": {"metric": "other", "statistic": "Maximum"}}
+    alarms = {"cause": alarm(periods=3), "effect": alarm(metrics=metrics, unless=["cause"])}
+    value: list[Value] = [1, 1, 0] * 30
+    other: list[Value] = [*[0] * 80, *[1] * 10]
+
+    assert told(alarms, value=value, other=other) == [(80, "effect")]
+
+
 def test_an_alarm_of_no_severity_tells_nobody() -> None:
     assert told({"a": alarm(severity="none")}, value=[1]) == []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.alarms.cloudwatch import ALARMS, STATISTICS
+from tests.unit.alarms.cloudwatch import ALARMS, LATELY, STATISTICS
 from tests.unit.test_documents import anchors
 
 ROOT = Path(__file__).parents[3]
@@ -80,4 +80,4 @@ def test_the_runbooks_table_has_each_alarm_and_its_severity() -> None:
 
 def test_terraform_makes_alarms_of_the_same_file_and_waits_as_long() -> None:
     assert 'file("${path.module}/alarms.yaml")' in TERRAFORM
-    assert "of = local.alarms[cause].of + 60" in TERRAFORM
+    assert re.findall(r"extension_period += (\d+)", TERRAFORM) == [str(60 * LATELY)]

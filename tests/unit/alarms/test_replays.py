@@ -208,6 +208,44 @@ def test_a_dependency_that_is_away_again_and_again_is_a_page_too(
     assert day.watched().pages() == [f"{page}-away"]
 
 
+# ---- what was never raised ----
+
+
+def test_a_minute_without_a_run_of_reconcile_now_and_then_silences_nothing() -> None:
+    day = Day(24).happens(2 * HOUR, Lambda__Invocations__bridge=0)
+    # A run that ends a little later writes its gauges in the next minute.
+    for minute in range(14, day.minutes, 15):
+        day.silence(minute, minute + 1, *GAUGES)
+
+    assert day.watched().pages() == ["bridge-stopped"]
+
+
+def test_a_breaker_that_is_open_for_a_minute_now_and_then_silences_nothing() -> None:
+    day = Day(24).happens(0, oldest_undelivered_seconds=lambda minute: 60 * minute)
+    for minute in range(0, day.minutes, 12):
+        day.happens(minute, minute + 1, breaker_open=1)
+
+    assert day.watched().pages() == ["undelivered"]
+
+
+@pytest.mark.parametrize("every", [4, 5, 15])
+def test_an_outage_with_minutes_without_data_is_one_page_and_then_silences_no_more(
+    every: int,
+) -> None:
+    end = 3 * HOUR
+    day = Day(10).happens(HOUR, end, store_away=1)
+    day.happens(end, oldest_undelivered_seconds=5 * 3600)
+    for minute in range(every - 1, day.minutes, every):
+        day.silence(minute, minute + 1, "store_away")
+
+    (outage, promise) = day.watched().told
+
+    # At most a gap later than without gaps, both at its begin and at its end.
+    assert outage[0] in range(HOUR + 2, HOUR + 4)
+    assert promise[0] in range(end + HOUR + 7, end + HOUR + 12)
+    assert [outage[2], promise[2]] == ["mongodb-away", "undelivered"]
+
+
 # ---- parts of ours ----
 
 

@@ -17,6 +17,7 @@ from tools.prometheus_rules import (
     COUNTERPARTS,
     ON_AWS_ONLY,
     OPERATOR_RULES,
+    RAISED,
     ROOT,
     RULES,
     Alarm,
@@ -56,24 +57,47 @@ def test_each_alarm_has_an_alert_of_its_severity_or_a_reason_for_none() -> None:
     }
 
 
+def records(name: str) -> list[Json]:
+    return [rule for rule in rules("record") if rule["record"] == name]
+
+
 def test_each_metric_of_the_rules_is_one_that_is_scraped() -> None:
-    for rule in rules("record"):
+    for rule in records(BREACHED):
         used = used_in(rule["expr"])
         assert used, rule
         assert used <= series_names(), rule
 
 
 def test_each_alert_reads_what_is_recorded() -> None:
-    recorded = {rule["labels"]["alarm"] for rule in rules("record")}
     for rule in rules("alert"):
-        read = re.findall(rf'{BREACHED}\{{alarm="([^"]+)"}}', rule["expr"])
-        assert read, rule
-        assert set(read) <= recorded, rule
+        (own,) = read(BREACHED, rule)
+        assert own in recorded(BREACHED)
+        assert read(RAISED, rule) <= recorded(RAISED), rule
+
+
+def test_a_cause_is_raised_by_the_rule_of_its_own_alert() -> None:
+    own = {
+        rule["annotations"]["runbook"].partition("#")[2]: rule["expr"].partition("\nunless")[0]
+        for rule in rules("alert")
+    }
+    for rule in records(RAISED):
+        name = rule["labels"]["alarm"]
+        if name in own:
+            assert rule["expr"].replace(" bool", "") == own[name]
+
+
+def recorded(name: str) -> set[str]:
+    return {rule["labels"]["alarm"] for rule in records(name)}
+
+
+def read(name: str, rule: Json) -> set[str]:
+    return set(re.findall(rf'{name}\{{alarm="([^"]+)"}}', rule["expr"]))
 
 
 def test_what_is_recorded_has_a_length_that_rates_have_enough_scrapes_for() -> None:
     # Two scrapes at 30 seconds, also when one is late.
-    lengths = [int(it) for rule in rules("record") for it in re.findall(r"\[(\d+)s]", rule["expr"])]
+    found = [re.findall(r"\[(\d+)s]", rule["expr"]) for rule in records(BREACHED)]
+    lengths = [int(it) for each in found for it in each]
     assert min(lengths) >= 90
 
 
