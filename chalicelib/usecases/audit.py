@@ -222,9 +222,9 @@ class Auditor:
         self._silent_until = LONG_AGO
 
     def step(self, control: Control) -> int | None:
-        """Do a page of the full audit that runs; give how much was done, 0 without a permit.
+        """Do a page of the full audit that runs; give how much was done.
 
-        None if there is nothing to do for now.
+        0 if no permit was left for it; None if there is nothing to do for now.
         """
         run = None if self._is_put_off(control) else self._audits.read().run
         if run is None:
@@ -232,10 +232,9 @@ class Auditor:
         allowed = self._pace.allowed(self._rate(), PAGE)
         if allowed == 0:
             return 0
-        questions = self._page(run, allowed)
-        self._pace.owe(questions)
+        questions, page = self._page(run, allowed)
         # A page without a question is a step too.
-        return max(1, questions)
+        return max(questions, int(page is not None))
 
     def sample(self, control: Control) -> None:
         """Do a page of the rolling audit, unless a full one runs."""
@@ -266,26 +265,26 @@ class Auditor:
 
     # ---- a page ----
 
-    def _page(self, run: Run, limit: int, *, rolling: bool = False) -> int:
-        """Do a page; give the number of questions."""
+    def _page(self, run: Run, limit: int, *, rolling: bool = False) -> tuple[int, Page | None]:
+        """Do a page; give the number of questions, and what was noted."""
         found = self._store.walk(run.position, limit)
         wanted = [item for item in found.products.values() if _is_delivered(item)]
         inquiries, questions = self._questions.inquire(wanted)
+        self._pace.owe(questions)
         page = self._judged(run, found, inquiries, is_last=_size(found) < limit)
         if page is None:
-            return questions
+            return questions, None
         if page.silent:
             self._silent_until = self._clock() + SILENT_FOR
-        self._note(run, page, rolling=rolling)
-        return questions
+        return questions, page if self._note(run, page, rolling=rolling) else None
 
-    def _note(self, run: Run, page: Page, *, rolling: bool) -> None:
+    def _note(self, run: Run, page: Page, *, rolling: bool) -> bool:
+        """Add a page to its run; False if the page comes again."""
         try:
             state = self._audits.add(run, page, rolling=rolling)
         except ConcurrentChangeError as error:
-            # The page comes again.
             telemetry.log.warning("the audit could not be noted", reason=str(error))
-            return
+            return False
         if not page.silent or run.gives_up:
             telemetry.count(
                 audited=page.checked - page.behind - page.unanswered,
@@ -294,6 +293,7 @@ class Auditor:
             )
         if not rolling and state.last is not None and state.last.started_at == run.started_at:
             telemetry.log.info("an audit is done", statement=state.last.statement)
+        return True
 
     # ---- what the answers mean ----
 

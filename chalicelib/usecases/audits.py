@@ -109,14 +109,22 @@ class Audits:
 
     def _to_json(self, state: AuditState, control: Control) -> Json:
         run, rolling = state.run or state.last, state.rolling or state.rolled
-        held = control.put_off_by(self._clock(), self._breaker) if state.run else None
-        if state.run is not None and state.run.silent:
-            held = held or "the supply chain answers no questions"
+        held = self._held(state.run, control) if state.run else None
         return {
             **(run.to_json() if run else NEVER),
             "held": held,
             "rolling": rolling.to_json() if rolling else None,
         }
+
+    def _held(self, run: Run, control: Control) -> str | None:
+        """Say why nothing is asked now; None if questions are asked."""
+        now = self._clock()
+        if held := control.put_off_by(now, self._breaker):
+            return held
+        if run.silent:
+            return "the supply chain answers no questions"
+        permits, _ = control.spare(1, now, self._breaker)
+        return None if permits else "deliveries use up the rate limit of calls"
 
     def _count(self) -> int:
         summary = self._store.summary(self._clock())

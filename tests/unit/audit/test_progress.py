@@ -16,6 +16,7 @@ from chalicelib.domain.control import CatchUp, Control, Redrive
 from chalicelib.domain.errors import InvalidRequestError
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.usecases.audit import PAGE, SILENT_FOR
+from chalicelib.usecases.ports import Found
 from tests.fakes import GRACE, START, Pipeline
 from tests.unit.audit.steps import (
     NO_ANSWER,
@@ -311,6 +312,39 @@ def test_a_refused_question_takes_no_place_in_the_queue_of_the_others() -> None:
     _, spent = Control().admit(2, START, policy)
     granted, after = spent.spare(5, START, policy)
     assert (granted, after) == (0, spent)
+
+
+def test_while_deliveries_use_up_the_rate_limit_the_audit_sleeps_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipeline = a_catalog(5, breaker=BreakerPolicy(max_rate=10.0))
+    pipeline.audits.start({}, SOMEBODY)
+    pipeline.clock.advance(60)
+    walks: list[int] = []
+    walk = pipeline.store.walk
+
+    def walked(after: str | None, limit: int) -> Found:
+        walks.append(limit)
+        return walk(after, limit)
+
+    def spend() -> None:
+        stored = pipeline.controls.read()
+        breaker = replace(stored.breaker, spent_until=pipeline.clock())
+        hold(pipeline, replace(stored, breaker=breaker))
+
+    monkeypatch.setattr(pipeline.store, "walk", walked)
+    end, looks = pipeline.clock() + timedelta(seconds=5), iter(range(200))
+
+    def seconds_left() -> float:
+        # Deliveries take each permit; a run that never sleeps has no end.
+        spend()
+        next(looks)
+        return (end - pipeline.clock()).total_seconds()
+
+    pipeline.reconcile.run(seconds_left)
+    assert 1 <= len(walks) <= 6
+    assert pipeline.supply_chain.asked == []
+    assert pipeline.audits.show()["held"] == "deliveries use up the rate limit of calls"
 
 
 # ---- two copies, and a document that everybody changes ----
