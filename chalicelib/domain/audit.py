@@ -6,6 +6,7 @@ proves, and what not: docs/audit.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,7 +15,8 @@ from enum import StrEnum
 
 from chalicelib.domain.answers import ABSENT, QUESTIONS, Answer
 from chalicelib.domain.exact_json import Json
-from chalicelib.domain.product import FIELD_TYPES, MAX_INT64, Product
+from chalicelib.domain.messages import MAX_COUNT
+from chalicelib.domain.product import FIELD_TYPES, MAX_INT64, OPTIONAL_FIELDS, Product
 from chalicelib.domain.times import rfc3339
 
 TRIES = 9
@@ -24,6 +26,12 @@ EXAMPLES = 100
 SILENT_PAGES = 3
 """So often a page of which no question is answered is tried, before its products count as
 unanswered and the audit goes on."""
+REQUIRED_FIELDS = FIELD_TYPES.keys() - OPTIONAL_FIELDS
+"""An answer that names no version must have these: else nothing would be compared."""
+_DIGITS = re.compile(r"[0-9]{1,18}")
+HIGHEST_LIFT = MAX_COUNT // 2
+"""The highest version that an audit makes: messages must be able to carry the changes that follow.
+One above it, which only a mistake can have made, is left to a person."""
 REPAIRS = 2
 """Repairs of a product in a row that may be in vain; then it is left to a person. A supply chain
 that stores a value in another form would get it again and again."""
@@ -61,8 +69,10 @@ def is_usable(product: Product, answer: Answer | None) -> bool:
     if answer.status != 200:
         return answer.status in ABSENT
     said = answer.json()
-    known = {"id", "version", *FIELD_TYPES} & said.keys()
-    return bool(known) and said.get("id", product.id) == product.id
+    named = _version(said) is not None or (
+        said.get("version") is None and said.keys() >= REQUIRED_FIELDS
+    )
+    return named and said.get("id", product.id) == product.id
 
 
 def compare(product: Product, answer: Answer) -> Finding | None:
@@ -82,9 +92,14 @@ def compare(product: Product, answer: Answer) -> Finding | None:
 
 
 def _version(said: Json) -> int | None:
+    """Give the version, also from `3.0` and `"3"`; None if it is none that can be stored."""
     version = said.get("version")
+    if isinstance(version, str) and _DIGITS.fullmatch(version):
+        return int(version)
     # `true` is an int in Python.
-    return version if type(version) is int else None
+    if not isinstance(version, int | Decimal) or isinstance(version, bool):
+        return None
+    return int(version) if abs(version) <= MAX_INT64 and version == int(version) else None
 
 
 def _differing(product: Product, said: Json) -> tuple[str, ...]:
@@ -164,14 +179,14 @@ def repair_of(product: Product, finding: Finding, run: Run) -> tuple[Repair, int
     same version is delivered again; a supply chain that ignores a version it has gets a new one.
     """
     sync = product.sync
-    repaired = sync.redrive_started_at is not None and sync.redrive_started_at >= run.started_at
+    repaired = sync.repair_started_at == run.started_at
     if not run.repair or repaired or sync.repairs >= REPAIRS:
         return None
     in_vain = finding.difference is Difference.DIFFERENT and sync.repairs > 0
     if finding.difference is not Difference.NEWER and not in_vain:
         return Repair.DELIVER, product.version
     version = max(product.version, -1 if finding.held is None else finding.held) + 1
-    return (Repair.LIFT, version) if version <= MAX_INT64 else None
+    return (Repair.LIFT, version) if version <= HIGHEST_LIFT else None
 
 
 # ---- many products ----

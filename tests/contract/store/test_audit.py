@@ -160,6 +160,14 @@ def test_the_repairs_of_a_product_are_kept(store: Store) -> None:
     product = a_product(sync=SyncState(SyncStatus.DELIVERED, repairs=1))
     insert(store, product)
     assert stored(store, product).sync.repairs == 1
-    again = replace(product, sync=replace(product.sync, repairs=2))
+    again = replace(product, sync=replace(product.sync, repairs=2, repair_started_at=LATER))
     assert store.save_sync(again, expected_revision=0)
-    assert stored(store, product).sync.repairs == 2
+    kept = stored(store, product).sync
+    assert (kept.repairs, kept.repair_started_at) == (2, LATER)
+
+
+def test_a_product_of_an_earlier_release_was_repaired_by_no_audit(mongo_store: MongoStore) -> None:
+    product = a_product(sync=SyncState(SyncStatus.DELIVERED, repair_started_at=LATER))
+    insert(mongo_store, product)
+    mongo_store._products.update_one({"_id": product.id}, {"$unset": {"sync.repairStartedAt": ""}})
+    assert stored(mongo_store, product).sync.repair_started_at is None
