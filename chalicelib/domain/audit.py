@@ -99,7 +99,9 @@ def _version(said: Json) -> int | None:
     # `true` is an int in Python.
     if not isinstance(version, int | Decimal) or isinstance(version, bool):
         return None
-    return int(version) if abs(version) <= MAX_INT64 and version == int(version) else None
+    if not -MAX_INT64 <= version <= MAX_INT64 or version != int(version):
+        return None
+    return int(version)
 
 
 def _differing(product: Product, said: Json) -> tuple[str, ...]:
@@ -194,7 +196,7 @@ def repair_of(product: Product, finding: Finding, run: Run) -> tuple[Repair, int
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One difference that was found."""
+    """One difference that was found; `ended`: a later comparison has found the product right."""
 
     id: str
     difference: Difference
@@ -203,6 +205,7 @@ class Example:
     fields: tuple[str, ...]
     repaired: bool
     at: datetime
+    ended: bool = False
 
     def to_json(self) -> Json:
         """Give it as operators see it."""
@@ -221,7 +224,7 @@ class Example:
 class Page:
     """What was found about the products up to `after`; `is_last`: there are no more.
 
-    `silent`: none of the questions was answered.
+    `silent`: none of the questions was answered. `right`: the products that do not differ.
     """
 
     after: str | None
@@ -230,6 +233,7 @@ class Page:
     behind: int = 0
     unanswered: int = 0
     found: tuple[Example, ...] = ()
+    right: frozenset[str] = frozenset()
     silent: bool = False
 
 
@@ -240,6 +244,7 @@ class Run:
     `checked`: products looked at, confirmed deletions among them; of these `behind` were not
     compared, since the supply chain lacks their newest version anyway, and `unanswered` could not
     be. `position`: the last id. `silent`: pages in a row of which no question was answered.
+    `ended`: differences beyond the examples that a full audit has looked at since.
     """
 
     started_at: datetime
@@ -255,6 +260,7 @@ class Run:
     silent: int = 0
     finished_at: datetime | None = None
     examples: tuple[Example, ...] = ()
+    ended: int = 0
 
     @property
     def found(self) -> int:
@@ -292,6 +298,28 @@ class Run:
             repaired=self.repaired + sum(example.repaired for example in found),
             examples=(*self.examples, *found)[:EXAMPLES],
         )
+
+    @property
+    def unlisted(self) -> int:
+        """How many differences beyond the examples were not repaired, nor looked at since."""
+        more = self.found - len(self.examples)
+        repaired = self.repaired - sum(example.repaired for example in self.examples)
+        return max(0, more - repaired - self.ended)
+
+    def with_right(self, right: frozenset[str]) -> Run:
+        """End the examples of products that do not differ any more."""
+        if right.isdisjoint(example.id for example in self.examples):
+            return self
+        examples = (replace(it, ended=it.ended or it.id in right) for it in self.examples)
+        return replace(self, examples=tuple(examples))
+
+    def followed_by(self, full: Run) -> Run:
+        """End what was found before a full audit began that has ended now: it has it, if still so.
+
+        The others make no page while it runs, so all that is not an example was found before.
+        """
+        examples = (replace(it, ended=it.ended or it.at <= full.started_at) for it in self.examples)
+        return replace(self, examples=tuple(examples), ended=self.ended + self.unlisted)
 
     @property
     def statement(self) -> str | None:
@@ -362,5 +390,26 @@ class AuditState:
             run = stored.with_page(page, now)
         ended, under_way = (run, None) if run.finished_at is not None else (before, run)
         if rolling:
-            return replace(self, rolling=under_way, rolled=ended)
-        return replace(self, run=under_way, last=ended)
+            return _with_right(replace(self, rolling=under_way, rolled=ended), page.right)
+        state = _with_right(replace(self, run=under_way, last=ended), page.right)
+        return state if ended is None or ended is before else _followed_by(state, ended)
+
+
+def _with_right(state: AuditState, right: frozenset[str]) -> AuditState:
+    def changed(run: Run | None) -> Run | None:
+        return None if run is None else run.with_right(right)
+
+    return replace(
+        state,
+        run=changed(state.run),
+        last=changed(state.last),
+        rolling=changed(state.rolling),
+        rolled=changed(state.rolled),
+    )
+
+
+def _followed_by(state: AuditState, full: Run) -> AuditState:
+    def changed(run: Run | None) -> Run | None:
+        return None if run is None else run.followed_by(full)
+
+    return replace(state, rolling=changed(state.rolling), rolled=changed(state.rolled))

@@ -135,7 +135,8 @@ class SyncState:
         """Start a new budget; keep the lease, the history and what the supply chain has.
 
         The last redrive and the last audit too: they must not restart this product a second time,
-        whoever has restarted it since. Without a trace of its own, it has that of the budget before.
+        whoever has restarted it since. Without a trace of its own, it has that of the budget
+        before.
         """
         return SyncState(
             budget=budget,

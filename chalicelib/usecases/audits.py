@@ -161,18 +161,18 @@ class Audits:
     # ---- what operators watch ----
 
     def open_differences(self) -> int:
-        """Count what the last audits have found, and what is not delivered since.
+        """Count what the last audits have found, and what is not right or delivered since.
 
-        Of what is not kept one by one, what was not repaired.
+        What is not kept one by one is counted where most of it is: two audits may have found the
+        same.
         """
         state = self._store.audit()
         runs = [run for run in (state.rolled, state.rolling, state.last, state.run) if run]
-        newest = {example.id: example for run in runs for example in run.examples}
-        if not newest:
-            return 0
-        now = self._store.get_many(newest, details=False).products
-        found = sum(_is_open(example, now.get(example.id)) for example in newest.values())
-        return found + sum(_unlisted(run) for run in runs)
+        found = sorted((it for run in runs for it in run.examples), key=lambda it: it.at)
+        newest = {example.id: example for example in found if not example.ended}
+        now = self._store.get_many(newest, details=False).products if newest else {}
+        listed = sum(_is_open(example, now.get(example.id)) for example in newest.values())
+        return listed + max((run.unlisted for run in runs), default=0)
 
 
 def _is_open(example: Example, product: Product | None) -> bool:
@@ -183,9 +183,3 @@ def _is_open(example: Example, product: Product | None) -> bool:
     completed = product.sync_completed_at
     delivered = product.sync.status is SyncStatus.DELIVERED and completed is not None
     return not (delivered and completed is not None and completed > example.at)
-
-
-def _unlisted(run: Run) -> int:
-    """Count the differences that are not among the examples, and were not repaired."""
-    more = run.found - len(run.examples)
-    return max(0, more - (run.repaired - sum(example.repaired for example in run.examples)))

@@ -49,7 +49,7 @@ def test_a_request_without_a_body_starts_one_too(world: World) -> None:
 
 
 def test_the_rolling_audit_is_shown_and_fits_its_schema(world: World) -> None:
-    world.auditor.sample(world.controls.read())
+    world.auditor.sample(world.controls.read(), lambda: 60.0)
     assert world.client.get("/sync/audit").json()["rolling"] is None
     world.store.stored_audit = world.audits.add(
         world.audits.rolling(), Page(None, is_last=True), rolling=True

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 LATER = START + timedelta(seconds=1)
 RUN = Run(START, "somebody", repair=True, total=5000)
 EXAMPLES = (
-    Example("a", Difference.DIFFERENT, 3, 3, ("name", "price"), repaired=True, at=START),
+    Example(
+        "a", Difference.DIFFERENT, 3, 3, ("name", "price"), repaired=True, at=START, ended=True
+    ),
     Example("b", Difference.MISSING, 0, None, (), repaired=False, at=LATER),
 )
 FULL = replace(
@@ -37,6 +39,7 @@ FULL = replace(
     silent=1,
     finished_at=LATER,
     examples=EXAMPLES,
+    ended=7,
 )
 STATE = AuditState(run=RUN, last=FULL, rolling=replace(FULL, finished_at=None), revision=1)
 
