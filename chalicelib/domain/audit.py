@@ -244,7 +244,8 @@ class Run:
     `checked`: products looked at, confirmed deletions among them; of these `behind` were not
     compared, since the supply chain lacks their newest version anyway, and `unanswered` could not
     be. `position`: the last id. `silent`: pages in a row of which no question was answered.
-    `ended`: differences beyond the examples that a full audit has looked at since.
+    `ended`: differences beyond the examples that a full audit has looked at since. `stopped_by`:
+    who has stopped it before its end.
     """
 
     started_at: datetime
@@ -261,6 +262,7 @@ class Run:
     finished_at: datetime | None = None
     examples: tuple[Example, ...] = ()
     ended: int = 0
+    stopped_by: str | None = None
 
     @property
     def found(self) -> int:
@@ -326,6 +328,9 @@ class Run:
         """Say what a finished audit has proved; None before."""
         if self.finished_at is None:
             return None
+        if self.stopped_by is not None:
+            after = f"{self.checked:,} of {max(self.total, self.checked):,} products"
+            return f"stopped by {self.stopped_by} at {rfc3339(self.finished_at)} after {after}"
         held = "the supply chain held the newest version of"
         begin, number = f"at {rfc3339(self.finished_at)} {held}", f"{self.checked:,}"
         but = {
@@ -352,6 +357,7 @@ class Run:
             "startedAt": rfc3339(self.started_at),
             "finishedAt": rfc3339(self.finished_at) if self.finished_at else None,
             "startedBy": self.started_by,
+            "stoppedBy": self.stopped_by,
             "statement": self.statement,
             "examples": [example.to_json() for example in self.examples],
         }
@@ -362,14 +368,34 @@ class AuditState:
     """What all processes share about audits. `revision` grows by one with every change.
 
     `run`: the full audit that runs, `last`: the one that has ended last. `rolling`: the audit that
-    reconcile makes of a few products at a time, `rolled`: its walk before.
+    reconcile makes of a few products at a time, `rolled`: its walk before. `stopped`: the full
+    audit that was stopped last; it says nothing about what `last` has found behind its position.
     """
 
     run: Run | None = None
     last: Run | None = None
     rolling: Run | None = None
     rolled: Run | None = None
+    stopped: Run | None = None
     revision: int = 0
+
+    @property
+    def shown(self) -> Run | None:
+        """The full audit that runs, else the newest of the others."""
+        others = [run for run in (self.last, self.stopped) if run is not None]
+        return self.run or max(others, key=lambda run: run.started_at, default=None)
+
+    @property
+    def runs(self) -> list[Run]:
+        """All that is known."""
+        runs = (self.rolled, self.rolling, self.stopped, self.last, self.run)
+        return [run for run in runs if run is not None]
+
+    def with_stop(self, seen: Run, who: str, now: datetime) -> AuditState:
+        """End a full audit, unless it has ended by itself."""
+        if self.run is None or self.run.started_at != seen.started_at:
+            return self
+        return replace(self, run=None, stopped=replace(self.run, stopped_by=who, finished_at=now))
 
     def with_page(
         self, seen: Run, page: Page, now: datetime, *, rolling: bool = False
@@ -405,6 +431,7 @@ def _with_right(state: AuditState, right: frozenset[str]) -> AuditState:
         last=changed(state.last),
         rolling=changed(state.rolling),
         rolled=changed(state.rolled),
+        stopped=changed(state.stopped),
     )
 
 
@@ -412,4 +439,9 @@ def _followed_by(state: AuditState, full: Run) -> AuditState:
     def changed(run: Run | None) -> Run | None:
         return None if run is None else run.followed_by(full)
 
-    return replace(state, rolling=changed(state.rolling), rolled=changed(state.rolled))
+    return replace(
+        state,
+        rolling=changed(state.rolling),
+        rolled=changed(state.rolled),
+        stopped=changed(state.stopped),
+    )

@@ -91,12 +91,24 @@ class Audits:
             if stored.run is not None:
                 return stored
             # No two begin at the same time: products remember by which they were repaired.
-            earliest = stored.last.started_at + _NEXT if stored.last else now
+            earliest = stored.shown.started_at + _NEXT if stored.shown else now
             return replace(stored, run=Run(max(now, earliest), who, repair, total))
 
         if self.read().run is None:
             self._acts.record(ActKind.AUDIT, origin, why=request.reason, repair=repair)
         return self._to_json(self._change(begin), self._controls.read())
+
+    def stop(self, origin: Origin = NOBODY) -> Json:
+        """Stop the full audit that runs, if one does; give the state then.
+
+        Raises ConcurrentChangeError.
+        """
+        seen, who = self.read().run, origin.principal or UNKNOWN
+        if seen is None:
+            return self.show()
+        self._acts.record(ActKind.AUDIT, origin, stopped=True)
+        state = self._change(lambda stored: stored.with_stop(seen, who, self._clock()))
+        return self._to_json(state, self._controls.read())
 
     def show(self) -> Json:
         """Give the full audit that runs, or the last one, and the rolling one."""
@@ -108,7 +120,7 @@ class Audits:
         return None if shown["state"] == "none" else shown
 
     def _to_json(self, state: AuditState, control: Control) -> Json:
-        run, rolling = state.run or state.last, state.rolling or state.rolled
+        run, rolling = state.shown, state.rolling or state.rolled
         held = self._held(state.run, control) if state.run else None
         return {
             **(run.to_json() if run else NEVER),
@@ -167,12 +179,11 @@ class Audits:
         same.
         """
         state = self._store.audit()
-        runs = [run for run in (state.rolled, state.rolling, state.last, state.run) if run]
-        found = sorted((it for run in runs for it in run.examples), key=lambda it: it.at)
+        found = sorted((it for run in state.runs for it in run.examples), key=lambda it: it.at)
         newest = {example.id: example for example in found if not example.ended}
         now = self._store.get_many(newest, details=False).products if newest else {}
         listed = sum(_is_open(example, now.get(example.id)) for example in newest.values())
-        return listed + max((run.unlisted for run in runs), default=0)
+        return listed + max((run.unlisted for run in state.runs), default=0)
 
 
 def _is_open(example: Example, product: Product | None) -> bool:

@@ -40,8 +40,11 @@ FULL = replace(
     finished_at=LATER,
     examples=EXAMPLES,
     ended=7,
+    stopped_by="another",
 )
-STATE = AuditState(run=RUN, last=FULL, rolling=replace(FULL, finished_at=None), revision=1)
+STATE = AuditState(
+    run=RUN, last=FULL, rolling=replace(FULL, finished_at=None), stopped=FULL, revision=1
+)
 
 
 def test_at_first_there_is_no_audit(store: Store) -> None:

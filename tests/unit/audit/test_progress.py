@@ -184,6 +184,56 @@ def test_a_product_without_an_answer_is_counted_and_the_others_go_on() -> None:
     assert pipeline.supply_chain.asked.count(silent) == TRIES
 
 
+# ---- stopped ----
+
+
+def test_an_audit_that_is_stopped_ends_and_proves_nothing() -> None:
+    pipeline = a_catalog(25)
+    audit(pipeline, seconds=1.5)
+    pipeline.audits.stop(replace(SOMEBODY, principal="another"))
+    pipeline.reconcile_once()
+    done = pipeline.audits.show()
+    assert (done["state"], done["checked"], done["stoppedBy"]) == ("done", 10, "another")
+    assert done["statement"] == (
+        f"stopped by another at {done['finishedAt']} after 10 of 25 products"
+    )
+
+
+def test_after_a_stop_the_next_audit_begins_anew() -> None:
+    pipeline = a_catalog(25)
+    audit(pipeline, seconds=1.5)
+    pipeline.audits.stop(SOMEBODY)
+    done = audit(pipeline)
+    assert (done["state"], done["checked"], done["stoppedBy"]) == ("done", 25, None)
+
+
+def test_without_an_audit_that_runs_a_stop_changes_nothing() -> None:
+    pipeline = a_catalog(1)
+    assert pipeline.audits.stop(SOMEBODY)["state"] == "none"
+    done = audit(pipeline)
+    assert pipeline.audits.stop(SOMEBODY) == done
+
+
+def test_an_audit_that_has_ended_by_itself_is_not_stopped() -> None:
+    pipeline = a_catalog(1)
+    pipeline.audits.start({}, SOMEBODY)
+    seen = run_of(pipeline)
+    pipeline.reconcile_once()
+    stored = pipeline.store.stored_audit
+    assert stored.with_stop(seen, "another", START) == stored
+
+
+def test_a_stop_ends_no_difference_that_was_found_before(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pipeline = a_catalog(25)
+    change_there(pipeline, ids(pipeline)[-1], Difference.MISSING)
+    audit(pipeline, {"repair": False})
+    audit(pipeline, {"repair": False}, seconds=1.5)
+    pipeline.audits.stop(SOMEBODY)
+    assert open_differences(pipeline, capsys) == 1
+
+
 # ---- a supply chain that says nothing ----
 
 
