@@ -161,6 +161,11 @@ def start_audit(request: Request) -> Response:
     return respond(202, audits().start(body, origin))
 
 
+@route("DELETE", "/sync/audit")
+def stop_audit(request: Request) -> Response:
+    return respond(200, audits().stop(requests.origin(request)))
+
+
 @route("GET", "/sync/audit")
 def get_audit(_: Request) -> Response:
     return respond(200, audits().show())

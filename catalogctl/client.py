@@ -77,6 +77,10 @@ class Api:
         """PUT a body; None leaves a member out."""
         return self._send("PUT", path, {}, body)
 
+    def delete(self, path: str) -> Json:
+        """DELETE; give what there is then."""
+        return self._send("DELETE", path, {}, None)
+
     def pages(self, path: str, **query: object) -> Iterator[Json]:
         """Give page after page of a list, with as many items as the API gives at once."""
         while True:

@@ -288,6 +288,7 @@ def resume(ctx: typer.Context, as_json: AsJson = False) -> None:
 def audit(
     ctx: typer.Context,
     start: Annotated[bool, typer.Option("--start", help="Begin one, unless one runs.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="End the one that runs.")] = False,
     reason: Reason = None,
     repair: Annotated[
         bool, typer.Option("--repair/--no-repair", help="Deliver again what differs.")
@@ -301,12 +302,17 @@ def audit(
     """Compare every product with what the supply chain holds. Without --start: the last audit."""
     if not start and (reason or not repair):
         raise UsageError("--reason and --no-repair belong to --start")
+    if stop and (start or wait):
+        raise UsageError("--stop goes with neither --start nor --wait")
     api = _api(ctx)
-    found = _started(api, reason, repair=repair) if start else api.get("/sync/audit")
+    if stop:
+        found = api.delete("/sync/audit")
+    else:
+        found = _started(api, reason, repair=repair) if start else api.get("/sync/audit")
     if wait:
         found = _finished(api, found)
     output.show(found, output.audit, as_json=as_json)
-    if wait and not found["statement"]:
+    if wait and not output.is_proof(found):
         raise CommandError("the supply chain does not hold the newest version of every product")
 
 

@@ -438,9 +438,15 @@ def audit_text(document: Json | None) -> Text:
     if document["state"] == "running":
         return styled(f"running, {progress}, since {when(document['startedAt'])}", "cyan")
     if document["statement"]:
-        return styled(document["statement"], "green")
+        return styled(document["statement"], "green" if is_proof(document) else "yellow")
     found = f"differences: {_found(document)}"
     return styled(f"{progress}, {found}, {when(document['finishedAt'])}", "yellow")
+
+
+def is_proof(document: Json) -> bool:
+    """Say whether an audit has found every product right; its statement may name exceptions."""
+    exceptions = document["behind"] + document["unanswered"] + sum(document["differences"].values())
+    return bool(document["statement"]) and not exceptions and not document.get("stoppedBy")
 
 
 def _found(document: Json) -> str:

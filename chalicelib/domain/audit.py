@@ -6,6 +6,7 @@ proves, and what not: docs/audit.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,7 +15,8 @@ from enum import StrEnum
 
 from chalicelib.domain.answers import ABSENT, QUESTIONS, Answer
 from chalicelib.domain.exact_json import Json
-from chalicelib.domain.product import FIELD_TYPES, MAX_INT64, Product
+from chalicelib.domain.messages import MAX_COUNT
+from chalicelib.domain.product import FIELD_TYPES, MAX_INT64, OPTIONAL_FIELDS, Product
 from chalicelib.domain.times import rfc3339
 
 TRIES = 9
@@ -24,6 +26,12 @@ EXAMPLES = 100
 SILENT_PAGES = 3
 """So often a page of which no question is answered is tried, before its products count as
 unanswered and the audit goes on."""
+REQUIRED_FIELDS = FIELD_TYPES.keys() - OPTIONAL_FIELDS
+"""An answer that names no version must have these: else nothing would be compared."""
+_DIGITS = re.compile(r"[0-9]{1,18}")
+HIGHEST_LIFT = MAX_COUNT // 2
+"""The highest version that an audit makes: messages must be able to carry the changes that follow.
+One above it, which only a mistake can have made, is left to a person."""
 REPAIRS = 2
 """Repairs of a product in a row that may be in vain; then it is left to a person. A supply chain
 that stores a value in another form would get it again and again."""
@@ -61,8 +69,10 @@ def is_usable(product: Product, answer: Answer | None) -> bool:
     if answer.status != 200:
         return answer.status in ABSENT
     said = answer.json()
-    known = {"id", "version", *FIELD_TYPES} & said.keys()
-    return bool(known) and said.get("id", product.id) == product.id
+    named = _version(said) is not None or (
+        said.get("version") is None and said.keys() >= REQUIRED_FIELDS
+    )
+    return named and said.get("id", product.id) == product.id
 
 
 def compare(product: Product, answer: Answer) -> Finding | None:
@@ -82,9 +92,16 @@ def compare(product: Product, answer: Answer) -> Finding | None:
 
 
 def _version(said: Json) -> int | None:
+    """Give the version, also from `3.0` and `"3"`; None if it is none that can be stored."""
     version = said.get("version")
+    if isinstance(version, str) and _DIGITS.fullmatch(version):
+        return int(version)
     # `true` is an int in Python.
-    return version if type(version) is int else None
+    if not isinstance(version, int | Decimal) or isinstance(version, bool):
+        return None
+    if not -MAX_INT64 <= version <= MAX_INT64 or version != int(version):
+        return None
+    return int(version)
 
 
 def _differing(product: Product, said: Json) -> tuple[str, ...]:
@@ -164,14 +181,14 @@ def repair_of(product: Product, finding: Finding, run: Run) -> tuple[Repair, int
     same version is delivered again; a supply chain that ignores a version it has gets a new one.
     """
     sync = product.sync
-    repaired = sync.redrive_started_at is not None and sync.redrive_started_at >= run.started_at
+    repaired = sync.repair_started_at == run.started_at
     if not run.repair or repaired or sync.repairs >= REPAIRS:
         return None
     in_vain = finding.difference is Difference.DIFFERENT and sync.repairs > 0
     if finding.difference is not Difference.NEWER and not in_vain:
         return Repair.DELIVER, product.version
     version = max(product.version, -1 if finding.held is None else finding.held) + 1
-    return (Repair.LIFT, version) if version <= MAX_INT64 else None
+    return (Repair.LIFT, version) if version <= HIGHEST_LIFT else None
 
 
 # ---- many products ----
@@ -179,7 +196,7 @@ def repair_of(product: Product, finding: Finding, run: Run) -> tuple[Repair, int
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One difference that was found."""
+    """One difference that was found; `ended`: a later comparison has found the product right."""
 
     id: str
     difference: Difference
@@ -188,6 +205,7 @@ class Example:
     fields: tuple[str, ...]
     repaired: bool
     at: datetime
+    ended: bool = False
 
     def to_json(self) -> Json:
         """Give it as operators see it."""
@@ -206,7 +224,7 @@ class Example:
 class Page:
     """What was found about the products up to `after`; `is_last`: there are no more.
 
-    `silent`: none of the questions was answered.
+    `silent`: none of the questions was answered. `right`: the products that do not differ.
     """
 
     after: str | None
@@ -215,6 +233,7 @@ class Page:
     behind: int = 0
     unanswered: int = 0
     found: tuple[Example, ...] = ()
+    right: frozenset[str] = frozenset()
     silent: bool = False
 
 
@@ -225,6 +244,8 @@ class Run:
     `checked`: products looked at, confirmed deletions among them; of these `behind` were not
     compared, since the supply chain lacks their newest version anyway, and `unanswered` could not
     be. `position`: the last id. `silent`: pages in a row of which no question was answered.
+    `ended`: differences beyond the examples that a full audit has looked at since. `stopped_by`:
+    who has stopped it before its end.
     """
 
     started_at: datetime
@@ -240,6 +261,8 @@ class Run:
     silent: int = 0
     finished_at: datetime | None = None
     examples: tuple[Example, ...] = ()
+    ended: int = 0
+    stopped_by: str | None = None
 
     @property
     def found(self) -> int:
@@ -279,10 +302,35 @@ class Run:
         )
 
     @property
+    def unlisted(self) -> int:
+        """How many differences beyond the examples were not repaired, nor looked at since."""
+        more = self.found - len(self.examples)
+        repaired = self.repaired - sum(example.repaired for example in self.examples)
+        return max(0, more - repaired - self.ended)
+
+    def with_right(self, right: frozenset[str]) -> Run:
+        """End the examples of products that do not differ any more."""
+        if right.isdisjoint(example.id for example in self.examples):
+            return self
+        examples = (replace(it, ended=it.ended or it.id in right) for it in self.examples)
+        return replace(self, examples=tuple(examples))
+
+    def followed_by(self, full: Run) -> Run:
+        """End what was found before a full audit began that has ended now: it has it, if still so.
+
+        The others make no page while it runs, so all that is not an example was found before.
+        """
+        examples = (replace(it, ended=it.ended or it.at <= full.started_at) for it in self.examples)
+        return replace(self, examples=tuple(examples), ended=self.ended + self.unlisted)
+
+    @property
     def statement(self) -> str | None:
         """Say what a finished audit has proved; None before."""
         if self.finished_at is None:
             return None
+        if self.stopped_by is not None:
+            after = f"{self.checked:,} of {max(self.total, self.checked):,} products"
+            return f"stopped by {self.stopped_by} at {rfc3339(self.finished_at)} after {after}"
         held = "the supply chain held the newest version of"
         begin, number = f"at {rfc3339(self.finished_at)} {held}", f"{self.checked:,}"
         but = {
@@ -309,6 +357,7 @@ class Run:
             "startedAt": rfc3339(self.started_at),
             "finishedAt": rfc3339(self.finished_at) if self.finished_at else None,
             "startedBy": self.started_by,
+            "stoppedBy": self.stopped_by,
             "statement": self.statement,
             "examples": [example.to_json() for example in self.examples],
         }
@@ -319,14 +368,34 @@ class AuditState:
     """What all processes share about audits. `revision` grows by one with every change.
 
     `run`: the full audit that runs, `last`: the one that has ended last. `rolling`: the audit that
-    reconcile makes of a few products at a time, `rolled`: its walk before.
+    reconcile makes of a few products at a time, `rolled`: its walk before. `stopped`: the full
+    audit that was stopped last; it says nothing about what `last` has found behind its position.
     """
 
     run: Run | None = None
     last: Run | None = None
     rolling: Run | None = None
     rolled: Run | None = None
+    stopped: Run | None = None
     revision: int = 0
+
+    @property
+    def shown(self) -> Run | None:
+        """The full audit that runs, else the newest of the others."""
+        others = [run for run in (self.last, self.stopped) if run is not None]
+        return self.run or max(others, key=lambda run: run.started_at, default=None)
+
+    @property
+    def runs(self) -> list[Run]:
+        """All that is known."""
+        runs = (self.rolled, self.rolling, self.stopped, self.last, self.run)
+        return [run for run in runs if run is not None]
+
+    def with_stop(self, seen: Run, who: str, now: datetime) -> AuditState:
+        """End a full audit, unless it has ended by itself."""
+        if self.run is None or self.run.started_at != seen.started_at:
+            return self
+        return replace(self, run=None, stopped=replace(self.run, stopped_by=who, finished_at=now))
 
     def with_page(
         self, seen: Run, page: Page, now: datetime, *, rolling: bool = False
@@ -347,5 +416,32 @@ class AuditState:
             run = stored.with_page(page, now)
         ended, under_way = (run, None) if run.finished_at is not None else (before, run)
         if rolling:
-            return replace(self, rolling=under_way, rolled=ended)
-        return replace(self, run=under_way, last=ended)
+            return _with_right(replace(self, rolling=under_way, rolled=ended), page.right)
+        state = _with_right(replace(self, run=under_way, last=ended), page.right)
+        return state if ended is None or ended is before else _followed_by(state, ended)
+
+
+def _with_right(state: AuditState, right: frozenset[str]) -> AuditState:
+    def changed(run: Run | None) -> Run | None:
+        return None if run is None else run.with_right(right)
+
+    return replace(
+        state,
+        run=changed(state.run),
+        last=changed(state.last),
+        rolling=changed(state.rolling),
+        rolled=changed(state.rolled),
+        stopped=changed(state.stopped),
+    )
+
+
+def _followed_by(state: AuditState, full: Run) -> AuditState:
+    def changed(run: Run | None) -> Run | None:
+        return None if run is None else run.followed_by(full)
+
+    return replace(
+        state,
+        rolling=changed(state.rolling),
+        rolled=changed(state.rolled),
+        stopped=changed(state.stopped),
+    )

@@ -251,8 +251,9 @@ def redrive(
     if _began_after(sync, job.since) or _restarted_since(sync, job.since):
         return None
     overdue_at = now + ENQUEUE_AT_LEAST_EVERY if parked else now
-    restarted = _restarted(sync, job.started_at, now, overdue_at)
-    return _transition(product, replace(restarted, parked=parked))
+    again = sync.restarted(now, overdue_at, budget=sync.budget + 1, bulk=True)
+    restarted = replace(again, redrive_started_at=job.started_at, parked=parked)
+    return _transition(product, restarted)
 
 
 def deliver_again(product: Product, started_at: datetime, now: datetime) -> Product:
@@ -260,8 +261,8 @@ def deliver_again(product: Product, started_at: datetime, now: datetime) -> Prod
 
     `started_at`: of the audit that has found it. Its own key lets the supply chain take the call.
     """
-    repairs = product.sync.repairs + 1
-    sync = replace(_restarted(product.sync, started_at, now, now), repairs=repairs)
+    again = product.sync.restarted(now, now, budget=product.sync.budget + 1, bulk=True)
+    sync = _repaired(product.sync, again, started_at)
     return replace(product, sync=sync, sync_completed_at=None, revision=product.revision + 1)
 
 
@@ -270,25 +271,21 @@ def lift(
 ) -> Product:
     """Make a higher version with the same fields: the supply chain ignores the present one."""
     again = product.sync.restarted(now, now + grace, bulk=True)
-    repairs = product.sync.repairs + 1
     lifted = replace(
         product,
         version=version,
         updated_at=now,
         sync_completed_at=None,
-        sync=replace(again, redrive_started_at=started_at, repairs=repairs),
+        sync=_repaired(product.sync, again, started_at),
         outbox=(),
     )
     changed = EventType.UPDATED if product.deleted_at is None else EventType.DELETED
     return lifted.with_event(changed, now, None)
 
 
-def _restarted(
-    sync: SyncState, started_at: datetime, now: datetime, overdue_at: datetime
-) -> SyncState:
-    """Begin the next budget, for a redrive or an audit that began at `started_at`."""
-    again = sync.restarted(now, overdue_at, budget=sync.budget + 1, bulk=True)
-    return replace(again, redrive_started_at=started_at)
+def _repaired(before: SyncState, again: SyncState, started_at: datetime) -> SyncState:
+    """Note in the new budget that the audit which began at `started_at` has made it."""
+    return replace(again, repair_started_at=started_at, repairs=before.repairs + 1)
 
 
 def _restarted_since(sync: SyncState, since: datetime) -> bool:

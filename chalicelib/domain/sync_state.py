@@ -90,8 +90,8 @@ class SyncState:
     `claim`: the token of the current call. A write or a replay clears it, and keeps the lease: the
     result of that call is then not written, and no second call begins meanwhile.
     `bulk`: this budget began with a batch write or a redrive: single changes need not wait for it.
-    `redrive_started_at`: the beginning of the last redrive or audit that has restarted this
-    product; None if none has.
+    `redrive_started_at`: the beginning of the last redrive that has restarted this product, and
+    `repair_started_at` of the last audit; None if none has.
     `failed_at`: when it became exhausted or rejected; kept until a version of it is delivered.
     `trace`: of the request that began this budget.
     `enqueued_at`: when the message of the last claim was put into the queue, by the queue's clock.
@@ -121,6 +121,7 @@ class SyncState:
     trace: str | None = None
     enqueued_at: datetime | None = None
     repairs: int = 0
+    repair_started_at: datetime | None = None
 
     def restarted(
         self,
@@ -133,8 +134,9 @@ class SyncState:
     ) -> SyncState:
         """Start a new budget; keep the lease, the history and what the supply chain has.
 
-        The last redrive too: it must not restart this product a second time, whoever has restarted
-        it since. Without a trace of its own, it has that of the budget before.
+        The last redrive and the last audit too: they must not restart this product a second time,
+        whoever has restarted it since. Without a trace of its own, it has that of the budget
+        before.
         """
         return SyncState(
             budget=budget,
@@ -148,6 +150,7 @@ class SyncState:
             # A process of the release before, which delivers it, leaves the time where it is.
             failed_at=None if self.status is SyncStatus.DELIVERED else self.failed_at,
             trace=trace or self.trace,
+            repair_started_at=self.repair_started_at,
         )
 
     def leased(self, now: datetime) -> bool:

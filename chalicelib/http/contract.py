@@ -326,6 +326,7 @@ _AUDIT: Json = {
     "startedAt": "2026-01-31T12:00:00.000Z",
     "finishedAt": "2026-01-31T12:08:20.000Z",
     "startedBy": "operator",
+    "stoppedBy": None,
     "statement": "at 2026-01-31T12:08:20.000Z the supply chain held the newest version of all "
     "5,000 products, but for 1: 1 differed (1 repaired since)",
     "examples": [
@@ -358,6 +359,9 @@ class AuditWalk(BaseModel):
     startedAt: Time | None  # noqa: N815 - JSON's name
     finishedAt: Time | None  # noqa: N815 - JSON's name
     startedBy: str | None  # noqa: N815 - JSON's name
+    stoppedBy: str | None = Field(  # noqa: N815 - JSON's name
+        description="Who has stopped it before its end, if anybody."
+    )
     statement: str | None = Field(description="What it has proved; null before its end.")
     examples: list[DifferenceRecord] = Field(description="The first 100.")
 
@@ -842,6 +846,15 @@ OPERATIONS = (
         examples={"audit": {}, "count only": {"reason": "before the release", "repair": False}},
         answers={202: AuditRecord},
         problems=(*_BODY, errors.ConcurrentChangeError),
+    ),
+    Operation(
+        "stopAudit",
+        "DELETE",
+        "/sync/audit",
+        "Stop the audit that runs, if one does",
+        frozenset({ADMIN}),
+        answers={200: AuditRecord},
+        problems=(errors.ConcurrentChangeError,),
     ),
     Operation(
         "getAudit",

@@ -35,7 +35,7 @@ from chalicelib.usecases.ports import Found, Store
 PAGE = 50
 """Products of a page; their questions are asked in parallel."""
 ROUNDS_WITHIN = timedelta(seconds=5)
-"""How long a page goes on asking: reconcile has other work."""
+"""How long a page goes on asking, and a sample begins pages: reconcile has other work."""
 SILENT_FOR = timedelta(seconds=10)
 """Until the next page, after one of which no question was answered."""
 FEW = 5
@@ -73,14 +73,21 @@ class Questions:
         self._breaker = breaker
         self._clock = clock
         self._in_parallel = in_parallel or InThreads(PAGE)
-        self._open: dict[str, Inquiry] = {}
+        self._begun: dict[str, Inquiry] = {}
+        self._run: tuple[str, datetime] | None = None
 
-    def inquire(self, products: Sequence[Product]) -> tuple[dict[str, Inquiry], int]:
-        """Ask until the answers can be believed; some inquiries may go on in the next step."""
+    def inquire(self, run: Run, products: Sequence[Product]) -> tuple[dict[str, Inquiry], int]:
+        """Ask until the answers can be believed; some inquiries may go on in the next step.
+
+        Then those that are over are not asked again, but never in another run: its statement is
+        about answers since its beginning.
+        """
+        if (key := (run.started_by, run.started_at)) != self._run:
+            self._run, self._begun = key, {}
         inquiries = {product.id: self._known(product) for product in products}
         end, questions, answered = self._clock() + ROUNDS_WITHIN, 0, False
         while left := [it for it in inquiries.values() if not it.is_over]:
-            granted = self._granted(len(left))
+            granted = self._granted(min(len(left), PAGE))
             if not granted or (questions and self._clock() >= end):
                 break
             heard = self._round(left[:granted])
@@ -89,12 +96,17 @@ class Questions:
             answered = answered or any(inquiry.row for inquiry in heard)
             if not answered and len(heard) >= FEW:
                 break
-        self._open = {name: it for name, it in inquiries.items() if it.tries and not it.is_over}
+        # One that was given up is asked anew if its page comes again.
+        self._begun = {
+            name: it
+            for name, it in inquiries.items()
+            if it.tries and (it.is_believed or not it.is_over)
+        }
         return inquiries, questions
 
     def _known(self, product: Product) -> Inquiry:
         """Go on with the questions of the step before, if the product is the same."""
-        known = self._open.get(product.id)
+        known = self._begun.get(product.id)
         return known if known and known.product == product else Inquiry(product)
 
     def _granted(self, wanted: int) -> int:
@@ -222,9 +234,9 @@ class Auditor:
         self._silent_until = LONG_AGO
 
     def step(self, control: Control) -> int | None:
-        """Do a page of the full audit that runs; give how much was done, 0 without a permit.
+        """Do a page of the full audit that runs; give how much was done.
 
-        None if there is nothing to do for now.
+        0 if no permit was left for it; None if there is nothing to do for now.
         """
         run = None if self._is_put_off(control) else self._audits.read().run
         if run is None:
@@ -232,19 +244,27 @@ class Auditor:
         allowed = self._pace.allowed(self._rate(), PAGE)
         if allowed == 0:
             return 0
-        questions = self._page(run, allowed)
-        self._pace.owe(questions)
+        questions, page = self._page(run, allowed)
         # A page without a question is a step too.
-        return max(1, questions)
+        return max(questions, int(page is not None))
 
-    def sample(self, control: Control) -> None:
-        """Do a page of the rolling audit, unless a full one runs."""
-        if not self._policy.sample or self._is_put_off(control):
-            return
+    def sample(self, control: Control, seconds_left: Callable[[], float]) -> None:
+        """Do some pages of the rolling audit, unless a full one runs; the rest comes later."""
+        left, end = self._policy.sample, self._clock() + ROUNDS_WITHIN
+        while left > 0 and seconds_left() > 0 and self._clock() < end:
+            page = self._rolling_page(min(left, PAGE)) if not self._is_put_off(control) else None
+            if page is None or page.is_last or page.silent:
+                return
+            left -= page.checked
+
+    def _rolling_page(self, wanted: int) -> Page | None:
+        """Do a page of the rolling audit; None if nothing was noted."""
+        allowed = self._pace.allowed(self._share(), wanted)
         state = self._audits.read()
-        if state.run is None:
-            run = state.rolling or self._audits.rolling()
-            self._page(run, self._policy.sample, rolling=True)
+        if not allowed or state.run is not None:
+            return None
+        run = state.rolling or self._audits.rolling()
+        return self._page(run, allowed, rolling=True)[1]
 
     def is_needed(self, control: Control) -> bool:
         """Say whether the next step of a full audit must follow soon."""
@@ -261,31 +281,35 @@ class Auditor:
         return silent or control.put_off_by(now, self._breaker) is not None
 
     def _rate(self) -> float:
+        share = self._share()
+        return self._policy.rate if share is None else min(self._policy.rate, share)
+
+    def _share(self) -> float | None:
         limit = self._breaker.max_rate
-        return self._policy.rate if limit is None else min(self._policy.rate, limit / SHARE)
+        return None if limit is None else limit / SHARE
 
     # ---- a page ----
 
-    def _page(self, run: Run, limit: int, *, rolling: bool = False) -> int:
-        """Do a page; give the number of questions."""
+    def _page(self, run: Run, limit: int, *, rolling: bool = False) -> tuple[int, Page | None]:
+        """Do a page; give the number of questions, and what was noted."""
         found = self._store.walk(run.position, limit)
         wanted = [item for item in found.products.values() if _is_delivered(item)]
-        inquiries, questions = self._questions.inquire(wanted)
+        inquiries, questions = self._questions.inquire(run, wanted)
+        self._pace.owe(questions)
         page = self._judged(run, found, inquiries, is_last=_size(found) < limit)
         if page is None:
-            return questions
+            return questions, None
         if page.silent:
             self._silent_until = self._clock() + SILENT_FOR
-        self._note(run, page, rolling=rolling)
-        return questions
+        return questions, page if self._note(run, page, rolling=rolling) else None
 
-    def _note(self, run: Run, page: Page, *, rolling: bool) -> None:
+    def _note(self, run: Run, page: Page, *, rolling: bool) -> bool:
+        """Add a page to its run; False if the page comes again."""
         try:
             state = self._audits.add(run, page, rolling=rolling)
         except ConcurrentChangeError as error:
-            # The page comes again.
             telemetry.log.warning("the audit could not be noted", reason=str(error))
-            return
+            return False
         if not page.silent or run.gives_up:
             telemetry.count(
                 audited=page.checked - page.behind - page.unanswered,
@@ -294,6 +318,7 @@ class Auditor:
             )
         if not rolling and state.last is not None and state.last.started_at == run.started_at:
             telemetry.log.info("an audit is done", statement=state.last.statement)
+        return True
 
     # ---- what the answers mean ----
 
@@ -328,7 +353,8 @@ class Auditor:
         believed = {name: inquiries[name] for name in names if _is_believed(inquiries.get(name))}
         now = self._store.get_many(list(believed), details=False).products
         same = {name: it for name, it in believed.items() if _is_unchanged(it, now.get(name))}
-        self._repairs.end([it.product for it in same.values() if it.said is None])
+        right = {name: it.product for name, it in same.items() if it.said is None}
+        self._repairs.end(list(right.values()))
         differing = [(it.product, it.said) for it in same.values() if it.said is not None]
         examples = [self._repairs.examined(run, *pair) for pair in differing]
         kept = [example for example in examples if example is not None]
@@ -340,6 +366,7 @@ class Auditor:
             behind=len(names) - len(asked) - unread + changed,
             unanswered=unread + len(asked) - len(believed),
             found=tuple(kept),
+            right=frozenset(right),
         )
 
 

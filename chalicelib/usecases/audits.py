@@ -91,12 +91,24 @@ class Audits:
             if stored.run is not None:
                 return stored
             # No two begin at the same time: products remember by which they were repaired.
-            earliest = stored.last.started_at + _NEXT if stored.last else now
+            earliest = stored.shown.started_at + _NEXT if stored.shown else now
             return replace(stored, run=Run(max(now, earliest), who, repair, total))
 
         if self.read().run is None:
             self._acts.record(ActKind.AUDIT, origin, why=request.reason, repair=repair)
         return self._to_json(self._change(begin), self._controls.read())
+
+    def stop(self, origin: Origin = NOBODY) -> Json:
+        """Stop the full audit that runs, if one does; give the state then.
+
+        Raises ConcurrentChangeError.
+        """
+        seen, who = self.read().run, origin.principal or UNKNOWN
+        if seen is None:
+            return self.show()
+        self._acts.record(ActKind.AUDIT, origin, stopped=True)
+        state = self._change(lambda stored: stored.with_stop(seen, who, self._clock()))
+        return self._to_json(state, self._controls.read())
 
     def show(self) -> Json:
         """Give the full audit that runs, or the last one, and the rolling one."""
@@ -108,15 +120,23 @@ class Audits:
         return None if shown["state"] == "none" else shown
 
     def _to_json(self, state: AuditState, control: Control) -> Json:
-        run, rolling = state.run or state.last, state.rolling or state.rolled
-        held = control.put_off_by(self._clock(), self._breaker) if state.run else None
-        if state.run is not None and state.run.silent:
-            held = held or "the supply chain answers no questions"
+        run, rolling = state.shown, state.rolling or state.rolled
+        held = self._held(state.run, control) if state.run else None
         return {
             **(run.to_json() if run else NEVER),
             "held": held,
             "rolling": rolling.to_json() if rolling else None,
         }
+
+    def _held(self, run: Run, control: Control) -> str | None:
+        """Say why nothing is asked now; None if questions are asked."""
+        now = self._clock()
+        if held := control.put_off_by(now, self._breaker):
+            return held
+        if run.silent:
+            return "the supply chain answers no questions"
+        permits, _ = control.spare(1, now, self._breaker)
+        return None if permits else "deliveries use up the rate limit of calls"
 
     def _count(self) -> int:
         summary = self._store.summary(self._clock())
@@ -153,18 +173,17 @@ class Audits:
     # ---- what operators watch ----
 
     def open_differences(self) -> int:
-        """Count what the last audits have found, and what is not delivered since.
+        """Count what the last audits have found, and what is not right or delivered since.
 
-        Of what is not kept one by one, what was not repaired.
+        What is not kept one by one is counted where most of it is: two audits may have found the
+        same.
         """
         state = self._store.audit()
-        runs = [run for run in (state.rolled, state.rolling, state.last, state.run) if run]
-        newest = {example.id: example for run in runs for example in run.examples}
-        if not newest:
-            return 0
-        now = self._store.get_many(newest, details=False).products
-        found = sum(_is_open(example, now.get(example.id)) for example in newest.values())
-        return found + sum(_unlisted(run) for run in runs)
+        found = sorted((it for run in state.runs for it in run.examples), key=lambda it: it.at)
+        newest = {example.id: example for example in found if not example.ended}
+        now = self._store.get_many(newest, details=False).products if newest else {}
+        listed = sum(_is_open(example, now.get(example.id)) for example in newest.values())
+        return listed + max((run.unlisted for run in state.runs), default=0)
 
 
 def _is_open(example: Example, product: Product | None) -> bool:
@@ -175,9 +194,3 @@ def _is_open(example: Example, product: Product | None) -> bool:
     completed = product.sync_completed_at
     delivered = product.sync.status is SyncStatus.DELIVERED and completed is not None
     return not (delivered and completed is not None and completed > example.at)
-
-
-def _unlisted(run: Run) -> int:
-    """Count the differences that are not among the examples, and were not repaired."""
-    more = run.found - len(run.examples)
-    return max(0, more - (run.repaired - sum(example.repaired for example in run.examples)))

@@ -145,7 +145,7 @@ class Reconcile:
             # After the queue too.
             self._gauge_dependencies(queue_away=swept is None)
             if seconds_left() > 0:
-                self._auditor.sample(control)
+                self._auditor.sample(control, seconds_left)
         telemetry.count(
             relayed=done.relayed,
             enqueued=done.enqueued,

@@ -43,6 +43,7 @@ ANSWERS = {
     ("GET", "/sync/acts"): 200,
     ("POST", "/sync/audit"): 422,
     ("GET", "/sync/audit"): 200,
+    ("DELETE", "/sync/audit"): 200,
 }
 OPEN = {"/health", "/ready", "/openapi.json", "/asyncapi.json", "/docs", "/console"}
 NO_ROUTE = "urn:product-catalog:problem:no-such-route"

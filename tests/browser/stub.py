@@ -118,6 +118,7 @@ def an_audit(state: str = "done", **changes: object) -> Json:
         "startedAt": ago(90) if begun else None,
         "finishedAt": ago(30) if done else None,
         "startedBy": "operator",
+        "stoppedBy": None,
         "statement": statement if done else None,
         "held": None,
         "rolling": None,

@@ -61,6 +61,7 @@ SCOPES_OF_THE_DESIGN = {
     ("PUT", "/sync/control"): {ADMIN},
     ("GET", "/sync/acts"): {READ, ADMIN},
     ("POST", "/sync/audit"): {ADMIN},
+    ("DELETE", "/sync/audit"): {ADMIN},
     ("GET", "/sync/audit"): {READ, ADMIN},
     ("GET", "/health"): set(),
     ("GET", "/ready"): set(),

@@ -49,7 +49,7 @@ def test_a_request_without_a_body_starts_one_too(world: World) -> None:
 
 
 def test_the_rolling_audit_is_shown_and_fits_its_schema(world: World) -> None:
-    world.auditor.sample(world.controls.read())
+    world.auditor.sample(world.controls.read(), lambda: 60.0)
     assert world.client.get("/sync/audit").json()["rolling"] is None
     world.store.stored_audit = world.audits.add(
         world.audits.rolling(), Page(None, is_last=True), rolling=True
@@ -72,3 +72,15 @@ def test_a_reader_may_see_an_audit_and_not_start_one(world: World) -> None:
     reader = world.client_with(READ)
     assert reader.get("/sync/audit").status == 200
     assert reader.post("/sync/audit").status == 403
+
+
+def test_an_audit_is_stopped(world: World) -> None:
+    world.client.post("/sync/audit")
+    answer = world.client.delete("/sync/audit")
+    assert (answer.status, answer.json()["state"], answer.json()["stoppedBy"]) == (
+        200,
+        "done",
+        "tester",
+    )
+    assert world.client.get("/sync/audit").json() == answer.json()
+    check_all(world.client)

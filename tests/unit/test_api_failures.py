@@ -40,6 +40,7 @@ STORE_REQUESTS = [
     ("PUT", "/sync/control", {"paused": True}),
     ("POST", "/sync/audit", None),
     ("GET", "/sync/audit", None),
+    ("DELETE", "/sync/audit", None),
 ]
 
 

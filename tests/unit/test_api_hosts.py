@@ -62,6 +62,7 @@ PARITY: list[tuple[str, str, object]] = [
     ("POST", "/sync/audit", {"reason": "stock-taking", "repair": False}),
     ("POST", "/sync/audit", {"repair": "no"}),
     ("GET", "/sync/audit", None),
+    ("DELETE", "/sync/audit", None),
     ("GET", "/health", None),
     ("GET", "/ready", None),
     ("GET", "/openapi.json", None),

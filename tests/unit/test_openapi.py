@@ -171,6 +171,7 @@ def test_answers_of_success_fit_their_schemas(world: World) -> None:
     client.get("/sync/dead-letters")
     client.get("/sync/audit")
     client.post("/sync/audit")
+    client.delete("/sync/audit")
     client.post("/sync/redrive")
     client.put("/sync/control", {"paused": True, "until": "2026-01-02T00:00:00Z"})
     client.get("/sync")

@@ -10,7 +10,7 @@ from chalicelib.adapters.mongo.documents import Document
 from chalicelib.domain.audit import AuditState, Difference, Example, Run
 
 AUDIT_ID = "audit"
-_RUNS = ("run", "last", "rolling", "rolled")
+_RUNS = ("run", "last", "rolling", "rolled", "stopped")
 
 
 def audit_to_document(state: AuditState) -> Document:

@@ -29,6 +29,7 @@ _TIMES = (
     "redriveStartedAt",
     "failedAt",
     "enqueuedAt",
+    "repairStartedAt",
 )
 NO_LEASE: Document = {"owner": "", "until": EPOCH, "version": -1, "budget": -1}
 """Stands for "no lease": the field is always there, so that a query for it is one comparison."""
@@ -127,6 +128,7 @@ def sync_to_document(sync: SyncState) -> Document:
         "trace": sync.trace,
         "enqueuedAt": sync.enqueued_at,
         "repairs": sync.repairs,
+        "repairStartedAt": sync.repair_started_at,
         "history": [attempt_to_document(attempt) for attempt in sync.history],
         # Always there, so that "no lease holds" is one comparison.
         "lease": _lease_to_document(lease) if lease else NO_LEASE,
@@ -250,6 +252,7 @@ def _to_sync(document: Document) -> SyncState:
         trace=document.get("trace"),
         enqueued_at=document.get("enqueuedAt"),
         repairs=document.get("repairs", 0),
+        repair_started_at=document.get("repairStartedAt"),
     )
 
 

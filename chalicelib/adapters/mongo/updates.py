@@ -43,6 +43,7 @@ _BUDGET = (
     "trace",
     "enqueuedAt",
     "repairs",
+    "repairStartedAt",
 )
 """The fields of one budget; the lease, the delivered version and the history are kept."""
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 LATER = START + timedelta(seconds=1)
 RUN = Run(START, "somebody", repair=True, total=5000)
 EXAMPLES = (
-    Example("a", Difference.DIFFERENT, 3, 3, ("name", "price"), repaired=True, at=START),
+    Example(
+        "a", Difference.DIFFERENT, 3, 3, ("name", "price"), repaired=True, at=START, ended=True
+    ),
     Example("b", Difference.MISSING, 0, None, (), repaired=False, at=LATER),
 )
 FULL = replace(
@@ -37,8 +39,12 @@ FULL = replace(
     silent=1,
     finished_at=LATER,
     examples=EXAMPLES,
+    ended=7,
+    stopped_by="another",
 )
-STATE = AuditState(run=RUN, last=FULL, rolling=replace(FULL, finished_at=None), revision=1)
+STATE = AuditState(
+    run=RUN, last=FULL, rolling=replace(FULL, finished_at=None), stopped=FULL, revision=1
+)
 
 
 def test_at_first_there_is_no_audit(store: Store) -> None:
@@ -160,6 +166,14 @@ def test_the_repairs_of_a_product_are_kept(store: Store) -> None:
     product = a_product(sync=SyncState(SyncStatus.DELIVERED, repairs=1))
     insert(store, product)
     assert stored(store, product).sync.repairs == 1
-    again = replace(product, sync=replace(product.sync, repairs=2))
+    again = replace(product, sync=replace(product.sync, repairs=2, repair_started_at=LATER))
     assert store.save_sync(again, expected_revision=0)
-    assert stored(store, product).sync.repairs == 2
+    kept = stored(store, product).sync
+    assert (kept.repairs, kept.repair_started_at) == (2, LATER)
+
+
+def test_a_product_of_an_earlier_release_was_repaired_by_no_audit(mongo_store: MongoStore) -> None:
+    product = a_product(sync=SyncState(SyncStatus.DELIVERED, repair_started_at=LATER))
+    insert(mongo_store, product)
+    mongo_store._products.update_one({"_id": product.id}, {"$unset": {"sync.repairStartedAt": ""}})
+    assert stored(mongo_store, product).sync.repair_started_at is None

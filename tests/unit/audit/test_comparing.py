@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from chalicelib.domain import exact_json
 from chalicelib.domain.answers import Answer
 from chalicelib.domain.audit import (
+    HIGHEST_LIFT,
     REPAIRS,
     TRIES,
     Difference,
@@ -43,14 +45,23 @@ def raw(body: str) -> Answer:
     return Answer(200, body.encode())
 
 
+def unversioned(**said: object) -> str:
+    """The required fields of the lamp, without a version."""
+    ours = LAMP.fields.to_json()
+    return exact_json.dumps({name: ours[name] for name in ("name", "price", "quantity")} | said)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         told(),
         told(createdAt="of theirs", color="unknown to us"),
         raw('{"id": "lamp", "version": 3}'),
-        raw('{"id": "lamp", "name": "Desk lamp"}'),
         raw('{"version": 3}'),
+        raw('{"version": 3.0}'),
+        raw('{"version": "3"}'),
+        raw(unversioned()),
+        told(version=None),
     ],
 )
 def test_a_product_with_our_version_and_our_data_does_not_differ(answer: Answer) -> None:
@@ -110,9 +121,14 @@ def test_attributes_are_compared_by_key_type_and_value(
 
 
 def test_data_without_a_version_is_compared_nevertheless() -> None:
-    assert compare(LAMP, raw('{"id": "lamp", "name": "Lamp"}')) == Finding(
-        Difference.DIFFERENT, None, ("name",)
-    )
+    answer = raw(unversioned(name="Lamp"))
+    assert is_usable(LAMP, answer)
+    assert compare(LAMP, answer) == Finding(Difference.DIFFERENT, None, ("name",))
+
+
+@pytest.mark.parametrize("version", ["4.0", '"4"', "4e0"])
+def test_a_version_in_another_form_is_a_version(version: str) -> None:
+    assert compare(LAMP, raw(f'{{"version": {version}}}')) == Finding(Difference.NEWER, 4)
 
 
 @pytest.mark.parametrize(("held", "difference"), [(2, Difference.OLDER), (4, Difference.NEWER)])
@@ -133,7 +149,7 @@ def test_a_product_that_is_not_there_is_missing(status: int) -> None:
         (ABSENT, None),
         (told(), Finding(Difference.UNDELETED, 3)),
         (told(version=2), Finding(Difference.UNDELETED, 2)),
-        (raw('{"id": "lamp", "name": "Desk lamp"}'), Finding(Difference.UNDELETED)),
+        (raw(unversioned()), Finding(Difference.UNDELETED)),
         (told(version=4), Finding(Difference.NEWER, 4)),
     ],
 )
@@ -156,6 +172,13 @@ def test_a_deleted_product_must_be_absent(answer: Answer, found: Finding | None)
         raw("[]"),
         raw("{}"),
         raw('{"job": 7}'),
+        raw('{"id": "lamp", "status": "ok"}'),
+        raw('{"id": "lamp", "name": "Desk lamp", "price": 1}'),
+        told(version="v3"),
+        told(version=""),
+        told(version=True),
+        told(version=3.5),
+        told(version=10**30),
         told(id="another"),
         told(id=None),
     ],
@@ -230,7 +253,9 @@ RUN = Run(START, "somebody", repair=True, total=1)
         (Finding(Difference.DIFFERENT, 3, ("name",)), (Repair.DELIVER, 3)),
         (Finding(Difference.UNDELETED, 3), (Repair.DELIVER, 3)),
         (Finding(Difference.NEWER, 7), (Repair.LIFT, 8)),
-        (Finding(Difference.NEWER, MAX_INT64), None),
+        (Finding(Difference.NEWER, HIGHEST_LIFT - 1), (Repair.LIFT, HIGHEST_LIFT)),
+        (Finding(Difference.NEWER, HIGHEST_LIFT), None),
+        (Finding(Difference.NEWER, MAX_INT64 - 1), None),
     ],
 )
 def test_each_difference_has_its_repair(
@@ -259,8 +284,19 @@ def test_what_was_repaired_in_vain_is_left_to_a_person(difference: Difference) -
 
 
 def test_a_run_repairs_a_product_once() -> None:
-    repaired = replace(LAMP, sync=replace(DONE, redrive_started_at=START))
+    repaired = replace(LAMP, sync=replace(DONE, repair_started_at=START))
     assert repair_of(repaired, Finding(Difference.MISSING), RUN) is None
+
+
+LATER = START + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "sync", [replace(DONE, redrive_started_at=LATER), replace(DONE, repair_started_at=LATER)]
+)
+def test_what_others_have_restarted_since_the_run_began_is_repaired(sync: SyncState) -> None:
+    restarted = replace(LAMP, sync=sync)
+    assert repair_of(restarted, Finding(Difference.MISSING), RUN) == (Repair.DELIVER, 3)
 
 
 def test_a_run_that_only_counts_repairs_nothing() -> None:

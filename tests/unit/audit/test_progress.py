@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.answers import Answer
-from chalicelib.domain.audit import TRIES, Difference
+from chalicelib.domain.audit import EXAMPLES, TRIES, Difference
 from chalicelib.domain.breaker import BreakerPolicy, BreakerState
 from chalicelib.domain.control import CatchUp, Control, Redrive
 from chalicelib.domain.errors import InvalidRequestError
+from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.usecases.audit import PAGE, SILENT_FOR
+from chalicelib.usecases.ports import Found
 from tests.fakes import GRACE, START, Pipeline
 from tests.unit.audit.steps import (
     NO_ANSWER,
@@ -59,6 +61,20 @@ def test_a_second_request_is_answered_with_the_audit_that_runs() -> None:
     first = pipeline.audits.start({}, SOMEBODY)
     pipeline.clock.advance(5)
     assert pipeline.audits.start({"repair": False}, replace(SOMEBODY, principal="another")) == first
+
+
+def ask_slowly(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]
+) -> None:
+    """Let questions about some products take their time."""
+    ask = pipeline.supply_chain.ask
+
+    def asked(product: Product) -> Answer | None:
+        pipeline.clock.advance(seconds.get(product.id, 0.0))
+        return ask(product)
+
+    monkeypatch.setattr(pipeline.supply_chain, "ask", asked)
+    pipeline.connect()
 
 
 def test_the_next_audit_begins_later_than_the_one_before() -> None:
@@ -166,6 +182,56 @@ def test_a_product_without_an_answer_is_counted_and_the_others_go_on() -> None:
     done = audit(pipeline)
     assert (done["state"], done["unanswered"], done["differences"]) == ("done", 1, NONE)
     assert pipeline.supply_chain.asked.count(silent) == TRIES
+
+
+# ---- stopped ----
+
+
+def test_an_audit_that_is_stopped_ends_and_proves_nothing() -> None:
+    pipeline = a_catalog(25)
+    audit(pipeline, seconds=1.5)
+    pipeline.audits.stop(replace(SOMEBODY, principal="another"))
+    pipeline.reconcile_once()
+    done = pipeline.audits.show()
+    assert (done["state"], done["checked"], done["stoppedBy"]) == ("done", 10, "another")
+    assert done["statement"] == (
+        f"stopped by another at {done['finishedAt']} after 10 of 25 products"
+    )
+
+
+def test_after_a_stop_the_next_audit_begins_anew() -> None:
+    pipeline = a_catalog(25)
+    audit(pipeline, seconds=1.5)
+    pipeline.audits.stop(SOMEBODY)
+    done = audit(pipeline)
+    assert (done["state"], done["checked"], done["stoppedBy"]) == ("done", 25, None)
+
+
+def test_without_an_audit_that_runs_a_stop_changes_nothing() -> None:
+    pipeline = a_catalog(1)
+    assert pipeline.audits.stop(SOMEBODY)["state"] == "none"
+    done = audit(pipeline)
+    assert pipeline.audits.stop(SOMEBODY) == done
+
+
+def test_an_audit_that_has_ended_by_itself_is_not_stopped() -> None:
+    pipeline = a_catalog(1)
+    pipeline.audits.start({}, SOMEBODY)
+    seen = run_of(pipeline)
+    pipeline.reconcile_once()
+    stored = pipeline.store.stored_audit
+    assert stored.with_stop(seen, "another", START) == stored
+
+
+def test_a_stop_ends_no_difference_that_was_found_before(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pipeline = a_catalog(25)
+    change_there(pipeline, ids(pipeline)[-1], Difference.MISSING)
+    audit(pipeline, {"repair": False})
+    audit(pipeline, {"repair": False}, seconds=1.5)
+    pipeline.audits.stop(SOMEBODY)
+    assert open_differences(pipeline, capsys) == 1
 
 
 # ---- a supply chain that says nothing ----
@@ -313,6 +379,39 @@ def test_a_refused_question_takes_no_place_in_the_queue_of_the_others() -> None:
     assert (granted, after) == (0, spent)
 
 
+def test_while_deliveries_use_up_the_rate_limit_the_audit_sleeps_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipeline = a_catalog(5, breaker=BreakerPolicy(max_rate=10.0))
+    pipeline.audits.start({}, SOMEBODY)
+    pipeline.clock.advance(60)
+    walks: list[int] = []
+    walk = pipeline.store.walk
+
+    def walked(after: str | None, limit: int) -> Found:
+        walks.append(limit)
+        return walk(after, limit)
+
+    def spend() -> None:
+        stored = pipeline.controls.read()
+        breaker = replace(stored.breaker, spent_until=pipeline.clock())
+        hold(pipeline, replace(stored, breaker=breaker))
+
+    monkeypatch.setattr(pipeline.store, "walk", walked)
+    end, looks = pipeline.clock() + timedelta(seconds=5), iter(range(200))
+
+    def seconds_left() -> float:
+        # Deliveries take each permit; a run that never sleeps has no end.
+        spend()
+        next(looks)
+        return (end - pipeline.clock()).total_seconds()
+
+    pipeline.reconcile.run(seconds_left)
+    assert 1 <= len(walks) <= 6
+    assert pipeline.supply_chain.asked == []
+    assert pipeline.audits.show()["held"] == "deliveries use up the rate limit of calls"
+
+
 # ---- two copies, and a document that everybody changes ----
 
 
@@ -350,6 +449,30 @@ def test_a_page_that_could_not_be_noted_comes_again(monkeypatch: pytest.MonkeyPa
     assert pipeline.audits.show()["checked"] == 2
 
 
+def test_behind_a_product_that_hangs_the_others_are_asked_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipeline = a_catalog(PAGE)
+    first, *others = ids(pipeline)
+    pipeline.supply_chain.told[first] = NO_ANSWER * TRIES
+    ask_slowly(pipeline, monkeypatch, {first: 10.0})
+    pipeline.audits.start({}, SOMEBODY)
+    for _ in range(3 * TRIES):
+        pipeline.reconcile_once()
+        pipeline.clock.advance(30)
+    done = pipeline.audits.show()
+    assert (done["state"], done["unanswered"]) == ("done", 1)
+    asked = pipeline.supply_chain.asked
+    assert sorted(asked) == sorted([*others, *[first] * TRIES])
+
+
+def test_an_answer_that_an_earlier_audit_got_is_no_proof_for_the_next() -> None:
+    pipeline = a_catalog(1)
+    audit(pipeline)
+    done = audit(pipeline)
+    assert (done["checked"], len(pipeline.supply_chain.asked)) == (1, 2)
+
+
 # ---- a few products per run ----
 
 
@@ -372,6 +495,39 @@ def test_a_run_a_second_later_compares_no_others() -> None:
     pipeline.clock.advance(1)
     pipeline.reconcile_once()
     assert len(pipeline.supply_chain.asked) == 2
+
+
+def test_a_large_sample_ends_in_time_and_notes_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = a_catalog(3 * PAGE, sample=1000)
+    ask_slowly(pipeline, monkeypatch, dict.fromkeys(ids(pipeline), 0.06))
+    pipeline.reconcile_once()
+    rolling = pipeline.audits.show()["rolling"]
+    # Two pages take six seconds here.
+    assert (rolling["state"], rolling["checked"]) == ("running", 2 * PAGE)
+
+
+def test_a_sample_does_not_begin_a_page_after_the_end_of_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipeline = a_catalog(2 * PAGE, sample=1000)
+    ask_slowly(pipeline, monkeypatch, dict.fromkeys(ids(pipeline), 0.02))
+    pipeline.reconcile_once(seconds=0.5)
+    assert len(pipeline.supply_chain.asked) == PAGE
+
+
+def test_a_sample_of_several_pages_goes_through_the_catalog_once() -> None:
+    pipeline = a_catalog(PAGE + 2, sample=1000)
+    pipeline.reconcile_once()
+    rolling = pipeline.audits.show()["rolling"]
+    assert (rolling["state"], len(pipeline.supply_chain.asked)) == ("done", PAGE + 2)
+
+
+def test_with_a_rate_limit_a_sample_takes_a_fourth_of_it_too() -> None:
+    pipeline = a_catalog(20, sample=20, breaker=BreakerPolicy(max_rate=8.0))
+    pipeline.clock.advance(60)
+    pipeline.reconcile_once()
+    # What was saved up: two seconds.
+    assert len(pipeline.supply_chain.asked) == 4
 
 
 def test_the_rolling_audit_repairs_too() -> None:
@@ -453,6 +609,51 @@ def test_differences_beyond_the_examples_are_open_unless_repaired(
         change_there(pipeline, name, Difference.MISSING)
     audit(pipeline, {"repair": False})
     assert open_differences(pipeline, capsys) == 3
+
+
+def test_what_two_audits_have_found_beyond_the_examples_is_counted_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chalicelib.domain.audit.EXAMPLES", 1)
+    pipeline = a_catalog(3)
+    for name in ids(pipeline):
+        change_there(pipeline, name, Difference.MISSING)
+    audit(pipeline, {"repair": False})
+    last = pipeline.store.stored_audit.last
+    pipeline.store.stored_audit = replace(pipeline.store.stored_audit, rolled=last)
+    assert open_differences(pipeline, capsys) == 3
+
+
+def test_after_a_full_audit_that_has_found_all_right_no_difference_is_open(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = a_catalog(EXAMPLES + 10, sample=1000)
+    held = dict(pipeline.supply_chain.held)
+    for name in ids(pipeline):
+        change_there(pipeline, name, Difference.MISSING)
+    monkeypatch.setattr(pipeline.audits, "_repair", False)
+    pipeline.reconcile_once()
+    assert open_differences(pipeline, capsys) == EXAMPLES + 10
+    # Its people have restored it.
+    pipeline.supply_chain.held.update(held)
+    audit(pipeline)
+    assert open_differences(pipeline, capsys) == 0
+
+
+def test_a_difference_that_a_later_comparison_does_not_find_is_not_open(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = a_catalog(1, sample=2)
+    monkeypatch.setattr(pipeline.audits, "_repair", False)
+    (name,) = ids(pipeline)
+    held = dict(pipeline.supply_chain.held)
+    change_there(pipeline, name, Difference.MISSING)
+    audit(pipeline, {"repair": False})
+    assert open_differences(pipeline, capsys) == 1
+    pipeline.supply_chain.held.update(held)
+    pipeline.clock.advance(60)
+    pipeline.reconcile_once()
+    assert open_differences(pipeline, capsys) == 0
 
 
 def test_what_the_other_copy_has_found_right_is_right() -> None:

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.domain.audit import REPAIRS, Difference
+from chalicelib.domain.answers import Answer
+from chalicelib.domain.audit import REPAIRS, TRIES, Difference
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.events import EventType
-from chalicelib.domain.product import Product
+from chalicelib.domain.product import MAX_INT64, Product
 from chalicelib.domain.sync_state import SyncStatus
 from tests.fakes import Pipeline
 from tests.support import Json
@@ -220,3 +221,21 @@ def test_a_consumers_write_ends_the_count_of_repairs(pipeline: Pipeline) -> None
     assert pipeline.product(first).sync.repairs == 1
     pipeline.update(first, quantity=9)
     assert pipeline.product(first).sync.repairs == 0
+
+
+def test_a_version_that_no_message_could_carry_is_not_made(pipeline: Pipeline) -> None:
+    first = ids(pipeline)[0]
+    held = replace(pipeline.product(first), version=MAX_INT64 - 1)
+    pipeline.supply_chain.held[first] = held
+    done = audit(pipeline)
+    assert (done["differences"]["newer"], done["repaired"]) == (1, 0)
+    assert pipeline.product(first).version == 0
+
+
+def test_an_answer_that_compares_nothing_is_no_proof(pipeline: Pipeline) -> None:
+    first = ids(pipeline)[0]
+    nothing = Answer(200, f'{{"id": "{first}", "status": "ok"}}'.encode())
+    pipeline.supply_chain.told[first] = [nothing] * TRIES
+    done = audit(pipeline)
+    assert (done["unanswered"], done["differences"]) == (1, NONE)
+    assert done["statement"].endswith("but for 1: 1 without an answer")

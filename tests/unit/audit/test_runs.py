@@ -116,3 +116,42 @@ def test_a_walk_that_another_copy_has_ended_does_not_begin_again() -> None:
     ended = AuditState().with_page(RUN, page, END, rolling=True)
     assert ended.rolling is None
     assert ended.with_page(RUN, page, END, rolling=True) == ended
+
+
+def many(count: int, *, repaired: bool = False) -> tuple[Example, ...]:
+    return tuple(an_example(number, repaired=repaired) for number in range(count))
+
+
+def test_what_is_no_example_and_not_repaired_is_counted() -> None:
+    assert RUN.with_found(many(EXAMPLES + 20)).unlisted == 20
+    assert RUN.with_found(many(EXAMPLES + 20, repaired=True)).unlisted == 0
+    assert RUN.with_found(many(3)).unlisted == 0
+
+
+def test_a_full_audit_that_ends_ends_what_others_found_before() -> None:
+    walk = replace(RUN, started_by="reconcile").with_found(many(EXAMPLES + 20))
+    state = AuditState(run=replace(RUN, started_at=END), rolling=walk, rolled=walk)
+    assert state.run is not None
+    first = state.with_page(state.run, Page("m", is_last=False, checked=2), END)
+    assert (first.rolling, first.rolled) == (walk, walk)
+    assert first.run is not None
+    done = first.with_page(first.run, Page("z", is_last=True), END)
+    for run in (done.rolling, done.rolled):
+        assert run is not None
+        assert (run.unlisted, run.found) == (0, EXAMPLES + 20)
+        assert all(example.ended for example in run.examples)
+
+
+def test_a_walk_that_goes_on_after_a_full_audit_counts_what_it_finds_then() -> None:
+    walk = RUN.with_found(many(EXAMPLES + 20)).followed_by(replace(RUN, started_at=END))
+    assert walk.with_found(many(3)).unlisted == 3
+
+
+def test_a_later_comparison_that_finds_a_product_right_ends_its_examples() -> None:
+    found = RUN.with_found(many(2))
+    state = AuditState(rolling=found, last=found)
+    page = Page("z", is_last=False, checked=1, right=frozenset({"000"}))
+    done = state.with_page(found, page, END, rolling=True)
+    for run in (done.rolling, done.last):
+        assert run is not None
+        assert [example.ended for example in run.examples] == [True, False]

@@ -191,6 +191,22 @@ def test_an_audit_that_runs_already_is_not_begun_again_and_so_no_act(pipeline: P
     assert [act.what for act in pipeline.store.kept_acts] == [ActKind.AUDIT]
 
 
+def test_an_audit_that_is_stopped_is_an_act_too(pipeline: Pipeline) -> None:
+    audit(pipeline)
+    pipeline.audits.stop(JANE)
+    pipeline.audits.stop(JANE)
+    _, act = pipeline.store.kept_acts
+    assert (act.who, act.what, act.details) == ("jane", ActKind.AUDIT, {"stopped": True})
+
+
+def test_a_stop_that_cannot_be_kept_has_no_effect(pipeline: Pipeline) -> None:
+    audit(pipeline)
+    pipeline.store.broken = {"add_act"}
+    with pytest.raises(StoreUnavailableError):
+        pipeline.audits.stop(JANE)
+    assert pipeline.audits.show()["state"] == "running"
+
+
 def test_a_replay_is_told_in_the_time_line_of_its_product(pipeline: Pipeline) -> None:
     replay(pipeline)
     (product_id,) = pipeline.store.products

@@ -22,6 +22,7 @@ NO_AUDIT: Json = {
     "startedAt": None,
     "finishedAt": None,
     "startedBy": None,
+    "stoppedBy": None,
     "statement": None,
     "examples": [],
 }
@@ -42,6 +43,7 @@ PROVEN: Json = {**DONE, "differences": {"missing": 0}, "statement": STATEMENT}
 DIFFERENT: Json = {
     **DONE,
     "repaired": 1,
+    "statement": f"{STATEMENT}, but for 1: 1 differed (1 repaired since)",
     "examples": [
         {
             "id": ID,
@@ -53,6 +55,13 @@ DIFFERENT: Json = {
             "at": "2026-11-29T11:58:30.000Z",
         }
     ],
+}
+STOPPED: Json = {
+    **RUNNING,
+    "state": "done",
+    "differences": {"missing": 0},
+    "stoppedBy": "bob",
+    "statement": "stopped by bob at 2026-11-29T11:59:00.000Z after 120 of 5,000 products",
 }
 CONVERGED: Json = {
     "products": {"pending": 0, "retrying": 0, "delivered": 300, "exhausted": 0, "rejected": 0},

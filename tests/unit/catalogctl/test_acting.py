@@ -17,6 +17,7 @@ from tests.unit.catalogctl.documents import (
     RUNNING,
     STATE,
     STATEMENT,
+    STOPPED,
     TROUBLED,
 )
 
@@ -165,6 +166,24 @@ def test_waiting_for_an_audit_that_found_a_difference_ends_with_1(api: Api, run:
 def test_an_audit_that_repairs_nothing_says_so(api: Api, run: Run) -> None:
     api.answer({**DONE, "repair": False})
     assert "repaired not wanted" in " ".join(run("audit").stdout.split())
+
+
+def test_an_audit_is_stopped(api: Api, run: Run) -> None:
+    api.answer(STOPPED)
+    ended = run("audit", "--stop")
+    assert ended.exit_code == 0
+    assert api.asked() == ["DELETE /api/sync/audit"]
+    assert "stopped by bob" in ended.stdout
+
+
+def test_waiting_for_an_audit_that_is_stopped_ends_with_1(api: Api, run: Run) -> None:
+    api.answer(STOPPED)
+    assert run("audit", "--wait").exit_code == 1
+
+
+@pytest.mark.parametrize("option", ["--start", "--wait"])
+def test_an_audit_is_stopped_and_nothing_else(run: Run, option: str) -> None:
+    assert run("audit", "--stop", option).exit_code == 2
 
 
 @pytest.mark.parametrize("option", [["--no-repair"], ["--reason", "x"]])
