@@ -155,18 +155,20 @@ def run_sync(parts: Container) -> None:
     bulk = None
     if parts.bulk_queue is not None:
         own_turns = Turns(BULK_POLLERS, BULK_PARALLEL)
-        own = (parts.bulk_queue, own_turns, BULK_BATCHES, handler, _write_counts)
+        own = (parts.bulk_queue, own_turns, BULK_BATCHES, handler, _write_notes)
         bulk = threading.Thread(target=consume, args=own, name="bulk")
         bulk.start()
-    consume(parts.queue, turns, BATCHES, handler, _write_counts)
+    consume(parts.queue, turns, BATCHES, handler, _write_notes)
     if bulk is not None:
         bulk.join()
     container().activity.write()
 
 
-def _write_counts() -> None:
+def _write_notes() -> None:
     # Asked for each time: there is a new container after the secrets have been rotated.
-    container().activity.write_if_due()
+    parts = container()
+    parts.admissions.write_if_due()
+    parts.activity.write_if_due()
 
 
 class Source(Protocol):

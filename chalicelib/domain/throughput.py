@@ -80,6 +80,14 @@ class Throughput:
         """Give the mean of the last whole minutes and the current one; of less, from `since` on."""
         return self._mean([minute.delivered for minute in self.minutes], since)
 
+    def fastest_per_second(self, since: datetime | None) -> float:
+        """Give the fastest of the means of the last minutes, the last two, and the current one.
+
+        After a rest the mean of several minutes says little about what is delivered now.
+        """
+        starts = [minute_of(self.now) - number * MINUTE for number in (LATELY, 1, 0)]
+        return max(self.delivered_per_second(max(start, since or start)) for start in starts)
+
     def to_json(self) -> Json:
         """Give the rates, the failures by kind and the minutes as operators see them."""
         failed = self._mean([minute.failed for minute in self.minutes], None)
@@ -104,7 +112,7 @@ class Throughput:
 def seconds_to_converge(
     waiting: int, lately: Throughput, control: Control, policy: BreakerPolicy
 ) -> float | None:
-    """Estimate when all that waits will be delivered, if the supply chain goes on as lately.
+    """Estimate when all that waits will be delivered, if it goes as fast as lately.
 
     0 if nothing waits. None while no calls are made, or if nothing was delivered lately. After an
     outage only what was delivered since then says how fast it goes; it doubles with each step of
@@ -112,7 +120,7 @@ def seconds_to_converge(
     has failed, are not foreseen.
     """
     now, breaker = lately.now, control.breaker
-    rate = lately.delivered_per_second(breaker.ramp_since)
+    rate = lately.fastest_per_second(breaker.ramp_since)
     if not waiting:
         return 0.0
     if control.is_held(now) or not rate:

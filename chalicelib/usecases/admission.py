@@ -72,11 +72,23 @@ class Admissions:
 
     def report(self, outcomes: Sequence[tuple[Product, Outcome]]) -> None:
         """Note outcomes, with their products; write them to the store while calls fail."""
-        now, new = self._clock(), report_of(outcomes)
+        new = report_of(outcomes)
         with self._lock:
             if new.failures < new.calls:
-                self._answered_at = now
+                self._answered_at = self._clock()
             self._seen = self._seen.plus(new)
+        self.write_if_due()
+
+    def write_if_due(self) -> None:
+        """Write what was noted while calls fail, unless something was written a moment ago.
+
+        For the host too, when no batch follows soon: what has failed in a burst must open the
+        breaker then, and not with the next call.
+        """
+        now = self._clock()
+        with self._lock:
+            if not self._seen.calls:
+                return
             wrong = bool(self._seen.failures or self._control.breaker.tallies)
             bad = 2 * self._seen.failures >= self._seen.calls
             every = REPORT_SOON if bad else REPORT_EVERY

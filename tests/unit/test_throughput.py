@@ -96,6 +96,11 @@ def test_what_waits_is_delivered_at_the_rate_of_the_last_minutes() -> None:
     assert estimate(300, ONE_A_SECOND) == 300.0
 
 
+def test_after_a_rest_what_is_delivered_now_counts() -> None:
+    assert estimate(300, lately(0, 0, 0, 0, 0, 60)) == 150.0
+    assert estimate(300, lately(0, 0, 0, 0, 60, 90)) == 100.0
+
+
 def test_an_estimate_is_never_zero_while_something_waits() -> None:
     assert estimate(1, lately(60_000, 60_000, 60_000, 60_000, 60_000, 30_000)) == 0.1
 
@@ -166,8 +171,8 @@ def test_the_rate_does_not_exceed_the_limit_of_the_ramp() -> None:
 def test_after_its_last_step_the_ramp_does_not_count() -> None:
     over = ramp(RAMP_STEPS * POLICY.ramp_step)
 
-    # 60 in the 50 s since.
-    assert estimate(120, lately(0, 0, 0, 0, 0, 60), over) == 100.0
+    # 60 in the 30 s of this minute.
+    assert estimate(120, lately(0, 0, 0, 0, 0, 60), over) == 60.0
 
 
 def test_a_ramp_long_ago_does_not_lengthen_the_time_that_is_looked_at() -> None:

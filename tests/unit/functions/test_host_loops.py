@@ -331,18 +331,20 @@ def test_bulk_messages_are_deleted_from_their_own_queue(
     assert queue.deleted == 0
 
 
-def test_counts_of_attempts_are_written_though_no_batch_follows_and_when_the_host_stops(
+def test_what_a_process_has_noted_is_written_though_no_batch_follows_and_when_the_host_stops(
     monkeypatch: pytest.MonkeyPatch, parts: Container
 ) -> None:
     wrote: list[str] = []
     counts = SimpleNamespace(
         write_if_due=lambda: wrote.append("if due"), write=lambda: wrote.append("rest")
     )
-    monkeypatch.setattr(run, "container", lambda: SimpleNamespace(activity=counts))
+    seen = SimpleNamespace(write_if_due=lambda: wrote.append("for the breaker"))
+    shared = SimpleNamespace(activity=counts, admissions=seen)
+    monkeypatch.setattr(run, "container", lambda: shared)
     monkeypatch.setattr(run, "load", lambda _: lambda *_: pytest.fail("there is no batch"))
     stopping_after(monkeypatch, 20)
     run.run_sync(parts)
-    assert wrote[0] == "if due"
+    assert wrote[:2] == ["for the breaker", "if due"]
     assert wrote[-1] == "rest"
     assert wrote.count("rest") == 1
 

@@ -101,6 +101,26 @@ def test_an_answer_just_before_an_outage_counts_once_however_many_reports_follow
     assert state(pipeline) is BreakerState.OPEN
 
 
+def test_what_has_failed_in_a_burst_opens_the_breaker_when_no_call_follows(
+    pipeline: Pipeline,
+) -> None:
+    failed = [(a_product(id=f"{number:024}"), an_outcome(503)) for number in range(20)]
+    # The first report is written at once; the others follow within the same moment.
+    for outcome in failed:
+        pipeline.admissions.report([outcome])
+    assert state(pipeline) is BreakerState.CLOSED
+
+    pipeline.clock.advance(0.3)
+    pipeline.admissions.write_if_due()
+
+    assert state(pipeline) is BreakerState.OPEN
+
+
+def test_a_process_at_rest_writes_nothing(pipeline: Pipeline) -> None:
+    pipeline.store.away = True
+    pipeline.admissions.write_if_due()
+
+
 # ---- while it is open ----
 
 
