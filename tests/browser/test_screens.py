@@ -445,6 +445,14 @@ def test_an_audit_that_could_not_compare_all_is_no_proof(
     expect(console.region("Not all could be compared")).to_be_visible()
 
 
+def test_an_audit_that_was_stopped_is_no_proof(console: Console, catalog: StubCatalog) -> None:
+    said = "stopped by another at 2026-11-29T12:03:00.000Z after 120 of 300 products"
+    catalog.audit = an_audit("done", checked=120, stoppedBy="another", statement=said)
+    console.log_in()
+    console.go("/audit")
+    expect(console.region("Stopped")).to_contain_text("after 120 of 300 products")
+
+
 def test_the_acts_say_who_did_what_and_why(console: Console, catalog: StubCatalog) -> None:
     trouble(catalog)
     console.log_in()

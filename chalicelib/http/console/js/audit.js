@@ -25,10 +25,11 @@ const spokenAudit = (audit) => ({ none: "No audit", running: "The audit is runni
 const auditResult = (audit) => audit.statement ?? "The audit is done";
 
 /** Whether each product was compared, and none differed. */
-const isProof = (audit) => audit.state === "done" && !foundDifferences(audit) && !audit.unanswered && !audit.behind;
+const isProof = (audit) => audit.state === "done" && !audit.stoppedBy && !foundDifferences(audit) && !audit.unanswered && !audit.behind;
 
 function auditHeading(audit) {
   if (audit.state === "running") return "Running";
+  if (audit.stoppedBy) return "Stopped";
   const found = foundDifferences(audit);
   if (found) return `${count(found, "difference")} found`;
   return isProof(audit) ? "Proved" : "Not all could be compared";
