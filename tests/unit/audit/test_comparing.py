@@ -288,6 +288,12 @@ def test_a_run_repairs_a_product_once() -> None:
     assert repair_of(repaired, Finding(Difference.MISSING), RUN) is None
 
 
+def test_a_run_repairs_a_product_once_though_others_restart_it_meanwhile() -> None:
+    repaired = replace(DONE, repair_started_at=START)
+    again = replace(repaired.restarted(LATER, LATER, budget=1), status=SyncStatus.DELIVERED)
+    assert repair_of(replace(LAMP, sync=again), Finding(Difference.MISSING), RUN) is None
+
+
 LATER = START + timedelta(days=1)
 
 
