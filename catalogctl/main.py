@@ -278,9 +278,9 @@ def pause(
 
 
 @app.command()
-def resume(ctx: typer.Context, as_json: AsJson = False) -> None:
+def resume(ctx: typer.Context, reason: Reason = None, as_json: AsJson = False) -> None:
     """Make calls again; what has waited is brought forward, oldest change first."""
-    found = _api(ctx).put("/sync/control", {"paused": False})
+    found = _api(ctx).put("/sync/control", {"paused": False, "reason": reason})
     output.show(found, output.control, as_json=as_json)
 
 
@@ -291,8 +291,9 @@ def audit(
     stop: Annotated[bool, typer.Option("--stop", help="End the one that runs.")] = False,
     reason: Reason = None,
     repair: Annotated[
-        bool, typer.Option("--repair/--no-repair", help="Deliver again what differs.")
-    ] = True,
+        bool | None,
+        typer.Option("--repair/--no-repair", help="Deliver again what differs, or only count it."),
+    ] = None,
     wait: Annotated[
         bool,
         typer.Option("--wait", help="Wait for its end; end with 1 unless all is the same."),
@@ -300,15 +301,15 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Compare every product with what the supply chain holds. Without --start: the last audit."""
-    if not start and (reason or not repair):
-        raise UsageError("--reason and --no-repair belong to --start")
+    if not start and (reason or repair is not None):
+        raise UsageError("--reason, --repair and --no-repair belong to --start")
     if stop and (start or wait):
         raise UsageError("--stop goes with neither --start nor --wait")
     api = _api(ctx)
     if stop:
         found = api.delete("/sync/audit")
     else:
-        found = _started(api, reason, repair=repair) if start else api.get("/sync/audit")
+        found = _audit(api, reason, repair) if start else api.get("/sync/audit")
     if wait:
         found = _finished(api, found)
     output.show(found, output.audit, as_json=as_json)
@@ -316,8 +317,8 @@ def audit(
         raise CommandError("the supply chain does not hold the newest version of every product")
 
 
-def _started(api: Api, reason: str | None, *, repair: bool) -> Json:
-    return api.post("/sync/audit", {"reason": reason, "repair": None if repair else False})
+def _audit(api: Api, reason: str | None, repair: bool | None) -> Json:
+    return api.post("/sync/audit", {"reason": reason, "repair": repair})
 
 
 def _finished(api: Api, found: Json) -> Json:

@@ -409,6 +409,7 @@ def timeline(document: Json) -> None:
             ]
         )
     )
+    console().print(styled(document["summary"]))
     for name, value in (("held", document["held"]), ("trace", document["traceId"])):
         if value:
             console().print(styled(f"{name}: {value}"))
@@ -462,8 +463,10 @@ def audit(document: Json) -> None:
             ("by", styled(document["startedBy"])),
             ("differences", _found(document)),
             ("repaired", f"{document['repaired']:,}" if document["repair"] else "not wanted"),
-            ("behind", f"{document['behind']:,} were on their way"),
+            ("behind", f"{document['behind']:,} were not delivered yet"),
         ]
+    if document["held"]:
+        rows.append(("waits", styled(document["held"], "yellow")))
     pairs(rows)
     if document["examples"]:
         console().print()

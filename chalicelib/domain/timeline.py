@@ -132,6 +132,7 @@ def entries(situation: Situation, acts: Sequence[Act] = ()) -> list[Entry]:
     found = [
         *_writes(situation),
         *map(_act, acts),
+        *_repair(situation),
         *_events(situation),
         *_messages(situation),
         *_attempts(situation),
@@ -151,6 +152,17 @@ def _act(act: Act) -> Entry:
     """Tell an act about this product; it was kept before it took effect."""
     why = f": {act.why}" if act.why else ""
     return Entry(act.at, Kind.ACT, f"{act.what} by {act.who}{why}", details=act.details)
+
+
+def _repair(situation: Situation) -> Iterator[Entry]:
+    """Tell that an audit has had it delivered again, or has lifted its version."""
+    begun = situation.sync.repair_started_at
+    if begun is not None:
+        text = (
+            "an audit began, found that the supply chain held something else, "
+            "and had it delivered again"
+        )
+        yield Entry(begun, Kind.ACT, text)
 
 
 # ---- the answer in one sentence ----

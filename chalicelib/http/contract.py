@@ -370,10 +370,17 @@ class AuditRecord(AuditWalk):
     """The full audit that runs, else the last one; and the rolling one."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{**_AUDIT, "held": None, "rolling": None}]}
+        json_schema_extra={
+            "examples": [
+                {**_AUDIT, "held": None, "lastStatement": _AUDIT["statement"], "rolling": None}
+            ]
+        }
     )
 
     held: str | None = Field(description="Why it waits, while it runs.")
+    lastStatement: str | None = Field(  # noqa: N815 - JSON's name
+        description="What the last full audit that has ended has proved."
+    )
     rolling: AuditWalk | None = Field(
         description="The audit that reconcile makes, of a few products in each run."
     )

@@ -125,6 +125,7 @@ class Audits:
         return {
             **(run.to_json() if run else NEVER),
             "held": held,
+            "lastStatement": state.last.to_json()["statement"] if state.last else None,
             "rolling": rolling.to_json() if rolling else None,
         }
 

@@ -90,6 +90,13 @@ def test_the_life_of_a_product_that_is_retried_is_told_in_order() -> None:
     assert future == [False] * 6 + [True] * 2
 
 
+def test_a_repair_by_an_audit_is_told() -> None:
+    repaired = situation(replace(RETRYING, repair_started_at=BUSY.time - MINUTE / 2))
+    (entry,) = of(Kind.ACT, repaired)
+    assert entry.at == BUSY.time - MINUTE / 2
+    assert entry.text.startswith("an audit began, found")
+
+
 def test_the_acts_of_operators_are_told_where_they_belong() -> None:
     acts = [
         Act("2", BUSY.time - MINUTE / 4, "bob", "replay"),

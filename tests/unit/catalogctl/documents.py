@@ -23,6 +23,9 @@ NO_AUDIT: Json = {
     "finishedAt": None,
     "startedBy": None,
     "stoppedBy": None,
+    "held": None,
+    "lastStatement": None,
+    "rolling": None,
     "statement": None,
     "examples": [],
 }
@@ -159,6 +162,7 @@ TIMELINE: Json = {
     "name": "Desk lamp",
     "status": "retrying",
     "held": "paused: their release",
+    "summary": "waits for its next attempt in 4 min: HTTP 503",
     "traceId": "0" * 32,
     "entries": [
         {

@@ -134,6 +134,23 @@ def test_an_audit_is_started_with_its_reason(api: Api, run: Run) -> None:
     assert api.sent() == {"reason": "restored from a backup", "repair": False}
 
 
+def test_an_audit_repairs_if_it_is_asked_to_whatever_the_setting_is(api: Api, run: Run) -> None:
+    api.answer(RUNNING, status=202)
+    run("audit", "--start", "--repair")
+    assert api.sent() == {"repair": True}
+
+
+def test_an_audit_that_waits_says_why(api: Api, run: Run) -> None:
+    api.answer({**RUNNING, "held": "paused: their release"})
+    assert "paused: their release" in run("audit").stdout
+
+
+def test_resume_can_have_a_reason(api: Api, run: Run) -> None:
+    api.answer(CONVERGED["control"])
+    run("resume", "--reason", "their release is over")
+    assert api.sent() == {"paused": False, "reason": "their release is over"}
+
+
 def test_waiting_for_an_audit_ends_with_the_proof(
     api: Api, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +203,7 @@ def test_an_audit_is_stopped_and_nothing_else(run: Run, option: str) -> None:
     assert run("audit", "--stop", option).exit_code == 2
 
 
-@pytest.mark.parametrize("option", [["--no-repair"], ["--reason", "x"]])
+@pytest.mark.parametrize("option", [["--no-repair"], ["--repair"], ["--reason", "x"]])
 def test_options_of_an_audit_to_start_belong_to_start(run: Run, option: list[str]) -> None:
     ended = run("audit", *option)
     assert ended.exit_code == 2

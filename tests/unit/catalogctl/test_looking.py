@@ -199,7 +199,8 @@ def test_a_deleted_product_is_shown_by_its_state(api: Api, run: Run) -> None:
 def test_why_tells_in_order_of_time_what_happened_and_what_comes(api: Api, run: Run) -> None:
     text = shown(api, run, "why", ID, answers=[TIMELINE])
     assert api.asked() == [f"GET /api/products/{ID}/sync/timeline"]
-    assert f"{ID} Desk lamp retrying held: paused: their release trace: 000" in text
+    assert f"{ID} Desk lamp retrying waits for its next attempt in 4 min: HTTP 503 held: " in text
+    assert "held: paused: their release trace: 000" in text
     assert text.endswith(
         "11:59:00 (1 min ago) write version 3 was written "
         "11:59:30 (30 s ago) attempt attempt 1 of 18 failed: HTTP 503 "

@@ -185,7 +185,7 @@ function allIsWell(sync) {
     text: "All is well",
     more: waiting
       ? `${count(waiting, "product is", "products are")} on the way to the supply chain.`
-      : `The supply chain holds the newest version of all ${count(sync.products.delivered, "product")}.`,
+      : `The newest version of ${count(sync.products.delivered, "product")} is delivered, and nothing waits.`,
   };
 }
 
