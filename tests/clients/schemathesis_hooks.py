@@ -29,6 +29,8 @@ UNSTATED = {
     # No schema knows what time it is, and only if/then, which generators of clients do not read,
     # can make one field depend on another.
     r"until: (must be in the future|must be within \d+ days|is only for a pause)",
+    # Nor can a schema compare two times.
+    r"until: must not be before since",
     # A schema describes one parameter, and the query or the body, not two of them together.
     r"sort: cannot be \w+: with \w+ the list is in the order of \w+",
     r"updatedSince: cannot be combined with name",
