@@ -86,6 +86,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+    for item in items:
+        # The first one applies everything, which takes minutes where other work is going on.
+        item.add_marker(pytest.mark.timeout(900))
 
 
 @dataclass
