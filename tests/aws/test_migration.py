@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient
 
+from chalicelib.adapters.mongo.acts import ACT_INDEXES
 from chalicelib.adapters.mongo.indexes import INDEXES
 from embedded.services import StackError
 from tests.aws.test_infrastructure import overridden
@@ -41,9 +42,11 @@ def test_the_first_apply_has_made_the_indexes(
     aws: DeployedStack, mongodb: MongoClient[Json]
 ) -> None:
     names = {index.document["name"] for index in INDEXES}
+    of_acts = {index.document["name"] for index in ACT_INDEXES}
     assert set(mongodb["catalog"]["products"].index_information()) >= names
+    assert set(mongodb["catalog"]["acts"].index_information()) >= of_acts
     logged = [line for line in aws.logged("migrate") if "the store is migrated" in line]
-    assert len(logged) == len(names)
+    assert len(logged) == len(names | of_acts)
 
 
 def test_aliases_stay_until_the_store_could_be_migrated(

@@ -162,7 +162,7 @@ def test_a_dialog_gives_the_focus_back(console: Console) -> None:
 def test_all_is_well_is_said_where_nothing_is_wrong(console: Console) -> None:
     console.log_in()
     expect(console.region("All is well")).to_contain_text("300 products is delivered")
-    expect(console.page.get_by_text("Nothing waits")).to_be_visible()
+    expect(console.page.get_by_text("Nothing waits", exact=True)).to_be_visible()
 
 
 FINDINGS: dict[str, tuple[Json, str]] = {
