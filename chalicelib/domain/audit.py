@@ -7,17 +7,18 @@ proves, and what not: docs/audit.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 from chalicelib.domain.answers import ABSENT, QUESTIONS, Answer
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import MAX_COUNT
 from chalicelib.domain.product import FIELD_TYPES, MAX_INT64, OPTIONAL_FIELDS, Product
-from chalicelib.domain.times import rfc3339
+from chalicelib.domain.times import rfc3339, rfc3339_or_none
 
 TRIES = 9
 """How often the supply chain is asked for one product, with answers that say nothing counted."""
@@ -355,7 +356,7 @@ class Run:
             "differences": {kind.value: self.differences.get(kind, 0) for kind in Difference},
             "repaired": self.repaired,
             "startedAt": rfc3339(self.started_at),
-            "finishedAt": rfc3339(self.finished_at) if self.finished_at else None,
+            "finishedAt": rfc3339_or_none(self.finished_at),
             "startedBy": self.started_by,
             "stoppedBy": self.stopped_by,
             "statement": self.statement,
@@ -422,26 +423,16 @@ class AuditState:
 
 
 def _with_right(state: AuditState, right: frozenset[str]) -> AuditState:
-    def changed(run: Run | None) -> Run | None:
-        return None if run is None else run.with_right(right)
-
-    return replace(
-        state,
-        run=changed(state.run),
-        last=changed(state.last),
-        rolling=changed(state.rolling),
-        rolled=changed(state.rolled),
-        stopped=changed(state.stopped),
-    )
+    names = ("run", "last", "rolling", "rolled", "stopped")
+    return _with_runs(state, names, lambda run: run.with_right(right))
 
 
 def _followed_by(state: AuditState, full: Run) -> AuditState:
-    def changed(run: Run | None) -> Run | None:
-        return None if run is None else run.followed_by(full)
+    return _with_runs(state, ("rolling", "rolled", "stopped"), lambda run: run.followed_by(full))
 
-    return replace(
-        state,
-        rolling=changed(state.rolling),
-        rolled=changed(state.rolled),
-        stopped=changed(state.stopped),
-    )
+
+def _with_runs(state: AuditState, names: Sequence[str], change: Callable[[Run], Run]) -> AuditState:
+    """Change the runs with these names, of those that there are."""
+    there = {name: run for name in names if (run := getattr(state, name)) is not None}
+    changed: dict[str, Any] = {name: change(run) for name, run in there.items()}
+    return replace(state, **changed)

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from chalicelib.domain.breaker import Admission, Breaker, BreakerPolicy, Report
 from chalicelib.domain.errors import RedriveUnderWayError
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.selection import ALL, Portion, Selection
 from chalicelib.domain.sync_state import Position, SyncStatus
-from chalicelib.domain.times import rfc3339
+from chalicelib.domain.times import PRECISION, rfc3339
 
-_NEXT = timedelta(milliseconds=1)
-"""The precision of times as they are stored."""
 MOST_PORTIONS = 20
 """Of a redrive: the document that says so is read and written often."""
 
@@ -82,7 +80,7 @@ class Redrive:
         for anew, so what it has restarted is not restarted again. No two begin at the same time:
         products remember it.
         """
-        started_at = max(now, other.started_at + _NEXT) if other else now
+        started_at = max(now, other.started_at + PRECISION) if other else now
         left = other.asked() if other else {}
         # The newest request comes first: it may be about a few, and the other about a million.
         asked = dict.fromkeys(wanted, started_at) | {

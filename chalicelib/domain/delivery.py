@@ -271,16 +271,9 @@ def lift(
 ) -> Product:
     """Make a higher version with the same fields: the supply chain ignores the present one."""
     again = product.sync.restarted(now, now + grace, bulk=True)
-    lifted = replace(
-        product,
-        version=version,
-        updated_at=now,
-        sync_completed_at=None,
-        sync=_repaired(product.sync, again, started_at),
-        outbox=(),
-    )
+    sync = _repaired(product.sync, again, started_at)
     changed = EventType.UPDATED if product.deleted_at is None else EventType.DELETED
-    return lifted.with_event(changed, now, None)
+    return product.with_version(version, sync, changed, now, None)
 
 
 def _repaired(before: SyncState, again: SyncState, started_at: datetime) -> SyncState:

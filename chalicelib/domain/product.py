@@ -29,7 +29,7 @@ from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.failures import kind_of
 from chalicelib.domain.sync_state import Position, SyncState
-from chalicelib.domain.times import rfc3339
+from chalicelib.domain.times import rfc3339, rfc3339_or_none
 from chalicelib.domain.trace import id_of
 
 MAX_INT64 = 2**63 - 1
@@ -229,7 +229,7 @@ class Product:
             "createdAt": rfc3339(self.created_at),
             "updatedAt": rfc3339(self.updated_at),
             **deleted,
-            "syncCompletedAt": _time(self.sync_completed_at),
+            "syncCompletedAt": rfc3339_or_none(self.sync_completed_at),
             "syncStatus": self.sync.status.value,
         }
 
@@ -265,23 +265,33 @@ class Product:
             "budget": sync.budget,
             "attempts": sync.attempts,
             "deliveredVersion": sync.delivered_version,
-            "behindSince": _time(sync.behind_since),
-            "firstAttemptAt": _time(sync.first_attempt_at),
-            "nextAttemptAt": _time(sync.next_attempt_at),
-            "syncCompletedAt": _time(self.sync_completed_at),
-            "failedAt": _time(sync.failed_at),
+            "behindSince": rfc3339_or_none(sync.behind_since),
+            "firstAttemptAt": rfc3339_or_none(sync.first_attempt_at),
+            "nextAttemptAt": rfc3339_or_none(sync.next_attempt_at),
+            "syncCompletedAt": rfc3339_or_none(self.sync_completed_at),
+            "failedAt": rfc3339_or_none(sync.failed_at),
             "lastError": sync.last_error,
             "lastErrorKind": kind_of(sync.last_error),
             "traceId": id_of(sync.trace),
             "history": [attempt.to_json() for attempt in sync.history],
         }
 
+    def with_version(
+        self,
+        version: int,
+        sync: SyncState,
+        event_type: EventType,
+        now: datetime,
+        trace: str | None,
+    ) -> Product:
+        """Make a later version, which the supply chain lacks; its event is the only new one."""
+        later = replace(
+            self, version=version, updated_at=now, sync_completed_at=None, sync=sync, outbox=()
+        )
+        return later.with_event(event_type, now, trace)
+
     def with_event(self, event_type: EventType, now: datetime, trace: str | None) -> Product:
         """Add an event about this version to the outbox."""
         data = exact_json.dumps(self.to_json())
         event = Event(event_type, self.id, self.version, now, data, trace, self.sync.bulk)
         return replace(self, outbox=(*self.outbox, event)[-OUTBOX_LIMIT:])
-
-
-def _time(moment: datetime | None) -> str | None:
-    return rfc3339(moment) if moment else None

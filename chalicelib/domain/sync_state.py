@@ -153,6 +153,11 @@ class SyncState:
             repair_started_at=self.repair_started_at,
         )
 
+    @property
+    def waits(self) -> bool:
+        """Say whether the catalog will call the supply chain."""
+        return self.status in WAITING_STATUSES
+
     def leased(self, now: datetime) -> bool:
         """Say whether a call may be under way."""
         return self.lease is not None and self.lease.until > now

@@ -15,12 +15,11 @@ from chalicelib.domain.failures import kind_of
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
-    WAITING_STATUSES,
     Attempt,
     SyncState,
     SyncStatus,
 )
-from chalicelib.domain.times import rfc3339
+from chalicelib.domain.times import rfc3339, rfc3339_or_none
 from chalicelib.domain.trace import id_of
 
 
@@ -52,7 +51,7 @@ class Entry:
     def to_json(self) -> Json:
         """Give the entry as operators see it."""
         return {
-            "at": rfc3339(self.at) if self.at else None,
+            "at": rfc3339_or_none(self.at),
             "kind": self.kind.value,
             "text": self.text,
             "failed": self.failed,
@@ -78,7 +77,7 @@ class Situation:
     @property
     def waits(self) -> bool:
         """Say whether the catalog will call the supply chain."""
-        return self.sync.status in WAITING_STATUSES
+        return self.sync.waits
 
     @property
     def held(self) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 """Earlier than every other time: of what has not happened yet."""
+PRECISION = timedelta(milliseconds=1)
+"""Of times as they are stored: that of BSON."""
 
 
 def now_utc() -> datetime:
@@ -21,3 +23,8 @@ def in_milliseconds(moment: datetime) -> datetime:
 def rfc3339(moment: datetime) -> str:
     """Write a UTC time with milliseconds: `2026-01-31T12:00:00.000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def rfc3339_or_none(moment: datetime | None) -> str | None:
+    """Write a time that there may be."""
+    return rfc3339(moment) if moment else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
@@ -12,13 +12,13 @@ from chalicelib.domain.acts import ActKind
 from chalicelib.domain.audit import AuditState, Example, Page, Run
 from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.control import Control
-from chalicelib.domain.errors import ConcurrentChangeError
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncStatus
-from chalicelib.domain.times import LONG_AGO
+from chalicelib.domain.times import LONG_AGO, PRECISION
 from chalicelib.usecases.acts import NOBODY, REASON_LIMIT, UNKNOWN, Acts
 from chalicelib.usecases.catalog import Origin
+from chalicelib.usecases.collisions import compare_and_set
 from chalicelib.usecases.controls import TRIES, Controls, sleep_shortly
 from chalicelib.usecases.ports import Store
 from chalicelib.usecases.validation import validated
@@ -31,8 +31,6 @@ NEVER: Json = {
     "startedAt": None,
     "startedBy": None,
 }
-_NEXT = timedelta(milliseconds=1)
-"""The precision of times as they are stored."""
 
 
 class AuditRequest(BaseModel):
@@ -91,7 +89,7 @@ class Audits:
             if stored.run is not None:
                 return stored
             # No two begin at the same time: products remember by which they were repaired.
-            earliest = stored.shown.started_at + _NEXT if stored.shown else now
+            earliest = stored.shown.started_at + PRECISION if stored.shown else now
             return replace(stored, run=Run(max(now, earliest), who, repair, total))
 
         if self.read().run is None:
@@ -160,16 +158,16 @@ class Audits:
         )
 
     def _change(self, change: Callable[[AuditState], AuditState]) -> AuditState:
-        for attempt in range(TRIES):
-            before = self._store.audit()
-            after = change(before)
-            if after == before:
-                return before
-            after = replace(after, revision=before.revision + 1)
-            if self._store.save_audit(after, expected_revision=before.revision):
-                return after
-            self._pause(attempt)
-        raise ConcurrentChangeError("others changed the state of the audit each time")
+        store = self._store
+        _, _, after = compare_and_set(
+            store.audit,
+            store.save_audit,
+            lambda stored: (None, change(stored)),
+            self._pause,
+            TRIES,
+            "the state of the audit",
+        )
+        return after
 
     # ---- what operators watch ----
 

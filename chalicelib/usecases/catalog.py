@@ -240,15 +240,8 @@ class Catalog:
 
     def _next_version(self, product: Product, event_type: EventType, origin: Origin) -> Product:
         now = self._clock()
-        changed = replace(
-            product,
-            version=product.version + 1,
-            updated_at=now,
-            sync_completed_at=None,
-            sync=product.sync.restarted(now, now + self._grace, trace=origin.trace),
-            outbox=(),
-        )
-        return changed.with_event(event_type, now, origin.trace)
+        sync = product.sync.restarted(now, now + self._grace, trace=origin.trace)
+        return product.with_version(product.version + 1, sync, event_type, now, origin.trace)
 
     def _write(
         self,

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TypeVar
 
 from chalicelib import telemetry
 from chalicelib.domain.control import Control
-from chalicelib.domain.errors import ConcurrentChangeError
-from chalicelib.usecases.collisions import sleep_a_little
+from chalicelib.usecases.collisions import Answer, compare_and_set, sleep_a_little
 from chalicelib.usecases.ports import Store
 
 TRIES = 200
@@ -17,8 +14,6 @@ TRIES = 200
 succeed while hundreds of workers ask for permits: then one try in twenty does."""
 FEW_TRIES = 20
 """The same for the reports and permits of a worker, which cost less to lose than to wait for."""
-
-Answer = TypeVar("Answer")
 
 
 def sleep_shortly(attempt: int) -> None:
@@ -46,20 +41,14 @@ class Controls:
     ) -> tuple[Answer, Control]:
         """Change the stored state; give the answer of `change`, and the state afterwards.
 
-        `change` gets the newest state, and may be called several times. Nothing is written if it
-        gives an equal state. Raises StoreUnavailableError, ConcurrentChangeError.
+        As `compare_and_set`. Raises StoreUnavailableError, ConcurrentChangeError.
         """
-        for attempt in range(tries):
-            before = self._store.control()
-            answer, after = change(before)
-            if after == before:
-                return answer, before
-            after = replace(after, revision=before.revision + 1)
-            if self._store.save_control(after, expected_revision=before.revision):
-                _log(before, after)
-                return answer, after
-            self._pause(attempt)
-        raise ConcurrentChangeError("others changed the state of the sync each time")
+        store = self._store
+        answer, before, after = compare_and_set(
+            store.control, store.save_control, change, self._pause, tries, "the state of the sync"
+        )
+        _log(before, after)
+        return answer, after
 
 
 def _log(before: Control, after: Control) -> None:

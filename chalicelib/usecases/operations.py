@@ -28,7 +28,7 @@ from chalicelib.domain.selection import Portion, Selection
 from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES, SyncStatus
 from chalicelib.domain.throughput import Throughput, seconds_to_converge, shown_minutes
 from chalicelib.domain.timeline import Situation, timeline
-from chalicelib.domain.times import rfc3339
+from chalicelib.domain.times import rfc3339, rfc3339_or_none
 from chalicelib.usecases.acts import NOBODY, REASON_LIMIT, Acts
 from chalicelib.usecases.catalog import Origin
 from chalicelib.usecases.collisions import TRIES, sleep_a_little
@@ -182,8 +182,7 @@ class Operations:
         Raises ProductNotFoundError, UnreadableDocumentError.
         """
         product = self._product(product_id)
-        waits = product.sync.status in WAITING_STATUSES
-        held = self._controls.read().held_by(self._clock()) if waits else None
+        held = self._controls.read().held_by(self._clock()) if product.sync.waits else None
         return {**product.sync_to_json(), "held": held}
 
     def timeline(self, product_id: str) -> Json:
@@ -304,7 +303,7 @@ def pause_to_json(control: Control, now: datetime) -> Json:
     return {
         "paused": pause is not None,
         "reason": pause.reason if pause else None,
-        "until": rfc3339(pause.until) if pause and pause.until else None,
+        "until": rfc3339_or_none(pause.until) if pause else None,
         "since": rfc3339(pause.since) if pause else None,
     }
 
@@ -315,7 +314,7 @@ def control_to_json(control: Control, now: datetime, policy: BreakerPolicy) -> J
     return {
         "breaker": {
             "state": breaker.state.value,
-            "since": rfc3339(breaker.since) if breaker.since else None,
+            "since": rfc3339_or_none(breaker.since),
             "reason": breaker.reason,
             "callsPerSecond": breaker.limit(now, policy) if breaker.is_closed else None,
         },

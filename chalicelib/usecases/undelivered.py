@@ -17,10 +17,9 @@ from chalicelib.domain.selection import Selection
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
     UNDELIVERED_STATUSES,
-    WAITING_STATUSES,
     SyncStatus,
 )
-from chalicelib.domain.times import rfc3339
+from chalicelib.domain.times import rfc3339_or_none
 from chalicelib.usecases.controls import Controls
 from chalicelib.usecases.listing import (
     PageRequest,
@@ -142,8 +141,7 @@ def _cursor_of(page: Window) -> str | None:
 
 
 def _state_of(product: Product, held: str | None) -> Json:
-    waits = product.sync.status in WAITING_STATUSES
-    return {**product.sync_to_json(), "held": held if waits else None}
+    return {**product.sync_to_json(), "held": held if product.sync.waits else None}
 
 
 def _letter_of(product: Product) -> Json:
@@ -157,8 +155,8 @@ def _letter_of(product: Product) -> Json:
         "lastError": sync.last_error,
         "lastErrorKind": kind_of(sync.last_error),
         "attempts": sync.attempts,
-        "failedAt": rfc3339(sync.failed_at) if sync.failed_at else None,
-        "behindSince": rfc3339(sync.behind_since) if sync.behind_since else None,
+        "failedAt": rfc3339_or_none(sync.failed_at),
+        "behindSince": rfc3339_or_none(sync.behind_since),
         # Until then it is owed.
         "letterSent": sync.overdue_at is None,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from chalicelib.adapters.mongo.documents import Document
@@ -12,6 +12,7 @@ from chalicelib.adapters.mongo.indexes import PRESENT, PRESENT_TEXT
 from chalicelib.domain.failures import pattern_of
 from chalicelib.domain.selection import Selection
 from chalicelib.domain.sync_state import FAILED_STATUSES
+from chalicelib.domain.times import PRECISION
 from chalicelib.usecases.ports import Order, ProductQuery
 
 ORDERS = {
@@ -22,8 +23,6 @@ ORDERS = {
 }
 Hint = list[tuple[str, int]] | None
 _UNDELIVERED: Hint = [("sync.status", 1), ("sync.behindSince", 1), ("_id", 1)]
-_NEXT = timedelta(milliseconds=1)
-"""The precision of times in BSON."""
 _COMPARE = {"$gt": operator.gt, "$gte": operator.ge, "$lt": operator.lt}
 _SURROGATES = (0xD800, 0xDFFF)
 _LAST = 0x10FFFF
@@ -78,7 +77,7 @@ def _errors(chosen: Selection) -> list[Document]:
 
 def _bounds(first: datetime | None, last: datetime | None) -> Document:
     # Not $lte: SecantusDB leaves out what is equal, where the index has another field behind it.
-    upper = {"$lt": last + _NEXT} if last else {}
+    upper = {"$lt": last + PRECISION} if last else {}
     return {**({"$gte": first} if first else {}), **upper}
 
 
