@@ -11,6 +11,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from chalicelib import telemetry
@@ -79,7 +80,15 @@ class _SkipGuard:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Guard against skips where CI=true is set; let SIGTERM and a closed terminal end in order."""
+    """Guard against skips in CI, time no example, and let SIGTERM end a session in order."""
+    # How long an example takes says nothing on a machine that runs five processes of tests.
+    hypothesis.settings.register_profile(
+        "untimed",
+        parent=hypothesis.settings.get_profile(hypothesis.settings.get_current_profile_name()),
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile("untimed")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     if os.environ.get("CI") == "true":

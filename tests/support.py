@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
+import signal
 import time
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import nats
@@ -19,7 +22,6 @@ from embedded.stack import Stack, StackInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
@@ -62,6 +64,25 @@ def stack_environment(environ: Mapping[str, str], settings: Mapping[str, str]) -
     The API's port is among the settings, so that it stays the same over several `up`s.
     """
     return {**without_settings(environ), "PORT": str(free_port()), **settings}
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Let a process neither answer nor end for a while."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        # The signal is only on its way: until each thread has stopped, one may still answer.
+        eventually(lambda: _states(pid) == {"T"}, message=f"all threads of {pid} are stopped")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _states(pid: int) -> set[str]:
+    """The states of its threads, as proc(5) names them."""
+    stats = (path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat"))
+    # After the name, which stands in brackets and may hold anything.
+    return {stat.rpartition(")")[2].split()[0] for stat in stats}
 
 
 class Stoppable(Protocol):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -40,7 +39,7 @@ from tests.contract.services import (
     servers_of,
 )
 from tests.fakes import FakeQueue, FakeStore, FakeStream
-from tests.support import stack_environment, stopped_for_sure
+from tests.support import frozen, stack_environment, stopped_for_sure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,11 +101,8 @@ class Servers:
         """Let a server neither answer nor end for a while."""
         pid = self._processes.pids()[name]
         assert pid, f"{name} runs"
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        with frozen(pid):
             yield
-        finally:
-            os.kill(pid, signal.SIGCONT)
 
 
 @pytest.fixture(scope="package")

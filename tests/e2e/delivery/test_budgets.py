@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 
 from tests.e2e.delivery.steps import PATIENCE, answered_calls, wait_for
-from tests.support import RunningStack, eventually
+from tests.support import RunningStack, eventually, frozen
 
 
 def test_an_event_that_comes_after_its_version_was_rejected_starts_nothing(
@@ -16,14 +14,10 @@ def test_an_event_that_comes_after_its_version_was_rejected_starts_nothing(
     product = stack.create()
     wait_for(stack, product["id"], "delivered")
     stack.supply_chain.set(rejectIds=[product["id"]])
-    nats = stack.settings["processes"]["nats"]
-    os.kill(nats, signal.SIGSTOP)
-    try:
+    with frozen(stack.settings["processes"]["nats"]):
         assert stack.api.patch(f"/products/{product['id']}", {"quantity": 8}).status_code == 200
         # Reconcile enqueues it, since the stream does not.
         wait_for(stack, product["id"], "rejected")
-    finally:
-        os.kill(nats, signal.SIGCONT)
     eventually(lambda: stack.get("/sync")["outboxBacklog"] == 0, PATIENCE, "the event is relayed")
     # The stream keeps the order: when this one has arrived, so has the late event.
     wait_for(stack, stack.create()["id"], "delivered")
