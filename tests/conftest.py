@@ -83,10 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Guard against skips in CI, time no example, and let SIGTERM end a session in order."""
     # How long an example takes says nothing on a machine that runs five processes of tests.
     hypothesis.settings.register_profile(
-        "untimed",
-        parent=hypothesis.settings.get_profile(hypothesis.settings.get_current_profile_name()),
-        deadline=None,
-        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+        "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
     hypothesis.settings.load_profile("untimed")
     for number in (signal.SIGTERM, signal.SIGHUP):

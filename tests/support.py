@@ -16,7 +16,7 @@ import nats
 import requests
 import simplejson
 
-from embedded.processes import free_port
+from embedded.processes import free_port, parse_stat
 from embedded.services import local_session, sqs_client, without_settings
 from embedded.stack import Stack, StackInfo
 
@@ -72,7 +72,9 @@ def frozen(pid: int) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)
     try:
         # The signal is only on its way: until each thread has stopped, one may still answer.
-        eventually(lambda: _states(pid) == {"T"}, message=f"all threads of {pid} are stopped")
+        # Without /proc (macOS) that cannot be seen.
+        if Path("/proc/self/task").exists():
+            eventually(lambda: _states(pid) == {"T"}, message=f"all threads of {pid} are stopped")
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
@@ -80,9 +82,7 @@ def frozen(pid: int) -> Iterator[None]:
 
 def _states(pid: int) -> set[str]:
     """The states of its threads, as proc(5) names them."""
-    stats = (path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat"))
-    # After the name, which stands in brackets and may hold anything.
-    return {stat.rpartition(")")[2].split()[0] for stat in stats}
+    return {parse_stat(path.read_text())[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")}
 
 
 class Stoppable(Protocol):

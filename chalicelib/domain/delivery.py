@@ -22,7 +22,6 @@ from chalicelib.domain.product import KEY_LIFE, Product
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
-    WAITING_STATUSES,
     Attempt,
     Lease,
     SyncState,
@@ -219,7 +218,7 @@ def bring_forward(product: Product, since: datetime, now: datetime) -> Transitio
     tried for the first time after the outage waits for other reasons, such as a Retry-After.
     """
     sync = product.sync
-    if sync.status not in WAITING_STATUSES or sync.leased(now) or _began_after(sync, since):
+    if not sync.waits or sync.leased(now) or _began_after(sync, since):
         return None
     if sync.next_attempt_at is not None and sync.next_attempt_at > now:
         planned = sync.planned_at or sync.next_attempt_at
@@ -502,7 +501,7 @@ def park_result(result: SyncResult) -> SyncResult:
 def disposition_of(result: SyncResult) -> Disposition:
     """Give the disposition of the message whose result was written."""
     sync = result.product.sync
-    if sync.status not in WAITING_STATUSES:
+    if not sync.waits:
         return Acknowledge(sync.status.value)
     due = sync.next_attempt_at
     return Acknowledge("parked") if sync.parked or due is None else Defer(due)

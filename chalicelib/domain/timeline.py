@@ -75,14 +75,9 @@ class Situation:
         return self.product.sync
 
     @property
-    def waits(self) -> bool:
-        """Say whether the catalog will call the supply chain."""
-        return self.sync.waits
-
-    @property
     def held(self) -> str | None:
         """Why no calls are made at all, while the product waits for one."""
-        return self.control.held_by(self.now) if self.waits else None
+        return self.control.held_by(self.now) if self.sync.waits else None
 
     @property
     def is_called(self) -> bool:
@@ -93,7 +88,7 @@ class Situation:
     def due(self) -> datetime | None:
         """The time of the next attempt, if it is still to come."""
         planned = self.sync.next_attempt_at
-        return planned if self.waits and planned is not None and planned > self.now else None
+        return planned if self.sync.waits and planned is not None and planned > self.now else None
 
     @property
     def unpublished(self) -> Event | None:
@@ -266,7 +261,7 @@ def _messages(situation: Situation) -> Iterator[Entry]:
         details: Json = {"messageId": sync.message_id}
         text = "its message was put into the queue"
         yield Entry(sync.enqueued_at, Kind.MESSAGE, text, details=details)
-    if not situation.waits or situation.is_called:
+    if not situation.sync.waits or situation.is_called:
         return
     if sync.parked:
         text = "parked: it has no message in the queue, and reconcile enqueues one when it is due"
@@ -358,7 +353,7 @@ def _ends(situation: Situation) -> Iterator[Entry]:
 
 
 def _next(situation: Situation) -> Iterator[Entry]:
-    if situation.waits and not situation.is_called:
+    if situation.sync.waits and not situation.is_called:
         yield _next_attempt(situation)
     overdue_at = situation.sync.overdue_at
     if overdue_at is None:

@@ -9,8 +9,6 @@ from embedded.services import ROLES, SERVERS
 from tests.e2e.delivery.steps import PATIENCE, wait_for, wait_until_held
 from tests.support import Json, RunningStack, eventually
 
-PROCESSES = [*ROLES, *SERVERS]
-
 
 def test_each_process_killed_in_turn_while_products_are_written_loses_none(
     stack: RunningStack,
@@ -33,7 +31,7 @@ def test_each_process_killed_in_turn_while_products_are_written_loses_none(
     with ThreadPoolExecutor(2) as pool:
         writers = [pool.submit(write) for _ in range(2)]
         try:
-            for name in PROCESSES:
+            for name in (*ROLES, *SERVERS):
                 more_were_written(len(acknowledged))
                 stack.kill(name)
                 stack.up()
