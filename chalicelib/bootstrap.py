@@ -391,7 +391,7 @@ def _previous_used(subject: str, expires: int) -> None:
     """Say whose token keeps the previous secret in use."""
     days_left = (expires - int(time.time())) // 86_400
     telemetry.log.info("the previous secret was used", subject=subject, days_left=days_left)
-    telemetry.count(previous_secret_used=1)
+    telemetry.count(previous_secrets_used=1)
 
 
 def _sqs_client() -> SQSClient:

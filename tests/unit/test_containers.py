@@ -149,7 +149,7 @@ def test_the_use_of_the_previous_secret_is_counted_and_logged_with_its_subject(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     (told,) = (line for line in lines if line.get("message") == "the previous secret was used")
     assert (told["subject"], told["days_left"]) == ("shop", 3)
-    assert [line["previous_secret_used"] for line in lines if "_aws" in line] == [1]
+    assert [line["previous_secrets_used"] for line in lines if "_aws" in line] == [1]
 
 
 def test_secrets_win_over_the_environment() -> None:
