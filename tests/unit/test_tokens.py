@@ -583,15 +583,19 @@ def test_a_provider_that_says_nothing_is_not_waited_for(
     assert server.left.wait(5)
 
 
+@pytest.mark.parametrize("answer", [reply(503), reply(200, "<html>down</html>"), hang_up])
 def test_known_keys_are_good_while_a_new_one_cannot_be_asked_for(
-    provider: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    answer: Behaviour, provider: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verifier = keys_of(provider)
     verifier.verify(f"Bearer {signed()}")
-    provider.default = reply(503)
+    provider.default = answer
     monkeypatch.setattr(jwt.jwks_client, "time", Later(31))
-    not_judged(verifier, signed("new", OTHER_KEY))
-    assert verifier.verify(f"Bearer {signed(sub='other')}").principal == "other"
+    for number in range(3):
+        not_judged(verifier, signed(f"new-{number}", OTHER_KEY))
+        caller = verifier.verify(f"Bearer {signed(sub=str(number))}")
+        assert caller.principal == str(number)
+    assert len(provider.seen) == 2
 
 
 def test_a_known_key_waits_for_nobody_who_asks_for_another(
