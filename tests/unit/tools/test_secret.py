@@ -11,7 +11,9 @@ import pytest
 from botocore.exceptions import NoRegionError
 from moto import mock_aws
 
-from chalicelib.settings import SECRET_NAMES, parse_secrets
+from chalicelib.bootstrap import Containers
+from chalicelib.settings import SECRET_NAMES, SettingsError, parse_secrets
+from tests.unit.conftest import ENVIRONMENT
 from tools import secret as command
 
 if TYPE_CHECKING:
@@ -94,6 +96,31 @@ def test_the_first_values_are_put_into_a_secret_that_has_none(
         "NATS_CREDENTIALS: new",
         "put; functions read it within two minutes of use",
     ]
+
+
+@pytest.fixture
+def containers(monkeypatch: pytest.MonkeyPatch) -> Containers:
+    """A process whose secret this is."""
+    secrets = SECRET_NAMES & ENVIRONMENT.keys()
+    for name, text in {
+        **ENVIRONMENT,
+        **dict.fromkeys(secrets, ""),
+        "CATALOG_SECRET_ID": NAME,
+    }.items():
+        monkeypatch.setenv(name, text)
+    return Containers()
+
+
+def test_a_process_starts_with_what_was_put(vault: Vault, containers: Containers) -> None:
+    vault.run(MONGODB_URI=URI, NATS_CREDENTIALS=CREDENTIALS, CATALOG_JWT_SECRET=OLD)
+    settings = containers.get().settings
+    assert (settings.mongodb_uri, settings.jwt_secret) == (URI, OLD)
+
+
+@pytest.mark.usefixtures("vault")
+def test_a_process_does_not_start_before_a_value_was_put(containers: Containers) -> None:
+    with pytest.raises(SettingsError, match=f"CATALOG_SECRET_ID: {NAME} cannot be read"):
+        containers.get()
 
 
 def test_a_value_that_is_not_named_stays(vault: Vault) -> None:
