@@ -84,5 +84,11 @@ class Connection:
             raise UsageError(f"CATALOG_JWT_SECRET must have {SECRET_BYTES} bytes or more")
         return str(secret)
 
+    def issuer_and_audience(self) -> tuple[str | None, str | None]:
+        """Give `iss` and `aud` that the API asks of tokens, None for one that it does not check."""
+        names = ("CATALOG_JWT_ISSUER", "CATALOG_JWT_AUDIENCE")
+        issuer, audience = (os.environ.get(name) or None for name in names)
+        return issuer, audience
+
     def _stack(self) -> Json:
         return _read(stack_file(self.folder))

@@ -439,8 +439,12 @@ def token(
     ] = "operator",
     as_json: AsJson = False,
 ) -> None:
-    """Sign a token with CATALOG_JWT_SECRET, else with the secret of the embedded stack."""
-    until = output.now() + (ttl or timedelta(hours=1))
-    signed = tokens.sign(_connection(ctx).secret(), scope, subject, until)
+    """Sign a token with CATALOG_JWT_SECRET, else with the secret of the embedded stack.
+
+    It names CATALOG_JWT_ISSUER and CATALOG_JWT_AUDIENCE, where they are set.
+    """
+    until, connection = output.now() + (ttl or timedelta(hours=1)), _connection(ctx)
+    named = connection.issuer_and_audience()
+    signed = tokens.sign(connection.secret(), scope, subject, until, *named)
     found = {"token": signed, "scope": " ".join(scope), "sub": subject, "exp": rfc3339(until)}
     output.show(found, lambda _: typer.echo(signed), as_json=as_json)

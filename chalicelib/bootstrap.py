@@ -170,7 +170,7 @@ class Container:
             settings.supply_chain_url,
             timeout=settings.supply_chain_timeout,
             reject_statuses=settings.supply_chain_reject_statuses,
-            signing_secret=settings.supply_chain_signing_secret,
+            signing_secrets=settings.signing_secrets,
             clock=now_utc,
             connections=CONNECTIONS,
         )
@@ -179,7 +179,15 @@ class Container:
     def tokens(self) -> JwtVerifier:
         from chalicelib.adapters.tokens import JwtVerifier
 
-        return JwtVerifier(self.settings.jwt_secret, self.settings.jwks_url)
+        settings = self.settings
+        return JwtVerifier(
+            settings.jwt_secret,
+            settings.jwks_url,
+            previous_secret=settings.jwt_secret_previous,
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            note_previous=_previous_used,
+        )
 
     # ---- use cases ----
 
@@ -377,6 +385,13 @@ def _state(answer: Future[None]) -> str:
     if isinstance(error, StoreNotMigratedError):
         return "not migrated"
     return "ok" if error is None else "unreachable"
+
+
+def _previous_used(subject: str, expires: int) -> None:
+    """Say whose token keeps the previous secret in use."""
+    days_left = (expires - int(time.time())) // 86_400
+    telemetry.log.info("the previous secret was used", subject=subject, days_left=days_left)
+    telemetry.count(previous_secrets_used=1)
 
 
 def _sqs_client() -> SQSClient:

@@ -112,6 +112,7 @@ _DEFINED = (
         handler_failed="in containers: times that a handler, or a request to a queue, failed",
         authorizer_failed="tokens that could not be checked, whether good or bad",
         secrets_not_renewed="failed attempts to read rotated secrets; the old ones stay in use",
+        previous_secrets_used="tokens of the previous secret; one a minute per process at most",
     ),
     *_gauges(
         Unit.SECONDS,

@@ -44,8 +44,10 @@ The look-up is the only step of a call that its deadline cannot end, since `geta
 time-out. Nothing is sent if it ends after the deadline.
 """
 
+ROTATED = ("CATALOG_JWT_SECRET", "SUPPLY_CHAIN_SIGNING_SECRET")
+"""The settings that have a `…_PREVIOUS`: the value of before, which counts too in a rotation."""
 SECRET_NAMES = frozenset(
-    {"MONGODB_URI", "NATS_CREDENTIALS", "CATALOG_JWT_SECRET", "SUPPLY_CHAIN_SIGNING_SECRET"}
+    {"MONGODB_URI", "NATS_CREDENTIALS", *ROTATED, *(f"{name}_PREVIOUS" for name in ROTATED)}
 )
 """The settings that may come from one secret of Secrets Manager instead of the environment."""
 
@@ -126,6 +128,11 @@ class Settings(BaseModel):
     supply_chain_signing_secret: Annotated[
         str | None, AfterValidator(_signing_secret), Field(alias="SUPPLY_CHAIN_SIGNING_SECRET")
     ] = None
+    supply_chain_signing_secret_previous: Annotated[
+        str | None,
+        AfterValidator(_signing_secret),
+        Field(alias="SUPPLY_CHAIN_SIGNING_SECRET_PREVIOUS"),
+    ] = None
     supply_chain_reject_statuses: Annotated[
         frozenset[Annotated[int, Field(ge=300, le=599)]],
         BeforeValidator(_statuses),
@@ -166,9 +173,14 @@ class Settings(BaseModel):
     audit_max_rate: Annotated[Rate, Field(alias="AUDIT_MAX_RATE")] = 10.0
     audit_repair: Annotated[bool, Field(alias="AUDIT_REPAIR")] = True
     jwt_secret: Annotated[str | None, Field(alias="CATALOG_JWT_SECRET", min_length=32)] = None
+    jwt_secret_previous: Annotated[
+        str | None, Field(alias="CATALOG_JWT_SECRET_PREVIOUS", min_length=32)
+    ] = None
     jwks_url: Annotated[
         Url | None, Field(alias="CATALOG_JWKS_URL", examples=["https://idp.example.com/keys"])
     ] = None
+    jwt_issuer: Annotated[Text | None, Field(alias="CATALOG_JWT_ISSUER")] = None
+    jwt_audience: Annotated[Text | None, Field(alias="CATALOG_JWT_AUDIENCE")] = None
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], Field(alias="LOG_LEVEL")
     ] = "INFO"
@@ -185,14 +197,35 @@ class Settings(BaseModel):
         except ValueError as error:
             names = "SYNC_MAX_ATTEMPTS, SYNC_HORIZON_SECONDS and SYNC_MAX_WAIT_SECONDS"
             raise ValueError(f"{names} do not fit together: {error}") from error
-        if self.jwt_secret is None and self.jwks_url is None:
-            raise ValueError(
-                "CATALOG_JWT_SECRET or CATALOG_JWKS_URL: one of them is required, to check tokens"
-            )
         if self.sync_bulk_queue_url in {self.sync_queue_url, self.sync_dlq_url}:
             raise ValueError("SYNC_BULK_QUEUE_URL: must be another queue than the two others")
         if self.metrics_port == self.api_port:
             raise ValueError("METRICS_PORT: must be another port than PORT")
+        return self
+
+    @model_validator(mode="after")
+    def _can_judge_tokens(self) -> Self:
+        if self.jwt_secret is None and self.jwks_url is None:
+            raise ValueError(
+                "CATALOG_JWT_SECRET or CATALOG_JWKS_URL: one of them is required, to check tokens"
+            )
+        if self.jwks_url and not (self.jwt_issuer and self.jwt_audience):
+            raise ValueError(
+                "CATALOG_JWT_ISSUER and CATALOG_JWT_AUDIENCE: both are required with"
+                " CATALOG_JWKS_URL, since an identity provider signs tokens for other applications"
+                " with the same keys: set them to `iss` and `aud` of its tokens for this API"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_what_follows_the_previous(self) -> Self:
+        pairs = (
+            (self.jwt_secret_previous, self.jwt_secret),
+            (self.supply_chain_signing_secret_previous, self.supply_chain_signing_secret),
+        )
+        for name, (previous, current) in zip(ROTATED, pairs, strict=True):
+            if previous and not current:
+                raise ValueError(f"{name}_PREVIOUS: {name} is required with it")
         return self
 
     @property
@@ -202,6 +235,12 @@ class Settings(BaseModel):
         Two time-outs: that of the call, and that of the questions after it.
         """
         return 2 * self.supply_chain_timeout + LEASE_SLACK_SECONDS
+
+    @property
+    def signing_secrets(self) -> tuple[str, ...]:
+        """What calls are signed with: none, one, or in a rotation two, the current one first."""
+        both = (self.supply_chain_signing_secret, self.supply_chain_signing_secret_previous)
+        return tuple(secret for secret in both if secret)
 
     @property
     def breaker(self) -> BreakerPolicy:

@@ -64,13 +64,15 @@ from embedded.services import (
     metrics_ports,
     migrate,
     role_settings,
-    set_failure_rate,
+    set_up_supply_chain,
     store_name,
     with_store,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from chalicelib.settings import Settings
 
 
 class StackInfo(TypedDict):
@@ -148,14 +150,14 @@ class Stack:
             running.start({name: services[name] for name in servers})
             if "sqs" in servers:
                 create_queues(where.sqs, checked)
-            if "supplyChain" in servers and rate is not None:
-                set_failure_rate(where.supply_chain, rate)
+            if "supplyChain" in servers:
+                set_up_supply_chain(where.supply_chain, rate, checked.signing_secrets)
             if any(name not in running for name in ROLES):
                 migrate(role_settings(environ, where, secret), environ)
             running.start({name: services[name] for name in ROLES})
             for warning in warnings(servers, where):
                 self._say(f"warning: {warning}")
-            return self._write_info(running, where, secret, _store(environ))
+            return self._write_info(running, where, checked, _store(environ))
 
     def down(self) -> list[str]:
         """Stop everything, keep the data. Return the names of what was running."""
@@ -242,13 +244,14 @@ class Stack:
             _stop(running, stale)
 
     def _write_info(
-        self, running: ServerProcesses, where: Endpoints, secret: str, store: str
+        self, running: ServerProcesses, where: Endpoints, settings: Settings, store: str
     ) -> StackInfo:
-        pids = running.pids()
+        pids, secret = running.pids(), settings.jwt_secret
+        named = (settings.jwt_issuer, settings.jwt_audience)
         info = StackInfo(
             api=where.api,
-            token=sign_token(secret) if secret else "",
-            jwtSecret=secret,
+            token=sign_token(secret, *named) if secret else "",
+            jwtSecret=secret or "",
             supplyChain=where.supply_chain,
             mongodb=where.mongodb,
             store=store,
@@ -275,10 +278,10 @@ def _stop(running: ServerProcesses, names: Collection[str]) -> None:
         running.stop([name for name in names if name in group])
 
 
-def sign_token(secret: str) -> str:
+def sign_token(secret: str, issuer: str | None = None, audience: str | None = None) -> str:
     """Make a developer's token with every scope, good for 30 days."""
     until = datetime.now(UTC) + timedelta(days=30)
-    return sign(secret, Scope, "developer", until)
+    return sign(secret, Scope, "developer", until, issuer, audience)
 
 
 # ---- a stack for one purpose ----

@@ -148,7 +148,9 @@ def document() -> str:
                         "scheme": "bearer",
                         "bearerFormat": "JWT",
                         "description": "`exp`, and `scope` with one or more of "
-                        f"{', '.join(f'`{scope}`' for scope in (READ, WRITE, ADMIN))}.",
+                        f"{', '.join(f'`{scope}`' for scope in (READ, WRITE, ADMIN))}; `iss` and "
+                        "`aud` where the deployment asks for them, always with tokens of an "
+                        "identity provider. Signed with HS256, RS256 or ES256.",
                     }
                 },
             },

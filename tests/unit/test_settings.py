@@ -13,6 +13,8 @@ import pytest
 from chalicelib.bootstrap import Container
 from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.settings import (
+    ROTATED,
+    SECRET_NAMES,
     Settings,
     SettingsError,
     parse_secrets,
@@ -37,6 +39,7 @@ ATTRIBUTES = {
     "SUPPLY_CHAIN_URL": "supply_chain_url",
     "SUPPLY_CHAIN_TIMEOUT_SECONDS": "supply_chain_timeout",
     "SUPPLY_CHAIN_SIGNING_SECRET": "supply_chain_signing_secret",
+    "SUPPLY_CHAIN_SIGNING_SECRET_PREVIOUS": "supply_chain_signing_secret_previous",
     "SUPPLY_CHAIN_REJECT_STATUSES": "supply_chain_reject_statuses",
     "SYNC_MAX_ATTEMPTS": "sync_max_attempts",
     "SYNC_HORIZON_SECONDS": "sync_horizon",
@@ -58,7 +61,10 @@ ATTRIBUTES = {
     "AUDIT_MAX_RATE": "audit_max_rate",
     "AUDIT_REPAIR": "audit_repair",
     "CATALOG_JWT_SECRET": "jwt_secret",
+    "CATALOG_JWT_SECRET_PREVIOUS": "jwt_secret_previous",
     "CATALOG_JWKS_URL": "jwks_url",
+    "CATALOG_JWT_ISSUER": "jwt_issuer",
+    "CATALOG_JWT_AUDIENCE": "jwt_audience",
     "LOG_LEVEL": "log_level",
     "API_HOST": "api_host",
     "PORT": "api_port",
@@ -73,6 +79,7 @@ DEFAULTS: dict[str, object] = {
     "SYNC_BULK_QUEUE_URL": None,
     "SUPPLY_CHAIN_TIMEOUT_SECONDS": 10.0,
     "SUPPLY_CHAIN_SIGNING_SECRET": None,
+    "SUPPLY_CHAIN_SIGNING_SECRET_PREVIOUS": None,
     "SUPPLY_CHAIN_REJECT_STATUSES": {413, 422},
     "SYNC_MAX_ATTEMPTS": 18,
     "SYNC_HORIZON_SECONDS": 259_200.0,
@@ -93,7 +100,10 @@ DEFAULTS: dict[str, object] = {
     "AUDIT_SAMPLE": 20,
     "AUDIT_MAX_RATE": 10.0,
     "AUDIT_REPAIR": True,
+    "CATALOG_JWT_SECRET_PREVIOUS": None,
     "CATALOG_JWKS_URL": None,
+    "CATALOG_JWT_ISSUER": None,
+    "CATALOG_JWT_AUDIENCE": None,
     "LOG_LEVEL": "INFO",
     "API_HOST": "127.0.0.1",
     "PORT": 8000,
@@ -103,6 +113,11 @@ DEFAULTS: dict[str, object] = {
 }
 REQUIRED = ["MONGODB_URI", "NATS_URL", "SYNC_QUEUE_URL", "SYNC_DLQ_URL", "SUPPLY_CHAIN_URL"]
 CANARY = "hunter2-do-not-tell"
+OF_A_PROVIDER = {
+    "CATALOG_JWKS_URL": "https://idp/keys",
+    "CATALOG_JWT_ISSUER": "https://idp",
+    "CATALOG_JWT_AUDIENCE": "catalog",
+}
 
 
 def read(**changes: str) -> Settings:
@@ -206,7 +221,9 @@ def test_a_required_setting_that_is_missing_is_named(name: str, value: str | Non
         ("AUDIT_REPAIR", "false", False),
         ("AUDIT_REPAIR", "true", True),
         ("CATALOG_JWT_SECRET", "y" * 32, "y" * 32),
-        ("CATALOG_JWKS_URL", "https://idp/keys", "https://idp/keys"),
+        ("CATALOG_JWT_SECRET_PREVIOUS", "y" * 32, "y" * 32),
+        ("CATALOG_JWT_ISSUER", "https://idp/", "https://idp/"),
+        ("CATALOG_JWT_AUDIENCE", "catalog", "catalog"),
         ("LOG_LEVEL", "DEBUG", "DEBUG"),
         ("LOG_LEVEL", "CRITICAL", "CRITICAL"),
         ("API_HOST", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - only read, never bound
@@ -288,6 +305,7 @@ WRONG = [
     ("AUDIT_MAX_RATE", "0"),
     ("AUDIT_REPAIR", "maybe"),
     ("CATALOG_JWT_SECRET", "x" * 31),
+    ("CATALOG_JWT_SECRET_PREVIOUS", "x" * 31),
     ("CATALOG_JWKS_URL", "file:///etc/passwd"),
     ("LOG_LEVEL", "LOUD"),
     ("LOG_LEVEL", "info"),
@@ -317,10 +335,11 @@ def test_a_duration_that_no_clock_can_add_is_refused(name: str, text: str) -> No
     assert name in refused({**ENVIRONMENT, "SYNC_MAX_ATTEMPTS": "1", name: text})
 
 
+@pytest.mark.parametrize("suffix", ["", "_PREVIOUS"])
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_a", "!!", "\u00e9\u00e9\u00e9\u00e9"])
-def test_a_signing_secret_that_cannot_sign_is_refused(secret: str) -> None:
-    message = refused({**ENVIRONMENT, "SUPPLY_CHAIN_SIGNING_SECRET": secret})
-    assert message.startswith("SUPPLY_CHAIN_SIGNING_SECRET")
+def test_a_signing_secret_that_cannot_sign_is_refused(secret: str, suffix: str) -> None:
+    name = f"SUPPLY_CHAIN_SIGNING_SECRET{suffix}"
+    assert refused({**ENVIRONMENT, name: secret}).startswith(f"{name}: must be base64")
 
 
 @pytest.mark.parametrize(
@@ -331,6 +350,8 @@ def test_a_signing_secret_that_cannot_sign_is_refused(secret: str) -> None:
         ("SUPPLY_CHAIN_URL", f"user:{CANARY}@host"),
         ("SUPPLY_CHAIN_SIGNING_SECRET", f"{CANARY}\u00e9"),
         ("CATALOG_JWT_SECRET", CANARY),
+        ("CATALOG_JWT_SECRET_PREVIOUS", CANARY),
+        ("SUPPLY_CHAIN_SIGNING_SECRET_PREVIOUS", f"{CANARY}\u00e9"),
         ("PORT", CANARY),
         ("METRICS_PORT", CANARY),
         ("SUPPLY_CHAIN_REJECT_STATUSES", CANARY),
@@ -386,7 +407,8 @@ def test_each_setting_with_a_pattern_has_an_example_that_is_accepted() -> None:
     fields = Settings.model_fields.values()
     shown = {str(field.alias): field.examples[0] for field in fields if field.examples}
     assert shown.keys() >= {name for name, _ in WRONG if name.endswith(("_URI", "_URL"))}
-    assert all(value_of(name, read(**{name: text})) == text for name, text in shown.items())
+    rest = {"CATALOG_JWT_ISSUER": "https://idp", "CATALOG_JWT_AUDIENCE": "catalog"}
+    assert all(value_of(name, read(**rest, **{name: text})) == text for name, text in shown.items())
 
 
 def test_all_faults_are_told_at_once() -> None:
@@ -419,8 +441,39 @@ def test_a_way_to_check_tokens_is_required() -> None:
 
 
 def test_keys_of_an_identity_provider_are_enough() -> None:
-    settings = read(CATALOG_JWT_SECRET="", CATALOG_JWKS_URL="https://idp/keys")
-    assert settings.jwt_secret is None
+    settings = read(CATALOG_JWT_SECRET="", **OF_A_PROVIDER)
+    assert (settings.jwt_secret, settings.jwks_url) == (None, "https://idp/keys")
+
+
+@pytest.mark.parametrize("missing", ["CATALOG_JWT_ISSUER", "CATALOG_JWT_AUDIENCE"])
+def test_keys_of_an_identity_provider_need_an_issuer_and_an_audience(missing: str) -> None:
+    message = refused({**ENVIRONMENT, **OF_A_PROVIDER, missing: ""})
+    assert message.startswith("CATALOG_JWT_ISSUER and CATALOG_JWT_AUDIENCE: both are required")
+    assert "set them to `iss` and `aud` of its tokens" in message
+
+
+@pytest.mark.parametrize("name", ROTATED)
+def test_a_previous_secret_needs_the_one_that_follows_it(name: str) -> None:
+    others = {**ENVIRONMENT, **OF_A_PROVIDER, "CATALOG_JWT_SECRET": ""}
+    message = refused({**others, f"{name}_PREVIOUS": "c2VjcmV0" * 4})
+    assert message == f"{name}_PREVIOUS: {name} is required with it"
+
+
+@pytest.mark.parametrize(
+    ("given", "signing"),
+    [
+        ({}, ()),
+        ({"SUPPLY_CHAIN_SIGNING_SECRET": "bmV3"}, ("bmV3",)),
+        (
+            {"SUPPLY_CHAIN_SIGNING_SECRET": "bmV3", "SUPPLY_CHAIN_SIGNING_SECRET_PREVIOUS": "b2xk"},
+            ("bmV3", "b2xk"),
+        ),
+    ],
+)
+def test_calls_are_signed_with_each_secret_the_current_one_first(
+    given: dict[str, str], signing: tuple[str, ...]
+) -> None:
+    assert read(**given).signing_secrets == signing
 
 
 def test_other_variables_do_not_matter() -> None:
@@ -554,7 +607,9 @@ def test_the_name_of_the_secret_is_a_variable(text: str, name: str | None) -> No
 
 
 def test_the_secret_is_a_json_object_of_settings() -> None:
-    assert parse_secrets('{"NATS_CREDENTIALS": "x"}') == {"NATS_CREDENTIALS": "x"}
+    secrets = dict.fromkeys(SECRET_NAMES, "x")
+    assert parse_secrets(json.dumps(secrets)) == secrets
+    assert {f"{name}_PREVIOUS" for name in ROTATED} < SECRET_NAMES
 
 
 @pytest.mark.parametrize(
