@@ -123,7 +123,7 @@ class Settings(BaseModel):
         ),
     ]
     mongodb_database: Annotated[Text, Field(alias="MONGODB_DATABASE")] = "catalog"
-    mongodb_max_pool_size: Annotated[int, Field(alias="MONGODB_MAX_POOL_SIZE", ge=1, le=1000)] = 20
+    mongodb_max_pool_size: Annotated[int, Field(alias="MONGODB_MAX_POOL_SIZE", ge=1, le=1000)] = 10
     mongodb_max_idle: Annotated[float, Field(alias="MONGODB_MAX_IDLE_SECONDS", ge=1, le=86_400)] = (
         300.0
     )

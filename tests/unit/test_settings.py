@@ -73,7 +73,7 @@ ATTRIBUTES = {
 }
 DEFAULTS: dict[str, object] = {
     "MONGODB_DATABASE": "catalog",
-    "MONGODB_MAX_POOL_SIZE": 20,
+    "MONGODB_MAX_POOL_SIZE": 10,
     "MONGODB_MAX_IDLE_SECONDS": 300.0,
     "NATS_CREDENTIALS": None,
     "NATS_PREFIX": None,
