@@ -100,6 +100,15 @@ def test_the_document_names_the_stream() -> None:
     assert "`PRODUCTS`" in DOCUMENT["info"]["description"]
 
 
+def test_the_document_of_an_environment_has_its_names() -> None:
+    document = json.loads(asyncapi.document(StreamNames.of("staging")))
+    named = document["servers"]["nats"]["x-jetstream"]
+    assert (named["stream"], named["subjects"]) == ("staging-PRODUCTS", ["staging.product.*"])
+    assert "`staging-PRODUCTS`" in document["info"]["description"]
+    addresses = [channel["address"] for channel in document["channels"].values()]
+    assert addresses == [f"staging.{event_type.subject}" for event_type in EventType]
+
+
 def test_everybody_can_read_the_document(world: World) -> None:
     answer = WsgiClient(world.gateway).get("/asyncapi.json")
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from nats.js.api import DeliverPolicy
 
 from chalicelib.adapters.jetstream import JetStream, PulledMessage
 from chalicelib.adapters.stream_setup import StreamPlan
@@ -20,7 +22,7 @@ from tests.contract.stream.steps import SHORT, an_event, event_ids, pulled, work
 from tests.support import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
@@ -264,6 +266,43 @@ def test_the_stream_knows_an_event_again_for_as_long_as_it_is_told(
     assert settings_of(open_stream)["duplicate_window"] == 1234 * SECOND
 
 
+@contextmanager
+def catalog_on(server: Servers, **settings: str) -> Iterator[Container]:
+    """The catalog with these settings, on this NATS server."""
+    secret = "a secret of at least thirty-two characters"
+    catalog = Container(read_settings(role_settings(settings, server.where, secret)))
+    with closing(catalog):
+        yield catalog
+
+
+@pytest.mark.embedded("nats", "the stream of the name staging-PRODUCTS")
+def test_a_catalog_has_the_stream_of_its_settings_and_logs_what_is_wrong_with_it(
+    own_nats: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    staging = {"NATS_PREFIX": "staging", "NATS_STREAM_MAX_BYTES": "1000000"}
+    with catalog_on(own_nats, NATS_CONSUMER_START="new", **staging) as catalog:
+        made = list(catalog.migrate_stream())
+    server = Nats(own_nats.where.nats)
+    consumer = server.ask(
+        lambda client: client.jetstream().consumer_info("staging-PRODUCTS", "staging-sync-bridge")
+    )
+    assert made[0] == "made the stream staging-PRODUCTS"
+    assert stream_config(server, "staging-PRODUCTS")["max_bytes"] == 1_000_000
+    assert consumer.config.deliver_policy == DeliverPolicy.NEW
+
+    with catalog_on(own_nats, NATS_STREAM_REPLICAS="3", **staging) as catalog:
+        catalog.stream.publish([an_event()])
+        with pytest.raises(StreamNotMigratedError, match="num_replicas is 1"):
+            list(catalog.migrate_stream())
+
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "num_replicas" in line]
+    logged = json.loads(line)
+    assert (logged["level"], logged["message"]) == (
+        "ERROR",
+        "the stream is not as the catalog needs it",
+    )
+
+
 @pytest.mark.embedded("nats", "the stream of the name PRODUCTS")
 @pytest.mark.parametrize(
     ("grace", "seconds"), [("20", 1200), ("3600", 3780), (str(14 * 24 * 3600), 14 * 24 * 3600)]
@@ -271,15 +310,10 @@ def test_the_stream_knows_an_event_again_for_as_long_as_it_is_told(
 def test_the_catalogs_stream_knows_an_event_again_for_longer_than_reconcile_may_publish_it(
     own_nats: Servers, grace: str, seconds: int
 ) -> None:
-    where = own_nats.where
-    secret = "a secret of at least thirty-two characters"
-    settings = role_settings({"RECONCILE_GRACE_SECONDS": grace}, where, secret)
-    catalog = Container(read_settings(settings))
+    with catalog_on(own_nats, RECONCILE_GRACE_SECONDS=grace) as catalog:
+        catalog.stream.publish([an_event()])
 
-    catalog.stream.publish([an_event()])
-    catalog.close()
-
-    config = stream_config(Nats(where.nats), NAMES.stream)
+    config = stream_config(Nats(own_nats.where.nats), NAMES.stream)
     assert config["duplicate_window"] == seconds * SECOND
 
 
