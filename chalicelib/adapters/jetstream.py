@@ -55,6 +55,7 @@ NOTHING_MORE = frozenset({"404", "408"})
 """Statuses that end a pull without an error: no messages, timeout."""
 
 Result = TypeVar("Result")
+_TODO = f"run {MIGRATE} with a user who may make it (docs/nats.md)"
 
 # Whatever the client library or the socket raises; nats-py's own timeouts are among them.
 _BROKEN = (nats.errors.Error, OSError, TimeoutError, asyncio.CancelledError)
@@ -431,11 +432,16 @@ class JetStream:
     async def _prepare(self, client: Client) -> None:
         """Make what is missing; report what is wrong, once."""
         stream, consumer = await self._found(client)
+        problems = [str(problem) for problem in self._problems(stream, consumer)]
         if stream is None:
             await self._make(client, "stream", stream_config(self._plan))
         if consumer is None:
-            await self._make(client, "consumer", consumer_config(self._plan))
-        problems = [str(problem) for problem in self._problems(stream, consumer)]
+            try:
+                await self._make(client, "consumer", consumer_config(self._plan))
+            except StreamNotMigratedError as error:
+                # Only the bridge needs it: events are published without it.
+                problems.append(str(error))
+                self._refusal = ""
         if problems != self._reported:
             self._reported = problems
             for problem in problems:
@@ -444,9 +450,11 @@ class JetStream:
     async def _look(self, client: Client) -> list[str]:
         """Say what is missing, and what is wrong."""
         found = await self._found(client)
-        named = zip((self._names.stream, self._names.consumer), found, strict=True)
-        missing = [f"there is no {name}: run {MIGRATE}" for name, config in named if not config]
-        return missing + [str(problem) for problem in self._problems(*found)]
+        return self._missing(*found) + [str(problem) for problem in self._problems(*found)]
+
+    def _missing(self, stream: Config | None, consumer: Config | None) -> list[str]:
+        names = ((self._names.stream, stream), (self._names.consumer, consumer))
+        return [f"there is no {name}: {_TODO}" for name, config in names if config is None]
 
     def _problems(self, stream: Config | None, consumer: Config | None) -> list[Problem]:
         return [
@@ -476,8 +484,7 @@ class JetStream:
             if not self._refusal:
                 raise
             text = f"the {what} {name} is missing, and may not be made by this user"
-            todo = f"run {MIGRATE} with a user who may (docs/nats.md)"
-            raise StreamNotMigratedError(f"{text}: {self._told(error)}; {todo}") from error
+            raise StreamNotMigratedError(f"{text}: {self._told(error)}; {_TODO}") from error
         self._made.append(f"made the {what} {name}")
 
     async def _write(self, client: Client, what: str, action: str, config: Config) -> Config:
@@ -505,7 +512,7 @@ class JetStream:
     async def _migrate(self) -> tuple[list[str], list[str]]:
         client = await self._connected()
         stream, consumer = await self._found(client)
-        done, left = self._made.copy(), list[str]()
+        done, left = self._made.copy(), self._missing(stream, consumer)
         for what, config in (("stream", stream), ("consumer", consumer)):
             if config is not None:
                 await self._mend(client, what, config, done, left)

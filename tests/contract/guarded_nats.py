@@ -26,7 +26,7 @@ from embedded.services import ROOT, Service, tool
 from tests.contract.services import Nats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from nats.aio.client import Client
 
@@ -161,10 +161,17 @@ class Permitted:
         """The server, past the adapter."""
         return Nats(self.url(user))
 
-    def open(self, user: str) -> JetStream:
-        """An adapter that is this user."""
+    def remove_consumer(self) -> None:
+        """Remove that of the bridge."""
+        names = StreamNames()
+        self.server(OWNER).ask(
+            lambda client: client.jetstream().delete_consumer(names.stream, names.consumer)
+        )
+
+    def open(self, user: str, report: Callable[[str], None] = lambda _: None) -> JetStream:
+        """An adapter that is this user; `report` is told what is wrong."""
         names = StreamNames(consumer=CONSUMERS.get(user, StreamNames().consumer))
-        self._opened.append(JetStream(self.url(user), plan=StreamPlan(names)))
+        self._opened.append(JetStream(self.url(user), None, StreamPlan(names), report))
         return self._opened[-1]
 
     def publish(self, subject: str, data: bytes) -> None:

@@ -10,7 +10,8 @@ import pytest
 from chalicelib.domain.errors import StreamNotMigratedError, StreamUnavailableError
 from embedded.processes import free_port
 from tests.contract.guarded_nats import guarded, running
-from tests.contract.stream.steps import an_event, event_ids, timed
+from tests.contract.stream.steps import SHORT, an_event, event_ids, timed, works
+from tests.support import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,6 +87,25 @@ def test_a_missing_stream_is_named_to_who_may_not_make_it(permitted: Permitted) 
     wanted = "the stream PRODUCTS is missing, and may not be made by this user.*functions.migrate"
     with pytest.raises(StreamNotMigratedError, match=wanted):
         permitted.open("catalog").publish([an_event()])
+
+
+def test_without_its_consumer_the_catalog_publishes_all_the_same(permitted: Permitted) -> None:
+    permitted.remove_consumer()
+    reported: list[str] = []
+    stream, event = permitted.open("catalog", reported.append), an_event()
+
+    assert stream.publish([event]) == [event]
+    with pytest.raises(StreamUnavailableError):
+        stream.pull(1, SHORT)
+    with pytest.raises(StreamNotMigratedError, match="there is no sync-bridge: run python -m"):
+        stream.ping()
+
+    (missing,) = stream.migrate()[1]
+    assert missing.startswith("there is no sync-bridge: run python -m functions.migrate with a")
+    (problem,) = reported
+    assert "the consumer sync-bridge is missing, and may not be made by this user" in problem
+    permitted.make()
+    assert event_ids(eventually(lambda: works(lambda: list(stream.pull(1, SHORT))))) == [event.id]
 
 
 def test_the_listener_of_the_documentation_needs_no_more(permitted: Permitted) -> None:

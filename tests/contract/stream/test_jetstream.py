@@ -173,6 +173,15 @@ def test_stream_and_consumer_are_made_where_they_are_missing_and_used_where_not(
     assert not second.pull(1, SHORT)
 
 
+def test_several_who_make_the_stream_at_the_same_time_agree(open_stream: Streams) -> None:
+    streams = [open_stream() for _ in range(4)]
+
+    with ThreadPoolExecutor(len(streams)) as threads:
+        list(threads.map(lambda stream: stream.ping(), streams))
+
+    assert not open_stream.reported
+
+
 def stream_config(server: Nats, name: str) -> dict[str, Any]:
     """The stream's settings, as the server gives them."""
 
