@@ -27,7 +27,7 @@ import nats.errors
 from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from chalicelib.adapters.stream_setup import (
     MIGRATE,
@@ -414,7 +414,8 @@ class JetStream:
             self._refusal = str(error)
 
     def _told(self, error: object) -> str:
-        return f"NATS: {self._refusal or repr(error)}"
+        said = str(error) if isinstance(error, APIError) else repr(error)
+        return f"NATS: {self._refusal or said}"
 
     async def _wake(self) -> None:
         if self._inbox is not None:
@@ -481,10 +482,10 @@ class JetStream:
         try:
             await self._write(client, what, "create", config)
         except _BROKEN as error:
-            if not self._refusal:
+            if not (self._refusal or _is_a_decision(error)):
                 raise
-            text = f"the {what} {name} is missing, and may not be made by this user"
-            raise StreamNotMigratedError(f"{text}: {self._told(error)}; {_TODO}") from error
+            text = f"the {what} {name} is missing, and cannot be made: {self._told(error)}"
+            raise StreamNotMigratedError(f"{text}; {_TODO}" if self._refusal else text) from error
         self._made.append(f"made the {what} {name}")
 
     async def _write(self, client: Client, what: str, action: str, config: Config) -> Config:
@@ -546,6 +547,11 @@ def _started_loop() -> asyncio.AbstractEventLoop:
 
     threading.Thread(target=live, name="nats", daemon=True).start()
     return loop
+
+
+def _is_a_decision(error: BaseException) -> bool:
+    """Whether the server refuses a request as it is; without a leader it would take it later."""
+    return isinstance(error, APIError) and not isinstance(error, ServiceUnavailableError)
 
 
 def servers_of(url: str) -> list[str]:

@@ -5,7 +5,7 @@ Pure: configurations as NATS writes them, in JSON. docs/nats.md says who makes a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,9 @@ from chalicelib.usecases.ports import PULL_LIMIT
 
 ACK_WAIT_SECONDS = 60
 MIGRATE = "python -m functions.migrate"
+BY_MIGRATION = f"{MIGRATE} changes it"
+A_WRONG_STREAM = "A stream that cannot be mended"
+"""The heading of docs/nats.md."""
 DUPLICATE_WINDOW_SECONDS = 1200.0
 NANOSECONDS = 10**9
 """NATS counts durations in them."""
@@ -78,47 +81,137 @@ class Problem:
     found: object
     needed: str
     change: Config = field(default_factory=dict)
-    remedy: str = f"{MIGRATE} changes it"
+    remedy: str = BY_MIGRATION
 
     def __str__(self) -> str:
         return f"{self.of}: {self.setting} is {self.found}, {self.needed}; {self.remedy}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What a setting must be. `default`: what it is where NATS does not write it."""
+
+    setting: str
+    default: object
+    is_wrong: Callable[[Any], bool]
+    needed: str
+    change: Config = field(default_factory=dict)
+
+
+def _is_not(wanted: str) -> Callable[[Any], bool]:
+    return lambda value: value != wanted
+
+
+def _is_limit(value: int) -> bool:
+    return value > 0
+
+
+_STREAM_RULES = (
+    _Rule(
+        "retention",
+        "limits",
+        _is_not("limits"),
+        "must be limits, else events go when they are acknowledged",
+    ),
+    _Rule("storage", "file", _is_not("file"), "must be file, else a restart loses all events"),
+    _Rule(
+        "discard",
+        "old",
+        _is_not("new"),
+        "must be new, else a full stream drops its oldest events",
+        {"discard": "new"},
+    ),
+    _Rule(
+        "max_msgs_per_subject",
+        -1,
+        _is_limit,
+        "must be -1, else the oldest events of a type are dropped",
+        {"max_msgs_per_subject": -1, "discard_new_per_subject": False},
+    ),
+    _Rule(
+        "no_ack",
+        "",
+        bool,
+        "must be false, else nobody knows what is stored",
+        {"no_ack": False},
+    ),
+)
+_CONSUMER_RULES = (
+    _Rule("deliver_subject", "", bool, "must not be set, since the bridge pulls"),
+    _Rule(
+        "ack_policy",
+        "none",
+        _is_not("explicit"),
+        "must be explicit, else events count as forwarded that are not",
+    ),
+    _Rule(
+        "max_deliver", -1, _is_limit, "must be -1, else events are given up", {"max_deliver": -1}
+    ),
+    _Rule(
+        "max_batch",
+        0,
+        lambda value: 0 < value < PULL_LIMIT,
+        f"must be 0 or at least {PULL_LIMIT}, else the bridge is refused",
+        {"max_batch": 0},
+    ),
+    _Rule(
+        "inactive_threshold",
+        0,
+        _is_limit,
+        "must be 0, else the consumer goes when no bridge runs",
+        {"inactive_threshold": 0},
+    ),
+)
+
+
 def stream_problems(found: Config, plan: StreamPlan) -> list[Problem]:
     """Say what is wrong with the stream. More than the catalog asks for is not wrong."""
-    return [*_lost_events(found, plan), *_too_small(found, plan)]
-
-
-def _lost_events(found: Config, plan: StreamPlan) -> Iterator[Problem]:
-    """Find settings by which events do not come, or do not stay."""
     of = f"stream {plan.names.stream}"
-    again = f"it cannot be changed: docs/nats.md, {A_WRONG_STREAM}"
-    subjects = found.get("subjects") or []
-    lacking = [t for t in EventType if not covers(subjects, plan.names.subject(t))]
-    if lacking:
-        mend = f"nats stream edit {plan.names.stream} --subjects='{plan.names.subjects}', if it is "
-        needed = f"must have {plan.names.subjects}"
-        yield Problem(of, "subjects", subjects, needed, remedy=f"{mend}the catalog's")
-    if found.get("retention", "limits") != "limits":
-        needed = "must be limits, else events go when they are acknowledged"
-        yield Problem(of, "retention", found["retention"], needed, remedy=again)
-    if found.get("storage", "file") != "file":
-        needed = "must be file, else a restart loses all events"
-        yield Problem(of, "storage", found["storage"], needed, remedy=again)
-    if found.get("discard", "old") != "new":
-        needed = "must be new, else a full stream drops its oldest events"
-        yield Problem(of, "discard", "old", needed, {"discard": "new"})
-    if (limit := found.get("max_msgs_per_subject", -1)) > 0:
-        needed = "must be -1, else the oldest events of a type are dropped"
-        change = {"max_msgs_per_subject": -1, "discard_new_per_subject": False}
-        yield Problem(of, "max_msgs_per_subject", limit, needed, change)
-    if found.get("no_ack"):
-        needed = "must be false, else nobody knows what is stored"
-        yield Problem(of, "no_ack", "true", needed, {"no_ack": False})
+    remedy = f"it cannot be changed: docs/nats.md, {A_WRONG_STREAM}"
+    return [
+        *_wrong_subjects(found, plan, of),
+        *_broken(found, _STREAM_RULES, of, remedy),
+        *_too_small(found, plan, of),
+    ]
 
 
-def _too_small(found: Config, plan: StreamPlan) -> Iterator[Problem]:
-    of, wanted = f"stream {plan.names.stream}", stream_config(plan)
+def consumer_problems(found: Config, plan: StreamPlan) -> list[Problem]:
+    """Say what is wrong with the consumer. Where it began is not looked at: that is over."""
+    of, wanted = f"consumer {plan.names.consumer}", consumer_config(plan)
+    remedy = f"nats consumer rm {plan.names.stream} {plan.names.consumer}, then {MIGRATE}"
+    problems = [*_broken(found, _CONSUMER_RULES, of, remedy)]
+    filters = found.get("filter_subjects") or [found.get("filter_subject") or ">"]
+    if sorted(filters) != wanted["filter_subjects"]:
+        change = {"filter_subject": "", "filter_subjects": wanted["filter_subjects"]}
+        needed = f"must be {wanted['filter_subjects']}"
+        problems.append(Problem(of, "filter_subjects", filters, needed, change))
+    if 0 < (wait := found.get("ack_wait", 0)) < wanted["ack_wait"]:
+        problems.append(_too_short(of, "ack_wait", wait, wanted))
+    if 0 < (replicas := found.get("num_replicas", 0)) < plan.replicas:
+        needed = "must be 0 (those of the stream)"
+        problems.append(Problem(of, "num_replicas", replicas, needed, {"num_replicas": 0}))
+    return problems
+
+
+def _broken(found: Config, rules: Iterable[_Rule], of: str, remedy: str) -> Iterator[Problem]:
+    for rule in rules:
+        value = found.get(rule.setting, rule.default)
+        if rule.is_wrong(value):
+            todo = BY_MIGRATION if rule.change else remedy
+            yield Problem(of, rule.setting, value, rule.needed, rule.change, todo)
+
+
+def _wrong_subjects(found: Config, plan: StreamPlan, of: str) -> Iterator[Problem]:
+    subjects, wanted = found.get("subjects") or [], plan.names.subjects
+    if not all(covers(subjects, plan.names.subject(event_type)) for event_type in EventType):
+        # It may be somebody else's stream of the same name.
+        edit = f"nats stream edit {plan.names.stream} --subjects='{wanted}'"
+        remedy = f"{edit}, if it is the catalog's"
+        yield Problem(of, "subjects", subjects, f"must have {wanted}", remedy=remedy)
+
+
+def _too_small(found: Config, plan: StreamPlan, of: str) -> Iterator[Problem]:
+    wanted = stream_config(plan)
     least = {"num_replicas": "NATS_STREAM_REPLICAS", "max_bytes": "NATS_STREAM_MAX_BYTES"}
     for name, setting in least.items():
         # No limit is written as -1.
@@ -139,50 +232,6 @@ def _too_short(of: str, name: str, found: int, wanted: Config) -> Problem:
 
 def _seconds(nanoseconds: int) -> str:
     return f"{nanoseconds / NANOSECONDS:g} s"
-
-
-def consumer_problems(found: Config, plan: StreamPlan) -> list[Problem]:
-    """Say what is wrong with the consumer. Where it began is not looked at: that is over."""
-    return list(_consumer_problems(found, plan))
-
-
-def _consumer_problems(found: Config, plan: StreamPlan) -> Iterator[Problem]:
-    of, wanted = f"consumer {plan.names.consumer}", consumer_config(plan)
-    remove = f"nats consumer rm {plan.names.stream} {plan.names.consumer}, then {MIGRATE}"
-    if subject := found.get("deliver_subject"):
-        needed = "must not be set, since the bridge pulls"
-        yield Problem(of, "deliver_subject", subject, needed, remedy=remove)
-    if (policy := found.get("ack_policy", "none")) != "explicit":
-        needed = "must be explicit, else events count as forwarded that are not"
-        yield Problem(of, "ack_policy", policy, needed, remedy=remove)
-    filters = found.get("filter_subjects") or [found.get("filter_subject") or ">"]
-    if sorted(filters) != wanted["filter_subjects"]:
-        change = {"filter_subject": "", "filter_subjects": wanted["filter_subjects"]}
-        needed = f"must be {wanted['filter_subjects']}"
-        yield Problem(of, "filter_subjects", filters, needed, change)
-    if 0 < (wait := found.get("ack_wait", 0)) < wanted["ack_wait"]:
-        yield _too_short(of, "ack_wait", wait, wanted)
-    if (limit := found.get("max_deliver", -1)) > 0:
-        needed = "must be -1, else events are given up"
-        yield Problem(of, "max_deliver", limit, needed, {"max_deliver": -1})
-    if 0 < (limit := found.get("max_batch", 0)) < PULL_LIMIT:
-        needed = f"must be 0 or at least {PULL_LIMIT}, else the bridge is refused"
-        yield Problem(of, "max_batch", limit, needed, {"max_batch": 0})
-    if (limit := found.get("inactive_threshold", 0)) > 0:
-        needed = "must be 0, else the consumer goes when no bridge runs"
-        yield Problem(of, "inactive_threshold", _seconds(limit), needed, {"inactive_threshold": 0})
-    if 0 < (replicas := found.get("num_replicas", 0)) < plan.replicas:
-        needed = "must be 0 (those of the stream)"
-        yield Problem(of, "num_replicas", replicas, needed, {"num_replicas": 0})
-
-
-A_WRONG_STREAM = "A stream that cannot be mended"
-"""The heading of docs/nats.md."""
-
-
-def changes_of(problems: Iterable[Problem]) -> Config:
-    """Give all changes together."""
-    return {name: value for problem in problems for name, value in problem.change.items()}
 
 
 def covers(patterns: Sequence[str], subject: str) -> bool:

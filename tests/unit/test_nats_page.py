@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.adapters.stream_setup import NANOSECONDS, StreamPlan, consumer_config, stream_config
+from chalicelib.adapters.stream_setup import (
+    A_WRONG_STREAM,
+    NANOSECONDS,
+    StreamPlan,
+    consumer_config,
+    stream_config,
+)
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/nats.md").read_text()
@@ -45,6 +51,10 @@ def test_credentials_give_the_same_permissions_as_the_file(user: str) -> None:
     words = command(f"nsc add user --account CATALOG --name {user} ")
 
     assert (options(words, "--allow-pub"), options(words, "--allow-sub")) == permitted(user)
+
+
+def test_the_page_has_the_section_that_a_refusal_names() -> None:
+    assert f"## {A_WRONG_STREAM}\n" in PAGE
 
 
 def test_a_stream_that_is_made_by_hand_is_the_one_that_the_migration_makes() -> None:

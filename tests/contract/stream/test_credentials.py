@@ -84,7 +84,9 @@ def test_a_wrong_stream_is_reported_to_who_may_not_change_it(permitted: Permitte
 
 def test_a_missing_stream_is_named_to_who_may_not_make_it(permitted: Permitted) -> None:
     permitted.remove()
-    wanted = "the stream PRODUCTS is missing, and may not be made by this user.*functions.migrate"
+    wanted = (
+        "the stream PRODUCTS is missing, and cannot be made: NATS: .*permissions.*functions.migrate"
+    )
     with pytest.raises(StreamNotMigratedError, match=wanted):
         permitted.open("catalog").publish([an_event()])
 
@@ -103,7 +105,10 @@ def test_without_its_consumer_the_catalog_publishes_all_the_same(permitted: Perm
     (missing,) = stream.migrate()[1]
     assert missing.startswith("there is no sync-bridge: run python -m functions.migrate with a")
     (problem,) = reported
-    assert "the consumer sync-bridge is missing, and may not be made by this user" in problem
+    assert (
+        "the consumer sync-bridge is missing, and cannot be made: NATS: nats: permissions"
+        in problem
+    )
     permitted.make()
     assert event_ids(eventually(lambda: works(lambda: list(stream.pull(1, SHORT))))) == [event.id]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -387,8 +388,8 @@ def test_the_migration_changes_what_is_wrong_and_nothing_else(open_stream: Strea
         "changed max_msgs_per_subject",
         "changed max_age",
         "changed duplicate_window",
-        "changed filter_subjects",
         "changed max_deliver",
+        "changed filter_subjects",
     ]
     assert settings_of(open_stream) == before | {
         "discard": "new",
@@ -429,6 +430,24 @@ def test_a_change_that_nats_refuses_is_left_with_its_reason(open_stream: Streams
     assert not done
     assert "num_replicas is 1, must be 3 or more (NATS_STREAM_REPLICAS)" in left
     assert "was refused: NATS: " in left
+
+
+@pytest.mark.embedded("nats", "a server that is in no cluster")
+def test_a_stream_that_nats_does_not_make_is_no_server_that_is_away(open_stream: Streams) -> None:
+    wanted = f"the stream {open_stream.name} is missing, and cannot be made: NATS: .*replicas"
+    with pytest.raises(StreamNotMigratedError, match=wanted):
+        open_stream(replicas=3).migrate()
+
+
+def test_subjects_that_are_another_streams_are_told(open_stream: Streams) -> None:
+    with open_stream.server.names.one() as name:
+        another = Streams(open_stream.server, name)
+        another.names = replace(open_stream.names, stream=name)
+        another().migrate()
+        with pytest.raises(StreamNotMigratedError, match=r"cannot be made: NATS: .*overlap"):
+            open_stream().migrate()
+        for stream in another.opened:
+            stream.close()
 
 
 def test_a_stream_that_knows_events_for_longer_is_left_alone(open_stream: Streams) -> None:
