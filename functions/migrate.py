@@ -32,7 +32,7 @@ def handler(event: object, context: Context) -> dict[str, list[str]]:  # noqa: A
     """Migrate; give the changes. Raises StoreUnavailableError, StreamNotMigratedError."""
     changes = []
     for change in _migrate(seconds_left(context, RESERVE_SECONDS)(), _log_stream_away):
-        telemetry.log.info("the store is migrated", change=change)
+        telemetry.log.info("migrated", change=change)
         changes.append(change)
     return {"changes": changes}
 
