@@ -181,12 +181,12 @@ def health(_: Request) -> Response:
 
 @route("GET", "/ready")
 def ready(_: Request) -> Response:
-    dependencies = container().readiness()
+    dependencies, age = container().readiness.states()
     # Without the stream or the queue, writes are still accepted: the outbox keeps the events.
     able = dependencies["mongodb"] == "ok"
     whole = all(state == "ok" for state in dependencies.values())
     status = "ok" if whole else "degraded" if able else "away"
-    content = {"status": status, "dependencies": dependencies}
+    content = {"status": status, "dependencies": dependencies, "ageSeconds": round(age, 1)}
     return respond(200 if able else 503, content)
 
 
@@ -197,7 +197,8 @@ def openapi_document(_: Request) -> Response:
 
 @route("GET", "/asyncapi.json")
 def asyncapi_document(_: Request) -> Response:
-    return Response(asyncapi.document(), {"Content-Type": "application/json"}, 200)
+    document = asyncapi.document(container().settings.stream_names)
+    return Response(document, {"Content-Type": "application/json"}, 200)
 
 
 @route("GET", "/docs")

@@ -416,7 +416,7 @@ def events(
     everything = from_beginning or not (follow or since)
     kinds = frozenset(kind.value for kind in types or ())
     wanted = stream.Wanted(kinds, product_id, since, everything, follow, limit)
-    stream.listen(*_connection(ctx).nats(), wanted, output.line if as_json else output.event)
+    stream.listen(_connection(ctx).nats(), wanted, output.line if as_json else output.event)
 
 
 @app.command()

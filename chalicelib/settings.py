@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import (
@@ -21,18 +22,21 @@ from pydantic import (
 )
 
 from chalicelib.domain.breaker import BreakerPolicy
+from chalicelib.domain.events import StreamNames
 from chalicelib.domain.retry import (
     LONGEST_WAIT_SECONDS,
     QUEUE_RETENTION_SECONDS,
     SQS_MAX_IN_FLIGHT,
     waits,
 )
+from chalicelib.domain.times import rfc3339
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 Text = Annotated[str, Field(min_length=1)]
+_NATS_SERVER = r"(nats|tls)://[^\s,]+"
 _QUEUES = "https://sqs.eu-central-1.amazonaws.com/123456789012"
 Rate = Annotated[float, Field(ge=0.01, le=100_000)]
 """Calls per second."""
@@ -88,6 +92,25 @@ def _signing_secret(value: str | None) -> str | None:
     return value
 
 
+def _replicas(value: int) -> int:
+    if value not in {1, 3, 5}:
+        raise ValueError("must be 1, 3 or 5")
+    return value
+
+
+def _start(value: str) -> str:
+    """Check where a consumer is to begin; give a time as NATS reads it."""
+    if value in {"all", "new"}:
+        return value
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise ValueError("must be all, new, or a time such as 2026-01-31T12:00:00Z")
+    return rfc3339(time)
+
+
 class Settings(BaseModel):
     """Every setting of the catalog; the alias is the environment variable's name."""
 
@@ -102,14 +125,30 @@ class Settings(BaseModel):
         ),
     ]
     mongodb_database: Annotated[Text, Field(alias="MONGODB_DATABASE")] = "catalog"
+    mongodb_max_pool_size: Annotated[int, Field(alias="MONGODB_MAX_POOL_SIZE", ge=1, le=1000)] = 10
+    mongodb_max_idle: Annotated[float, Field(alias="MONGODB_MAX_IDLE_SECONDS", ge=1, le=86_400)] = (
+        300.0
+    )
     nats_url: Annotated[
         str,
         Field(
-            alias="NATS_URL", pattern=r"^(nats|tls)://", examples=["nats://nats.example.net:4222"]
+            alias="NATS_URL",
+            pattern=rf"^{_NATS_SERVER}(\s*,\s*{_NATS_SERVER})*$",
+            examples=["nats://nats.example.net:4222"],
         ),
     ]
     nats_credentials: Annotated[Text | None, Field(alias="NATS_CREDENTIALS")] = None
+    nats_prefix: Annotated[
+        str | None,
+        Field(alias="NATS_PREFIX", pattern=r"^[A-Za-z0-9_-]{1,32}$", examples=["staging"]),
+    ] = None
     nats_stream_max_bytes: Annotated[int | None, Field(alias="NATS_STREAM_MAX_BYTES", gt=0)] = None
+    nats_stream_replicas: Annotated[
+        int, AfterValidator(_replicas), Field(alias="NATS_STREAM_REPLICAS")
+    ] = 1
+    nats_consumer_start: Annotated[
+        str, AfterValidator(_start), Field(alias="NATS_CONSUMER_START")
+    ] = "all"
     sync_queue_url: Annotated[
         Url, Field(alias="SYNC_QUEUE_URL", examples=[f"{_QUEUES}/product-sync"])
     ]
@@ -227,6 +266,11 @@ class Settings(BaseModel):
             if previous and not current:
                 raise ValueError(f"{name}_PREVIOUS: {name} is required with it")
         return self
+
+    @property
+    def stream_names(self) -> StreamNames:
+        """What the stream, its subjects and the bridge's consumer are called."""
+        return StreamNames.of(self.nats_prefix)
 
     @property
     def lease_seconds(self) -> float:

@@ -446,14 +446,14 @@ def _queue_attributes(settings: Settings) -> dict[str, dict[QueueAttributeNameTy
 
 
 def migrate(settings: Mapping[str, str], environ: Mapping[str, str]) -> None:
-    """Make the indexes in MongoDB, as for a release; `settings` are the roles'."""
+    """Make the indexes and the stream, as for a release; `settings` are the roles'."""
     command = (sys.executable, "-m", "functions.migrate")
     environment = {**local_environment(environ), **settings}
     done = subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise StackError(f"mongodb: cannot be migrated: {done.stdout}{done.stderr}")
+        raise StackError(f"cannot be migrated: {done.stdout}{done.stderr}")
 
 
 def set_up_supply_chain(

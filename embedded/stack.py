@@ -80,6 +80,7 @@ class StackInfo(TypedDict):
 
     `jwtSecret` signs further tokens; it and `token` are empty if a key set is configured.
     `store` says which server `mongodb` is: mongod and its path, SecantusDB, or "of MONGODB_URI".
+    `natsPrefix` is empty unless NATS_PREFIX is set.
     `bulkQueueUrl` is empty if the queues are given and this one is not.
     """
 
@@ -90,6 +91,7 @@ class StackInfo(TypedDict):
     mongodb: str
     store: str
     nats: str
+    natsPrefix: str
     sqs: str
     queueUrl: str
     bulkQueueUrl: str
@@ -256,6 +258,7 @@ class Stack:
             mongodb=where.mongodb,
             store=store,
             nats=where.nats,
+            natsPrefix=self.environ.get("NATS_PREFIX", ""),
             sqs=where.sqs,
             queueUrl=where.queue,
             bulkQueueUrl=where.bulk_queue,

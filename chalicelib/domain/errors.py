@@ -86,6 +86,10 @@ class StreamUnavailableError(CatalogError):
     """The event stream cannot be reached."""
 
 
+class StreamNotMigratedError(StreamUnavailableError):
+    """Stream or consumer is missing, or not as the catalog needs it; the text says what to do."""
+
+
 class PoisonMessageError(CatalogError):
     """A message that cannot be parsed, however often it is received; the text says why."""
 

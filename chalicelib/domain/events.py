@@ -12,9 +12,6 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.times import rfc3339
 from chalicelib.domain.trace import TRACEPARENT, id_of, to_traceparent
 
-STREAM = "PRODUCTS"
-SUBJECTS = "product.*"
-"""The JetStream stream, and its subjects: one for each type."""
 SPECVERSION = "1.0"
 SOURCE = "/products"
 DATA_CONTENT_TYPE = "application/json"
@@ -41,6 +38,38 @@ class EventType(StrEnum):
     def subject(self) -> str:
         """The NATS subject of this type."""
         return self.value.replace(":", ".")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamNames:
+    """What the stream of one environment, its subjects and the bridge's consumer are called."""
+
+    stream: str = "PRODUCTS"
+    before: str = ""
+    """What each subject begins with."""
+    consumer: str = "sync-bridge"
+
+    @classmethod
+    def of(cls, prefix: str | None) -> StreamNames:
+        """Give the names of an environment: `staging` has `staging-PRODUCTS`, `staging.product.*`.
+
+        So two environments on one NATS account get nothing of each other's.
+        """
+        return cls(f"{prefix}-PRODUCTS", f"{prefix}.", f"{prefix}-sync-bridge") if prefix else cls()
+
+    @property
+    def subjects(self) -> str:
+        """The subjects of all events: one for each type."""
+        return f"{self.before}product.*"
+
+    def subject(self, event_type: EventType) -> str:
+        """Give the subject of the events of a type."""
+        return f"{self.before}{event_type.subject}"
+
+    @property
+    def bridged(self) -> list[str]:
+        """The subjects of the events that the bridge forwards."""
+        return sorted(map(self.subject, BRIDGED))
 
 
 BRIDGED = frozenset({EventType.CREATED, EventType.UPDATED, EventType.DELETED})

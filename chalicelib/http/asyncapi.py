@@ -18,11 +18,10 @@ from chalicelib.domain.events import (
     MESSAGE_ID_HEADER,
     SOURCE,
     SPECVERSION,
-    STREAM,
-    SUBJECTS,
     TRACE_HEADER,
     Event,
     EventType,
+    StreamNames,
 )
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import PRODUCT_ID
@@ -34,11 +33,13 @@ from chalicelib.http import contract
 
 _DAYS = QUEUE_RETENTION_SECONDS // 86_400
 
-_DESCRIPTION = f"""\
+_INTRODUCTION = """\
 Every change of a product, and every delivery of a version to the supply chain, is an event on the
-JetStream stream `{STREAM}`, one subject for each type. A message is a CloudEvent 1.0 in structured
+JetStream stream `{stream}`, one subject for each type. A message is a CloudEvent 1.0 in structured
 mode: one JSON object.
 
+"""
+_RULES = f"""\
 **Consumer.** Create a durable consumer of your own. It has its own place in the stream, and takes
 no message from anybody else. Acknowledge a message when your work is stored, not before. The stream
 keeps an event for {_DAYS} days, so a consumer may be away for that long.
@@ -158,7 +159,7 @@ class ProductEvent(BaseModel):
 
 
 @cache
-def document() -> str:
+def document(names: StreamNames) -> str:
     """Give the AsyncAPI 3.0 document as JSON. Made once: it never changes while we run."""
     return exact_json.dumps(
         {
@@ -166,11 +167,11 @@ def document() -> str:
             "info": {
                 "title": "Product catalog: events",
                 "version": "1",
-                "description": _DESCRIPTION,
+                "description": _INTRODUCTION.format(stream=names.stream) + _RULES,
             },
             "defaultContentType": CONTENT_TYPE,
-            "servers": {"nats": _server()},
-            "channels": {_key(event_type): _channel(event_type) for event_type in EventType},
+            "servers": {"nats": _server(names)},
+            "channels": {_key(event_type): _channel(event_type, names) for event_type in EventType},
             "operations": {
                 f"send{_key(event_type)}": _operation(event_type) for event_type in EventType
             },
@@ -191,24 +192,24 @@ def _reference(*path: str) -> Json:
     return {"$ref": "/".join(("#", *path))}
 
 
-def _server() -> Json:
+def _server(names: StreamNames) -> Json:
     return {
         "host": "{host}",
         "protocol": "nats",
-        "description": f"Where the JetStream stream {STREAM} is.",
+        "description": f"Where the JetStream stream {names.stream} is.",
         "variables": {"host": {"description": "Host and port of the setting NATS_URL."}},
         "x-jetstream": {
-            "stream": STREAM,
-            "subjects": [SUBJECTS],
+            "stream": names.stream,
+            "subjects": [names.subjects],
             "maxAgeSeconds": QUEUE_RETENTION_SECONDS,
         },
     }
 
 
-def _channel(event_type: EventType) -> Json:
+def _channel(event_type: EventType, names: StreamNames) -> Json:
     key = _key(event_type)
     return {
-        "address": event_type.subject,
+        "address": names.subject(event_type),
         "description": _MEANINGS[event_type].summary,
         "messages": {key: _reference("components", "messages", key)},
     }

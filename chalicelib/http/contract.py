@@ -523,6 +523,11 @@ class Health(BaseModel):
 
     status: str
     dependencies: dict[str, str] = Field(default_factory=dict)
+    ageSeconds: float | None = Field(  # noqa: N815 - JSON's name
+        default=None,
+        description="For readiness: how long ago the dependencies were asked. "
+        "A process asks them once in a few seconds, however often it is called.",
+    )
 
 
 # ---- requests ----

@@ -16,9 +16,8 @@ from chalicelib.domain.errors import (
     StreamUnavailableError,
 )
 from chalicelib.domain.messages import DeadLetter, SyncMessage, sync_message_for
-from chalicelib.usecases.ports import Consumer, Queue, StreamMessage
+from chalicelib.usecases.ports import PULL_LIMIT, Consumer, Queue, StreamMessage
 
-PULL_LIMIT = 200
 NAK_DELAY_SECONDS = 5.0
 """Seconds until the stream delivers an event again that the queue refused."""
 GATHER_SECONDS = 0.008

@@ -293,6 +293,10 @@ class StreamUsage:
     limit: int | None
 
 
+PULL_LIMIT = 200
+"""Events that the bridge pulls at a time, at most."""
+
+
 class Publisher(Protocol):
     """The event stream, as its producers see it."""
 
@@ -303,7 +307,10 @@ class Publisher(Protocol):
         """
 
     def ping(self) -> None:
-        """Return if the stream answers, else raise StreamUnavailableError."""
+        """Return if stream and consumer are as the catalog needs them.
+
+        Else raise StreamNotMigratedError, which says what is wrong, or StreamUnavailableError.
+        """
 
     def usage(self) -> StreamUsage:
         """Say how full the stream is. Raises StreamUnavailableError."""

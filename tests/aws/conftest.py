@@ -54,6 +54,7 @@ class DeployedStack(RunningStack):
             mongodb=info["mongodb"],
             store=store_name(stack.environ),
             nats=info["nats"],
+            natsPrefix="",
             sqs=info["endpoint"],
             queueUrl=info["queueUrl"],
             bulkQueueUrl=info["bulkQueueUrl"],

@@ -133,7 +133,9 @@ def test_compose_waits_until_what_a_service_needs_is_healthy(compose: Json) -> N
         assert needed.pop("migrate") == {"condition": "service_completed_successfully"}
         assert {"mongodb", "nats", "queues"} <= set(needed)
         assert {it["condition"] for it in needed.values()} == {"service_healthy"}
-    assert services["migrate"]["depends_on"] == {"mongodb": {"condition": "service_healthy"}}
+    assert services["migrate"]["depends_on"] == {
+        name: {"condition": "service_healthy"} for name in ("mongodb", "nats")
+    }
     assert "supply-chain" in services["sync"]["depends_on"]
     # The roles' and the SQS server's health checks are part of their images.
     assert {name for name, it in services.items() if "healthcheck" not in it} == {*ROLES, "sqs"}

@@ -312,7 +312,11 @@ def test_ready_names_every_dependency(world: World) -> None:
     answer = WsgiClient(world.gateway).get("/ready")
     assert (answer.status, answer.json()) == (
         200,
-        {"status": "ok", "dependencies": {"mongodb": "ok", "nats": "ok", "sqs": "ok"}},
+        {
+            "status": "ok",
+            "dependencies": {"mongodb": "ok", "nats": "ok", "sqs": "ok"},
+            "ageSeconds": 0.0,
+        },
     )
 
 
@@ -346,7 +350,7 @@ def test_it_is_ready_without_the_stream_or_the_queue(world: World, name: str) ->
 def test_ready_does_not_wait_for_a_dependency_that_hangs(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chalicelib.bootstrap.READY_SECONDS", 0.1)
+    monkeypatch.setattr("chalicelib.usecases.readiness.PATIENCE_SECONDS", 0.1)
     release = threading.Event()
     monkeypatch.setattr(world.queue, "ping", lambda: release.wait(10))
     try:
@@ -359,7 +363,7 @@ def test_ready_does_not_wait_for_a_dependency_that_hangs(
 def test_a_dependency_that_hangs_is_asked_once_however_many_ask_for_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chalicelib.bootstrap.READY_SECONDS", 0.1)
+    monkeypatch.setattr("chalicelib.usecases.readiness.PATIENCE_SECONDS", 0.1)
     release, asked = threading.Event(), []
 
     def hang() -> None:
