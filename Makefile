@@ -140,7 +140,7 @@ test-kubernetes: $(DEV) ## build the image, run the manifests' pods (root, podma
 rules: $(DEV) ## write the Prometheus rules again from terraform/alarms.yaml
 	@$(RUN) -m tools.prometheus_rules
 
-LOCK := uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-header
+LOCK := uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --fork-strategy fewest --no-header
 
 .PHONY: lock
 lock: ## write the requirements files again from pyproject.toml (uv); ARGS=--upgrade
