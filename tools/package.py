@@ -220,7 +220,11 @@ def chalice_files(site: Path, work: Path) -> dict[str, bytes]:
     command = [sys.executable, "-c", start, "package", "--stage", "api", "out"]
     _run(command, project, PYTHONDONTWRITEBYTECODE="1", AWS_DEFAULT_REGION="us-east-1")
     with zipfile.ZipFile(project / "out" / "deployment.zip") as archive:
-        return {item: archive.read(item) for item in archive.namelist() if not item.endswith("/")}
+        files = {item: archive.read(item) for item in archive.namelist() if not item.endswith("/")}
+    # Its packager leaves out what says that Chalice is there; scanners and bills of materials ask.
+    described = metadata.distribution("chalice")
+    path = f"chalice-{described.version}.dist-info/METADATA"
+    return {**files, path: (described.read_text("METADATA") or "").encode()}
 
 
 def function_files(site: Path) -> dict[str, bytes]:
