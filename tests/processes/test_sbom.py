@@ -1,11 +1,10 @@
-"""The bills of materials are valid, and hold what is there."""
+"""A bill of materials holds what is there."""
 
 from __future__ import annotations
 
 import json
 
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
+import pytest
 
 from tools import sbom
 
@@ -16,16 +15,17 @@ def described(name: str, version: str, *more: str) -> bytes:
     ).encode()
 
 
-def test_a_bill_is_valid_and_names_every_package_its_licence_and_what_it_needs() -> None:
+def test_a_bill_names_every_package_its_licence_and_what_it_needs() -> None:
     text = sbom.bill(
         {
             "made_up-1.0.dist-info/METADATA": described(
                 "made-up", "1.0", "License-Expression: MIT", "Requires-Dist: other>=2"
             ),
             "other-2.1.dist-info/METADATA": described("other", "2.1"),
-        }
+        },
+        # Loading the schema takes more time than all else; `make sbom` does it.
+        validated=False,
     )
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     bill = json.loads(text)
     purls = {it["purl"]: it for it in bill["components"]}
     assert set(purls) == {"pkg:pypi/made-up@1.0", "pkg:pypi/other@2.1"}
@@ -34,3 +34,8 @@ def test_a_bill_is_valid_and_names_every_package_its_licence_and_what_it_needs()
     needs = {it["ref"]: it.get("dependsOn", []) for it in bill["dependencies"]}
     assert needs[made_up["bom-ref"]] == [other["bom-ref"]]
     assert bill["metadata"]["component"]["name"] == "product-catalog"
+
+
+def test_what_is_no_package_is_refused() -> None:
+    with pytest.raises(sbom.SbomError, match="Invalid purl"):
+        sbom.bill({"made_up-1.0.dist-info/METADATA": b""})
