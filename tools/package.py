@@ -103,7 +103,7 @@ class PackageError(Exception):
 
 def read_pins(text: str) -> dict[str, str]:
     """Give name → version, and the hashes of its files, from the text of a requirements file."""
-    pins = {}
+    pins: dict[str, str] = {}
     for line in text.replace("\\\n", " ").splitlines():
         hashes = re.findall(r"--hash=\S+", line)
         pinned = re.match(r"([\w.-]+)==([^\s;#]+)", line)
