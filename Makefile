@@ -111,6 +111,18 @@ aws-down: $(STACK) ## destroy what aws-up has created, and stop the emulator
 	@$(RUN) -m localstack.stack down
 
 # Terraform's provider comes from the registry, or from the folder in TF_PLUGIN_DIR.
+.PHONY: sbom
+sbom: package $(DEV) ## make the Lambda artifacts, and bills of materials of them and of the image, in dist/sbom/
+	@$(RUN) -m tools.sbom
+
+IMAGE ?= product-catalog:1.0.0
+
+# --push, since the local store of Docker may hold one architecture only.
+.PHONY: image
+image: ## build and push the image for amd64 and arm64, with provenance and SBOM; IMAGE=registry/name:tag
+	@docker buildx build --platform linux/amd64,linux/arm64 --provenance=mode=max --sbom=true \
+	  --tag $(IMAGE) --push .
+
 .PHONY: check-terraform
 check-terraform: $(VENV)-checkov/.stamp ## Terraform: format, validity, checkov
 	@mkdir -p .run
@@ -124,8 +136,19 @@ check-terraform: $(VENV)-checkov/.stamp ## Terraform: format, validity, checkov
 	@$(VENV)-checkov/bin/checkov --directory terraform --framework terraform \
 	  --quiet --compact --skip-download
 
+# terraform test: against a mock of the provider, so no account is asked.
+.PHONY: check-terraform-kubernetes
+check-terraform-kubernetes: ## Terraform for Kubernetes: validity, and its tests
+	@mkdir -p .run
+	@export TF_DATA_DIR=$(CURDIR)/.run/check-terraform-kubernetes TF_IN_AUTOMATION=1; \
+	  terraform -chdir=terraform/kubernetes init -backend=false -input=false -no-color \
+	    $(if $(TF_PLUGIN_DIR),-plugin-dir=$(TF_PLUGIN_DIR)) >.run/check-terraform-kubernetes.log 2>&1 \
+	    || { cat .run/check-terraform-kubernetes.log >&2; exit 1; }; \
+	  terraform -chdir=terraform/kubernetes validate -no-color && \
+	  terraform -chdir=terraform/kubernetes test -no-color
+
 .PHONY: check
-check: $(DEV) check-terraform ## format, lint, types, import rules, Terraform, image and manifests
+check: $(DEV) check-terraform check-terraform-kubernetes ## format, lint, types, import rules, Terraform, image and manifests
 	@$(RUN) -m ruff format --check --quiet .
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m mypy --no-error-summary
@@ -140,14 +163,14 @@ test-kubernetes: $(DEV) ## build the image, run the manifests' pods (root, podma
 rules: $(DEV) ## write the Prometheus rules again from terraform/alarms.yaml
 	@$(RUN) -m tools.prometheus_rules
 
-LOCK := uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-header
+LOCK := uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --fork-strategy fewest --no-header
 
 .PHONY: lock
 lock: ## write the requirements files again from pyproject.toml (uv); ARGS=--upgrade
 	@$(LOCK) $(ARGS) --group service -o requirements.txt
 	@$(LOCK) $(ARGS) pyproject.toml --group dev -o requirements-dev.txt
 	@$(LOCK) $(ARGS) pyproject.toml --group embedded -o requirements/embedded.txt
-	@for group in checkov container localstack ministack; do \
+	@for group in build checkov container localstack ministack; do \
 	  $(LOCK) $(ARGS) --group $$group -o requirements/$$group.txt || exit 1; done
 
 # Create the environment again if its Python does not run or is too old.

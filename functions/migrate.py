@@ -26,6 +26,8 @@ from functions.context import Context, seconds_left
 RESERVE_SECONDS = 20.0
 """Seconds to report that the time was too short; Lambda's own timeout would not say why."""
 NOT_LOOKED_AT = "the stream was not looked at"
+UNUSABLE_SETTINGS = 2
+"""The exit code for which another try is of no use: the Job of Kubernetes makes none."""
 
 
 def handler(event: object, context: Context) -> dict[str, list[str]]:  # noqa: ARG001 - Lambda's
@@ -67,7 +69,7 @@ def main() -> int:
             changes += 1
     except SettingsError as error:
         print(f"settings: {error}", file=sys.stderr)
-        return 2
+        return UNUSABLE_SETTINGS
     except (StoreUnavailableError, StreamNotMigratedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

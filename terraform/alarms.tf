@@ -14,7 +14,7 @@ locals {
       statistic = metric.statistic
       dimensions = (
         can(metric.function) ? { FunctionName = local.names[metric.function] } :
-        can(metric.queue) ? { QueueName = local.sync_queue_names[metric.queue] } :
+        can(metric.queue) ? { QueueName = module.queues.names[metric.queue] } :
         can(metric.aws) ? { ApiName = aws_api_gateway_rest_api.catalog.name, Stage = "api" } : local.own
       )
     }

@@ -33,11 +33,11 @@ locals {
 
   enqueue = {
     actions   = local.send
-    resources = values(local.sync_queue_arns)
+    resources = values(module.queues.arns)
   }
   dead_letter = {
     actions   = local.send
-    resources = [aws_sqs_queue.dead_letters.arn]
+    resources = [module.queues.dead_letters.arn]
   }
 }
 
@@ -55,7 +55,7 @@ module "api" {
     # GET /ready asks whether the queue answers, GET /sync/dead-letters how many letters there are.
     Ready = {
       actions   = ["sqs:GetQueueAttributes"]
-      resources = [local.sync_queue_arns.single, aws_sqs_queue.dead_letters.arn]
+      resources = [module.queues.arns.single, module.queues.dead_letters.arn]
     }
   }
   pinned_version = lookup(var.pinned_versions, "api", null)
@@ -109,13 +109,13 @@ module "sync" {
     DeadLetter = local.dead_letter
     ChangeVisibility = {
       actions   = local.change_visibility
-      resources = values(local.sync_queue_arns)
+      resources = values(module.queues.arns)
     }
     # Used by Lambda's event source mappings, which act with the function's role. The function itself
     # asks for the number of messages in flight (GetQueueAttributes).
     Consume = {
       actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
-      resources = values(local.sync_queue_arns)
+      resources = values(module.queues.arns)
     }
   }
   pinned_version = lookup(var.pinned_versions, "sync", null)
@@ -137,7 +137,7 @@ module "reconcile" {
     DeadLetter = local.dead_letter
     ConsumeDeadLetters = {
       actions   = concat(local.change_visibility, local.delete, ["sqs:GetQueueAttributes", "sqs:ReceiveMessage"])
-      resources = [aws_sqs_queue.dead_letters.arn]
+      resources = [module.queues.dead_letters.arn]
     }
   }
   pinned_version = lookup(var.pinned_versions, "reconcile", null)

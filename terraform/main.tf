@@ -22,9 +22,9 @@ locals {
     MONGODB_DATABASE             = var.mongodb_database
     NATS_URL                     = var.nats_url
     NATS_STREAM_MAX_BYTES        = var.nats_stream_max_bytes == null ? null : tostring(var.nats_stream_max_bytes)
-    SYNC_QUEUE_URL               = aws_sqs_queue.sync["single"].url
-    SYNC_BULK_QUEUE_URL          = aws_sqs_queue.sync["bulk"].url
-    SYNC_DLQ_URL                 = aws_sqs_queue.dead_letters.url
+    SYNC_QUEUE_URL               = module.queues.urls.single
+    SYNC_BULK_QUEUE_URL          = module.queues.urls.bulk
+    SYNC_DLQ_URL                 = module.queues.dead_letters.url
     SUPPLY_CHAIN_URL             = var.supply_chain_url
     SUPPLY_CHAIN_TIMEOUT_SECONDS = tostring(var.supply_chain_timeout_seconds)
     SUPPLY_CHAIN_REJECT_STATUSES = join(",", var.sync.reject_statuses)

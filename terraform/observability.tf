@@ -33,7 +33,7 @@ locals {
       [for metric in ["failed", "exhausted", "rejected"] : [local.metrics_namespace, metric, "service", local.own.service, { stat = "Sum" }]],
       # One value per delivery; and each event that the bridge forwards is a message of a queue.
       [[local.metrics_namespace, "delivery_lag", "service", local.own.service, { stat = "SampleCount", label = "delivered" }]],
-      [for key, name in local.sync_queue_names : ["AWS/SQS", "NumberOfMessagesSent", "QueueName", name, { stat = "Sum", label = "enqueued, ${key}" }]],
+      [for key, name in module.queues.names : ["AWS/SQS", "NumberOfMessagesSent", "QueueName", name, { stat = "Sum", label = "enqueued, ${key}" }]],
     ) },
     { title = "Breaker open, sync paused", metrics = [
       for metric in ["breaker_open", "sync_paused"] : [local.metrics_namespace, metric, "service", local.own.service, { stat = "Maximum" }]
@@ -42,10 +42,10 @@ locals {
       for metric in ["breaker_opened", "parked", "brought_forward"] : [local.metrics_namespace, metric, "service", local.own.service, { stat = "Sum" }]
     ] },
     { title = "Queue depth", metrics = [
-      for pair in setproduct(["ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible"], values(local.sync_queue_names)) : ["AWS/SQS", pair[0], "QueueName", pair[1], { stat = "Maximum" }]
+      for pair in setproduct(["ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible"], values(module.queues.names)) : ["AWS/SQS", pair[0], "QueueName", pair[1], { stat = "Maximum" }]
     ] },
     { title = "Age of the oldest message (s)", metrics = [
-      for name in values(local.sync_queue_names) : ["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", name, { stat = "Maximum" }]
+      for name in values(module.queues.names) : ["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", name, { stat = "Maximum" }]
     ] },
     { title = "Delivered within a minute, and not", metrics = [
       for metric in ["objective_met", "objective_missed"] : [local.metrics_namespace, metric, "service", local.own.service, { stat = "Sum" }]

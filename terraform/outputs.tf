@@ -8,17 +8,17 @@ output "api_url" {
 
 output "queue_url" {
   description = "URL of the sync queue."
-  value       = aws_sqs_queue.sync["single"].url
+  value       = module.queues.urls.single
 }
 
 output "bulk_queue_url" {
   description = "URL of the queue of bulk messages."
-  value       = aws_sqs_queue.sync["bulk"].url
+  value       = module.queues.urls.bulk
 }
 
 output "dlq_url" {
   description = "URL of the dead-letter queue."
-  value       = aws_sqs_queue.dead_letters.url
+  value       = module.queues.dead_letters.url
 }
 
 output "secret_arn" {

@@ -11,7 +11,7 @@ locals {
 
 resource "aws_lambda_event_source_mapping" "sync" {
   for_each                           = local.sync_concurrency
-  event_source_arn                   = local.sync_queue_arns[each.key]
+  event_source_arn                   = module.queues.arns[each.key]
   function_name                      = module.sync.alias_arn
   batch_size                         = var.sync.batch_size
   maximum_batching_window_in_seconds = var.sync.batch_window_seconds
@@ -23,6 +23,15 @@ resource "aws_lambda_event_source_mapping" "sync" {
   }
 
   lifecycle {
+    precondition {
+      condition     = var.sync.visibility_seconds >= 6 * var.functions.sync.timeout
+      error_message = "sync.visibility_seconds must be at least 6 times functions.sync.timeout (${6 * var.functions.sync.timeout} s): AWS's advice, so that a throttled batch does not come back while it is worked on."
+    }
+    precondition {
+      # The lease outlives the longest call, and the function must outlive the lease.
+      condition     = var.functions.sync.timeout > ceil(var.sync.batch_size / var.sync.concurrency) * local.lease_seconds
+      error_message = "functions.sync.timeout must exceed the lease (2 × supply_chain_timeout_seconds + 15) once per ${var.sync.concurrency} messages of a batch: ${ceil(var.sync.batch_size / var.sync.concurrency) * local.lease_seconds} s."
+    }
     precondition {
       condition     = var.functions.sync.concurrency == -1 || var.functions.sync.concurrency >= sum(values(local.sync_concurrency))
       error_message = "functions.sync.concurrency must not be below sync.maximum_concurrency + sync.bulk_maximum_concurrency: each throttled batch uses up one of the receives of its messages."
