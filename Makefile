@@ -110,6 +110,17 @@ aws-up: $(STACK) $(VENV)-$(EMULATOR)/.stamp ## apply terraform/ to an AWS emulat
 aws-down: $(STACK) ## destroy what aws-up has created, and stop the emulator
 	@$(RUN) -m localstack.stack down
 
+# The token by the environment: others see a command's options.
+.PHONY: verify-deployment
+verify-deployment: export CATALOG_API := $(or $(URL),$(CATALOG_API))
+verify-deployment: export CATALOG_TOKEN := $(or $(TOKEN),$(CATALOG_TOKEN))
+verify-deployment: $(STACK) ## smoke test of a deployment: URL=https://…/api TOKEN=…; ARGS=--help says more
+	@$(RUN) -m tools.verify_deployment $(ARGS)
+
+.PHONY: rollback
+rollback: $(STACK) ## take all functions on AWS back to the release before; ARGS="--list", "--to RELEASE"
+	@$(RUN) -m tools.rollback $(ARGS)
+
 # Terraform's provider comes from the registry, or from the folder in TF_PLUGIN_DIR.
 .PHONY: check-terraform
 check-terraform: $(VENV)-checkov/.stamp ## Terraform: format, validity, checkov
