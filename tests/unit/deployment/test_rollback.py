@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAMES = Names("-test")
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 def function(role: str = "sync", live: int = 3, **releases_: int) -> Function:
@@ -86,23 +85,34 @@ def test_an_alias_that_is_there_but_shares_its_calls_is_moved_too() -> None:
 # ---- on Lambda ----
 
 
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Lambda, with all functions of a deployment at their third release."""
-    for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1"}.items():
-        monkeypatch.setenv(name, value)
-    with mock_aws(config={"lambda": {"use_docker": False}}):
-        policy = json.dumps({"Version": "2012-10-17", "Statement": []})
-        iam = boto3.client("iam")
-        role = iam.create_role(RoleName="it", AssumeRolePolicyDocument=policy)["Role"]["Arn"]
+@pytest.fixture(scope="module")
+def account() -> Iterator[Any]:
+    """Lambda, with three releases of all functions of a deployment."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        mock_aws(config={"lambda": {"use_docker": False}}),
+    ):
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         made = boto3.client("lambda")
-        for name in map(NAMES.function, RELEASED):
-            deploy(made, name, role)
+        for role in RELEASED:
+            deploy(made, NAMES.function(role))
         yield made
 
 
-def deploy(client: Any, name: str, role: str) -> None:  # noqa: ANN401 - boto3's
+@pytest.fixture
+def client(account: Any) -> Any:  # noqa: ANN401 - boto3's
+    """Lambda, with the third release live."""
+    for role in RELEASED:
+        name = NAMES.function(role)
+        account.update_alias(FunctionName=name, Name="live", FunctionVersion="4")
+    return account
+
+
+def deploy(client: Any, name: str) -> None:  # noqa: ANN401 - boto3's
     """Make a function and three releases of it."""
+    policy = json.dumps({"Version": "2012-10-17", "Statement": []})
+    iam = boto3.client("iam")
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy)["Role"]["Arn"]
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("it.py", "")
@@ -210,10 +220,11 @@ def test_a_release_that_is_live_is_left_alone(
 def test_a_change_that_was_taken_back_is_the_newest_release_again(
     client: Any,  # noqa: ANN401
 ) -> None:
-    name = NAMES.function("api")
+    name = NAMES.function("another")
+    deploy(client, name)
     client.update_function_configuration(FunctionName=name, Description="it; release one")
     client.publish_version(FunctionName=name)
-    assert list(rollback.look(client, NAMES, "api").versions) == ["two", "three", "one"]
+    assert list(rollback.look(client, NAMES, "another").versions) == ["two", "three", "one"]
 
 
 def test_what_aws_refuses_is_told_in_a_line(
