@@ -22,7 +22,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 RELEASE = re.compile(r"; release ([0-9a-z.-]+)$")
 Lambda = Any
-"""A client of boto3, which makes them at run time."""
+CodeDeploy = Any
+"""Clients of boto3, which makes them at run time."""
 
 
 class RollbackError(Exception):
@@ -55,13 +56,21 @@ class Function:
     published: dict[str, str]
     live: int
     revision: str
-    is_split: bool
-    """Its alias sends a part of the calls to a second version: a canary."""
+    canary: int | None = None
+    """A second version, to which the alias sends a part of the calls."""
 
     @property
     def release(self) -> str | None:
         """Name the release that is live; None if that version names none."""
-        return next((name for name, number in self.versions.items() if number == self.live), None)
+        return self._release_of(self.live)
+
+    @property
+    def newest_release(self) -> str | None:
+        """Name the newest release that gets calls."""
+        return self._release_of(max(self.live, self.canary or 0))
+
+    def _release_of(self, version: int) -> str | None:
+        return next((name for name, number in self.versions.items() if number == version), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +108,9 @@ def target(functions: Sequence[Function], wanted: str | None) -> Release:
         if wanted not in names:
             raise RollbackError(f"there is no release {wanted}: {_listed(names)}")
         return known[names.index(wanted)]
-    live = {function.release for function in functions}
+    live = {function.newest_release for function in functions}
     if None in live or not live <= set(names):
-        unknown = [f.role for f in functions if f.release not in names]
+        unknown = [f.role for f in functions if f.newest_release not in names]
         text = f"the live versions of {', '.join(unknown)} belong to no whole release"
         raise RollbackError(f"{text}: say which one with --to; {_listed(names)}")
     return known[_before(names, [str(name) for name in live])]
@@ -128,13 +137,13 @@ def _listed(names: Sequence[str]) -> str:
 def skipped(functions: Sequence[Function], to: Release) -> int:
     """Say over how many releases this goes back."""
     names = [release.name for release in releases(functions)]
-    live = [names.index(f.release) for f in functions if f.release in names]
+    live = [names.index(it) for f in functions if (it := f.newest_release) in names and it]
     return max(live, default=0) - names.index(to.name)
 
 
 def to_move(functions: Sequence[Function], to: Release) -> list[Function]:
     """Give the functions whose aliases are not there yet, or not with all calls."""
-    return [f for f in functions if f.live != to.versions[f.role] or f.is_split]
+    return [f for f in functions if f.live != to.versions[f.role] or f.canary]
 
 
 # ---- AWS ----
@@ -155,9 +164,9 @@ def look(client: Lambda, names: Names, role: str) -> Function:
             versions.pop(named[1], None)
             versions[named[1]] = int(version["Version"])
             published[named[1]] = version["LastModified"]
-    split = bool(alias.get("RoutingConfig", {}).get("AdditionalVersionWeights"))
+    canary = [int(it) for it in alias.get("RoutingConfig", {}).get("AdditionalVersionWeights", {})]
     live, revision = int(alias["FunctionVersion"]), alias["RevisionId"]
-    return Function(role, name, versions, published, live, revision, split)
+    return Function(role, name, versions, published, live, revision, *canary)
 
 
 def move(client: Lambda, function: Function, version: int) -> None:
@@ -171,11 +180,30 @@ def move(client: Lambda, function: Function, version: int) -> None:
     )
 
 
+def stop_canary(client: CodeDeploy, names: Names) -> list[str]:
+    """Stop the deployments that move these aliases; give their ids. Raises ClientError."""
+    stopped: list[str] = []
+    for role in RELEASED:
+        found = client.list_deployments(
+            applicationName=names.all,
+            deploymentGroupName=role,
+            includeOnlyStatuses=["Created", "Queued", "InProgress", "Ready"],
+        )
+        for deployment in found["deployments"]:
+            # It would move the alias back by itself, but perhaps later than this.
+            client.stop_deployment(deploymentId=deployment, autoRollbackEnabled=False)
+            stopped.append(deployment)
+    return stopped
+
+
 # ---- the command ----
 
 
-def roll_back(client: Lambda, names: Names, arguments: argparse.Namespace, say: Say) -> int:
+def roll_back(
+    clients: Callable[[str], Any], names: Names, arguments: argparse.Namespace, say: Say
+) -> int:
     """Do it; give the exit code. Raises RollbackError, ClientError, BotoCoreError."""
+    client = clients("lambda")
     functions = [look(client, names, role) for role in RELEASED]
     if arguments.list:
         _say_releases(functions, say)
@@ -194,6 +222,11 @@ def roll_back(client: Lambda, names: Names, arguments: argparse.Namespace, say: 
         return 0
     if not arguments.yes:
         _confirm(f"take {len(moves)} functions to release {to.name}?")
+    if any(function.canary for function in moves):
+        stopped = stop_canary(clients("codedeploy"), names)
+        say(f"the move to the newest release is stopped: {', '.join(stopped) or 'none ran'}")
+        # CodeDeploy may have moved an alias since it was read.
+        moves = to_move([look(client, names, function.role) for function in functions], to)
     return _move_all(client, moves, to, say)
 
 
@@ -237,6 +270,11 @@ def _confirm(question: str) -> None:
         raise RollbackError("nothing was moved")
 
 
+def _clients() -> Callable[[str], Any]:
+    # Typed for each service by its name; here it is any of them.
+    return cast("Callable[[str], Any]", boto3.client)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; give the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.rollback", description=__doc__)
@@ -249,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         names = Names(arguments.name_suffix)
-        return roll_back(boto3.client("lambda"), names, arguments, print)
+        return roll_back(_clients(), names, arguments, print)
     except RollbackError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

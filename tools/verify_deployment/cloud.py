@@ -80,7 +80,7 @@ class Cloud:
         live = {function.role: function.release for function in functions}
         if len(set(live.values())) > 1:
             raise FailedError(", ".join(f"{role} is of {name}" for role, name in live.items()))
-        if split := [function.role for function in functions if function.is_split]:
+        if split := [function.role for function in functions if function.canary]:
             raise FailedError(f"a release is under way: two versions of {', '.join(split)} run")
         return f"all functions run release {functions[0].release or 'without a name'}"
 
@@ -121,7 +121,7 @@ class Cloud:
         client, began = self._client("cloudwatch"), datetime.now(UTC).replace(microsecond=0)
         client.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason=TEST)
         try:
-            done = self._patience.until(
+            done = self._patience.at_most(60).until(
                 lambda: self._action(name, began), lambda: f"{name} is raised, but did nothing"
             )
         finally:
@@ -220,9 +220,9 @@ def is_composite(alarm: Mapping[str, Any]) -> bool:
     return len(alarm.get("windows", ())) > 1 or bool(alarm.get("unless"))
 
 
-def topics_of(alarm: Json) -> list[str]:
-    """Give the SNS topics that an alarm sends to."""
-    return [action for action in alarm["AlarmActions"] if ":sns:" in action]
+def topics_of(alarm: Json | None) -> list[str]:
+    """Give the SNS topics that an alarm sends to; none if there is no alarm."""
+    return [action for action in (alarm or {}).get("AlarmActions", []) if ":sns:" in action]
 
 
 def alarm_faults(
@@ -257,9 +257,9 @@ def page_alarm(
     """Give a page to test: a composite alarm would stay raised until one of its parts changes."""
     for key, alarm in defined.items():
         name = names.alarm(key)
-        if alarm["severity"] == "page" and not is_composite(alarm) and name in found:
+        if alarm["severity"] == "page" and not is_composite(alarm) and topics_of(found.get(name)):
             return name
-    raise FailedError("there is no alarm that pages")
+    raise FailedError("there is no alarm that pages somebody")
 
 
 def delete_letter(sqs: Any, url: str, mark: str) -> bool | None:  # noqa: ANN401 - boto3's

@@ -95,6 +95,10 @@ class Patience:
         self._clock = clock
         self._pause = pause
 
+    def at_most(self, seconds: float) -> Patience:
+        """Wait no longer than this, for what comes at once or not at all."""
+        return Patience(min(seconds, self.seconds), clock=self._clock, pause=self._pause)
+
     def until(self, look: Callable[[], _T | None], late: Callable[[], str]) -> _T:
         """Look until there is something, and give it. Raises FailedError with what `late` says."""
         deadline = self._clock() + self.seconds

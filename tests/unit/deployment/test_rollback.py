@@ -7,6 +7,7 @@ import json
 import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import MagicMock
 
 import boto3
 import pytest
@@ -15,7 +16,7 @@ from moto import mock_aws
 
 from tools import rollback
 from tools.deployment import RELEASED, Names
-from tools.rollback import Function, RollbackError, releases, target, to_move
+from tools.rollback import Function, RollbackError, releases, skipped, target, to_move
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ def function(role: str = "sync", live: int = 3, **releases_: int) -> Function:
     """A function with these releases: their names, and their versions in order."""
     versions = releases_ or {"a": 1, "b": 2, "c": 3}
     published = dict.fromkeys(versions, "2026-11-29")
-    return Function(role, role, versions, published, live, "r", is_split=False)
+    return Function(role, role, versions, published, live, "r")
 
 
 # ---- decisions ----
@@ -78,8 +79,14 @@ def test_an_alias_that_is_there_but_shares_its_calls_is_moved_too() -> None:
     there = function(live=2)
     goal = target([function()], None)
     assert to_move([there], goal) == []
-    canary = replace(there, is_split=True)
+    canary = replace(there, canary=3)
     assert to_move([canary], goal) == [canary]
+
+
+def test_a_canary_goes_back_to_where_it_came_from() -> None:
+    begun = [replace(function("api", live=2), canary=3), replace(function(live=2), canary=3)]
+    assert target(begun, None).name == "b"
+    assert skipped(begun, target(begun, None)) == 1
 
 
 # ---- on Lambda ----
@@ -104,7 +111,12 @@ def client(account: Any) -> Any:  # noqa: ANN401 - boto3's
     """Lambda, with the third release live."""
     for role in RELEASED:
         name = NAMES.function(role)
-        account.update_alias(FunctionName=name, Name="live", FunctionVersion="4")
+        account.update_alias(
+            FunctionName=name,
+            Name="live",
+            FunctionVersion="4",
+            RoutingConfig={"AdditionalVersionWeights": {}},
+        )
     return account
 
 
@@ -206,6 +218,34 @@ def test_an_alias_that_cannot_be_moved_stops_none_of_the_others_and_is_named(
     assert live(client) == {**dict.fromkeys(RELEASED, "3"), "bridge": "4"}
     assert run("--yes") == 0, "and it goes on"
     assert live(client) == dict.fromkeys(RELEASED, "3")
+
+
+def test_a_canary_is_stopped_before_the_aliases_are_moved(
+    client: Any,  # noqa: ANN401
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    codedeploy = MagicMock()
+    codedeploy.list_deployments.side_effect = lambda **asked: {
+        "deployments": ["d-1"] if asked["deploymentGroupName"] == "sync" else []
+    }
+    monkeypatch.setattr(
+        rollback, "_clients", lambda: {"lambda": client, "codedeploy": codedeploy}.__getitem__
+    )
+    for role in RELEASED:
+        client.update_alias(
+            FunctionName=NAMES.function(role),
+            Name="live",
+            FunctionVersion="3",
+            RoutingConfig={"AdditionalVersionWeights": {"4": 0.1}},
+        )
+    assert run("--yes") == 0
+    codedeploy.stop_deployment.assert_called_once_with(
+        deploymentId="d-1", autoRollbackEnabled=False
+    )
+    assert "is stopped: d-1" in capsys.readouterr().out
+    found = [rollback.look(client, NAMES, role) for role in RELEASED]
+    assert {(function.live, function.canary) for function in found} == {(3, None)}
 
 
 def test_a_release_that_is_live_is_left_alone(

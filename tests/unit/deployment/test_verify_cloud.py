@@ -125,7 +125,7 @@ def test_a_canary_is_no_end_of_a_release(
 ) -> None:
     releases(aws)
     look = rollback.look
-    monkeypatch.setattr(rollback, "look", lambda *a: replace(look(*a), is_split=True))
+    monkeypatch.setattr(rollback, "look", lambda *a: replace(look(*a), canary=3))
     assert failure(looking.release).startswith(
         f"a release is under way: two versions of {RELEASED[0]}"
     )
@@ -207,8 +207,10 @@ def test_nobody_is_woken_unless_that_is_asked_for(aws: Aws) -> None:
 
 
 def test_without_an_alarm_that_pages_it_says_so(aws: Aws, looking: Cloud) -> None:
-    aws.alarms.clear()
-    assert failure(looking.page) == "there is no alarm that pages"
+    for it in aws.alarms.values():
+        it["AlarmActions"] = []
+    assert failure(looking.page) == "there is no alarm that pages somebody"
+    aws.client("cloudwatch").set_alarm_state.assert_not_called()
 
 
 # ---- the gateway ----

@@ -77,3 +77,7 @@ def test_it_waits_until_there_is_something_or_the_time_is_over() -> None:
     with pytest.raises(FailedError, match=r"it did not come \(waited 5 s\)"):
         patience.until(lambda: None, lambda: "it did not come")
     assert now[0] == 8
+    with pytest.raises(FailedError, match=r"waited 2 s"):
+        patience.at_most(2).until(lambda: None, lambda: "it did not come")
+    assert now[0] == 10
+    assert patience.at_most(60).seconds == 5
