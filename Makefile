@@ -136,11 +136,13 @@ check-terraform: $(VENV)-checkov/.stamp ## Terraform: format, validity, checkov
 	  --quiet --compact --skip-download
 
 .PHONY: check
-check: $(DEV) check-terraform ## format, lint, types, import rules, Terraform, image and manifests
+check: $(DEV) check-terraform ## format, lint, types, import rules, Terraform, image, workflows, manifests
 	@$(RUN) -m ruff format --check --quiet .
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m mypy --no-error-summary
 	@$(VENV)/bin/hadolint Dockerfile
+	@$(VENV)/bin/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(VENV)/bin/check-jsonschema -q --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	@$(RUN) -m pytest -q tests/unit/test_architecture.py tests/kubernetes
 
 .PHONY: test-kubernetes
