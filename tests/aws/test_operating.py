@@ -86,7 +86,7 @@ def test_without_anybody_who_hears_the_alarms_it_says_so(aws: DeployedStack) -> 
 
 @pytest.fixture
 def good(aws: DeployedStack) -> Iterator[dict[str, str]]:
-    """The live versions, by function, before a bad release; afterwards all is as Terraform knows it."""
+    """The live versions before a bad release. Afterwards all is as Terraform knows it."""
     client = aws.client("lambda")
     names = [NAMES.function(role) for role in RELEASED]
     before = {name: client.get_function_configuration(FunctionName=name) for name in names}
