@@ -220,6 +220,23 @@ def test_an_alias_that_cannot_be_moved_stops_none_of_the_others_and_is_named(
     assert live(client) == dict.fromkeys(RELEASED, "3")
 
 
+def share(client: Any, role: str, weights: dict[str, float]) -> None:  # noqa: ANN401 - boto3's
+    """Let the alias stand for the second release, and give another a part of the calls."""
+    client.update_alias(
+        FunctionName=NAMES.function(role),
+        Name="live",
+        FunctionVersion="3",
+        RoutingConfig={"AdditionalVersionWeights": weights},
+    )
+
+
+def test_an_alias_that_was_moved_meanwhile_is_not_moved_back() -> None:
+    client = MagicMock()
+    rollback.move(client, function(live=3), 2)
+    # AWS compares it, moto does not.
+    assert client.update_alias.call_args.kwargs["RevisionId"] == "r"
+
+
 def test_a_canary_is_stopped_before_the_aliases_are_moved(
     client: Any,  # noqa: ANN401
     capsys: pytest.CaptureFixture[str],
@@ -229,16 +246,13 @@ def test_a_canary_is_stopped_before_the_aliases_are_moved(
     codedeploy.list_deployments.side_effect = lambda **asked: {
         "deployments": ["d-1"] if asked["deploymentGroupName"] == "sync" else []
     }
+    # Meanwhile it begins with one that was not read as a canary.
+    codedeploy.stop_deployment.side_effect = lambda **_: share(client, "api", {"4": 0.1})
     monkeypatch.setattr(
         rollback, "_clients", lambda: {"lambda": client, "codedeploy": codedeploy}.__getitem__
     )
     for role in RELEASED:
-        client.update_alias(
-            FunctionName=NAMES.function(role),
-            Name="live",
-            FunctionVersion="3",
-            RoutingConfig={"AdditionalVersionWeights": {"4": 0.1}},
-        )
+        share(client, role, {} if role == "api" else {"4": 0.1})
     assert run("--yes") == 0
     codedeploy.stop_deployment.assert_called_once_with(
         deploymentId="d-1", autoRollbackEnabled=False

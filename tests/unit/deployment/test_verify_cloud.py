@@ -16,7 +16,7 @@ from tools import rollback
 from tools.deployment import RELEASED, Names
 from tools.prometheus_rules import ALARMS
 from tools.verify_deployment import cloud
-from tools.verify_deployment.cloud import Account, Cloud, is_composite
+from tools.verify_deployment.cloud import Account, Cloud, is_composite, page_alarm
 from tools.verify_deployment.steps import FailedError, Json, NotCheckedError
 from tools.verify_deployment.web import Web
 
@@ -204,6 +204,16 @@ def test_nobody_is_woken_unless_that_is_asked_for(aws: Aws) -> None:
     with pytest.raises(NotCheckedError, match="--test-alarms"):
         quiet.page()
     aws.client("cloudwatch").set_alarm_state.assert_not_called()
+
+
+def test_a_composite_alarm_is_not_raised_since_it_would_stay_so() -> None:
+    defined = {
+        "both": {"severity": "page", "unless": ["one"]},
+        "later": {"severity": "ticket"},
+        "one": {"severity": "page"},
+    }
+    found = {NAMES.alarm(key): {"AlarmActions": [PAGES]} for key in defined}
+    assert page_alarm(defined, found, NAMES) == NAMES.alarm("one")
 
 
 def test_without_an_alarm_that_pages_it_says_so(aws: Aws, looking: Cloud) -> None:

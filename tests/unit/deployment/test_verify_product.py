@@ -250,6 +250,8 @@ def test_a_rejected_product_has_its_letter_and_is_delivered_after_all(
     api.tell(SYNC, *(answer(200, sync(it, version=1)) for it in ("rejected", "delivered")))
     api.tell("GET /sync/dead-letters?limit=100", letters(sent=False), letters(sent=True))
     assert "a replay delivers it" in product.dead_letter()
+    looks = [request for request, _ in api.asked if "dead-letters" in request]
+    assert len(looks) == 2, "the first letter was only owed"
     told = [body for request, body in fake.asked if request.startswith("PUT")]
     assert told == [{"rejectIds": ["another", ID]}, {"rejectIds": ["another"]}]
 
