@@ -207,7 +207,7 @@ def test_nobody_is_woken_unless_that_is_asked_for(aws: Aws) -> None:
 
 
 def test_a_composite_alarm_is_not_raised_since_it_would_stay_so() -> None:
-    defined = {
+    defined: dict[str, dict[str, Any]] = {
         "both": {"severity": "page", "unless": ["one"]},
         "later": {"severity": "ticket"},
         "one": {"severity": "page"},
