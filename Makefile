@@ -143,6 +143,7 @@ check: $(DEV) check-terraform ## format, lint, types, import rules, Terraform, i
 	@$(VENV)/bin/hadolint Dockerfile
 	@$(VENV)/bin/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(VENV)/bin/check-jsonschema -q --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	@$(VENV)/bin/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
 	@$(RUN) -m pytest -q tests/unit/test_architecture.py tests/kubernetes
 
 .PHONY: test-kubernetes
