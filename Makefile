@@ -110,6 +110,17 @@ aws-up: $(STACK) $(VENV)-$(EMULATOR)/.stamp ## apply terraform/ to an AWS emulat
 aws-down: $(STACK) ## destroy what aws-up has created, and stop the emulator
 	@$(RUN) -m localstack.stack down
 
+# The token by the environment: others see a command's options.
+.PHONY: verify-deployment
+verify-deployment: export CATALOG_API := $(or $(URL),$(CATALOG_API))
+verify-deployment: export CATALOG_TOKEN := $(or $(TOKEN),$(CATALOG_TOKEN))
+verify-deployment: $(STACK) ## smoke test of a deployment: URL=https://…/api TOKEN=…; ARGS=--help says more
+	@$(RUN) -m tools.verify_deployment $(ARGS)
+
+.PHONY: rollback
+rollback: $(STACK) ## take all functions on AWS back to the release before; ARGS="--list", "--to RELEASE"
+	@$(RUN) -m tools.rollback $(ARGS)
+
 # Terraform's provider comes from the registry, or from the folder in TF_PLUGIN_DIR.
 .PHONY: sbom
 sbom: package $(DEV) ## make the Lambda artifacts, and bills of materials of them and of the image, in dist/sbom/
@@ -148,11 +159,14 @@ check-terraform-kubernetes: ## Terraform for Kubernetes: validity, and its tests
 	  terraform -chdir=terraform/kubernetes test -no-color
 
 .PHONY: check
-check: $(DEV) check-terraform check-terraform-kubernetes ## format, lint, types, import rules, Terraform, image and manifests
+check: $(DEV) check-terraform check-terraform-kubernetes ## format, lint, types, import rules, Terraform, image, workflows, manifests
 	@$(RUN) -m ruff format --check --quiet .
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m mypy --no-error-summary
 	@$(VENV)/bin/hadolint Dockerfile
+	@$(VENV)/bin/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(VENV)/bin/check-jsonschema -q --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	@$(VENV)/bin/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
 	@$(RUN) -m pytest -q tests/unit/test_architecture.py tests/kubernetes
 
 .PHONY: test-kubernetes

@@ -8,6 +8,7 @@ locals {
   }
 
   common = {
+    release            = local.release
     runtime            = var.runtime
     architecture       = var.architecture
     environment        = local.environment

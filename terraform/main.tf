@@ -15,6 +15,13 @@ locals {
   # Null if the manifest is of a tools/package.py that did not write it.
   packaged_runtime = try(local.manifest.runtime, null)
 
+  # Names what is released together, in the description of each version: artifacts and settings. A change of
+  # one function publishes a version of each, so that a rollback (tools/rollback.py) finds them all.
+  release = substr(sha256(jsonencode([
+    local.manifest.zips, local.environment, var.functions, var.runtime, var.architecture, var.log_level,
+    var.system_log_level, var.xray.mode, var.kms_key_arn, var.vpc,
+  ])), 0, 10)
+
   # The same as Settings.lease_seconds: how long a worker may call for one product.
   lease_seconds = 2 * var.supply_chain_timeout_seconds + 15
 

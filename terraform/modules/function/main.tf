@@ -89,7 +89,7 @@ resource "aws_lambda_function" "this" {
   #checkov:skip=CKV_AWS_50:A variable that the check does not follow: xray.mode, whose two values it accepts
   #checkov:skip=CKV_AWS_272:The plan shows the artifact's hash; code signing needs a pipeline that signs
   function_name = var.name
-  description   = var.description
+  description   = "${var.description}; release ${var.common.release}"
   role          = aws_iam_role.this.arn
 
   runtime          = var.common.runtime

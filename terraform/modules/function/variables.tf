@@ -44,6 +44,7 @@ variable "alias_after" {
 variable "common" {
   description = "Settings that are the same for every function."
   type = object({
+    release            = string
     runtime            = string
     architecture       = string
     environment        = map(string)
