@@ -29,13 +29,15 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.reconcile import Reconcile
+from chalicelib.usecases.restore import Restorer
+from chalicelib.usecases.restores import Restores
 from chalicelib.usecases.sync import Sync, SyncPolicy
 from simulation.plan import LEASE
 from simulation.ports import Port, StorePort
 from simulation.scheduler import Crashed, Item, Process, Result, moment
 
 if TYPE_CHECKING:
-    from chalicelib.usecases.ports import Consumer, Publisher, Queue, Store
+    from chalicelib.usecases.ports import Consumer, Publisher, Queue, Store, StreamReader
     from simulation.world import World
 
 AWAY = (StoreUnavailableError, StreamUnavailableError, QueueUnavailableError)
@@ -164,15 +166,43 @@ class Parts:
             pause=self._pause,
         )
 
-    def _auditor(self) -> Auditor:
-        plan, clock = self._world.plan, self._clock
-        questions = Questions(
+    def _questions(self) -> Questions:
+        return Questions(
             self._controls,
             Caller(self._world, self._process).ask,
-            plan.breaker,
-            clock=clock,
+            self._world.plan.breaker,
+            clock=self._clock,
             in_parallel=self._in_parallel,
         )
+
+    def restores(self) -> Restores:
+        return Restores(
+            self._store,
+            self._controls,
+            self._acts(),
+            self._world.plan.breaker,
+            restoring=self._world.restoring,
+            clock=self._clock,
+            pause=self._pause,
+        )
+
+    def _dead_letters(self) -> DeadLetters:
+        return DeadLetters(self._store, cast("Queue", self.queue), clock=self._clock)
+
+    def _restorer(self) -> Restorer:
+        return Restorer(
+            self._store,
+            cast("StreamReader", self.stream),
+            self._dead_letters(),
+            self.restores(),
+            self._questions(),
+            self.audits(),
+            clock=self._clock,
+            grace=self._grace,
+        )
+
+    def _auditor(self) -> Auditor:
+        plan, clock, questions = self._world.plan, self._clock, self._questions()
         repairs = Repairs(self._store, self._outbox, self._enqueuer, clock=clock, grace=self._grace)
         policy = AuditPolicy(plan.sample, rate=2.0)
         return Auditor(
@@ -184,12 +214,14 @@ class Parts:
             self._store,
             self._outbox,
             self._enqueuer,
-            DeadLetters(self._store, cast("Queue", self.queue), clock=self._clock),
+            self._dead_letters(),
             self._convergence,
             self._auditor(),
+            self._restorer(),
             self._world.plan.breaker,
             clock=self._clock,
             grace=self._grace,
+            restoring=self._world.restoring,
             sleep=self._world.scheduler.sleep,
         )
         reconcile.page = self._world.plan.page

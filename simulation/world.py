@@ -42,7 +42,8 @@ CUTS = 30
 class World:
     """Everything of one run.
 
-    `trace` has a line for each event, `broken` the promise that the run has broken.
+    `trace` has a line for each event, `broken` the promise that the run has broken. `restoring`:
+    the setting CATALOG_MODE of all processes.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -51,6 +52,7 @@ class World:
         self.scheduler = Scheduler()
         self.trace: list[str] = []
         self.broken: BrokenPromiseError | None = None
+        self.restoring = False
         self.watch = Watch(
             plan.breaker,
             lambda: self.scheduler.now,

@@ -29,6 +29,7 @@ from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
+    DeliverPolicy,
     DiscardPolicy,
     RetentionPolicy,
     StorageType,
@@ -39,13 +40,17 @@ from nats.js.errors import APIError, NotFoundError
 from chalicelib.domain.errors import StreamUnavailableError
 from chalicelib.domain.events import BRIDGED, STREAM, SUBJECTS, TRACE_HEADER, Event
 from chalicelib.domain.retry import QUEUE_RETENTION_SECONDS
-from chalicelib.usecases.ports import StreamMessage, StreamUsage
+from chalicelib.usecases.ports import StreamMessage, StreamPage, StreamUsage
 
 BRIDGE = "sync-bridge"
 API = "$JS.API"
 ACK_WAIT_SECONDS = 60
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
+READ_SECONDS = 10.0
+"""How long a page of the stream's record may take."""
+READ_BYTES = 8_000_000
+"""Of such a page; more than the largest message, which the server limits."""
 TRUST_SECONDS = 5.0
 """A connection that was idle for longer is checked with a round trip before it is used."""
 PAUSE_SECONDS = 2.0
@@ -164,7 +169,10 @@ class Inbox:
 
 
 class JetStream:
-    """Implements `ports.Publisher` and `ports.Consumer`. Connects at the first use."""
+    """Implements `ports.Publisher`, `ports.Consumer` and `ports.StreamReader`.
+
+    Connects at the first use.
+    """
 
     def __init__(
         self,
@@ -313,6 +321,44 @@ class JetStream:
         if messages:
             self._run(answer_all(), ANSWER_SECONDS)
 
+    # ---- StreamReader ----
+
+    def read(self, after: int, limit: int) -> StreamPage:
+        return self._run(self._read(after, limit), READ_SECONDS)
+
+    async def _read(self, after: int, limit: int) -> StreamPage:
+        client = await self._connected()
+        stream = client.jetstream(timeout=ANSWER_SECONDS)
+        # A consumer for each page: there is nothing to keep while a function is frozen. It says how
+        # many messages there are, so that none is missed because the server is slow.
+        consumer = await stream.add_consumer(self._name, _reading(after))
+        left = consumer.num_pending or 0
+        messages: list[StreamMessage] = []
+        subscription = await client.subscribe(inbox := client.new_inbox())
+        request = {
+            "batch": min(limit, left),
+            "expires": int(READ_SECONDS * 1e9),
+            "max_bytes": READ_BYTES,
+        }
+        if left:
+            requests = f"{API}.CONSUMER.MSG.NEXT.{self._name}.{consumer.name}"
+            await client.publish(requests, json.dumps(request).encode(), inbox)
+        while left and len(messages) < limit:
+            message = await subscription.next_msg(timeout=READ_SECONDS)
+            if not message.reply.startswith("$JS.ACK"):
+                # The end of the request: the page has as many bytes as it may.
+                break
+            messages.append(PulledMessage(message))
+            left = message.metadata.num_pending
+        await subscription.unsubscribe()
+        # If that fails, the server drops it after a while.
+        with suppress(nats.errors.Error):
+            await stream.delete_consumer(self._name, consumer.name)
+        if left and not messages:
+            raise nats.errors.Error("the stream gives no message")
+        self._used = time.monotonic()
+        return StreamPage(messages, left)
+
     # ---- the connection ----
 
     def close(self) -> None:
@@ -449,6 +495,18 @@ class JetStream:
         window = {"duplicate_window": int(self._duplicate_window * 1e9)}
         config = json.dumps(json.loads(answer.data)["config"] | window)
         await client.request(f"{API}.STREAM.UPDATE.{self._name}", config.encode(), timeout=1)
+
+
+def _reading(after: int) -> ConsumerConfig:
+    """Give a consumer that reads on, and is forgotten soon."""
+    return ConsumerConfig(
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=after + 1,
+        ack_policy=AckPolicy.NONE,
+        inactive_threshold=4 * READ_SECONDS,
+        mem_storage=True,
+        num_replicas=1,
+    )
 
 
 def _started_loop() -> asyncio.AbstractEventLoop:

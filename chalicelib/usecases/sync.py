@@ -64,7 +64,8 @@ class SyncPolicy:
     `lease` must be longer than `start_within` (the latest start of a call after its claim), the
     longest call, and the difference of two workers' clocks together. `publish_within`: how long
     publishing may take. `concurrency`: calls at a time. `max_in_flight`: with more messages in
-    flight long waits are parked. `jitter` gives a number from 0 to 1 for each attempt.
+    flight long waits are parked. `jitter` gives a number from 0 to 1 for each attempt. `restoring`:
+    nothing is attempted, since the store is being made whole.
     """
 
     schedule: Schedule
@@ -75,6 +76,7 @@ class SyncPolicy:
     publish_within: timedelta = timedelta(seconds=6)
     max_in_flight: int = 60_000
     jitter: Callable[[], float] = random.random
+    restoring: bool = False
 
 
 REPORTED = frozenset(SyncStatus)
@@ -139,6 +141,8 @@ class Sync:
         Each message is decided separately. An error of one message, or of the store, does not lose
         another message.
         """
+        if self._policy.restoring:
+            return self._settle([(message, self._back_off(message)) for message in messages])
         dispositions: dict[str, Disposition] = {}
         pairs: dict[str, Pair] = {}
         for message in messages:
