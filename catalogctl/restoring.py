@@ -37,7 +37,7 @@ def only_there(api: Api, ids: Collection[str]) -> list[str]:
     for products in pages_after(api, None):
         left -= {product["id"] for product in products}
     # No list has a deleted product whose deletion is on its way.
-    return sorted(name for name in left if api.find(product_path(name, "/sync")) is None)
+    return [name for name in sorted(left) if api.find(product_path(name, "/sync")) is None]
 
 
 def goes_on(document: Json) -> bool:

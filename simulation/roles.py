@@ -104,7 +104,8 @@ class Parts:
         self._world.scheduler.sleep(self._world.random.uniform(0, 0.01 * attempt))
 
     def bridge(self) -> Bridge:
-        return Bridge(cast("Consumer", self.stream), cast("Queue", self.queue))
+        consumer, queue = cast("Consumer", self.stream), cast("Queue", self.queue)
+        return Bridge(consumer, queue, restoring=self._world.restoring)
 
     def catalog(self) -> Catalog:
         return Catalog(
@@ -113,6 +114,7 @@ class Parts:
             clock=self._clock,
             grace=self._grace,
             new_id=self._new_id,
+            restoring=self._world.restoring,
             pause=self._pause,
         )
 
@@ -130,6 +132,7 @@ class Parts:
                 10,
                 max_in_flight=world.plan.max_in_flight,
                 jitter=world.random.random,
+                restoring=world.restoring,
             ),
             Admissions(self._controls, world.plan.breaker, clock=self._clock),
             Activity(self._store, clock=self._clock),
@@ -237,6 +240,10 @@ def run_bridge(world: World, process: Process) -> None:
     """Forward events for ever."""
     bridge = Parts(world, process).bridge()
     while True:
+        if world.restoring:
+            # As `drain` does, whose time is the host's.
+            world.scheduler.sleep(1.0)
+            continue
         try:
             done = bridge.forward_once(timeout=0)
         except AWAY:

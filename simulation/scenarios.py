@@ -228,6 +228,34 @@ def audit(seed: int) -> Plan:
     )
 
 
+def restore(seed: int) -> Plan:
+    """The store is restored to an earlier time, while writes and faults go on; it is made whole."""
+    random = Random(f"restore {seed}")
+    backup = random.uniform(0, 600)
+    begin = random.uniform(0, 600)
+    outage: dict[str, Spans] = {"stream": ((begin, begin + random.choice((60.0, 300.0))),)}
+    faults = Faults(
+        until=1200.0,
+        crash=random.choice((0, 0.01, 0.03)),
+        error=random.choice((0, 0.01)),
+        pause=random.choice((0, 0, 0.01)),
+        duplicate=random.choice((0, 0.2)),
+        skew=random.choice((0, 0.5)),
+        lags=random.choice(((0.02,), (0.02, 3.0))),
+        away=outage if random.random() < 0.5 else {},
+        failovers=random.choice(((), (random.uniform(0, 1200), random.uniform(600, 1200)))),
+    )
+    mood = Mood(random.choice((OK, (6, 1, 0, 1, 1, 1), (6, 1, 1, 0, 1, 1))))
+    plan = _long(seed, mood, faults, products=8, changes=random.choice((10, 40)), busy=1200.0)
+    return replace(
+        plan,
+        schedule=SHORT,
+        operations=random.choice((0, 4)),
+        restored=(backup, random.uniform(backup, 800)),
+        reconcilers=random.choice((1, 2)),
+    )
+
+
 NEVER = BreakerPolicy(failures=10**9)
 
 
@@ -389,5 +417,6 @@ SCENARIOS: dict[str, Callable[[int], Plan]] = {
         redrive_of_many,
         retry_now,
         audit,
+        restore,
     )
 }
