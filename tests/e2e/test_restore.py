@@ -229,10 +229,11 @@ def test_a_restored_store_and_the_supply_chain_agree_again(
     assert (done["state"], done["proved"]) == ("done", True)
     delivered(stack)
     check_end(stack, old, day)
+    ours = seconds(found, "liftedAt")
     print(
         f"\n{total} products, {day.writes} writes since the backup: the stream had "
-        f"{day.writes - 1}, 1 is listed, none is gone unseen; read-only for {open_again - begun:.1f} s, "
-        f"of which the restore of the catalog took {seconds(found, 'liftedAt'):.1f} s; all "
+        f"{day.writes - 1}, 1 is listed, none is gone unseen; read-only for "
+        f"{open_again - begun:.1f} s, of which the restore of the catalog took {ours:.1f} s; all "
         f"delivered and proved {proved - open_again:.1f} s after that"
     )
 
