@@ -231,9 +231,10 @@ def audit(seed: int) -> Plan:
 def restore(seed: int) -> Plan:
     """The store is restored to an earlier time, while writes and faults go on; it is made whole."""
     random = Random(f"restore {seed}")
-    backup = random.uniform(0, 600)
-    begin = random.uniform(0, 600)
-    outage: dict[str, Spans] = {"stream": ((begin, begin + random.choice((60.0, 300.0))),)}
+    backup = random.uniform(0, 300)
+    disaster = random.uniform(backup, 900)
+    # What is delivered past the stream meanwhile, only the supply chain knows.
+    outage: dict[str, Spans] = {"stream": ((backup, random.choice((disaster, 1000.0))),)}
     faults = Faults(
         until=1200.0,
         crash=random.choice((0, 0.01, 0.03)),
@@ -251,7 +252,7 @@ def restore(seed: int) -> Plan:
         plan,
         schedule=SHORT,
         operations=random.choice((0, 4)),
-        restored=(backup, random.uniform(backup, 800)),
+        restored=(backup, disaster),
         reconcilers=random.choice((1, 2)),
     )
 
