@@ -150,30 +150,23 @@ class Restorer:
 
         And the skus: of those who must wait for theirs, None for those who need not any more.
         """
-        stored, now = self._store.get_many(wanted), self._clock()
+        stored, now, mark = self._store.get_many(wanted), self._clock(), run.started_at
         there = stored.products
-        newer = {
-            name: found
-            for name, found in wanted.items()
-            if name not in stored.unreadable and is_newer(found, there.get(name))
-        }
+        readable = {name: it for name, it in wanted.items() if name not in stored.unreadable}
+        newer = {name: it for name, it in readable.items() if is_newer(it, there.get(name))}
 
         def put_back(found: Product) -> PutBack:
             before = there.get(found.id)
-            product = replayed(found, before, now, run.started_at)
+            product = replayed(found, before, now, mark)
             return PutBack(product, before.revision if before else None)
 
         clashes = self._write(newer, put_back)
-        skus = {
-            name: found.fields.sku if name in clashes else None for name, found in newer.items()
-        }
+        skus = {name: it.fields.sku if name in clashes else None for name, it in newer.items()}
         # Written by this very page before a crash, which may have lost that it waits for its sku.
-        again = {name: wanted[name] for name in (wanted.keys() - newer.keys()) & there.keys()}
-        skus |= {name: lacked_sku(found, there[name]) for name, found in again.items()}
-        written = [there.get(name) for name in newer]
-        return sum(
-            it is None or it.sync.repair_started_at != run.started_at for it in written
-        ), skus
+        lacked = {name: lacked_sku(wanted[name], there[name]) for name in there.keys() - newer}
+        skus |= {name: sku for name, sku in lacked.items() if sku is not None}
+        first = [it is None or it.sync.repair_started_at != mark for it in map(there.get, newer)]
+        return sum(first), skus
 
     def _write(
         self, wanted: Mapping[str, Product], put_back: Callable[[Product], PutBack]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 PRODUCTS = int(os.environ.get("RESTORE_PRODUCTS", "40"))
 PATIENCE = 60.0 + PRODUCTS / 10
-AT_ONCE = 100
+AT_ONCE = 20
 Dump = dict[str, list[dict[str, Any]]]
 
 
@@ -83,9 +83,15 @@ def created(stack: RunningStack, number: int, what: str) -> list[Json]:
     ]
     made: list[Json] = []
     for start in range(0, number, AT_ONCE):
-        answer = stack.api.post("/products/batch", {"items": items[start : start + AT_ONCE]})
-        assert answer.status_code == 207
-        made += [item["product"] for item in simplejson.loads(answer.text)["items"]]
+        body, key = {"items": items[start : start + AT_ONCE]}, f"{what}-{start}"
+
+        def answered(body: Json = body, key: str = key) -> Json | None:
+            answer = stack.api.post("/products/batch", body, {"Idempotency-Key": key})
+            found: Json = simplejson.loads(answer.text)
+            return found if answer.status_code == 207 else None
+
+        # Again if MongoDB was too slow: under the same key nothing is created twice.
+        made += [item["product"] for item in eventually(answered, PATIENCE)["items"]]
     return made
 
 

@@ -178,6 +178,25 @@ def test_a_sku_that_is_still_taken_is_listed_with_its_holder() -> None:
     assert '"sku"' not in pipeline.product(taker).outbox[-1].data
 
 
+def test_a_sku_that_waits_is_not_forgotten_for_an_older_event_that_comes_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chalicelib.usecases.restore.PAGE", 5)
+    pipeline = a_catalog(0)
+    one, two = pipeline.create(sku="A"), pipeline.create(sku="B")
+    yesterday = backup(pipeline)
+    for product_id, sku in ((one, None), (two, "A"), (one, "B")):
+        pipeline.update(product_id, sku=sku)
+    # Published a second time, after the duplicate window.
+    late = pipeline.stream.log[2]
+    pipeline.stream.add(late.subject, late.data)
+    put_back(pipeline, yesterday)
+
+    assert restore(pipeline)["skus"] == []
+
+    assert [pipeline.product(it).fields.sku for it in (one, two)] == ["B", "A"]
+
+
 def test_a_sku_that_waits_is_not_forgotten_by_a_crash() -> None:
     pipeline = a_catalog(0)
     one, two = pipeline.create(sku="A"), pipeline.create(sku="B")
