@@ -45,7 +45,9 @@ class Product(ProductFields):
     model_config = ConfigDict(title="Product", extra="allow")
 
     id: str = Field(description="Made by the server.", json_schema_extra={"readOnly": True})
-    version: int = Field(ge=0, description="Grows by one with each change.")
+    version: int = Field(
+        ge=0, description="Grows with each change: by one, but after a restore or an audit by more."
+    )
     createdAt: Time  # noqa: N815 - JSON's name
     updatedAt: Time  # noqa: N815 - JSON's name
     deletedAt: Time | None = Field(  # noqa: N815 - JSON's name

@@ -195,6 +195,7 @@ def check_end(stack: RunningStack, old: list[Json], day: Day) -> None:
     assert [key for key, count in stored_under(stack).items() if count > 1] == []
 
 
+@pytest.mark.timeout(600)
 def test_a_restored_store_and_the_supply_chain_agree_again(
     alone: RunningStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
