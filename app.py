@@ -22,6 +22,7 @@ from chalicelib.usecases.audits import Audits
 from chalicelib.usecases.catalog import Catalog
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import Operations, RedriveRequest
+from chalicelib.usecases.restores import Restores
 from chalicelib.usecases.undelivered import DeadLettersRequest, Undelivered, UndeliveredRequest
 
 app = CatalogApi(app_name="product-catalog", configure_logs=False)
@@ -55,6 +56,11 @@ def undelivered() -> Undelivered:
 def audits() -> Audits:
     """Give the use cases of audits."""
     return container().audits
+
+
+def restores() -> Restores:
+    """Give the use cases of restores."""
+    return container().restores
 
 
 # ---- products ----
@@ -169,6 +175,17 @@ def stop_audit(request: Request) -> Response:
 @route("GET", "/sync/audit")
 def get_audit(_: Request) -> Response:
     return respond(200, audits().show())
+
+
+@route("POST", "/sync/restore")
+def start_restore(request: Request) -> Response:
+    body, origin = requests.body(request, required=False), requests.origin(request)
+    return respond(202, restores().start(body, origin))
+
+
+@route("GET", "/sync/restore")
+def get_restore(_: Request) -> Response:
+    return respond(200, restores().show())
 
 
 # ---- the service itself ----

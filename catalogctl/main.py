@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from catalogctl import events as stream
-from catalogctl import exporting, importing, output, times, tokens
+from catalogctl import exporting, importing, output, restoring, times, tokens
 from catalogctl.client import Api, product_path
 from catalogctl.connection import Connection
 from catalogctl.errors import CommandError, UsageError
@@ -31,7 +31,7 @@ CODES = """Exit codes:
 4  the API cannot be reached or fails (5xx), or NATS cannot be reached
 130  interrupted"""
 LOOK_SECONDS = 1.0
-"""How often a running audit is looked at."""
+"""How often a running audit, or a restore, is looked at."""
 Redriven = Literal["exhausted", "rejected", "retrying"]
 Format = Literal["ndjson", "csv"]
 
@@ -327,6 +327,53 @@ def _finished(api: Api, found: Json) -> Json:
             output.say(f"checked {found['checked']:,} of {found['total']:,}")
         time.sleep(LOOK_SECONDS)
         found = api.get("/sync/audit")
+    return found
+
+
+@app.command()
+def restore(
+    ctx: typer.Context,
+    start: Annotated[
+        bool, typer.Option("--start", help="Begin, from the beginning; needs CATALOG_MODE=restore.")
+    ] = False,
+    ask: Annotated[
+        bool,
+        typer.Option(
+            "--ask/--no-ask", help="Ask the supply chain what store and stream do not know."
+        ),
+    ] = True,
+    reason: Reason = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Until writes may be accepted; then until all is proved."),
+    ] = False,
+    supply_chain_ids: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Ids that the supply chain has, one on each line."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a MongoDB that was restored to an earlier time whole: docs/disaster.md."""
+    if not start and (reason or not ask):
+        raise UsageError("--reason and --no-ask belong to --start")
+    ids = restoring.read_ids(supply_chain_ids) if supply_chain_ids else None
+    api = _api(ctx)
+    body = {"reason": reason, "ask": ask}
+    found = api.post("/sync/restore", body) if start else api.get("/sync/restore")
+    if wait:
+        found = _restored(api, found)
+    listed = None if ids is None else restoring.only_there(api, ids)
+    output.show({**found, "onlySupplyChain": listed}, output.restore, as_json=as_json)
+    if wait and not restoring.is_at_its_end(found):
+        raise CommandError(found["held"] or "the restore is not at its end: see above")
+
+
+def _restored(api: Api, found: Json) -> Json:
+    while restoring.goes_on(found):
+        if sys.stderr.isatty():
+            output.say(output.restore_progress(found))
+        time.sleep(LOOK_SECONDS)
+        found = api.get("/sync/restore")
     return found
 
 

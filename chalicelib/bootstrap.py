@@ -42,6 +42,8 @@ from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.parallel import InThreads
 from chalicelib.usecases.readiness import Readiness
 from chalicelib.usecases.reconcile import Reconcile
+from chalicelib.usecases.restore import Restorer
+from chalicelib.usecases.restores import Restores
 from chalicelib.usecases.sync import Sync, SyncPolicy
 from chalicelib.usecases.undelivered import Undelivered
 
@@ -209,11 +211,12 @@ class Container:
             grace=self._grace,
             new_id=new_product_id,
             bulk_queue=self.settings.sync_bulk_queue_url is not None,
+            restoring=self._restoring,
         )
 
     @Part
     def bridge(self) -> Bridge:
-        return Bridge(self.stream, self.queue)
+        return Bridge(self.stream, self.queue, restoring=self._restoring)
 
     @Part
     def sync(self) -> Sync:
@@ -240,6 +243,7 @@ class Container:
             grace=self._grace,
             concurrency=self.settings.sync_concurrency,
             max_in_flight=self.settings.sync_max_in_flight,
+            restoring=self._restoring,
         )
         return Sync(
             self.store,
@@ -290,17 +294,49 @@ class Container:
         )
 
     @Part
+    def questions(self) -> Questions:
+        return Questions(
+            self.controls,
+            lambda product: self.supply_chain.ask(product),  # noqa: PLW0108 - imports its HTTP client with the first question
+            self.settings.breaker,
+            clock=now_utc,
+        )
+
+    @Part
+    def restores(self) -> Restores:
+        return Restores(
+            self.store,
+            self.controls,
+            self.acts,
+            self.settings.breaker,
+            restoring=self._restoring,
+            clock=now_utc,
+        )
+
+    @Part
+    def dead_letters(self) -> DeadLetters:
+        return DeadLetters(self.store, self.queue, clock=now_utc)
+
+    @Part
+    def restorer(self) -> Restorer:
+        return Restorer(
+            self.store,
+            self.stream,
+            self.dead_letters,
+            self.restores,
+            self.questions,
+            self.audits,
+            clock=now_utc,
+            grace=self._grace,
+        )
+
+    @Part
     def auditor(self) -> Auditor:
         settings = self.settings
         return Auditor(
             self.store,
             self.audits,
-            Questions(
-                self.controls,
-                lambda product: self.supply_chain.ask(product),  # noqa: PLW0108 - imports its HTTP client with the first question
-                settings.breaker,
-                clock=now_utc,
-            ),
+            self.questions,
             Repairs(self.store, self.outbox, self.enqueuer, clock=now_utc, grace=self._grace),
             AuditPolicy(settings.audit_sample, settings.audit_max_rate),
             settings.breaker,
@@ -336,12 +372,14 @@ class Container:
             self.store,
             self.outbox,
             self.enqueuer,
-            DeadLetters(self.store, self.queue, clock=now_utc),
+            self.dead_letters,
             self.convergence,
             self.auditor,
+            self.restorer,
             self.settings.breaker,
             clock=now_utc,
             grace=self._grace,
+            restoring=self._restoring,
         )
 
     def migrate(self, patience: float | None = None) -> Iterator[str]:
@@ -377,6 +415,10 @@ class Container:
             },
             clock=time.monotonic,
         )
+
+    @property
+    def _restoring(self) -> bool:
+        return self.settings.mode == "restore"
 
     @property
     def _grace(self) -> timedelta:

@@ -88,6 +88,10 @@ _DEFINED = (
         parked="messages whose product waits in the store until an outage or a pause has ended",
         unreadable="documents that could not be read",
     ),
+    *_counters(
+        "sync, reconcile: when it happens",
+        store_behind="messages and answers of the supply chain that know a newer version",
+    ),
     *_counters("when it happens", breaker_opened="how often the circuit breaker opened"),
     *_counters(
         "bridge, per pull",

@@ -211,6 +211,7 @@ class Settings(BaseModel):
     audit_sample: Annotated[int, Field(alias="AUDIT_SAMPLE", ge=0, le=1000)] = 20
     audit_max_rate: Annotated[Rate, Field(alias="AUDIT_MAX_RATE")] = 10.0
     audit_repair: Annotated[bool, Field(alias="AUDIT_REPAIR")] = True
+    mode: Annotated[Literal["normal", "restore"], Field(alias="CATALOG_MODE")] = "normal"
     jwt_secret: Annotated[str | None, Field(alias="CATALOG_JWT_SECRET", min_length=32)] = None
     jwt_secret_previous: Annotated[
         str | None, Field(alias="CATALOG_JWT_SECRET_PREVIOUS", min_length=32)

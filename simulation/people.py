@@ -60,7 +60,7 @@ class People:
     def _at(self, after: float, act: Callable[[], None]) -> None:
         self._world.scheduler.spawn(Process("somebody"), act, after)
 
-    def _request(self, what: str, work: Callable[[Parts], object], after: float = 0.0) -> None:
+    def request(self, what: str, work: Callable[[Parts], object], after: float = 0.0) -> None:
         """Answer a request in a separate API process, which may crash without an answer."""
         world, process = self._world, self._world.process(f"api {what}")
 
@@ -89,7 +89,7 @@ class People:
             self._ids.append(made["id"])
             self._answered(made)
 
-        self._request("create", create, after)
+        self.request("create", create, after)
 
     def _change(self) -> None:
         random = self._world.random
@@ -110,7 +110,7 @@ class People:
                 raise
             self._answered(done)
 
-        self._request("replace", change, after)
+        self.request("replace", change, after)
 
     def _delete(self, product_id: str, after: float = 0.0) -> None:
         def delete(parts: Parts) -> None:
@@ -124,7 +124,7 @@ class People:
                 self._world.say("api delete", f"404 {product_id}")
             self._world.promises.gone.append(product_id)
 
-        self._request("delete", delete, after)
+        self.request("delete", delete, after)
 
     def _answered(self, product: Json) -> None:
         answer = Answer(product["id"], product["version"], product["price"])
@@ -143,11 +143,11 @@ class People:
             self._redrive(random.choice(wanted))
         elif self._ids:
             product_id = random.choice(self._ids)
-            self._request("replay", lambda parts: parts.operations().replay(product_id))
+            self.request("replay", lambda parts: parts.operations().replay(product_id))
 
     def _redrive(self, body: Json) -> None:
         self._world.promises.redrives += 1
-        self._request("redrive", lambda parts: parts.operations().redrive(body))
+        self.request("redrive", lambda parts: parts.operations().redrive(body))
 
     def audit(self) -> None:
         """Start a full audit; ask again if that is not answered."""
@@ -159,7 +159,7 @@ class People:
 
         def again() -> None:
             if not answered:
-                self._request("audit", start)
+                self.request("audit", start)
                 self._world.scheduler.spawn(Process("somebody"), again, 5.0)
 
         again()
@@ -210,7 +210,7 @@ class People:
 
         def again() -> None:
             if not answered and scheduler.now < latest:
-                self._request("control", control)
+                self.request("control", control)
                 scheduler.spawn(Process("somebody"), again, 5.0)
 
         again()

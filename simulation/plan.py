@@ -40,6 +40,7 @@ class Plan:
     first product crashes its worker.
     `audits`: when operators start one; `tampering`: when somebody changes what the supply chain
     holds; `sample`: products that reconcile compares in each run.
+    `restored`: when the store is backed up, and when it is restored to that.
     """
 
     seed: int
@@ -66,6 +67,7 @@ class Plan:
     audits: tuple[float, ...] = ()
     tampering: tuple[float, ...] = ()
     sample: int = 0
+    restored: tuple[float, float] | None = None
 
     @property
     def bound(self) -> float:

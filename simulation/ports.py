@@ -26,6 +26,8 @@ WRITES = frozenset(
         "letters_sent",
         "drop_tombstones",
         "add_act",
+        "put_back",
+        "save_restore",
     }
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -49,6 +49,7 @@ class Promises:
     supply chain has sent a Retry-After.
     `moved`: products of which the queue itself has moved a message. `redrives`: how often operators
     have asked for a redrive. `in_order`: one run of reconcile at a time brings forward.
+    `lost`: products that a restored store has not, nor the stream.
     """
 
     waits: tuple[float, ...]
@@ -62,6 +63,8 @@ class Promises:
     moved: set[str] = field(default_factory=set)
     redrives: int = 0
     in_order: bool = True
+    lost: set[str] = field(default_factory=set)
+    _bodies: dict[str, tuple[Decimal, bool]] = field(default_factory=dict)
     _wishes: dict[tuple[Budget, int], float] = field(default_factory=dict)
     _left: Counter[str] = field(default_factory=Counter)
     _redriven: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
@@ -85,6 +88,9 @@ class Promises:
             raise BrokenPromiseError(
                 f"{product_id}: version {version} is sent after {newest} was accepted"
             )
+        body = (call.product.fields.price, call.product.deleted_at is not None)
+        if self._bodies.setdefault(call.key, body) != body:
+            raise BrokenPromiseError(f"the key {call.key} is used for two bodies")
         self._running[product_id] = call
         self.watch.begun(call)
         self._judge_time(call)
@@ -230,6 +236,13 @@ class Promises:
                 f"by {self.redrives} redrives"
             )
 
+    def forget(self, lost: Iterable[str]) -> None:
+        """Forget what was answered before the store was restored: its end judges that."""
+        self.lost |= set(lost)
+        self.answers.clear()
+        self.gone.clear()
+        self._news.clear()
+
     # ---- when all is quiet ----
 
     def check(
@@ -281,7 +294,7 @@ class Promises:
             )
         for answer in self.answers:
             _survives(answer, store)
-        for product_id in self.gone:
+        for product_id in set(self.gone) - self.lost:
             if not any(product.deleted_at for product in store.lineage.get(product_id, ())):
                 raise BrokenPromiseError(f"a deletion was answered, and {product_id} is there")
         keys = Counter(creation.key for creation in store.creations().values())

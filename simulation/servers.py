@@ -13,12 +13,15 @@ from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.events import Event
 from chalicelib.domain.messages import ReceivedMessage, parse_sync_message
 from chalicelib.domain.product import Product
+from chalicelib.domain.restore import RestoreState
 from chalicelib.usecases.ports import Creation, ReceivedDeadLetter
 from tests.fakes import FakeQueue, FakeStore, FakeStream
 from tests.fakes.queue import FakeQueueMessage
 
 Lineage = dict[str, tuple[Product, ...]]
-Snapshot = tuple[dict[str, Product], dict[str, Creation], Lineage, Control, AuditState]
+Snapshot = tuple[
+    dict[str, Product], dict[str, Creation], Lineage, Control, AuditState, RestoreState
+]
 
 LONG_WAIT = PARK_LONGER.total_seconds() + 5
 RETENTION = timedelta(days=14)
@@ -37,7 +40,7 @@ class ReplicaSet(FakeStore):
         self.lineage: Lineage = {}
         self.term = 0
         self._pending: list[tuple[float, Snapshot]] = []
-        self._committed: Snapshot = ({}, {}, {}, Control(), AuditState())
+        self._committed: Snapshot = ({}, {}, {}, Control(), AuditState(), RestoreState())
 
     def written(self, before: dict[str, Product], lag: float) -> float:
         """Note a new write; give the seconds until the majority has it."""
@@ -49,10 +52,34 @@ class ReplicaSet(FakeStore):
         self.lineage = {**self.lineage, **new}
         last = self._pending[-1][0] if self._pending else 0.0
         commit = max(last, self._now() + lag)
-        products, creations = dict(self.products), dict(self._creations)
-        shared = self.stored_control, self.stored_audit
-        self._pending.append((commit, (products, creations, self.lineage, *shared)))
+        self._pending.append((commit, self._snapshot()))
         return commit - self._now()
+
+    def _snapshot(self) -> Snapshot:
+        products, creations = dict(self.products), dict(self._creations)
+        shared = self.stored_control, self.stored_audit, self.stored_restore
+        return products, creations, self.lineage, *shared
+
+    # ---- the worst day ----
+
+    def back_up(self) -> Snapshot:
+        """Give what the majority has now."""
+        self._advance()
+        return self._committed
+
+    def go_back(self, backup: Snapshot) -> None:
+        """Be as it was then."""
+        self._pending.clear()
+        self._committed = backup
+        self.fail_over()
+
+    def forget_history(self) -> None:
+        """From now on only what is there counts as what was ever written."""
+        self.lineage = {name: (product,) for name, product in self.products.items()}
+        self._pending.clear()
+        self._committed = self._snapshot()
+
+    # ---- the majority ----
 
     def committed(self) -> dict[str, Product]:
         """What the majority has now."""
@@ -70,7 +97,8 @@ class ReplicaSet(FakeStore):
     def fail_over(self) -> None:
         """Another node becomes primary: what the majority did not have is gone."""
         self._advance()
-        products, creations, self.lineage, self.stored_control, self.stored_audit = self._committed
+        products, creations, self.lineage, control, audits, restore = self._committed
+        self.stored_control, self.stored_audit, self.stored_restore = control, audits, restore
         self.products, self._creations = dict(products), dict(creations)
         self._pending.clear()
         self.term += 1

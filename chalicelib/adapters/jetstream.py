@@ -27,6 +27,7 @@ import nats.errors
 from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from chalicelib.adapters.stream_setup import (
@@ -41,11 +42,15 @@ from chalicelib.adapters.stream_setup import (
 )
 from chalicelib.domain.errors import StreamNotMigratedError, StreamUnavailableError
 from chalicelib.domain.events import TRACE_HEADER, Event
-from chalicelib.usecases.ports import StreamMessage, StreamUsage
+from chalicelib.usecases.ports import StreamMessage, StreamPage, StreamUsage
 
 API = "$JS.API"
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
+READ_SECONDS = 10.0
+"""How long a page of the stream's record may take."""
+READ_BYTES = 8_000_000
+"""Of such a page; more than the largest message, which the server limits."""
 TRUST_SECONDS = 5.0
 """A connection that was idle for longer is checked with a round trip before it is used."""
 PAUSE_SECONDS = 2.0
@@ -166,7 +171,10 @@ class Inbox:
 
 
 class JetStream:
-    """Implements `ports.Publisher` and `ports.Consumer`. Connects at the first use."""
+    """Implements `ports.Publisher`, `ports.Consumer` and `ports.StreamReader`.
+
+    Connects at the first use.
+    """
 
     def __init__(
         self,
@@ -301,6 +309,52 @@ class JetStream:
 
         if messages:
             self._run(answer_all(), ANSWER_SECONDS)
+
+    # ---- StreamReader ----
+
+    def read(self, after: int, limit: int) -> StreamPage:
+        return self._run(self._read(after, limit), READ_SECONDS)
+
+    async def _read(self, after: int, limit: int) -> StreamPage:
+        client = await self._connected()
+        stream = client.jetstream(timeout=ANSWER_SECONDS)
+        # A consumer for each page: there is nothing to keep while a function is frozen. It says how
+        # many messages there are, so that none is missed because the server is slow.
+        await self._forget_reader(stream)
+        consumer = await stream.add_consumer(
+            self._names.stream, _reading(after, self._names.reader)
+        )
+        left = consumer.num_pending or 0
+        messages: list[StreamMessage] = []
+        subscription = await client.subscribe(inbox := client.new_inbox())
+        request = {
+            "batch": min(limit, left),
+            "expires": int(READ_SECONDS * 1e9),
+            "max_bytes": READ_BYTES,
+        }
+        if left:
+            requests = f"{API}.CONSUMER.MSG.NEXT.{self._names.stream}.{self._names.reader}"
+            await client.publish(requests, json.dumps(request).encode(), inbox)
+        while left and len(messages) < limit:
+            message = await subscription.next_msg(timeout=READ_SECONDS)
+            if not message.reply.startswith("$JS.ACK"):
+                # The end of the request: the page has as many bytes as it may.
+                break
+            messages.append(PulledMessage(message))
+            left = message.metadata.num_pending
+        await subscription.unsubscribe()
+        # If that fails, the server drops it after a while.
+        with suppress(nats.errors.Error):
+            await self._forget_reader(stream)
+        if left and not messages:
+            raise nats.errors.Error("the stream gives no message")
+        self._used = time.monotonic()
+        return StreamPage(messages, left)
+
+    async def _forget_reader(self, stream: JetStreamContext) -> None:
+        # One name, since a permission cannot be given for names that begin with something.
+        with suppress(NotFoundError):
+            await stream.delete_consumer(self._names.stream, self._names.reader)
 
     # ---- the connection ----
 
@@ -535,6 +589,19 @@ class JetStream:
                 left.append(f"{problem}, but was refused: {self._told(error)}")
             else:
                 done.append(f"changed {problem.setting} of the {problem.of}, was {problem.found}")
+
+
+def _reading(after: int, name: str) -> ConsumerConfig:
+    """Give a consumer that reads on, and is forgotten soon."""
+    return ConsumerConfig(
+        name=name,
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=after + 1,
+        ack_policy=AckPolicy.NONE,
+        inactive_threshold=4 * READ_SECONDS,
+        mem_storage=True,
+        num_replicas=1,
+    )
 
 
 def _started_loop() -> asyncio.AbstractEventLoop:

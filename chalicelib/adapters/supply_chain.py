@@ -75,6 +75,7 @@ class HttpSupplyChain:
         self._drop_idle(started)
         status: int | None = None
         retry_after: datetime | None = None
+        held: int | None = None
         try:
             with deadline(self._timeout):
                 answer = self._send(product, trace)
@@ -82,12 +83,12 @@ class HttpSupplyChain:
             retry_after = parse_retry_after(answer.headers.get("Retry-After"), self._clock())
             with deadline(self._timeout):
                 judgement = judge(product, answer, lambda: self._ask(product), self._rejects)
-            verdict, error = judgement.verdict, judgement.error
+            verdict, error, held = judgement.verdict, judgement.error, judgement.held
         except _FAILURES as failure:
             verdict, error = Verdict.FAILED, self._describe(failure, status)
         duration = time.monotonic() - clock
         attempt = Attempt(started, product.version, status, duration, error)
-        return Outcome(attempt, verdict, retry_after)
+        return Outcome(attempt, verdict, retry_after, held)
 
     def ask(self, product: Product) -> Answer | None:
         self._drop_idle(self._clock())

@@ -18,6 +18,7 @@ class ActKind(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     AUDIT = "audit"
+    RESTORE = "restore"
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ class StreamNames:
     before: str = ""
     """What each subject begins with."""
     consumer: str = "sync-bridge"
+    reader: str = "restore"
+    """The consumer that reads the stream as a record, and lives for a page."""
 
     @classmethod
     def of(cls, prefix: str | None) -> StreamNames:
@@ -55,7 +57,10 @@ class StreamNames:
 
         So two environments on one NATS account get nothing of each other's.
         """
-        return cls(f"{prefix}-PRODUCTS", f"{prefix}.", f"{prefix}-sync-bridge") if prefix else cls()
+        if not prefix:
+            return cls()
+        of_ours = f"{prefix}-PRODUCTS", f"{prefix}.", f"{prefix}-sync-bridge", f"{prefix}-restore"
+        return cls(*of_ours)
 
     @property
     def subjects(self) -> str:

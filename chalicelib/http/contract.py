@@ -28,6 +28,7 @@ from chalicelib.usecases.audits import AuditRequest
 from chalicelib.usecases.catalog import BATCH_LIMIT, BatchRequest
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import ControlRequest, RedriveRequest, ReplayRequest
+from chalicelib.usecases.restores import RestoreRequest
 from chalicelib.usecases.undelivered import DeadLettersRequest, UndeliveredRequest
 
 READ, WRITE, ADMIN = "products:read", "products:write", "sync:admin"
@@ -44,7 +45,9 @@ class Product(ProductFields):
     model_config = ConfigDict(title="Product", extra="allow")
 
     id: str = Field(description="Made by the server.", json_schema_extra={"readOnly": True})
-    version: int = Field(ge=0, description="Grows by one with each change.")
+    version: int = Field(
+        ge=0, description="Grows with each change: by one, but after a restore or an audit by more."
+    )
     createdAt: Time  # noqa: N815 - JSON's name
     updatedAt: Time  # noqa: N815 - JSON's name
     deletedAt: Time | None = Field(  # noqa: N815 - JSON's name
@@ -386,6 +389,100 @@ class AuditRecord(AuditWalk):
     )
 
 
+class LossRecord(BaseModel):
+    """A product of which only the supply chain had the newest version."""
+
+    id: str
+    restored: int = Field(description="The newest version that store and stream knew.")
+    held: int = Field(description="The version that the supply chain had.")
+
+
+class ClashRecord(BaseModel):
+    """A product that was stored without its sku, since another one has it."""
+
+    id: str
+    sku: str
+    holder: str | None = Field(description="The product that has the sku, if it is known.")
+
+
+class StrayRecord(BaseModel):
+    """A product that only a dead letter names."""
+
+    id: str
+    version: int = Field(description="The highest version that a dead letter names.")
+
+
+class RestoreRecord(BaseModel):
+    """The last restore: how far it is, and what it has found. Lists have 1,000 entries at most."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "state": "lifted",
+                    "mode": "restore",
+                    "held": "every product is ready to be delivered: set CATALOG_MODE=normal",
+                    "startedAt": "2026-01-31T12:00:00.000Z",
+                    "startedBy": "operator",
+                    "asks": True,
+                    "firstEventAt": "2026-01-17T12:00:10.000Z",
+                    "events": 9120,
+                    "eventsLeft": 0,
+                    "unreadableEvents": 0,
+                    "replayed": 812,
+                    "lifted": 5000,
+                    "total": 5000,
+                    "unanswered": 0,
+                    "lost": 1,
+                    "losses": [{"id": "6b05e78b3969dfca0964608b", "restored": 5, "held": 7}],
+                    "skus": [],
+                    "strays": [],
+                    "unreadable": [],
+                    "liftedAt": "2026-01-31T12:01:40.000Z",
+                    "finishedAt": None,
+                    "statement": None,
+                    "proved": False,
+                }
+            ]
+        }
+    )
+
+    state: Literal["none", "replaying", "lifting", "lifted", "auditing", "done"] = Field(
+        description="`lifted`: writes may be accepted. `done`: the audit at the end has ended."
+    )
+    mode: Literal["normal", "restore"] = Field(
+        description="The setting `CATALOG_MODE` of the process that answers."
+    )
+    held: str | None = Field(description="What it waits for, if it waits.")
+    startedAt: Time | None  # noqa: N815 - JSON's name
+    startedBy: str | None  # noqa: N815 - JSON's name
+    asks: bool = Field(description="Whether the supply chain is asked before a version is lifted.")
+    firstEventAt: Time | None = Field(  # noqa: N815 - JSON's name
+        description="When the oldest change that the stream has was made. If that is after the "
+        "time that the store was restored to, changes between the two may be lost."
+    )
+    events: int = Field(description="Changes that were read from the stream.")
+    eventsLeft: int | None = Field(  # noqa: N815 - JSON's name
+        description="Messages of the stream that follow; null before the first was read."
+    )
+    unreadableEvents: int = Field(  # noqa: N815 - JSON's name
+        description="Events that could not be read."
+    )
+    replayed: int = Field(description="Products of which the stream had a newer version.")
+    lifted: int = Field(description="Products with a version above all that was given out.")
+    total: int = Field(description="About how many products there are.")
+    unanswered: int = Field(description="Lifted without an answer of the supply chain.")
+    lost: int = Field(description="How many `losses` there are, also those not listed.")
+    losses: list[LossRecord]
+    skus: list[ClashRecord] = Field(description="Products that have no sku now.")
+    strays: list[StrayRecord] = Field(description="Products that neither store nor stream has.")
+    unreadable: list[str] = Field(description="Documents that could not be read, nor lifted.")
+    liftedAt: Time | None  # noqa: N815 - JSON's name
+    finishedAt: Time | None  # noqa: N815 - JSON's name
+    statement: str | None = Field(description="What the audit at the end has proved.")
+    proved: bool = Field(description="Whether that audit found every product right.")
+
+
 class SyncSummary(BaseModel):
     """The delivery state of the whole catalog."""
 
@@ -657,14 +754,19 @@ class Operation:
 TAGS = {
     "products": "Write and read products. Every write is answered at once; its delivery to the "
     "supply chain follows.",
-    "sync": "See how far the supply chain is, deliver again, pause and resume, audit.",
+    "sync": "See how far the supply chain is, deliver again, pause and resume, audit, restore.",
     "service": "The service itself: its health, its documentation, the console's page. No token is "
     "needed.",
 }
 
 _BODY = (errors.MalformedRequestError, errors.PayloadTooLargeError)
 _STORED = (errors.ProductNotFoundError, errors.UnreadableDocumentError)
-_CHANGE = (*_STORED, errors.VersionMismatchError, errors.ConcurrentChangeError)
+_CHANGE = (
+    *_STORED,
+    errors.VersionMismatchError,
+    errors.ConcurrentChangeError,
+    errors.ReadOnlyError,
+)
 
 OPERATIONS = (
     Operation(
@@ -682,6 +784,7 @@ OPERATIONS = (
             errors.DuplicateSkuError,
             errors.DuplicateIdempotencyKeyError,
             errors.IdempotencyKeyReusedError,
+            errors.ReadOnlyError,
         ),
     ),
     Operation(
@@ -703,7 +806,7 @@ OPERATIONS = (
         examples={"batch": {"items": [example_of(ProductFields)]}},
         headers=("Idempotency-Key", TRACEPARENT),
         answers={207: BatchAnswer},
-        problems=(*_BODY, errors.IdempotencyKeyReusedError),
+        problems=(*_BODY, errors.IdempotencyKeyReusedError, errors.ReadOnlyError),
     ),
     Operation(
         "getProduct",
@@ -843,7 +946,7 @@ OPERATIONS = (
         "listActs",
         "GET",
         "/sync/acts",
-        "What operators have done, newest first: replays, redrives, pauses, audits",
+        "What operators have done, newest first: replays, redrives, pauses, audits, restores",
         frozenset({READ, ADMIN}),
         query=ActsRequest,
         answers={200: ActPage},
@@ -875,6 +978,25 @@ OPERATIONS = (
         "How far the audit is, and what it has found",
         frozenset({READ, ADMIN}),
         answers={200: AuditRecord},
+    ),
+    Operation(
+        "startRestore",
+        "POST",
+        "/sync/restore",
+        "Make a store that was restored to an earlier time whole again; from the beginning",
+        frozenset({ADMIN}),
+        body=RestoreRequest,
+        examples={"restore": {"reason": "restored to 12:00"}, "do not ask": {"ask": False}},
+        answers={202: RestoreRecord},
+        problems=(*_BODY, errors.NotRestoringError, errors.ConcurrentChangeError),
+    ),
+    Operation(
+        "getRestore",
+        "GET",
+        "/sync/restore",
+        "How far the restore is, and what it has found",
+        frozenset({READ, ADMIN}),
+        answers={200: RestoreRecord},
     ),
     Operation("getHealth", "GET", "/health", "Alive", answers={200: Health}),
     Operation(

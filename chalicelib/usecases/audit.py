@@ -76,14 +76,16 @@ class Questions:
         self._begun: dict[str, Inquiry] = {}
         self._run: tuple[str, datetime] | None = None
 
-    def inquire(self, run: Run, products: Sequence[Product]) -> tuple[dict[str, Inquiry], int]:
+    def inquire(
+        self, run: tuple[str, datetime], products: Sequence[Product]
+    ) -> tuple[dict[str, Inquiry], int]:
         """Ask until the answers can be believed; some inquiries may go on in the next step.
 
-        Then those that are over are not asked again, but never in another run: its statement is
-        about answers since its beginning.
+        Then those that are over are not asked again, but never in another `run`, named by who has
+        started it, and when: its statement is about answers since its beginning.
         """
-        if (key := (run.started_by, run.started_at)) != self._run:
-            self._run, self._begun = key, {}
+        if run != self._run:
+            self._run, self._begun = run, {}
         inquiries = {product.id: self._known(product) for product in products}
         end, questions, answered = self._clock() + ROUNDS_WITHIN, 0, False
         while left := [it for it in inquiries.values() if not it.is_over]:
@@ -294,7 +296,7 @@ class Auditor:
         """Do a page; give the number of questions, and what was noted."""
         found = self._store.walk(run.position, limit)
         wanted = [item for item in found.products.values() if _is_delivered(item)]
-        inquiries, questions = self._questions.inquire(run, wanted)
+        inquiries, questions = self._questions.inquire((run.started_by, run.started_at), wanted)
         self._pace.owe(questions)
         page = self._judged(run, found, inquiries, is_last=_size(found) < limit)
         if page is None:

@@ -44,11 +44,7 @@ class DeadLetters:
         failed = self._store.failed(ROUNDS * AT_ONCE) if seen else []
         held: dict[str, ReceivedDeadLetter] = {}
         try:
-            for _ in range(ROUNDS):
-                letters = self._queue.receive_dead_letters(AT_ONCE)
-                held |= {letter.id: letter for letter in letters}
-                if len(letters) < AT_ONCE:
-                    break
+            self._receive(held)
             complete = self._queue.count_dead_letters() == len(held)
             self._remember_poison(held.values(), complete=complete)
             done, kept = self._judge(list(held.values()))
@@ -59,6 +55,23 @@ class DeadLetters:
             # Not earlier: the next round would receive them again, before the others.
             self._queue.release_dead_letters([letter.receipt for letter in held.values()])
         return len(done), self._replace_missing(failed, kept) if complete else 0
+
+    def named(self) -> list[SyncMessage]:
+        """Give what the letters say that are sync messages; all of them stay."""
+        held: dict[str, ReceivedDeadLetter] = {}
+        try:
+            self._receive(held)
+        finally:
+            self._queue.release_dead_letters([letter.receipt for letter in held.values()])
+        return [letter.message for letter in held.values() if letter.message is not None]
+
+    def _receive(self, held: dict[str, ReceivedDeadLetter]) -> None:
+        """Add the letters by their ids; whatever happens, they can be released."""
+        for _ in range(ROUNDS):
+            letters = self._queue.receive_dead_letters(AT_ONCE)
+            held |= {letter.id: letter for letter in letters}
+            if len(letters) < AT_ONCE:
+                break
 
     def count(self) -> int:
         """Count the dead letters, also those that a sweep has in hand."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from chalicelib.domain.acts import Act
 from chalicelib.domain.answers import Answer
@@ -21,6 +21,7 @@ from chalicelib.domain.events import Event
 from chalicelib.domain.messages import DeadLetter, SyncMessage
 from chalicelib.domain.poison import PoisonLetter
 from chalicelib.domain.product import Product
+from chalicelib.domain.restore import RestoreState
 from chalicelib.domain.selection import ALL, Portion, Selection
 from chalicelib.domain.sync_state import Position, SyncStatus
 from chalicelib.domain.throughput import Minute
@@ -123,6 +124,13 @@ class Found:
 
     products: Mapping[str, Product]
     unreadable: frozenset[str] = frozenset()
+
+
+class PutBack(NamedTuple):
+    """A product to write as a whole, and the revision to be replaced; None: there must be none."""
+
+    product: Product
+    expected_revision: int | None
 
 
 class Store(Protocol):
@@ -281,6 +289,19 @@ class Store(Protocol):
     def save_audit(self, state: AuditState, *, expected_revision: int) -> bool:
         """Write how far audits are, if the stored revision is the expected one."""
 
+    def put_back(self, products: Sequence[PutBack]) -> dict[str, CatalogError]:
+        """Write whole products over those that were read, or where there are none.
+
+        Gives the error of each that is not written: DuplicateSkuError, or ConcurrentChangeError if
+        there is another document by now. What is known of their creation stays.
+        """
+
+    def restore(self) -> RestoreState:
+        """Read how far a restore is; a new state if there is none, or it cannot be read."""
+
+    def save_restore(self, state: RestoreState, *, expected_revision: int) -> bool:
+        """Write how far a restore is, if the stored revision is the expected one."""
+
     def ping(self) -> None:
         """Return if the store answers."""
 
@@ -316,8 +337,27 @@ class Publisher(Protocol):
         """Say how full the stream is. Raises StreamUnavailableError."""
 
 
+@dataclass(frozen=True, slots=True)
+class StreamPage:
+    """Messages in the order of the stream; `left`: how many follow them now."""
+
+    messages: Sequence[StreamMessage]
+    left: int
+
+
+class StreamReader(Protocol):
+    """The event stream, as a record of what was written."""
+
+    def read(self, after: int, limit: int) -> StreamPage:
+        """Give the first messages with a higher sequence number; the bridge gets them all the same.
+
+        Fewer than `limit` if they are large; none only if there are none. Raises
+        StreamUnavailableError.
+        """
+
+
 class StreamMessage(Protocol):
-    """One message pulled from the stream, not yet settled."""
+    """One message of the stream."""
 
     @property
     def data(self) -> bytes:

@@ -28,6 +28,7 @@ from chalicelib.usecases.enqueuing import Enqueued, Enqueuer, postpone
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.pace import Pace
 from chalicelib.usecases.ports import Store
+from chalicelib.usecases.restore import Restorer
 
 PAGE = 1000
 """Products of a step: about 1 KB each, since they are read without details."""
@@ -75,7 +76,7 @@ class Reconcile:
     """Relays unpublished events, enqueues overdue products, keeps one letter per failed product.
 
     After an outage it brings the waiting products forward. It does the redrives of operators.
-    `page`: products of a step.
+    `page`: products of a step. `restoring`: it only makes a restored store whole.
     """
 
     page = PAGE
@@ -88,10 +89,12 @@ class Reconcile:
         dead_letters: DeadLetters,
         convergence: Convergence,
         auditor: Auditor,
+        restorer: Restorer,
         policy: BreakerPolicy,
         *,
         clock: Callable[[], datetime],
         grace: timedelta,
+        restoring: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._store = store
@@ -100,6 +103,8 @@ class Reconcile:
         self._dead_letters = dead_letters
         self._convergence = convergence
         self._auditor = auditor
+        self._restorer = restorer
+        self._restoring = restoring
         self._policy = policy
         self._clock = clock
         self._grace = grace
@@ -114,15 +119,27 @@ class Reconcile:
         `seconds_left` gives the seconds until the host stops the run.
         """
         try:
-            return self._run(seconds_left)
+            return self._restore(seconds_left) if self._restoring else self._run(seconds_left)
         except StoreUnavailableError:
             # The other gauges are in the store. Without any, reconcile would seem not to run.
             telemetry.gauge(store_away=1)
             raise
 
+    def _restore(self, seconds_left: Callable[[], float]) -> Reconciled:
+        """Make a restored store whole, and nothing else."""
+        gauged = self._gauge_if_due(self._convergence.settle())
+        while seconds_left() > 0 and self._restorer.step():
+            pass
+        if gauged:
+            self._gauge_dependencies(
+                queue_away=self._with_queue(self._dead_letters.count, None) is None
+            )
+        return Reconciled()
+
     def _run(self, seconds_left: Callable[[], float]) -> Reconciled:
         swept = self._with_queue(self._dead_letters.sweep, None)
         settled, missing = swept or (0, 0)
+        self._restorer.follow()
         done = Reconciled(settled=settled, letters=missing)
         control, relaying = self._convergence.settle(), True
         gauged = self._gauge_if_due(control)
@@ -159,6 +176,8 @@ class Reconcile:
 
     def is_needed(self) -> bool:
         """Say whether a run is needed at once, not only after the usual interval."""
+        if self._restoring:
+            return self._restorer.is_needed()
         control = self._convergence.settle()
         return _is_busy(control, self._clock()) or self._auditor.is_needed(control)
 

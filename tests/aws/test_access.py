@@ -44,6 +44,8 @@ ANSWERS = {
     ("POST", "/sync/audit"): 422,
     ("GET", "/sync/audit"): 200,
     ("DELETE", "/sync/audit"): 200,
+    ("POST", "/sync/restore"): 422,
+    ("GET", "/sync/restore"): 200,
 }
 OPEN = {"/health", "/ready", "/openapi.json", "/asyncapi.json", "/docs", "/console"}
 NO_ROUTE = "urn:product-catalog:problem:no-such-route"
@@ -55,7 +57,11 @@ def problem(answer: requests.Response) -> str:
 
 
 def call(api: Api, method: str, path: str) -> requests.Response:
-    body = {"status": "unheard of"} if path in {"/sync/redrive", "/sync/audit"} else {}
+    body = (
+        {"status": "unheard of"}
+        if path in {"/sync/redrive", "/sync/audit", "/sync/restore"}
+        else {}
+    )
     path = path.replace("{product_id}", UNKNOWN)
     return api.request(method, path, body if method in ("POST", "PUT", "PATCH") else None)
 

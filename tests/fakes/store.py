@@ -11,12 +11,14 @@ from chalicelib.domain.audit import AuditState
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import (
     CatalogError,
+    ConcurrentChangeError,
     DuplicateIdempotencyKeyError,
     DuplicateSkuError,
     StoreUnavailableError,
     UnreadableDocumentError,
 )
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_LIMIT, OUTBOX_PAGE, Product
+from chalicelib.domain.restore import RestoreState, without_sku
 from chalicelib.domain.selection import ALL
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
@@ -32,6 +34,7 @@ from chalicelib.usecases.ports import (
     Found,
     Order,
     ProductQuery,
+    PutBack,
     Summary,
     Window,
 )
@@ -65,6 +68,7 @@ class FakeStore(Switchable):
         self.minutes: dict[datetime, Minute] = {}
         self.stored_poison: tuple[PoisonLetter, ...] = ()
         self.stored_audit = AuditState()
+        self.stored_restore = RestoreState()
 
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
@@ -142,8 +146,7 @@ class FakeStore(Switchable):
             if stored is None or stored.version != expected_version:
                 return False
             if product.deleted_at:
-                bare = product.fields.model_copy(update={"sku": None})
-                product = replace(product, fields=bare)
+                product = without_sku(product)
             if holder := self._holder(product):
                 raise DuplicateSkuError(holder)
             self.products[product.id] = replace(
@@ -421,6 +424,34 @@ class FakeStore(Switchable):
             if self.stored_audit.revision != expected_revision:
                 return False
             self.stored_audit = state
+            return True
+
+    def put_back(self, products: Sequence[PutBack]) -> dict[str, CatalogError]:
+        self._reach("put_back")
+        with self._lock:
+            done = {product.id: self._put_back(product, seen) for product, seen in products}
+        return {name: failure for name, failure in done.items() if failure is not None}
+
+    def _put_back(self, product: Product, expected: int | None) -> CatalogError | None:
+        stored = self.products.get(product.id)
+        if (stored.revision if stored else None) != expected:
+            return ConcurrentChangeError("the document is another one by now")
+        written = without_sku(product) if product.deleted_at else product
+        if holder := self._holder(written):
+            return DuplicateSkuError(holder)
+        self.products[product.id] = replace(written, keyed=bool(stored and stored.keyed))
+        return None
+
+    def restore(self) -> RestoreState:
+        self._reach("restore")
+        return self.stored_restore
+
+    def save_restore(self, state: RestoreState, *, expected_revision: int) -> bool:
+        self._reach("save_restore")
+        with self._lock:
+            if self.stored_restore.revision != expected_revision:
+                return False
+            self.stored_restore = state
             return True
 
     def ping(self) -> None:

@@ -63,6 +63,8 @@ SCOPES_OF_THE_DESIGN = {
     ("POST", "/sync/audit"): {ADMIN},
     ("DELETE", "/sync/audit"): {ADMIN},
     ("GET", "/sync/audit"): {READ, ADMIN},
+    ("POST", "/sync/restore"): {ADMIN},
+    ("GET", "/sync/restore"): {READ, ADMIN},
     ("GET", "/health"): set(),
     ("GET", "/ready"): set(),
     ("GET", "/openapi.json"): set(),

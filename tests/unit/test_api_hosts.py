@@ -63,6 +63,8 @@ PARITY: list[tuple[str, str, object]] = [
     ("POST", "/sync/audit", {"repair": "no"}),
     ("GET", "/sync/audit", None),
     ("DELETE", "/sync/audit", None),
+    ("POST", "/sync/restore", None),
+    ("GET", "/sync/restore", None),
     ("GET", "/health", None),
     ("GET", "/ready", None),
     ("GET", "/openapi.json", None),

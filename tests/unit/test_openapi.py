@@ -172,6 +172,7 @@ def test_answers_of_success_fit_their_schemas(world: World) -> None:
     client.get("/sync/audit")
     client.post("/sync/audit")
     client.delete("/sync/audit")
+    client.get("/sync/restore")
     client.post("/sync/redrive")
     client.put("/sync/control", {"paused": True, "until": "2026-01-02T00:00:00Z"})
     client.get("/sync")
@@ -214,6 +215,7 @@ def test_problems_fit_their_schema(world: World) -> None:
     client.post("/sync/redrive", {"status": "pending"})
     client.put("/sync/control", {"paused": "yes"})
     client.put("/sync/control", "{")
+    client.post("/sync/restore")
     for scopes in ((READ,), (WRITE,), ()):
         other = world.client_with(*scopes)
         other.post("/sync/redrive")
@@ -248,6 +250,7 @@ def test_the_answer_to_a_malformed_entity_tag_is_described(
         ("put", "/sync/control"),
         ("post", "/products/{product_id}/sync"),
         ("post", "/sync/audit"),
+        ("post", "/sync/restore"),
     ],
 )
 def test_every_way_to_read_a_body_is_described(method: str, path: str) -> None:

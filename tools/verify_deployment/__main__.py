@@ -153,7 +153,7 @@ def _listener(
 ) -> Listen | None:
     if is_given and not environ.get("NATS_URL"):
         return None
-    return partial(events.listen, *connection.nats())
+    return partial(events.listen, connection.nats())
 
 
 if __name__ == "__main__":

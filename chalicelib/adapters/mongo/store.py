@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from bson.codec_options import CodecOptions
-from pymongo import DESCENDING, DeleteOne, MongoClient, UpdateOne, WriteConcern
+from pymongo import DESCENDING, DeleteOne, InsertOne, MongoClient, UpdateOne, WriteConcern
 from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
@@ -43,12 +43,18 @@ from chalicelib.adapters.mongo.documents import (
 from chalicelib.adapters.mongo.failures import told
 from chalicelib.adapters.mongo.indexes import ANY_STATUS, LIVE, PRESENT, check_indexes
 from chalicelib.adapters.mongo.queries import ORDERS, Hint, conditions, hint_for, ranges
+from chalicelib.adapters.mongo.restores import (
+    RESTORE_ID,
+    restore_to_document,
+    to_restore,
+)
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
     budget_fields,
     claim_update,
     into_outbox,
     out_of_outbox,
+    put_back_update,
     result_update,
     superseded_update,
     transition_update,
@@ -60,6 +66,7 @@ from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Claim, SyncResult, Transition
 from chalicelib.domain.errors import (
     CatalogError,
+    ConcurrentChangeError,
     DuplicateIdempotencyKeyError,
     DuplicateSkuError,
     StoreUnavailableError,
@@ -68,6 +75,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.events import Event
 from chalicelib.domain.poison import PoisonLetter
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
+from chalicelib.domain.restore import RestoreState
 from chalicelib.domain.selection import Portion
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
@@ -83,6 +91,7 @@ from chalicelib.usecases.ports import (
     Found,
     Order,
     ProductQuery,
+    PutBack,
     Summary,
     Window,
 )
@@ -576,6 +585,63 @@ class MongoStore:
     def save_audit(self, state: AuditState, *, expected_revision: int) -> bool:
         return self._replace(audit_to_document(state), expected_revision)
 
+    # ---- a restored store ----
+
+    def put_back(self, products: Sequence[PutBack]) -> dict[str, CatalogError]:
+        failures: dict[str, CatalogError] = {}
+        for start in range(0, len(products), AT_ONCE):
+            failures |= self._put_back(products[start : start + AT_ONCE])
+        return failures
+
+    def _put_back(self, products: Sequence[PutBack]) -> dict[str, CatalogError]:
+        operations = [
+            InsertOne(to_document(product, None))
+            if expected is None
+            else put_back_update(product, expected)
+            for product, expected in products
+        ]
+        failures: dict[str, CatalogError] = {}
+        with _unavailable():
+            try:
+                done = self._products.bulk_write(operations, ordered=False)
+                written = done.matched_count + done.inserted_count
+            except BulkWriteError as error:
+                refused = _only_duplicates(error)
+                failures = self._refusals([(it, products[it["index"]].product) for it in refused])
+                written = error.details["nMatched"] + error.details["nInserted"]
+            if written + len(failures) < len(products):
+                failures |= self._moved([each.product for each in products], failures)
+        return failures
+
+    def _refusals(self, refused: Sequence[tuple[Document, Product]]) -> dict[str, CatalogError]:
+        skus = [item.fields.sku for _, item in refused if item.fields.sku is not None]
+        holders = self._holders(skus)
+        return {
+            item.id: _another_document()
+            if _is_of_id(failure)
+            else _duplicate(failure, holders.get(item.fields.sku))
+            for failure, item in refused
+        }
+
+    def _moved(self, wanted: Sequence[Product], failed: Collection[str]) -> dict[str, CatalogError]:
+        """Find those whose document is another one than was read, and than was to be written."""
+        ids = [item.id for item in wanted if item.id not in failed]
+        found = self._products.find({"_id": {"$in": ids}}, {"version": True, "revision": True})
+        there = {each["_id"]: (each["version"], each["revision"]) for each in found}
+        return {
+            item.id: _another_document()
+            for item in wanted
+            if item.id not in failed and there.get(item.id) != (item.version, item.revision)
+        }
+
+    def restore(self) -> RestoreState:
+        with _unavailable():
+            found = self._controls.find_one({"_id": RESTORE_ID})
+        return to_restore(found) if found else RestoreState()
+
+    def save_restore(self, state: RestoreState, *, expected_revision: int) -> bool:
+        return self._replace(restore_to_document(state), expected_revision)
+
     # ---- what operators look at ----
 
     def add_activity(self, minutes: Sequence[Minute]) -> None:
@@ -646,6 +712,14 @@ def _duplicate(failure: Document, holder: str | None) -> CatalogError:
     ):
         return DuplicateIdempotencyKeyError("a product was created under this key")
     return DuplicateSkuError(holder)
+
+
+def _is_of_id(failure: Document) -> bool:
+    return "_id" in failure.get("keyPattern", {}) or "_id_" in failure["errmsg"]
+
+
+def _another_document() -> ConcurrentChangeError:
+    return ConcurrentChangeError("the document is another one by now")
 
 
 def _is_unchanged(document: Document, written: Product) -> bool:

@@ -16,10 +16,11 @@ from chalicelib.domain.acts import Act, ActKind
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.product import Product
+from chalicelib.domain.restore import RestoreState
 from chalicelib.domain.selection import Portion
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.domain.throughput import Minute
-from chalicelib.usecases.ports import Order, ProductQuery
+from chalicelib.usecases.ports import Order, ProductQuery, PutBack
 from tests.contract.conftest import NOWHERE
 from tests.contract.store.steps import LATER, a_claim, a_redrive, a_result
 from tests.fakes import START, a_product
@@ -68,6 +69,9 @@ EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
     "forget_activity": lambda store, _: store.forget_activity(START),
     "add_act": lambda store, _: store.add_act(Act("id", START, "jane", ActKind.PAUSE)),
     "acts": lambda store, _: store.acts(1),
+    "put_back": lambda store, product: store.put_back([PutBack(product, 0)]),
+    "restore": lambda store, _: store.restore(),
+    "save_restore": lambda store, _: store.save_restore(RestoreState(), expected_revision=0),
     "ping": lambda store, _: store.ping(),
 }
 

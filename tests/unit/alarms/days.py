@@ -41,6 +41,7 @@ QUIET: dict[str, Value] = GAUGES | {
     "audit_differences": None,
     "authorizer_failed": None,
     "secrets_not_renewed": None,
+    "store_behind": None,
 }
 """A minute in which all is well."""
 

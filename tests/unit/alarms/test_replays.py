@@ -124,6 +124,22 @@ def test_a_letter_that_reconcile_is_about_to_delete_is_no_ticket() -> None:
     assert day.watched().told == []
 
 
+# ---- the store is behind ----
+
+
+def test_a_store_that_was_restored_is_a_page() -> None:
+    # Kept messages come again, less and less often.
+    day = Day()
+    for minute in (0, 1, 3, 7, 15, 31):
+        day.happens(HOUR + minute, HOUR + minute + 1, store_behind=200)
+
+    assert day.watched().told == [(HOUR + 1, "page", "store-restored")]
+
+
+def test_a_moment_of_a_failover_is_no_page() -> None:
+    assert Day().happens(HOUR, HOUR + 1, store_behind=3).watched().told == []
+
+
 # ---- tokens ----
 
 

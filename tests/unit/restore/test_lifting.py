@@ -1,0 +1,280 @@
+"""Every version is lifted above those that were given out, and what only others know is listed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.domain.control import Pause
+from chalicelib.domain.errors import StoreUnavailableError
+from chalicelib.domain.messages import dead_letter_for
+from chalicelib.domain.sync_state import Attempt, Lease, SyncState, SyncStatus
+from tests.fakes import GRACE, START, Pipeline, a_product
+from tests.unit.audit.steps import NO_ANSWER, ids
+from tests.unit.catalog.steps import SOMEBODY
+from tests.unit.restore.steps import (
+    MARGIN,
+    a_catalog,
+    backup,
+    delete,
+    put_back,
+    restore,
+    settle,
+    switch,
+)
+
+
+def lost_in_the_stream(pipeline: Pipeline, product_id: str, **changes: object) -> None:
+    """Change a product; the supply chain gets it, and the stream never does."""
+    pipeline.stream.away = True
+    pipeline.update(product_id, **changes)
+    pipeline.clock.advance(400)
+    pipeline.reconcile_once()
+    settle_queue(pipeline)
+    pipeline.stream.away = False
+
+
+def settle_queue(pipeline: Pipeline) -> None:
+    while pipeline.queue.messages:
+        pipeline.sync_once()
+
+
+def restored(count: int = 1) -> Pipeline:
+    """A catalog whose store was restored; nothing was lost."""
+    pipeline = a_catalog(count)
+    put_back(pipeline, backup(pipeline))
+    return pipeline
+
+
+def test_a_lifted_product_waits_for_its_delivery_as_a_new_one_would() -> None:
+    pipeline = restored()
+    (product_id,) = ids(pipeline)
+    before = pipeline.product(product_id)
+    old = SyncState(
+        SyncStatus.RETRYING,
+        budget=3,
+        attempts=7,
+        next_attempt_at=START,
+        lease=Lease("worker", START, 0),
+        claim="token",
+        message_id="message",
+        history=(Attempt(START, 0, 500, 0.1, "HTTP 500"),),
+    )
+    pipeline.store.products[product_id] = replace(before, sync=old)
+
+    restore(pipeline)
+
+    lifted, now = pipeline.product(product_id), pipeline.clock()
+    wanted = SyncState(behind_since=now, overdue_at=now + GRACE, bulk=True)
+    assert lifted.sync == wanted
+    assert (lifted.version, lifted.revision) == (MARGIN, before.revision + 1)
+    assert [(event.type, event.version) for event in lifted.outbox] == [("product:updated", MARGIN)]
+
+
+def test_a_tombstone_is_lifted_as_a_deletion() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    delete(pipeline, product_id)
+    put_back(pipeline, backup(pipeline))
+    restore(pipeline)
+    lifted = pipeline.product(product_id)
+    assert lifted.deleted_at is not None
+    assert lifted.outbox[-1].type == "product:deleted"
+
+
+def test_a_version_that_only_the_supply_chain_knows_is_listed_and_lifted_above() -> None:
+    pipeline = a_catalog(2)
+    product_id, _ = ids(pipeline)
+    yesterday = backup(pipeline)
+    lost_in_the_stream(pipeline, product_id, name="Lost")
+    assert pipeline.supply_chain.held[product_id].version == 1
+    put_back(pipeline, yesterday)
+
+    done = restore(pipeline)
+
+    assert done["losses"] == [{"id": product_id, "restored": 0, "held": 1}]
+    assert (done["lost"], done["unanswered"]) == (1, 0)
+    assert pipeline.product(product_id).version == 1 + MARGIN
+
+
+def test_a_loss_is_listed_though_the_page_comes_again_after_its_lift() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    lost_in_the_stream(pipeline, product_id, name="Lost")
+    put_back(pipeline, yesterday)
+    pipeline.restores.start({})
+    assert pipeline.restorer.step()
+    real, calls = pipeline.store.save_restore, []
+
+    def only_the_first(*arguments: object, **options: object) -> bool:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise StoreUnavailableError("crash")
+        return real(*arguments, **options)  # type: ignore[arg-type]
+
+    pipeline.store.save_restore = only_the_first  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailableError):
+        pipeline.restorer.step()
+    pipeline.reconcile_once()
+
+    done = pipeline.restores.show()
+    assert (done["lost"], len(done["losses"]), done["lifted"]) == (1, 1, 1)
+
+
+def test_a_version_of_the_supply_chain_that_can_only_be_a_mistake_lifts_nothing() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    held = pipeline.supply_chain.held
+    held[product_id] = replace(held[product_id], version=2**60)
+    put_back(pipeline, backup(pipeline))
+    assert restore(pipeline)["losses"] == [{"id": product_id, "restored": 0, "held": 2**60}]
+    assert pipeline.product(product_id).version == MARGIN
+
+
+def test_without_questions_nothing_is_asked_and_nothing_listed() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    lost_in_the_stream(pipeline, product_id, name="Lost")
+    put_back(pipeline, yesterday)
+    pipeline.supply_chain.asked.clear()
+
+    done = restore(pipeline, ask=False)
+
+    assert (done["state"], done["lost"], pipeline.supply_chain.asked) == ("lifted", 0, [])
+
+
+def test_while_the_supply_chain_is_silent_the_restore_waits() -> None:
+    pipeline = restored(5)
+    pipeline.supply_chain.away = True
+    assert restore(pipeline)["state"] == "lifting"
+    assert not pipeline.reconcile.is_needed()
+
+    pipeline.supply_chain.away = False
+    pipeline.clock.advance(11)
+    assert pipeline.reconcile.is_needed()
+    pipeline.reconcile_once()
+
+    assert pipeline.restores.show()["state"] == "lifted"
+
+
+def test_a_product_without_an_answer_is_lifted_and_counted() -> None:
+    pipeline = restored(2)
+    silent, _ = ids(pipeline)
+    pipeline.supply_chain.told[silent] = NO_ANSWER * 100
+    done = restore(pipeline)
+    assert (done["state"], done["lifted"], done["unanswered"]) == ("lifted", 2, 1)
+
+
+def test_a_document_that_cannot_be_read_is_listed() -> None:
+    pipeline = restored(2)
+    unreadable, _ = ids(pipeline)
+    pipeline.store.unreadable = {unreadable}
+    done = restore(pipeline)
+    assert (done["unreadable"], done["lifted"]) == ([unreadable], 1)
+
+
+def test_a_product_that_only_a_dead_letter_names_is_listed_and_its_letter_stays() -> None:
+    pipeline = restored()
+    failed = a_product(version=7)
+    pipeline.queue.dead_letter([dead_letter_for(failed)])
+
+    assert restore(pipeline)["strays"] == [{"id": failed.id, "version": 7}]
+
+    assert pipeline.queue.count_dead_letters() == 1
+
+
+def test_while_the_queue_is_away_the_lift_does_not_end() -> None:
+    pipeline = restored()
+    pipeline.queue.away = True
+    done = restore(pipeline)
+    assert (done["state"], done["lifted"]) == ("lifting", 1)
+    pipeline.queue.away = False
+    pipeline.reconcile_once()
+    assert pipeline.restores.show()["state"] == "lifted"
+
+
+def test_a_product_that_changes_during_its_lift_is_lifted_again() -> None:
+    pipeline = restored()
+    (product_id,) = ids(pipeline)
+    real = pipeline.store.put_back
+
+    def after_a_replay(*arguments: object) -> object:
+        pipeline.store.put_back = real  # type: ignore[method-assign]
+        pipeline.operations.replay(product_id)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    pipeline.restores.start({})
+    assert pipeline.restorer.step()
+    pipeline.store.put_back = after_a_replay  # type: ignore[assignment, method-assign]
+    assert not pipeline.restorer.step()
+
+    pipeline.reconcile_once()
+
+    assert (pipeline.product(product_id).version, pipeline.product(product_id).pair) == (
+        MARGIN,
+        (MARGIN, 0),
+    )
+
+
+# ---- what the store remembers of yesterday ----
+
+
+def test_breaker_pause_redrive_and_audits_of_before_are_forgotten() -> None:
+    pipeline = restored()
+    paused = replace(pipeline.store.stored_control, pause=Pause(START, "of yesterday"))
+    pipeline.store.stored_control = replace(paused, revision=9)
+    pipeline.audits.start({})
+
+    restore(pipeline)
+
+    assert not pipeline.controls.read().is_paused(pipeline.clock())
+    assert pipeline.audits.read().runs == []
+
+
+def test_a_pause_of_now_holds_the_questions_and_says_so() -> None:
+    pipeline = restored()
+    pipeline.restores.start({})
+    pipeline.operations.control({"paused": True, "reason": "theirs"}, SOMEBODY)
+    pipeline.reconcile_once()
+    done = pipeline.restores.show()
+    assert (done["state"], done["held"]) == ("lifting", "paused: theirs")
+
+
+def test_a_restore_that_the_store_remembers_is_begun_anew() -> None:
+    pipeline = restored()
+    restore(pipeline)
+    (product_id,) = ids(pipeline)
+    done = restore(pipeline)
+    assert (done["state"], done["lifted"]) == ("lifted", 1)
+    assert pipeline.product(product_id).version == 2 * MARGIN
+
+
+def test_a_start_is_an_act() -> None:
+    pipeline = restored()
+    pipeline.restores.start({"reason": "restored to noon", "ask": False}, SOMEBODY)
+    act = pipeline.store.kept_acts[-1]
+    assert (act.what, act.why, act.details) == ("restore", "restored to noon", {"ask": False})
+
+
+def test_two_copies_of_reconcile_lift_no_page_in_vain() -> None:
+    pipeline = restored(3)
+    pipeline.restores.start({})
+    seen = pipeline.restores.read()
+    pipeline.reconcile_once()
+    assert pipeline.restores.read() != seen
+    assert not pipeline.restorer.step()
+    assert pipeline.restores.show()["lifted"] == 3
+
+
+def test_the_mode_is_needed_for_a_step() -> None:
+    pipeline = restored()
+    pipeline.restores.start({})
+    switch(pipeline, restoring=False)
+    pipeline.reconcile_once()
+    settle(pipeline)
+    done = pipeline.restores.show()
+    assert done["state"] == "replaying"
+    assert "CATALOG_MODE=restore" in done["held"]
