@@ -67,8 +67,9 @@ def test_a_reader_leaves_no_consumer_behind(
     stream.publish([an_event()])
     stream.read(0, 10)
     stream.read(1, 10)
-    name = stream._names.stream
-    assert nats_server.ask(lambda client: client.jetstream().consumers_info(name)) == []
+    names = stream._names
+    consumers = nats_server.ask(lambda client: client.jetstream().consumers_info(names.stream))
+    assert [consumer.name for consumer in consumers] == [names.consumer]
 
 
 @pytest.mark.embedded("nats", "a server that is frozen")
