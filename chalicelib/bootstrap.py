@@ -41,7 +41,9 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.parallel import InThreads
+from chalicelib.usecases.quarantine import Quarantine
 from chalicelib.usecases.reconcile import Reconcile
+from chalicelib.usecases.republish import Republisher, Republishes
 from chalicelib.usecases.sync import Sync, SyncPolicy
 from chalicelib.usecases.undelivered import Undelivered
 
@@ -297,6 +299,19 @@ class Container:
         )
 
     @Part
+    def republishes(self) -> Republishes:
+        rate = self.settings.republish_max_rate
+        return Republishes(self.store, self.acts, rate=rate, clock=now_utc)
+
+    @Part
+    def republisher(self) -> Republisher:
+        return Republisher(self.store, self.republishes, self.outbox, clock=now_utc)
+
+    @Part
+    def quarantine(self) -> Quarantine:
+        return Quarantine(self.store, self.acts, clock=now_utc)
+
+    @Part
     def operations(self) -> Operations:
         return Operations(
             self.store,
@@ -328,6 +343,7 @@ class Container:
             DeadLetters(self.store, self.queue, clock=now_utc),
             self.convergence,
             self.auditor,
+            self.republisher,
             self.settings.breaker,
             clock=now_utc,
             grace=self._grace,

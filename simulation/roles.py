@@ -29,6 +29,7 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.reconcile import Reconcile
+from chalicelib.usecases.republish import Republisher, Republishes
 from chalicelib.usecases.sync import Sync, SyncPolicy
 from simulation.plan import LEASE
 from simulation.ports import Port, StorePort
@@ -164,6 +165,11 @@ class Parts:
             pause=self._pause,
         )
 
+    def republishes(self) -> Republishes:
+        return Republishes(
+            self._store, self._acts(), rate=5.0, clock=self._clock, pause=self._pause
+        )
+
     def _auditor(self) -> Auditor:
         plan, clock = self._world.plan, self._clock
         questions = Questions(
@@ -187,6 +193,7 @@ class Parts:
             DeadLetters(self._store, cast("Queue", self.queue), clock=self._clock),
             self._convergence,
             self._auditor(),
+            Republisher(self._store, self.republishes(), self._outbox, clock=self._clock),
             self._world.plan.breaker,
             clock=self._clock,
             grace=self._grace,

@@ -23,11 +23,12 @@ from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES
 from chalicelib.domain.times import LONG_AGO
 from chalicelib.usecases.audit import Auditor
 from chalicelib.usecases.convergence import Convergence
-from chalicelib.usecases.dead_letters import DeadLetters
+from chalicelib.usecases.dead_letters import DeadLetters, Swept
 from chalicelib.usecases.enqueuing import Enqueued, Enqueuer, postpone
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.pace import Pace
 from chalicelib.usecases.ports import Store
+from chalicelib.usecases.republish import Republisher
 
 PAGE = 1000
 """Products of a step: about 1 KB each, since they are read without details."""
@@ -42,7 +43,7 @@ GAUGE_EVERY = timedelta(seconds=50)
 even where a short grace makes reconcile run more often."""
 ACTIVITY_KEPT = timedelta(days=1)
 """How long counts of attempts are kept; `GET /sync` shows an hour."""
-ADDED_UP = ("exhausted", "rejected", "objective_met", "objective_missed")
+ADDED_UP = ("exhausted", "rejected", "quarantined", "objective_met", "objective_missed")
 """Counters whose sums and shares alarms watch."""
 
 Done = TypeVar("Done")
@@ -54,7 +55,8 @@ class Reconciled:
 
     Events relayed, messages enqueued, dead letters sent that were owed or missing (`letters`), dead
     letters deleted (`settled`), tombstones removed (`dropped`), products brought forward after an
-    outage (`forwarded`) and restarted for a redrive (`redriven`).
+    outage (`forwarded`) and restarted for a redrive (`redriven`), poison letters moved
+    (`quarantined`), events of a republish that were published (`republished`).
     """
 
     relayed: int = 0
@@ -64,6 +66,8 @@ class Reconciled:
     dropped: int = 0
     forwarded: int = 0
     redriven: int = 0
+    quarantined: int = 0
+    republished: int = 0
 
     def plus(self, other: Reconciled) -> Reconciled:
         """Add other counts."""
@@ -74,7 +78,8 @@ class Reconciled:
 class Reconcile:
     """Relays unpublished events, enqueues overdue products, keeps one letter per failed product.
 
-    After an outage it brings the waiting products forward. It does the redrives of operators.
+    After an outage it brings the waiting products forward. It does the redrives, the audits and the
+    republishes of operators, and quarantines poison.
     `page`: products of a step.
     """
 
@@ -88,6 +93,7 @@ class Reconcile:
         dead_letters: DeadLetters,
         convergence: Convergence,
         auditor: Auditor,
+        republisher: Republisher,
         policy: BreakerPolicy,
         *,
         clock: Callable[[], datetime],
@@ -100,6 +106,7 @@ class Reconcile:
         self._dead_letters = dead_letters
         self._convergence = convergence
         self._auditor = auditor
+        self._republisher = republisher
         self._policy = policy
         self._clock = clock
         self._grace = grace
@@ -122,8 +129,8 @@ class Reconcile:
 
     def _run(self, seconds_left: Callable[[], float]) -> Reconciled:
         swept = self._with_queue(self._dead_letters.sweep, None)
-        settled, missing = swept or (0, 0)
-        done = Reconciled(settled=settled, letters=missing)
+        settled, missing, moved, flooded = swept or Swept()
+        done = Reconciled(settled=settled, letters=missing, quarantined=moved)
         control, relaying = self._convergence.settle(), True
         gauged = self._gauge_if_due(control)
         while True:
@@ -132,13 +139,21 @@ class Reconcile:
             # After the queue: a slow stream must not delay it.
             relaying = relaying and seconds_left() > 0
             relayed, relaying = self._relay() if relaying else (0, False)
+            # The rest of a flood of poison, so that nothing else waits for it.
+            moved = self._with_queue(self._dead_letters.quarantine, 0) if flooded else 0
+            flooded = moved > 0
+            published = self._republisher.step() if seconds_left() > 0 else None
+            extra = Reconciled(quarantined=moved, republished=published or 0)
+            done = done.plus(extra)
             done = done.plus(replace(step, enqueued=step.enqueued + probes, relayed=relayed))
             # Last, and only if nothing else waits: its questions take some seconds.
             audited = None if more or seconds_left() <= 0 else self._auditor.step(control)
-            if not (more or relaying or audited is not None) or seconds_left() <= 0:
+            running = audited is not None or published is not None
+            if not (more or relaying or flooded or running) or seconds_left() <= 0:
                 break
             stalled = step == Reconciled() or control.is_held(self._clock())
-            if stalled if more else not (relaying or audited):
+            idle = stalled if more else not (relaying or audited)
+            if idle and not (flooded or published):
                 self._sleep(PAUSE_SECONDS)
             control = self._convergence.settle()
         if gauged:
@@ -154,13 +169,15 @@ class Reconcile:
             brought_forward=done.forwarded,
             redriven=done.redriven,
             tombstones_dropped=done.dropped,
+            quarantined=done.quarantined,
         )
         return done
 
     def is_needed(self) -> bool:
         """Say whether a run is needed at once, not only after the usual interval."""
         control = self._convergence.settle()
-        return _is_busy(control, self._clock()) or self._auditor.is_needed(control)
+        due = _is_busy(control, self._clock()) or self._auditor.is_needed(control)
+        return due or self._republisher.is_needed()
 
     def _feed_probe(self, control: Control) -> int:
         """Enqueue for the next probe once a second, until a worker has begun it."""
@@ -293,6 +310,7 @@ class Reconcile:
             breaker_open=int(not control.breaker.is_closed),
             sync_paused=int(control.is_paused(now)),
             audit_differences_open=self._auditor.open_differences(),
+            poison_letters=self._dead_letters.count_poison(),
             **{f"products_{status}": count for status, count in summary.products.items()},
         )
         if letters is not None:

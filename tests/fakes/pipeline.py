@@ -23,7 +23,9 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.parallel import InThreads, Parallel
+from chalicelib.usecases.quarantine import Quarantine
 from chalicelib.usecases.reconcile import Reconcile, Reconciled
+from chalicelib.usecases.republish import Republisher, Republishes
 from chalicelib.usecases.sync import Sync, SyncPolicy
 from chalicelib.usecases.undelivered import Undelivered
 from tests.fakes.builders import BODY, GRACE, a_product
@@ -108,6 +110,10 @@ class Pipeline:
             self.breaker,
             clock=clock,
         )
+        self.republishes = Republishes(
+            store, self.acts, rate=100.0, clock=clock, pause=lambda _: None
+        )
+        self.quarantine = Quarantine(store, self.acts, clock=clock)
         self.reconcile = Reconcile(
             store,
             self.outbox,
@@ -115,6 +121,7 @@ class Pipeline:
             DeadLetters(store, queue, clock=clock),
             convergence,
             self.auditor,
+            Republisher(store, self.republishes, self.outbox, clock=clock),
             self.breaker,
             clock=clock,
             grace=GRACE,

@@ -23,14 +23,7 @@ from pymongo.results import BulkWriteResult
 from chalicelib.adapters.mongo.activity import counting, to_minute
 from chalicelib.adapters.mongo.acts import act_to_document, to_act
 from chalicelib.adapters.mongo.audits import AUDIT_ID, audit_to_document, to_audit
-from chalicelib.adapters.mongo.controls import (
-    CONTROL_ID,
-    POISON_ID,
-    control_to_document,
-    poison_to_document,
-    to_control,
-    to_poison,
-)
+from chalicelib.adapters.mongo.controls import CONTROL_ID, control_to_document, to_control
 from chalicelib.adapters.mongo.documents import (
     EPOCH,
     NO_LEASE,
@@ -42,7 +35,13 @@ from chalicelib.adapters.mongo.documents import (
 )
 from chalicelib.adapters.mongo.failures import told
 from chalicelib.adapters.mongo.indexes import ANY_STATUS, LIVE, PRESENT, check_indexes
+from chalicelib.adapters.mongo.poison import adding, condition_of, to_letter
 from chalicelib.adapters.mongo.queries import ORDERS, Hint, conditions, hint_for, ranges
+from chalicelib.adapters.mongo.republishes import (
+    REPUBLISH_ID,
+    republish_to_document,
+    to_republish,
+)
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
     budget_fields,
@@ -66,8 +65,9 @@ from chalicelib.domain.errors import (
     UnreadableDocumentError,
 )
 from chalicelib.domain.events import Event
-from chalicelib.domain.poison import PoisonLetter
+from chalicelib.domain.poison import PoisonLetter, PoisonSelection
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
+from chalicelib.domain.republish import RepublishState
 from chalicelib.domain.selection import Portion
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
@@ -190,6 +190,14 @@ class MongoStore:
             codec_options=self._collection.codec_options,
             write_concern=self._collection.write_concern,
             read_concern=ReadConcern("majority"),
+        )
+
+    @cached_property
+    def _poison(self) -> MongoCollection[Document]:
+        return self._client[self._database].get_collection(
+            "poison",
+            codec_options=self._collection.codec_options,
+            write_concern=self._collection.write_concern,
         )
 
     @cached_property
@@ -376,10 +384,11 @@ class MongoStore:
         with _unavailable():
             return self._products.count_documents(condition, **options)
 
-    def walk(self, after: str | None, limit: int) -> Found:
+    def walk(self, after: str | None, limit: int, *, majority: bool = False) -> Found:
         condition: Document = {"_id": {"$gt": after}} if after else {}
         with _unavailable():
-            cursor = self._products.find(condition, _WITHOUT_BULK).sort("_id").limit(limit)
+            products = self._committed if majority else self._products
+            cursor = products.find(condition, _WITHOUT_BULK).sort("_id").limit(limit)
             found = list(cursor)
         return _found(found)
 
@@ -576,6 +585,14 @@ class MongoStore:
     def save_audit(self, state: AuditState, *, expected_revision: int) -> bool:
         return self._replace(audit_to_document(state), expected_revision)
 
+    def republish(self) -> RepublishState:
+        with _unavailable():
+            found = self._controls.find_one({"_id": REPUBLISH_ID})
+        return to_republish(found) if found else RepublishState()
+
+    def save_republish(self, state: RepublishState, *, expected_revision: int) -> bool:
+        return self._replace(republish_to_document(state), expected_revision)
+
     # ---- what operators look at ----
 
     def add_activity(self, minutes: Sequence[Minute]) -> None:
@@ -606,15 +623,41 @@ class MongoStore:
             found = list(self._acts.find(condition).sort("_id", DESCENDING).limit(limit))
         return [to_act(document) for document in found]
 
-    def poison(self) -> tuple[PoisonLetter, ...]:
-        with _unavailable():
-            found = self._controls.find_one({"_id": POISON_ID})
-        return to_poison(found) if found else ()
+    # ---- the quarantine ----
 
-    def save_poison(self, letters: Sequence[PoisonLetter]) -> None:
+    def quarantine(self, letters: Sequence[PoisonLetter]) -> None:
+        if letters:
+            with _unavailable():
+                self._poison.bulk_write([adding(letter) for letter in letters], ordered=False)
+
+    def quarantined(
+        self, selection: PoisonSelection, limit: int, *, after: str | None = None
+    ) -> list[PoisonLetter]:
+        place: Document = {"_id": {"$gt": after}} if after is not None else {}
         with _unavailable():
-            document = poison_to_document(letters)
-            self._controls.replace_one({"_id": POISON_ID}, document, upsert=True)
+            cursor = self._poison.find({**condition_of(selection), **place})
+            return [to_letter(found) for found in cursor.sort("_id").limit(limit)]
+
+    def count_quarantined(self, selection: PoisonSelection) -> int:
+        condition = condition_of(selection)
+        with _unavailable():
+            if not condition:
+                # Each minute: it must not read them all.
+                return self._poison.estimated_document_count()
+            return self._poison.count_documents(condition)
+
+    def quarantine_bytes(self) -> int:
+        with _unavailable():
+            answer = self._poison.database.command("collStats", self._poison.name)
+        return int(answer.get("size", 0))
+
+    def discard(self, selection: PoisonSelection, limit: int) -> int:
+        condition = condition_of(selection)
+        with _unavailable():
+            page = self._poison.find(condition, {"_id": 1}).sort("_id").limit(limit)
+            names = [found["_id"] for found in page]
+            gone = self._poison.delete_many({"_id": {"$in": names}}) if names else None
+        return gone.deleted_count if gone else 0
 
     def ping(self) -> None:
         with _unavailable():
