@@ -44,8 +44,8 @@ mode: one JSON object.
 no message from anybody else. Acknowledge a message when your work is stored, not before. The stream
 keeps an event for {_DAYS} days, so a consumer may be away for that long.
 
-**At least once.** An event may come more than once. Deduplicate by its `id`. `data.version` does not
-identify an event: `{EventType.SYNC_COMPLETE}` has the version of the change that was delivered.
+**At least once.** An event may come more than once. Deduplicate by its `id`. `data.version` does
+not identify an event: `{EventType.SYNC_COMPLETE}` has the version of the change that was delivered.
 
 **No order.** An older event may come after a newer one, and `{EventType.SYNC_COMPLETE}` before the
 event of its change. `data` is the whole product at that version: keep the highest `data.version` of

@@ -113,6 +113,7 @@ class Pipeline:
         self.republishes = Republishes(
             store, self.acts, rate=100.0, clock=clock, pause=lambda _: None
         )
+        self.republisher = Republisher(store, self.republishes, self.outbox, clock=clock)
         self.quarantine = Quarantine(store, self.acts, clock=clock)
         self.reconcile = Reconcile(
             store,
@@ -121,7 +122,7 @@ class Pipeline:
             DeadLetters(store, queue, clock=clock),
             convergence,
             self.auditor,
-            Republisher(store, self.republishes, self.outbox, clock=clock),
+            self.republisher,
             self.breaker,
             clock=clock,
             grace=GRACE,

@@ -16,7 +16,7 @@ from typing import Any
 from bson.codec_options import CodecOptions
 from pymongo import DESCENDING, DeleteOne, MongoClient, UpdateOne, WriteConcern
 from pymongo.collection import Collection as MongoCollection
-from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.results import BulkWriteResult
 
@@ -34,7 +34,13 @@ from chalicelib.adapters.mongo.documents import (
     to_product,
 )
 from chalicelib.adapters.mongo.failures import told
-from chalicelib.adapters.mongo.indexes import ANY_STATUS, LIVE, PRESENT, check_indexes
+from chalicelib.adapters.mongo.indexes import (
+    ANY_STATUS,
+    LIVE,
+    NO_COLLECTION,
+    PRESENT,
+    check_indexes,
+)
 from chalicelib.adapters.mongo.poison import adding, condition_of, to_letter
 from chalicelib.adapters.mongo.queries import ORDERS, Hint, conditions, hint_for, ranges
 from chalicelib.adapters.mongo.republishes import (
@@ -648,8 +654,13 @@ class MongoStore:
 
     def quarantine_bytes(self) -> int:
         with _unavailable():
-            answer = self._poison.database.command("collStats", self._poison.name)
-        return int(answer.get("size", 0))
+            try:
+                answer = self._poison.database.command("collStats", self._poison.name)
+            except OperationFailure as error:
+                if error.code == NO_COLLECTION:
+                    return 0
+                raise
+        return int(answer["size"])
 
     def discard(self, selection: PoisonSelection, limit: int) -> int:
         condition = condition_of(selection)

@@ -233,7 +233,7 @@ def test_a_redrive_can_be_for_one_status_only(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"status": "pending"}, "status"),
+        ({"status": "delivered"}, "status"),
         ({"status": "lost"}, "status"),
         ({"all": True}, "all"),
         ([], "body"),
