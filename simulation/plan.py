@@ -40,6 +40,7 @@ class Plan:
     first product crashes its worker.
     `audits`: when operators start one; `tampering`: when somebody changes what the supply chain
     holds; `sample`: products that reconcile compares in each run.
+    `republishes`: when operators have the catalog published again.
     """
 
     seed: int
@@ -66,6 +67,7 @@ class Plan:
     audits: tuple[float, ...] = ()
     tampering: tuple[float, ...] = ()
     sample: int = 0
+    republishes: tuple[float, ...] = ()
 
     @property
     def bound(self) -> float:

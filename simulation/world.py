@@ -108,6 +108,8 @@ class World:
             raise BrokenPromiseError(f"the queue still refuses everybody: {self.queue.over_limit}")
         if plan.audits:
             self._prove()
+        if plan.republishes:
+            self._tell_a_new_listener()
         self.promises.check(self.store, self.queue, self.stream, self.supply_chain)
         self._judge_repairs()
 
@@ -118,6 +120,12 @@ class World:
             self.scheduler.run(self.scheduler.now + AUDITED_WITHIN * self.plan.period)
             self.promises.holds_the_catalog(self.store, self.supply_chain)
         self.promises.proved(self.store)
+
+    def _tell_a_new_listener(self) -> None:
+        """Publish the catalog again: who begins to listen now hears all of it."""
+        self._people.republish()
+        self.scheduler.run(self.scheduler.now + AUDITED_WITHIN * self.plan.period)
+        self.promises.heard_anew(self.store, self.stream)
 
     def _judge_repairs(self) -> None:
         plan = self.plan
@@ -230,6 +238,7 @@ class World:
             "the store fails over": (faults.failovers, self.store.fail_over),
             "the consumer is made anew": (faults.consumer_lost, self.stream.lose_consumer),
             "the queue is purged": (faults.purges, self.queue.purge),
+            "the stream is lost": (faults.streams_lost, self.stream.lose),
         }
         for what, (times, happen) in accidents.items():
             for time in times:

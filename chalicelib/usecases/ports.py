@@ -288,8 +288,8 @@ class Store(Protocol):
     def quarantine_bytes(self) -> int:
         """Say how large the quarantine is, about."""
 
-    def discard(self, selection: PoisonSelection, limit: int) -> int:
-        """Remove up to `limit` poison letters for good; give their number."""
+    def discard(self, message_ids: Collection[str]) -> int:
+        """Remove these poison letters for good; give the number of those that were there."""
 
     def audit(self) -> AuditState:
         """Read how far audits are; a new state if there is none, or it cannot be read."""

@@ -21,7 +21,7 @@ from chalicelib.usecases.validation import OptionalTime, true_or_false, validate
 
 PAGE_CHARACTERS = 1_000_000
 """Of the bodies on a page, about: Lambda answers 6 MB at most."""
-AT_ONCE = 5_000
+AT_ONCE = 100
 """Letters that are discarded with one statement."""
 DISCARD_WITHIN = timedelta(seconds=8)
 """How long a request goes on discarding: it must be answered in time."""
@@ -134,12 +134,14 @@ class Quarantine:
         self._acts.record(ActKind.DISCARD, origin, why=request.why, **given, count=count)
 
     def _discard(self, selection: PoisonSelection, end: datetime) -> int:
-        total = 0
+        total, after = 0, None
         while True:
-            done = self._store.discard(selection, self.at_once)
-            total += done
-            if done < self.at_once or self._clock() >= end:
+            page = self._store.quarantined(selection, self.at_once, after=after)
+            names = [letter.message_id for letter in page]
+            total += self._store.discard(names) if names else 0
+            if len(page) < self.at_once or self._clock() >= end:
                 return total
+            after = names[-1]
 
 
 def _as_much_as_fits(letters: list[PoisonLetter]) -> list[PoisonLetter]:

@@ -434,13 +434,10 @@ class FakeStore(Switchable):
         with self._lock:
             return sum(len(letter.body) for letter in self.poison.values())
 
-    def discard(self, selection: PoisonSelection, limit: int) -> int:
+    def discard(self, message_ids: Collection[str]) -> int:
         self._reach("discard")
-        gone = self._selected(selection)[:limit]
         with self._lock:
-            for letter in gone:
-                del self.poison[letter.message_id]
-        return len(gone)
+            return sum(self.poison.pop(name, None) is not None for name in message_ids)
 
     def audit(self) -> AuditState:
         self._reach("audit")

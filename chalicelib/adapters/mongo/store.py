@@ -662,13 +662,9 @@ class MongoStore:
                 raise
         return int(answer["size"])
 
-    def discard(self, selection: PoisonSelection, limit: int) -> int:
-        condition = condition_of(selection)
+    def discard(self, message_ids: Collection[str]) -> int:
         with _unavailable():
-            page = self._poison.find(condition, {"_id": 1}).sort("_id").limit(limit)
-            names = [found["_id"] for found in page]
-            gone = self._poison.delete_many({"_id": {"$in": names}}) if names else None
-        return gone.deleted_count if gone else 0
+            return self._poison.delete_many({"_id": {"$in": list(message_ids)}}).deleted_count
 
     def ping(self) -> None:
         with _unavailable():

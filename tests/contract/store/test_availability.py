@@ -60,7 +60,7 @@ EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
     "quarantined": lambda store, _: store.quarantined(ALL_POISON, 1),
     "count_quarantined": lambda store, _: store.count_quarantined(ALL_POISON),
     "quarantine_bytes": lambda store, _: store.quarantine_bytes(),
-    "discard": lambda store, _: store.discard(ALL_POISON, 1),
+    "discard": lambda store, _: store.discard(["a"]),
     "republish": lambda store, _: store.republish(),
     "save_republish": lambda store, _: store.save_republish(RepublishState(), expected_revision=0),
     "control": lambda store, _: store.control(),
