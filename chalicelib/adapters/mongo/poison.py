@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 
-from pymongo import UpdateOne
-
 from chalicelib.adapters.mongo.documents import Document
 from chalicelib.domain.poison import PoisonLetter, PoisonSelection
 
 
-def adding(letter: PoisonLetter) -> UpdateOne:
-    """Add a letter, unless it is there: it comes again if its deletion from the queue failed."""
-    content = {"reason": letter.reason, "body": letter.body, "seenAt": letter.seen_at}
-    return UpdateOne({"_id": letter.message_id}, {"$setOnInsert": content}, upsert=True)
+def letter_to_document(letter: PoisonLetter) -> Document:
+    return {
+        "_id": letter.message_id,
+        "reason": letter.reason,
+        "body": letter.body,
+        "seenAt": letter.seen_at,
+    }
 
 
 def to_letter(document: Document) -> PoisonLetter:

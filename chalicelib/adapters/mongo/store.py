@@ -41,7 +41,7 @@ from chalicelib.adapters.mongo.indexes import (
     PRESENT,
     check_indexes,
 )
-from chalicelib.adapters.mongo.poison import adding, condition_of, to_letter
+from chalicelib.adapters.mongo.poison import condition_of, letter_to_document, to_letter
 from chalicelib.adapters.mongo.queries import ORDERS, Hint, conditions, hint_for, ranges
 from chalicelib.adapters.mongo.republishes import (
     REPUBLISH_ID,
@@ -632,9 +632,14 @@ class MongoStore:
     # ---- the quarantine ----
 
     def quarantine(self, letters: Sequence[PoisonLetter]) -> None:
-        if letters:
-            with _unavailable():
-                self._poison.bulk_write([adding(letter) for letter in letters], ordered=False)
+        if not letters:
+            return
+        with _unavailable():
+            try:
+                self._poison.insert_many(map(letter_to_document, letters), ordered=False)
+            except BulkWriteError as error:
+                # They come again if their deletion from the queue has failed.
+                _only_duplicates(error)
 
     def quarantined(
         self, selection: PoisonSelection, limit: int, *, after: str | None = None
