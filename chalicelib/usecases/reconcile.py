@@ -139,13 +139,10 @@ class Reconcile:
             # After the queue: a slow stream must not delay it.
             relaying = relaying and seconds_left() > 0
             relayed, relaying = self._relay() if relaying else (0, False)
-            # The rest of a flood of poison, so that nothing else waits for it.
-            moved = self._with_queue(self._dead_letters.quarantine, 0) if flooded else 0
-            flooded = moved > 0
-            published = self._republisher.step() if seconds_left() > 0 else None
-            extra = Reconciled(quarantined=moved, republished=published or 0)
-            done = done.plus(extra)
             done = done.plus(replace(step, enqueued=step.enqueued + probes, relayed=relayed))
+            moved, published = self._besides(seconds_left, flooded=flooded)
+            flooded = moved > 0
+            done = done.plus(Reconciled(quarantined=moved, republished=published or 0))
             # Last, and only if nothing else waits: its questions take some seconds.
             audited = None if more or seconds_left() <= 0 else self._auditor.step(control)
             running = audited is not None or published is not None
@@ -172,6 +169,18 @@ class Reconcile:
             quarantined=done.quarantined,
         )
         return done
+
+    def _besides(
+        self, seconds_left: Callable[[], float], *, flooded: bool
+    ) -> tuple[int, int | None]:
+        """Do a page of the rest of a flood of poison, and of a republish: deliveries come first.
+
+        Gives the numbers of letters moved, and of events, None if no republish goes on.
+        """
+        if seconds_left() <= 0:
+            return 0, None
+        moved = self._with_queue(self._dead_letters.quarantine, 0) if flooded else 0
+        return moved, self._republisher.step()
 
     def is_needed(self) -> bool:
         """Say whether a run is needed at once, not only after the usual interval."""

@@ -31,7 +31,9 @@ from chalicelib.usecases.validation import validated
 PAGE = 100
 """Products of a page: 20 MB if each is as large as it may be."""
 PUT_OFF = timedelta(seconds=10)
-"""Until the next try of a page that the stream did not take."""
+"""Until the next page, after one that the stream did not take, or took slowly."""
+SLOW = timedelta(seconds=1)
+"""A page that took longer delays the queue, which comes first."""
 ROOM = 0.75
 """The share of the stream's limit up to which events are republished: a full stream refuses those
 of changes. Below the share at which an alarm is raised."""
@@ -182,9 +184,10 @@ class Republisher:
         allowed = self._pace.allowed(run.rate, PAGE)
         if allowed == 0:
             return 0
+        begun = self._clock()
         page = self._page(run, allowed)
         self._pace.owe(page.checked)
-        if page.held or page.missing:
+        if page.held or page.missing or self._clock() - begun > SLOW:
             self._put_off_until = self._clock() + PUT_OFF
         self._note(run, page)
         # A page without an event, of deletions only, is a step too.

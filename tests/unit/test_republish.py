@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from chalicelib.domain.errors import InvalidRequestError, StoreUnavailableError
+from chalicelib.domain.events import Event
 from chalicelib.domain.republish import TRIES, Page, RepublishState, Run, republished
 from chalicelib.usecases.catalog import Precondition
 from chalicelib.usecases.ports import StreamUsage
@@ -193,6 +195,25 @@ def test_while_the_stream_is_away_it_waits_and_says_why(pipeline: Pipeline) -> N
     pipeline.clock.advance(10)
     pipeline.reconcile_once()
     assert shown(pipeline, state="done", published=2, held=None)
+
+
+def test_a_slow_stream_gets_a_page_every_ten_seconds(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_catalog(pipeline, 2 * PAGE)
+    pipeline.republishes.start({"maxRate": 100_000})
+    pipeline.clock.advance(1)
+    publish = pipeline.stream.publish
+
+    def slowly(events: Sequence[Event]) -> list[Event]:
+        pipeline.clock.advance(2)
+        return publish(events)
+
+    monkeypatch.setattr(pipeline.stream, "publish", slowly)
+    assert pipeline.republisher.step() == PAGE
+    assert pipeline.republisher.step() is None
+    pipeline.clock.advance(10)
+    assert pipeline.republisher.step() == PAGE
 
 
 def test_it_leaves_room_in_the_stream_for_the_events_of_changes(pipeline: Pipeline) -> None:
