@@ -68,7 +68,7 @@ PARITY: list[tuple[str, str, object]] = [
     ("GET", "/sync/republish", None),
     ("DELETE", "/sync/republish", None),
     ("GET", "/sync/dead-letters/poison?limit=5", None),
-    ("POST", "/sync/dead-letters/discard", {"dryRun": True}),
+    ("POST", "/sync/dead-letters/discard", {"dryRun": True, "until": "2025-01-01T00:00:00Z"}),
     ("GET", "/health", None),
     ("GET", "/ready", None),
     ("GET", "/openapi.json", None),
