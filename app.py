@@ -22,6 +22,7 @@ from chalicelib.usecases.audits import Audits
 from chalicelib.usecases.catalog import Catalog
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import Operations, RedriveRequest
+from chalicelib.usecases.quarantine import PoisonRequest
 from chalicelib.usecases.restores import Restores
 from chalicelib.usecases.undelivered import DeadLettersRequest, Undelivered, UndeliveredRequest
 
@@ -145,6 +146,17 @@ def list_dead_letters(request: Request) -> Response:
     return respond(200, undelivered().dead_letters(requests.query(request, DeadLettersRequest)))
 
 
+@route("GET", "/sync/dead-letters/poison")
+def list_poison(request: Request) -> Response:
+    return respond(200, container().quarantine.page(requests.query(request, PoisonRequest)))
+
+
+@route("POST", "/sync/dead-letters/discard")
+def discard_poison(request: Request) -> Response:
+    body, origin = requests.body(request, required=False), requests.origin(request)
+    return respond(202, container().quarantine.discard(body, origin))
+
+
 @route("POST", "/sync/redrive")
 def redrive(request: Request) -> Response:
     asked = requests.query_or_body(request, RedriveRequest)
@@ -186,6 +198,22 @@ def start_restore(request: Request) -> Response:
 @route("GET", "/sync/restore")
 def get_restore(_: Request) -> Response:
     return respond(200, restores().show())
+
+
+@route("POST", "/sync/republish")
+def start_republish(request: Request) -> Response:
+    body, origin = requests.body(request, required=False), requests.origin(request)
+    return respond(202, container().republishes.start(body, origin))
+
+
+@route("DELETE", "/sync/republish")
+def stop_republish(request: Request) -> Response:
+    return respond(200, container().republishes.stop(requests.origin(request)))
+
+
+@route("GET", "/sync/republish")
+def get_republish(_: Request) -> Response:
+    return respond(200, container().republishes.show())
 
 
 # ---- the service itself ----

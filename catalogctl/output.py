@@ -302,7 +302,9 @@ def dead_letters(page: Json) -> None:
         "no product is stuck",
     )
     if poison := page.get("poison"):
-        console().print("\nmessages that are none of ours:")
+        shown, number = len(poison), page.get("poisonCount", 0)
+        some = f", {shown:,} of {number:,}" if number > shown else ""
+        console().print(f"\nmessages that are none of ours{some}:")
         table(
             ("SEEN", "MESSAGE", "REASON, BODY"),
             (
@@ -484,6 +486,37 @@ def audit(document: Json) -> None:
             ),
             "",
         )
+
+
+def is_whole(document: Json) -> bool:
+    """Say whether a republish has ended with an event of every product."""
+    ended = document["state"] == "done" and not document["stoppedBy"]
+    return ended and not document["refused"] and not document["unreadable"]
+
+
+def republish(document: Json) -> None:
+    """Print how far a republish is."""
+    if document["state"] == "none":
+        console().print("there was none: catalogctl republish --start")
+        return
+    state = f"{document['state']}, {document['checked']:,} of {document['total']:,} products"
+    end = document["finishedAt"]
+    rows: list[tuple[str, Cell]] = [
+        ("republish", styled(state, "green" if is_whole(document) else "yellow")),
+        ("since", f"{when(document['startedAt'])}, by {plain(document['startedBy'])}"),
+        *([("until", when(end))] if end else []),
+        ("published", f"{document['published']:,}, {document['maxRate']:g} per second at most"),
+    ]
+    rows += [
+        (name, styled(f"{document[name]:,}", "red"))
+        for name in ("refused", "unreadable")
+        if document[name]
+    ]
+    if document["stoppedBy"]:
+        rows.append(("stopped by", styled(document["stoppedBy"])))
+    if document["held"]:
+        rows.append(("waits", styled(document["held"], "yellow")))
+    pairs(rows)
 
 
 def restore_progress(document: Json) -> str:

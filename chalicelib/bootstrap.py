@@ -40,8 +40,10 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.parallel import InThreads
+from chalicelib.usecases.quarantine import Quarantine
 from chalicelib.usecases.readiness import Readiness
 from chalicelib.usecases.reconcile import Reconcile
+from chalicelib.usecases.republish import Republisher, Republishes
 from chalicelib.usecases.restore import Restorer
 from chalicelib.usecases.restores import Restores
 from chalicelib.usecases.sync import Sync, SyncPolicy
@@ -344,6 +346,19 @@ class Container:
         )
 
     @Part
+    def republishes(self) -> Republishes:
+        rate = self.settings.republish_max_rate
+        return Republishes(self.store, self.acts, rate=rate, clock=now_utc)
+
+    @Part
+    def republisher(self) -> Republisher:
+        return Republisher(self.store, self.republishes, self.outbox, clock=now_utc)
+
+    @Part
+    def quarantine(self) -> Quarantine:
+        return Quarantine(self.store, self.acts, clock=now_utc)
+
+    @Part
     def operations(self) -> Operations:
         return Operations(
             self.store,
@@ -375,6 +390,7 @@ class Container:
             self.dead_letters,
             self.convergence,
             self.auditor,
+            self.republisher,
             self.restorer,
             self.settings.breaker,
             clock=now_utc,

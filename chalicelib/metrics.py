@@ -110,6 +110,8 @@ _DEFINED = (
         audited="products compared with what the supply chain holds",
         audit_differences="products that the supply chain held otherwise",
         audit_repaired="differences that an audit had delivered again",
+        quarantined="poison letters moved from the dead-letter queue into the quarantine",
+        republished="events of a republish that the stream has taken",
     ),
     *_counters(
         "when it happens",
@@ -137,6 +139,7 @@ _DEFINED = (
         breaker_open="1 while the circuit breaker is open, else 0",
         sync_paused="1 while an operator has paused the sync, else 0",
         dead_letters="messages of the dead-letter queue, also those in hand",
+        poison_letters="messages in the quarantine, until an operator discards them",
         audit_differences_open="differences that audits found and that are not delivered again yet",
     ),
     *_gauges(

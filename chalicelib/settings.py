@@ -55,7 +55,15 @@ SECRET_NAMES = frozenset(
 )
 """The settings that may come from one secret of Secrets Manager instead of the environment."""
 
-OWN_PREFIXES = ("SYNC_", "SUPPLY_CHAIN_", "BREAKER_", "RECONCILE_", "CATALOG_", "AUDIT_")
+OWN_PREFIXES = (
+    "SYNC_",
+    "SUPPLY_CHAIN_",
+    "BREAKER_",
+    "RECONCILE_",
+    "CATALOG_",
+    "AUDIT_",
+    "REPUBLISH_",
+)
 """A variable with one of these is ours: one that nobody reads is refused."""
 SHARED_PREFIXES = ("MONGODB_", "NATS_")
 """Tools of these servers have variables of their own with these; ours misspelt is refused."""
@@ -210,6 +218,7 @@ class Settings(BaseModel):
     ] = 300.0
     audit_sample: Annotated[int, Field(alias="AUDIT_SAMPLE", ge=0, le=1000)] = 20
     audit_max_rate: Annotated[Rate, Field(alias="AUDIT_MAX_RATE")] = 10.0
+    republish_max_rate: Annotated[Rate, Field(alias="REPUBLISH_MAX_RATE")] = 500.0
     audit_repair: Annotated[bool, Field(alias="AUDIT_REPAIR")] = True
     mode: Annotated[Literal["normal", "restore"], Field(alias="CATALOG_MODE")] = "normal"
     jwt_secret: Annotated[str | None, Field(alias="CATALOG_JWT_SECRET", min_length=32)] = None

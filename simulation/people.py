@@ -52,6 +52,8 @@ class People:
             self._at(time, lambda body=body: self._redrive(body))  # type: ignore[misc]  # bound per turn
         for time in plan.audits:
             self._at(time, self.audit)
+        for time in plan.republishes:
+            self._at(time, self.republish)
         for time in plan.tampering:
             self._at(time, self._tamper)
         for _ in range(plan.operations):
@@ -151,15 +153,22 @@ class People:
 
     def audit(self) -> None:
         """Start a full audit; ask again if that is not answered."""
+        self._insist("audit", lambda parts: parts.audits().start({}, Origin("operator")))
+
+    def republish(self) -> None:
+        """Have the catalog published again; ask again if that is not answered."""
+        self._insist("republish", lambda parts: parts.republishes().start({}, Origin("operator")))
+
+    def _insist(self, what: str, start: Callable[[Parts], object]) -> None:
         answered: list[bool] = []
 
-        def start(parts: Parts) -> None:
-            parts.audits().start({}, Origin("operator"))
+        def ask(parts: Parts) -> None:
+            start(parts)
             answered.append(True)
 
         def again() -> None:
             if not answered:
-                self.request("audit", start)
+                self.request(what, ask)
                 self._world.scheduler.spawn(Process("somebody"), again, 5.0)
 
         again()

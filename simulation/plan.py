@@ -41,6 +41,7 @@ class Plan:
     `audits`: when operators start one; `tampering`: when somebody changes what the supply chain
     holds; `sample`: products that reconcile compares in each run.
     `restored`: when the store is backed up, and when it is restored to that.
+    `republishes`: when operators have the catalog published again.
     """
 
     seed: int
@@ -68,6 +69,7 @@ class Plan:
     tampering: tuple[float, ...] = ()
     sample: int = 0
     restored: tuple[float, float] | None = None
+    republishes: tuple[float, ...] = ()
 
     @property
     def bound(self) -> float:

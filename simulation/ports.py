@@ -21,6 +21,8 @@ WRITES = frozenset(
         "apply",
         "save_control",
         "save_audit",
+        "save_republish",
+        "quarantine",
         "claim",
         "record",
         "letters_sent",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -364,6 +365,20 @@ class Promises:
             raise BrokenPromiseError("the audit does not end")
         if (run.checked, run.found, run.behind, run.unanswered) != (len(products), 0, behind, 0):
             raise BrokenPromiseError(f"the audit says: {run.statement}")
+
+    def heard_anew(self, store: ReplicaSet, stream: WindowedStream) -> None:
+        """After a republish the stream has the newest version of all that is not deleted."""
+        run = store.stored_republish.last
+        if run is None or store.stored_republish.run is not None or not run.is_whole:
+            raise BrokenPromiseError(f"the republish does not end: {store.stored_republish}")
+        live = {item.id: item.version for item in store.products.values() if not item.deleted_at}
+        heard: dict[str, int] = {}
+        for message in stream.log:
+            data = json.loads(message.data)["data"]
+            heard[data["id"]] = max(data["version"], heard.get(data["id"], 0))
+        missed = {name: heard.get(name) for name in live if heard.get(name) != live[name]}
+        if missed:
+            raise BrokenPromiseError(f"a new listener has heard {missed}, the catalog has {live}")
 
     def nothing_repaired(self, relayed: int, enqueued: int, letters: int) -> None:
         """If nothing was lost, reconcile has nothing to do: a repair may conceal a broken rule."""

@@ -29,6 +29,7 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.reconcile import Reconcile
+from chalicelib.usecases.republish import Republisher, Republishes
 from chalicelib.usecases.restore import Restorer
 from chalicelib.usecases.restores import Restores
 from chalicelib.usecases.sync import Sync, SyncPolicy
@@ -169,6 +170,11 @@ class Parts:
             pause=self._pause,
         )
 
+    def republishes(self) -> Republishes:
+        return Republishes(
+            self._store, self._acts(), rate=5.0, clock=self._clock, pause=self._pause
+        )
+
     def _questions(self) -> Questions:
         return Questions(
             self._controls,
@@ -220,6 +226,7 @@ class Parts:
             self._dead_letters(),
             self._convergence,
             self._auditor(),
+            Republisher(self._store, self.republishes(), self._outbox, clock=self._clock),
             self._restorer(),
             self._world.plan.breaker,
             clock=self._clock,

@@ -257,6 +257,23 @@ def restore(seed: int) -> Plan:
     )
 
 
+def lost_stream(seed: int) -> Plan:
+    """The stream is lost with all that it holds, and the queue is purged, while writes go on.
+
+    In the end the catalog is published again for a new listener.
+    """
+    random = Random(f"lost stream {seed}")
+    plan = audit(seed)
+    faults = replace(
+        plan.faults,
+        away={"stream": ((200.0, 260.0),)} if random.random() < 0.3 else {},
+        streams_lost=tuple(random.uniform(30, 900) for _ in range(random.choice((1, 2, 3)))),
+        purges=tuple(random.uniform(30, 900) for _ in range(random.choice((0, 1, 2)))),
+    )
+    times = tuple(random.uniform(60, 850) for _ in range(2))
+    return replace(plan, faults=faults, changes=15, audits=(), tampering=(), republishes=times)
+
+
 NEVER = BreakerPolicy(failures=10**9)
 
 
@@ -419,5 +436,6 @@ SCENARIOS: dict[str, Callable[[int], Plan]] = {
         retry_now,
         audit,
         restore,
+        lost_stream,
     )
 }

@@ -115,6 +115,8 @@ class World:
         self._disaster.check()
         if plan.audits or plan.restored:
             self._prove()
+        if plan.republishes:
+            self._tell_a_new_listener()
         self.promises.check(self.store, self.queue, self.stream, self.supply_chain)
         self._judge_repairs()
 
@@ -125,6 +127,12 @@ class World:
             self.scheduler.run(self.scheduler.now + AUDITED_WITHIN * self.plan.period)
             self.promises.holds_the_catalog(self.store, self.supply_chain)
         self.promises.proved(self.store)
+
+    def _tell_a_new_listener(self) -> None:
+        """Publish the catalog again: who begins to listen now hears all of it."""
+        self.people.republish()
+        self.scheduler.run(self.scheduler.now + AUDITED_WITHIN * self.plan.period)
+        self.promises.heard_anew(self.store, self.stream)
 
     def _judge_repairs(self) -> None:
         plan = self.plan
@@ -247,6 +255,7 @@ class World:
             "the store fails over": (faults.failovers, self.store.fail_over),
             "the consumer is made anew": (faults.consumer_lost, self.stream.lose_consumer),
             "the queue is purged": (faults.purges, self.queue.purge),
+            "the stream is lost": (faults.streams_lost, self.stream.lose),
         }
         for what, (times, happen) in accidents.items():
             for time in times:

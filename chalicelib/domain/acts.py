@@ -18,6 +18,8 @@ class ActKind(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     AUDIT = "audit"
+    REPUBLISH = "republish"
+    DISCARD = "discard"
     RESTORE = "restore"
 
 

@@ -33,6 +33,7 @@ class EventType(StrEnum):
     SYNC_EXHAUSTED = "product:sync-exhausted"
     SYNC_REJECTED = "product:sync-rejected"
     SYNC_RECOVERED = "product:sync-recovered"
+    REPUBLISHED = "product:republished"
 
     @property
     def subject(self) -> str:
@@ -93,6 +94,7 @@ class Event:
 
     Text rather than a structure, so that it is published exactly as it was stored. `trace` is the
     X-Ray trace header of the request that caused it. `bulk`: it is one of many, see `SyncState`.
+    `run`: the republish that it is of, by its beginning.
     """
 
     type: EventType
@@ -102,11 +104,17 @@ class Event:
     data: str
     trace: str | None = None
     bulk: bool = False
+    run: datetime | None = None
 
     @property
     def id(self) -> str:
-        """CloudEvents id and `Nats-Msg-Id`: the same event, published twice, is stored once."""
+        """CloudEvents id: the same event, published twice, has it twice."""
         return f"{self.product_id}:{self.version}:{self.type}"
+
+    @property
+    def message_id(self) -> str:
+        """`Nats-Msg-Id`: the same event, published twice, is stored once; in each republish."""
+        return f"{self.id}:{rfc3339(self.run)}" if self.run else self.id
 
     @property
     def log_fields(self) -> Json:
@@ -116,7 +124,7 @@ class Event:
     @property
     def headers(self) -> dict[str, str]:
         """Headers of the NATS message."""
-        headers = {MESSAGE_ID_HEADER: self.id, CONTENT_TYPE_HEADER: CONTENT_TYPE}
+        headers = {MESSAGE_ID_HEADER: self.message_id, CONTENT_TYPE_HEADER: CONTENT_TYPE}
         return headers | ({TRACE_HEADER: self.trace} if self.trace else {})
 
     def to_cloudevent(self) -> str:
@@ -132,6 +140,7 @@ class Event:
         }
         # Extension attributes, absent where they say nothing.
         envelope |= {"bulk": True} if self.bulk else {}
+        envelope |= {"run": rfc3339(self.run)} if self.run else {}
         traceparent = to_traceparent(self.trace)
         envelope |= {TRACEPARENT: traceparent} if traceparent else {}
         head = exact_json.dumps(envelope)

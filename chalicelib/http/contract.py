@@ -18,7 +18,7 @@ from chalicelib.domain.acts import ActKind
 from chalicelib.domain.audit import Difference
 from chalicelib.domain.breaker import BreakerState
 from chalicelib.domain.exact_json import Json
-from chalicelib.domain.poison import EXCERPT, POISON_KEPT
+from chalicelib.domain.poison import EXCERPT, POISON_SHOWN
 from chalicelib.domain.product import KEY_LIFE, ProductFields
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.domain.timeline import Kind
@@ -28,6 +28,8 @@ from chalicelib.usecases.audits import AuditRequest
 from chalicelib.usecases.catalog import BATCH_LIMIT, BatchRequest
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import ControlRequest, RedriveRequest, ReplayRequest
+from chalicelib.usecases.quarantine import DiscardRequest, PoisonRequest
+from chalicelib.usecases.republish import RepublishRequest
 from chalicelib.usecases.restores import RestoreRequest
 from chalicelib.usecases.undelivered import DeadLettersRequest, UndeliveredRequest
 
@@ -584,12 +586,14 @@ class DeadLetterRecord(BaseModel):
 
 
 class PoisonRecord(BaseModel):
-    """A letter in the dead-letter queue that was never about a product."""
+    """A message that was never about a product, and is in the quarantine now."""
 
     messageId: str  # noqa: N815 - JSON's name
     reason: str | None = Field(description="null if the queue has moved it.")
-    body: str = Field(description=f"The first {EXCERPT} characters.")
-    seenAt: Time  # noqa: N815 - JSON's name
+    body: str = Field(description=f"The first {EXCERPT} characters; whole in the list of its own.")
+    seenAt: Time = Field(  # noqa: N815 - JSON's name
+        description="When it was moved into the quarantine."
+    )
 
 
 class DeadLetterPage(BaseModel):
@@ -600,9 +604,78 @@ class DeadLetterPage(BaseModel):
     )
     items: list[DeadLetterRecord]
     nextCursor: str | None  # noqa: N815 - JSON's name
-    poison: list[PoisonRecord] = Field(
-        description=f"The first {POISON_KEPT}; a minute old at most, while reconcile runs."
+    poison: list[PoisonRecord] = Field(description=f"{POISON_SHOWN} of them at most.")
+    poisonCount: int = Field(  # noqa: N815 - JSON's name
+        description="Messages in the quarantine, approximately."
     )
+
+
+class PoisonPage(BaseModel):
+    """One page of the quarantine, in the order of the messages' ids.
+
+    It may be shorter than was asked for, since bodies are long: `nextCursor` is null on the last.
+    """
+
+    items: list[PoisonRecord]
+    nextCursor: str | None  # noqa: N815 - JSON's name
+
+
+class Discarded(BaseModel):
+    """The number of poison messages that are gone for good, or would be."""
+
+    count: int
+    left: int = Field(
+        description="What there was no time for: repeat the request. Of a dry run: all."
+    )
+    dryRun: bool = Field(description="Nothing was discarded.")  # noqa: N815 - JSON's name
+    until: Time = Field(
+        description="What was moved into the quarantine later is not meant. An export up to this "
+        "time has all that a request with this `until` discards."
+    )
+
+
+class RepublishRecord(BaseModel):
+    """The republish that runs, else the last one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "state": "running",
+                    "checked": 2600,
+                    "total": 5000,
+                    "published": 2588,
+                    "refused": 0,
+                    "unreadable": 0,
+                    "maxRate": 500.0,
+                    "startedAt": "2026-01-31T12:00:00.000Z",
+                    "finishedAt": None,
+                    "startedBy": "operator",
+                    "stoppedBy": None,
+                    "held": None,
+                }
+            ]
+        }
+    )
+
+    state: Literal["none", "running", "done"]
+    checked: int = Field(description="Products looked at, with deletions, which have no event.")
+    total: int = Field(description="About how many there are.")
+    published: int = Field(description="Events that the stream has taken.")
+    refused: int = Field(
+        description="Events that it has not, though it took others: they may be too large for it."
+    )
+    unreadable: int = Field(description="Documents that cannot be read, and have no event.")
+    maxRate: float | None = Field(  # noqa: N815 - JSON's name
+        description="Events per second, at most."
+    )
+    startedAt: Time | None  # noqa: N815 - JSON's name
+    finishedAt: Time | None  # noqa: N815 - JSON's name
+    startedBy: str | None  # noqa: N815 - JSON's name
+    stoppedBy: str | None = Field(  # noqa: N815 - JSON's name
+        description="Who has stopped it before its end, if anybody."
+    )
+    held: str | None = Field(description="Why it waits, while it runs.")
 
 
 class Redriven(BaseModel):
@@ -754,7 +827,8 @@ class Operation:
 TAGS = {
     "products": "Write and read products. Every write is answered at once; its delivery to the "
     "supply chain follows.",
-    "sync": "See how far the supply chain is, deliver again, pause and resume, audit, restore.",
+    "sync": "See how far the supply chain is, deliver again, pause and resume, audit, restore, "
+    "publish the catalog again.",
     "service": "The service itself: its health, its documentation, the console's page. No token is "
     "needed.",
 }
@@ -909,10 +983,33 @@ OPERATIONS = (
         answers={200: DeadLetterPage},
     ),
     Operation(
+        "listPoison",
+        "GET",
+        "/sync/dead-letters/poison",
+        "List the messages that are about no product, with whole bodies",
+        frozenset({READ, ADMIN}),
+        query=PoisonRequest,
+        answers={200: PoisonPage},
+    ),
+    Operation(
+        "discardPoison",
+        "POST",
+        "/sync/dead-letters/discard",
+        "Discard messages that are about no product; never a product's dead letter",
+        frozenset({ADMIN}),
+        body=DiscardRequest,
+        examples={
+            "count": {"dryRun": True},
+            "what is no JSON": {"reason": "not JSON", "until": "2026-01-31T12:00:00Z"},
+        },
+        answers={202: Discarded},
+        problems=_BODY,
+    ),
+    Operation(
         "redriveProducts",
         "POST",
         "/sync/redrive",
-        "Redrive all products that are exhausted or rejected, or are retried, or some of them",
+        "Redrive all products that are exhausted or rejected, or wait, or some of them",
         frozenset({ADMIN}),
         body=RedriveRequest,
         examples={
@@ -946,7 +1043,7 @@ OPERATIONS = (
         "listActs",
         "GET",
         "/sync/acts",
-        "What operators have done, newest first: replays, redrives, pauses, audits, restores",
+        "What operators have done, newest first: replays, redrives, pauses, audits and more",
         frozenset({READ, ADMIN}),
         query=ActsRequest,
         answers={200: ActPage},
@@ -978,6 +1075,34 @@ OPERATIONS = (
         "How far the audit is, and what it has found",
         frozenset({READ, ADMIN}),
         answers={200: AuditRecord},
+    ),
+    Operation(
+        "startRepublish",
+        "POST",
+        "/sync/republish",
+        "Publish every product again, as events for listeners that lack it",
+        frozenset({ADMIN}),
+        body=RepublishRequest,
+        examples={"republish": {}, "slowly": {"reason": "the new search", "maxRate": 50}},
+        answers={202: RepublishRecord},
+        problems=(*_BODY, errors.ConcurrentChangeError),
+    ),
+    Operation(
+        "stopRepublish",
+        "DELETE",
+        "/sync/republish",
+        "Stop the republish that runs, if one does",
+        frozenset({ADMIN}),
+        answers={200: RepublishRecord},
+        problems=(errors.ConcurrentChangeError,),
+    ),
+    Operation(
+        "getRepublish",
+        "GET",
+        "/sync/republish",
+        "How far the republish is",
+        frozenset({READ, ADMIN}),
+        answers={200: RepublishRecord},
     ),
     Operation(
         "startRestore",

@@ -19,8 +19,9 @@ from chalicelib.domain.delivery import Claim, Outcome, SyncResult, Transition
 from chalicelib.domain.errors import CatalogError
 from chalicelib.domain.events import Event
 from chalicelib.domain.messages import DeadLetter, SyncMessage
-from chalicelib.domain.poison import PoisonLetter
+from chalicelib.domain.poison import PoisonLetter, PoisonSelection
 from chalicelib.domain.product import Product
+from chalicelib.domain.republish import RepublishState
 from chalicelib.domain.restore import RestoreState
 from chalicelib.domain.selection import ALL, Portion, Selection
 from chalicelib.domain.sync_state import Position, SyncStatus
@@ -196,10 +197,11 @@ class Store(Protocol):
     def count(self, portion: Portion) -> int:
         """Count the products of a portion that are behind."""
 
-    def walk(self, after: str | None, limit: int) -> Found:
+    def walk(self, after: str | None, limit: int, *, majority: bool = False) -> Found:
         """Give the next products after an id, in the order of ids, tombstones included.
 
         Without their outboxes and histories. What cannot be read counts against the limit.
+        `majority` as in `get`.
         """
 
     def summary(self, outbox_before: datetime) -> Summary:
@@ -277,11 +279,25 @@ class Store(Protocol):
     ) -> list[Act]:
         """Find acts, newest first. `before`: this id. `product_id`: about this product."""
 
-    def poison(self) -> tuple[PoisonLetter, ...]:
-        """Read the poison letters that the last sweeps have seen."""
+    def quarantine(self, letters: Sequence[PoisonLetter]) -> None:
+        """Keep poison letters; those that are kept already stay as they are.
 
-    def save_poison(self, letters: Sequence[PoisonLetter]) -> None:
-        """Write them, whatever is stored."""
+        Returns when no failover can lose them.
+        """
+
+    def quarantined(
+        self, selection: PoisonSelection, limit: int, *, after: str | None = None
+    ) -> list[PoisonLetter]:
+        """Find poison letters after this message id, in the order of these ids."""
+
+    def count_quarantined(self, selection: PoisonSelection) -> int:
+        """Count poison letters; approximate if all are selected."""
+
+    def quarantine_bytes(self) -> int:
+        """Say how large the quarantine is, about."""
+
+    def discard(self, message_ids: Collection[str]) -> int:
+        """Remove these poison letters for good; give the number of those that were there."""
 
     def audit(self) -> AuditState:
         """Read how far audits are; a new state if there is none, or it cannot be read."""
@@ -301,6 +317,12 @@ class Store(Protocol):
 
     def save_restore(self, state: RestoreState, *, expected_revision: int) -> bool:
         """Write how far a restore is, if the stored revision is the expected one."""
+
+    def republish(self) -> RepublishState:
+        """Read how far a republish is; a new state if there is none, or it cannot be read."""
+
+    def save_republish(self, state: RepublishState, *, expected_revision: int) -> bool:
+        """Write how far a republish is, if the stored revision is the expected one."""
 
     def ping(self) -> None:
         """Return if the store answers."""
@@ -402,15 +424,15 @@ class Consumer(Protocol):
 class ReceivedDeadLetter:
     """A message in the dead-letter queue.
 
-    If the body is not a sync message, `message` is None, and `excerpt` the beginning of the body.
-    `reason`: why it was sent; None if the queue has moved it.
+    If the body is not a sync message, `message` is None, and `body` has it. `reason`: why it was
+    sent; None if the queue has moved it.
     """
 
     id: str
     receipt: str
     message: SyncMessage | None
     reason: str | None = None
-    excerpt: str = ""
+    body: str = ""
 
 
 class Queue(Protocol):

@@ -24,7 +24,9 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.parallel import InThreads, Parallel
+from chalicelib.usecases.quarantine import Quarantine
 from chalicelib.usecases.reconcile import Reconcile, Reconciled
+from chalicelib.usecases.republish import Republisher, Republishes
 from chalicelib.usecases.restore import Restorer
 from chalicelib.usecases.restores import Restores
 from chalicelib.usecases.sync import Sync, SyncPolicy
@@ -134,6 +136,11 @@ class Pipeline:
             self.breaker,
             clock=clock,
         )
+        self.republishes = Republishes(
+            store, self.acts, rate=100.0, clock=clock, pause=lambda _: None
+        )
+        self.republisher = Republisher(store, self.republishes, self.outbox, clock=clock)
+        self.quarantine = Quarantine(store, self.acts, clock=clock)
         self.reconcile = Reconcile(
             store,
             self.outbox,
@@ -141,6 +148,7 @@ class Pipeline:
             dead_letters,
             convergence,
             self.auditor,
+            self.republisher,
             self.restorer,
             self.breaker,
             clock=clock,

@@ -59,8 +59,8 @@ class FakeStream(Switchable):
         stored = [event for event in events if event.id not in self.refused]
         with self._lock:
             for event in stored:
-                if event.id not in self._ids:
-                    self._ids.add(event.id)
+                if event.message_id not in self._ids:
+                    self._ids.add(event.message_id)
                     self.add(event.type.subject, event.to_cloudevent().encode(), event.trace)
         if events and not stored:
             raise StreamUnavailableError("none was stored")

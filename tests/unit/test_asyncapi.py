@@ -134,7 +134,7 @@ def a_life() -> RecordedStream:
     """The stream after a product was created, changed, and deleted.
 
     One change is delivered at once, one is rejected and delivered after a replay, the deletion is
-    given up and delivered after a replay.
+    given up and delivered after a replay. Between them the catalog is published again.
     """
     pipeline = Pipeline(schedule=Schedule(1, 0))
     pipeline.stream = stream = RecordedStream(pipeline.clock)
@@ -147,6 +147,8 @@ def a_life() -> RecordedStream:
     pipeline.pass_on()
     pipeline.operations.replay(product_id)
     pipeline.sync_once()
+    pipeline.republishes.start({})
+    pipeline.reconcile_once()
     pipeline.catalog.delete(product_id, Precondition(), Origin())
     pipeline.pass_on()
     pipeline.operations.replay(product_id)
@@ -170,6 +172,7 @@ def test_everything_that_is_published_fits_the_document() -> None:
         ("product:sync-rejected", 1),
         ("product:sync-complete", 1),
         ("product:sync-recovered", 1),
+        ("product:republished", 1),
         ("product:deleted", 2),
         ("product:sync-exhausted", 2),
         ("product:sync-complete", 2),
@@ -222,7 +225,8 @@ def test_the_example_of_a_type_fits_its_schemas(event_type: EventType) -> None:
     validator(message["payload"]).validate(example["payload"])
     validator(message["headers"]).validate(example["headers"])
     assert example["payload"]["type"] == event_type
-    assert example["headers"]["Nats-Msg-Id"] == example["payload"]["id"]
+    run = f":{payload['run']}" if "run" in (payload := example["payload"]) else ""
+    assert example["headers"]["Nats-Msg-Id"] == payload["id"] + run
 
 
 # ---- does it refuse what is no such event? ----

@@ -110,7 +110,8 @@ def check(method: str, template: str, answer: Answer) -> None:
     content = described["content"][kind]
     plain = simplejson.loads(answer.text)
     fits(content["schema"], plain)
-    times_are_described(plain)
+    if template != "/asyncapi.json":  # its examples are events, which it describes itself
+        times_are_described(plain)
     if kind == "application/problem+json":
         slug = plain["type"].rpartition(":")[2]
         assert slug in content["examples"], f"{method} {template}: {slug} has no example"
@@ -169,6 +170,11 @@ def test_answers_of_success_fit_their_schemas(world: World) -> None:
     world.reconcile_once()
     client.get("/sync/products?limit=1")
     client.get("/sync/dead-letters")
+    client.get("/sync/dead-letters/poison")
+    client.post("/sync/dead-letters/discard")
+    client.get("/sync/republish")
+    client.post("/sync/republish")
+    client.delete("/sync/republish")
     client.get("/sync/audit")
     client.post("/sync/audit")
     client.delete("/sync/audit")

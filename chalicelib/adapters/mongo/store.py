@@ -16,21 +16,14 @@ from typing import Any
 from bson.codec_options import CodecOptions
 from pymongo import DESCENDING, DeleteOne, InsertOne, MongoClient, UpdateOne, WriteConcern
 from pymongo.collection import Collection as MongoCollection
-from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.results import BulkWriteResult
 
 from chalicelib.adapters.mongo.activity import counting, to_minute
 from chalicelib.adapters.mongo.acts import act_to_document, to_act
 from chalicelib.adapters.mongo.audits import AUDIT_ID, audit_to_document, to_audit
-from chalicelib.adapters.mongo.controls import (
-    CONTROL_ID,
-    POISON_ID,
-    control_to_document,
-    poison_to_document,
-    to_control,
-    to_poison,
-)
+from chalicelib.adapters.mongo.controls import CONTROL_ID, control_to_document, to_control
 from chalicelib.adapters.mongo.documents import (
     EPOCH,
     NO_LEASE,
@@ -41,8 +34,20 @@ from chalicelib.adapters.mongo.documents import (
     to_product,
 )
 from chalicelib.adapters.mongo.failures import told
-from chalicelib.adapters.mongo.indexes import ANY_STATUS, LIVE, PRESENT, check_indexes
+from chalicelib.adapters.mongo.indexes import (
+    ANY_STATUS,
+    LIVE,
+    NO_COLLECTION,
+    PRESENT,
+    check_indexes,
+)
+from chalicelib.adapters.mongo.poison import condition_of, letter_to_document, to_letter
 from chalicelib.adapters.mongo.queries import ORDERS, Hint, conditions, hint_for, ranges
+from chalicelib.adapters.mongo.republishes import (
+    REPUBLISH_ID,
+    republish_to_document,
+    to_republish,
+)
 from chalicelib.adapters.mongo.restores import (
     RESTORE_ID,
     restore_to_document,
@@ -73,8 +78,9 @@ from chalicelib.domain.errors import (
     UnreadableDocumentError,
 )
 from chalicelib.domain.events import Event
-from chalicelib.domain.poison import PoisonLetter
+from chalicelib.domain.poison import PoisonLetter, PoisonSelection
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
+from chalicelib.domain.republish import RepublishState
 from chalicelib.domain.restore import RestoreState
 from chalicelib.domain.selection import Portion
 from chalicelib.domain.sync_state import (
@@ -199,6 +205,14 @@ class MongoStore:
             codec_options=self._collection.codec_options,
             write_concern=self._collection.write_concern,
             read_concern=ReadConcern("majority"),
+        )
+
+    @cached_property
+    def _poison(self) -> MongoCollection[Document]:
+        return self._client[self._database].get_collection(
+            "poison",
+            codec_options=self._collection.codec_options,
+            write_concern=self._collection.write_concern,
         )
 
     @cached_property
@@ -385,10 +399,11 @@ class MongoStore:
         with _unavailable():
             return self._products.count_documents(condition, **options)
 
-    def walk(self, after: str | None, limit: int) -> Found:
+    def walk(self, after: str | None, limit: int, *, majority: bool = False) -> Found:
         condition: Document = {"_id": {"$gt": after}} if after else {}
         with _unavailable():
-            cursor = self._products.find(condition, _WITHOUT_BULK).sort("_id").limit(limit)
+            products = self._committed if majority else self._products
+            cursor = products.find(condition, _WITHOUT_BULK).sort("_id").limit(limit)
             found = list(cursor)
         return _found(found)
 
@@ -642,6 +657,16 @@ class MongoStore:
     def save_restore(self, state: RestoreState, *, expected_revision: int) -> bool:
         return self._replace(restore_to_document(state), expected_revision)
 
+    # ---- how far a republish is ----
+
+    def republish(self) -> RepublishState:
+        with _unavailable():
+            found = self._controls.find_one({"_id": REPUBLISH_ID})
+        return to_republish(found) if found else RepublishState()
+
+    def save_republish(self, state: RepublishState, *, expected_revision: int) -> bool:
+        return self._replace(republish_to_document(state), expected_revision)
+
     # ---- what operators look at ----
 
     def add_activity(self, minutes: Sequence[Minute]) -> None:
@@ -672,15 +697,47 @@ class MongoStore:
             found = list(self._acts.find(condition).sort("_id", DESCENDING).limit(limit))
         return [to_act(document) for document in found]
 
-    def poison(self) -> tuple[PoisonLetter, ...]:
-        with _unavailable():
-            found = self._controls.find_one({"_id": POISON_ID})
-        return to_poison(found) if found else ()
+    # ---- the quarantine ----
 
-    def save_poison(self, letters: Sequence[PoisonLetter]) -> None:
+    def quarantine(self, letters: Sequence[PoisonLetter]) -> None:
+        if not letters:
+            return
         with _unavailable():
-            document = poison_to_document(letters)
-            self._controls.replace_one({"_id": POISON_ID}, document, upsert=True)
+            try:
+                self._poison.insert_many(map(letter_to_document, letters), ordered=False)
+            except BulkWriteError as error:
+                # They come again if their deletion from the queue has failed.
+                _only_duplicates(error)
+
+    def quarantined(
+        self, selection: PoisonSelection, limit: int, *, after: str | None = None
+    ) -> list[PoisonLetter]:
+        place: Document = {"_id": {"$gt": after}} if after is not None else {}
+        with _unavailable():
+            cursor = self._poison.find({**condition_of(selection), **place})
+            return [to_letter(found) for found in cursor.sort("_id").limit(limit)]
+
+    def count_quarantined(self, selection: PoisonSelection) -> int:
+        condition = condition_of(selection)
+        with _unavailable():
+            if not condition:
+                # Each minute: it must not read them all.
+                return self._poison.estimated_document_count()
+            return self._poison.count_documents(condition)
+
+    def quarantine_bytes(self) -> int:
+        with _unavailable():
+            try:
+                answer = self._poison.database.command("collStats", self._poison.name)
+            except OperationFailure as error:
+                if error.code == NO_COLLECTION:
+                    return 0
+                raise
+        return int(answer["size"])
+
+    def discard(self, message_ids: Collection[str]) -> int:
+        with _unavailable():
+            return self._poison.delete_many({"_id": {"$in": list(message_ids)}}).deleted_count
 
     def ping(self) -> None:
         with _unavailable():

@@ -15,7 +15,9 @@ from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.domain.acts import Act, ActKind
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import StoreUnavailableError
+from chalicelib.domain.poison import ALL_POISON, PoisonLetter
 from chalicelib.domain.product import Product
+from chalicelib.domain.republish import RepublishState
 from chalicelib.domain.restore import RestoreState
 from chalicelib.domain.selection import Portion
 from chalicelib.domain.sync_state import SyncStatus
@@ -55,8 +57,13 @@ EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
     "overdue": lambda store, _: store.overdue(LATER, 1),
     "postpone": lambda store, product: store.postpone({product.id: (START, LATER)}),
     "apply": lambda store, product: store.apply([a_redrive(product)]),
-    "poison": lambda store, _: store.poison(),
-    "save_poison": lambda store, _: store.save_poison(()),
+    "quarantine": lambda store, _: store.quarantine([PoisonLetter("a", None, "", START)]),
+    "quarantined": lambda store, _: store.quarantined(ALL_POISON, 1),
+    "count_quarantined": lambda store, _: store.count_quarantined(ALL_POISON),
+    "quarantine_bytes": lambda store, _: store.quarantine_bytes(),
+    "discard": lambda store, _: store.discard(["a"]),
+    "republish": lambda store, _: store.republish(),
+    "save_republish": lambda store, _: store.save_republish(RepublishState(), expected_revision=0),
     "control": lambda store, _: store.control(),
     "save_control": lambda store, _: store.save_control(Control(), expected_revision=0),
     "claim": lambda store, product: store.claim([a_claim(product)]),

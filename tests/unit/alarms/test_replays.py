@@ -108,7 +108,14 @@ def test_many_rejected_products_at_once_are_a_page() -> None:
     assert day.watched().pages() == ["products-stuck-flood"]
 
 
-def test_dead_letters_of_failed_products_are_no_ticket_of_their_own_but_poison_is() -> None:
+def test_a_flood_of_poison_is_one_ticket_which_ends_by_itself() -> None:
+    day = Day(8).happens(HOUR, HOUR + 10, quarantined=10_000, dead_letters=50_000)
+    watch = day.watched()
+
+    assert watch.told == [(HOUR, "ticket", "poison")]
+
+
+def test_dead_letters_of_failed_products_are_no_ticket_of_their_own_but_others_are() -> None:
     day = Day().happens(0, products_exhausted=3, dead_letters=3)
     assert day.watched().told == []
 
