@@ -13,10 +13,17 @@ from chalicelib.http.contract import ADMIN, READ, WRITE
 from tests.fakes import START, a_product
 from tests.http import dashed, to_bytes
 from tests.support import Json
-from tests.unit.conftest import World
+from tests.unit.conftest import USE_CASES, World
 
 ANVIL = {"name": "Anvil", "price": Decimal("12.50"), "quantity": 7}
 UNKNOWN = "0123456789abcdef01234567"
+
+
+def only_restore(world: World) -> None:
+    """Run the app with CATALOG_MODE=restore from now on."""
+    world.restoring = True
+    world.connect()
+    vars(world.parts).update({name: getattr(world, name) for name in USE_CASES})
 
 
 def create(world: World, **changes: object) -> Json:

@@ -8,8 +8,8 @@ import pytest
 
 from chalicelib.domain.restore import Clash, Loss, Stray
 from chalicelib.http.contract import READ
-from tests.unit.api_support import ANVIL, stored
-from tests.unit.conftest import USE_CASES, World
+from tests.unit.api_support import ANVIL, only_restore, stored
+from tests.unit.conftest import World
 from tests.unit.restore.steps import MARGIN
 from tests.unit.test_openapi import check_all
 
@@ -17,9 +17,7 @@ from tests.unit.test_openapi import check_all
 @pytest.fixture
 def read_only(world: World) -> World:
     """The app with CATALOG_MODE=restore."""
-    world.restoring = True
-    world.connect()
-    vars(world.parts).update({name: getattr(world, name) for name in USE_CASES})
+    only_restore(world)
     return world
 
 

@@ -134,7 +134,7 @@ def test_a_nat_gateway_is_paid_by_the_hour_and_by_the_gigabyte() -> None:
 
 
 def test_metrics_alarms_dashboard_and_secret_cost_the_same_at_every_rate() -> None:
-    alarms = 48 * 0.10 + 20 * 0.50
+    alarms = 49 * 0.10 + 20 * 0.50
     assert fixed_usd(SLOW) == about(46 * 0.30 + alarms + 3 + 0.40 + 87_600 * 5e-6)
     assert fixed_usd(FAST) == fixed_usd(SLOW)
 
