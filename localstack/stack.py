@@ -37,6 +37,7 @@ from embedded.services import (
     Endpoints,
     Service,
     StackError,
+    aws_client,
     embedded_servers,
     endpoints,
     server_service,
@@ -51,6 +52,10 @@ from localstack.emulators import (
 )
 from localstack.terraform import MODULE, Terraform
 from tools.package import MACHINES, PackageError, package, running_python
+
+
+# What Terraform says of a secret that it has just made (terraform/modules/catalog/secrets.tf).
+NO_VALUE = "has no value yet"
 
 
 class AwsInfo(TypedDict):
@@ -102,7 +107,7 @@ class AwsStack:
             self.recognize(servers, terraform)
             self._say("terraform apply ...")
             began = time.monotonic()
-            terraform.apply()
+            self._apply(servers, terraform)
             return self._write_info(servers, terraform, time.monotonic() - began)
 
     def _package(self) -> None:
@@ -112,6 +117,31 @@ class AwsStack:
             package(architecture, running_python(), self.run_dir / "dist", measured=False)
         except PackageError as error:
             raise StackError(str(error)) from error
+
+    def _apply(self, servers: ServerProcesses, terraform: Terraform) -> None:
+        """Apply as an operator does: the first time Terraform stops at the secret without a value."""
+        if "secret_arn" in terraform.outputs():
+            self._put_secret(servers, terraform)
+        try:
+            terraform.apply()
+        except StackError as error:
+            # It breaks lines to fit a terminal.
+            if NO_VALUE not in " ".join(str(error).replace("│", " ").split()):
+                raise
+            self._put_secret(servers, terraform)
+            terraform.apply()
+
+    def _put_secret(self, servers: ServerProcesses, terraform: Terraform) -> None:
+        mongodb, secret = self._where(servers).mongodb, servers.notes["secret"]
+        content = {"MONGODB_URI": mongodb, "CATALOG_JWT_SECRET": secret}
+        client = aws_client("secretsmanager", servers.notes["endpoint"])
+        arn = terraform.outputs()["secret_arn"]
+        try:
+            if client.get_secret_value(SecretId=arn)["SecretString"] == json.dumps(content):
+                return
+        except client.exceptions.ResourceNotFoundException:
+            pass
+        client.put_secret_value(SecretId=arn, SecretString=json.dumps(content))
 
     def down(self) -> None:
         """Destroy, stop, remove the folder. Raises StackError if something could not be destroyed.
@@ -163,7 +193,6 @@ class AwsStack:
         """Give Terraform, set up for this stack."""
         servers = servers or ServerProcesses(self.run_dir)
         where = self._where(servers)
-        content = {"MONGODB_URI": where.mongodb, "CATALOG_JWT_SECRET": servers.notes["secret"]}
         values = {
             "endpoint": servers.notes["endpoint"],
             "artifacts": os.path.relpath(self.run_dir / "dist", MODULE),
@@ -171,7 +200,6 @@ class AwsStack:
             "architecture": MACHINES[platform.machine()],
             "nats_url": where.nats,
             "supply_chain_url": where.supply_chain,
-            "secrets": json.dumps(content),
         }
         return Terraform(self.run_dir, self.environ, values)
 

@@ -49,7 +49,7 @@ resource "aws_sqs_queue" "dead_letters" {
 
   redrive_allow_policy = jsonencode({
     redrivePermission = "byQueue"
-    sourceQueueArns   = [for name in local.sync_queue_names : "arn:${local.partition}:sqs:${var.region}:${local.account}:${name}"]
+    sourceQueueArns   = [for name in local.sync_queue_names : "arn:${local.partition}:sqs:${local.region}:${local.account}:${name}"]
   })
 }
 

@@ -24,7 +24,7 @@ resource "aws_lambda_event_source_mapping" "sync" {
 
   lifecycle {
     precondition {
-      condition     = var.functions.sync.concurrency == -1 || var.functions.sync.concurrency >= sum(values(local.sync_concurrency))
+      condition     = local.concurrency.sync == -1 || local.concurrency.sync >= sum(values(local.sync_concurrency))
       error_message = "functions.sync.concurrency must not be below sync.maximum_concurrency + sync.bulk_maximum_concurrency: each throttled batch uses up one of the receives of its messages."
     }
   }
