@@ -1,7 +1,7 @@
 """What is written from the variables and outputs of the Terraform modules: `make terraform-docs`.
 
-    terraform/catalog.tf            the root's call of the catalog module: each variable of the module is
-                                    one of the root, and so is each output
+    terraform/catalog.tf            the root's call of the catalog module: each variable of the
+                                    module is one of the root, and so is each output
     terraform/modules/*/README.md   the tables of inputs and outputs, between their two marks
 
 A test says when one of them is stale. The files are read as `terraform fmt` leaves them: a block
@@ -87,7 +87,9 @@ def _variable(variable: Block) -> str:
 
 def _output(output: Block) -> str:
     kept = [f"  description = {output.arguments['description']}"]
-    return _aligned(f'output "{output.name}" {{', [*kept, f"  value = module.catalog.{output.name}"])
+    return _aligned(
+        f'output "{output.name}" {{', [*kept, f"  value = module.catalog.{output.name}"]
+    )
 
 
 def _aligned(head: str, arguments: list[str]) -> str:

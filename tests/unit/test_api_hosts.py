@@ -122,7 +122,7 @@ def test_a_body_in_base64_is_understood(world: World) -> None:
     assert len(world.store.products) == 1
 
 
-def test_a_path_that_the_gateway_still_has_after_an_update_is_not_found(world: World) -> None:
+def test_a_path_that_the_gateway_still_has_after_an_update_is_not_found() -> None:
     event = lambda_event("GET", "/products", authorizer=passed_on(READ))
     event["requestContext"]["resourcePath"] = "/products/{product_id}/history"
     answer = api.app(event, None)

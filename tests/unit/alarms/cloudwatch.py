@@ -1,4 +1,4 @@
-"""CloudWatch's alarms, as far as terraform/modules/catalog/alarms.yaml uses them: one evaluation a minute.
+"""CloudWatch's alarms, as far as the catalog's alarms.yaml uses them: one evaluation a minute.
 
 A period ends with the minute of the evaluation. What CloudWatch does with data that comes late is
 left out; so is the minute that it waits for a cause to be raised too.

@@ -20,7 +20,7 @@ def test_the_roots_variables_and_the_tables_are_those_of_the_modules() -> None:
 
 
 def test_a_block_is_read_with_arguments_of_several_lines() -> None:
-    text = '''
+    text = """
 variable "size" {
   description = "How large."
   type = object({
@@ -33,7 +33,7 @@ variable "size" {
     error_message = "size.width must be above 0."
   }
 }
-'''
+"""
     (block,) = read_blocks("variable", text)
     assert (block.name, block.description) == ("size", "How large.")
     assert block.arguments["type"].endswith("# in metres\n  })")
@@ -44,15 +44,19 @@ variable "size" {
 def test_each_variable_has_a_type_and_each_input_and_output_a_description(module: Path) -> None:
     text = "".join(path.read_text() for path in sorted(module.glob("*.tf")))
     inputs, results = read_blocks("variable", text), read_blocks("output", text)
-    assert inputs and results
+    assert inputs
+    assert results
     assert all({"description", "type"} <= it.arguments.keys() for it in inputs)
     assert all(it.description.endswith(".") for it in [*inputs, *results])
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
 def test_a_module_configures_no_provider(module: Path) -> None:
-    assert not [it for it in module.glob("*.tf") if re.search(r"^provider ", it.read_text(), re.M)]
-    assert variables(module) and outputs(module)
+    assert not [
+        it for it in module.glob("*.tf") if re.search(r"^provider ", it.read_text(), re.MULTILINE)
+    ]
+    assert variables(module)
+    assert outputs(module)
 
 
 def test_each_validation_and_each_condition_of_the_catalog_is_seen_to_refuse() -> None:
@@ -64,7 +68,9 @@ def test_each_validation_and_each_condition_of_the_catalog_is_seen_to_refuse() -
     for kind, names, body in blocks:
         address = ".".join(re.findall(r"\w+", names))
         prefix = {"variable": "var.", "data": "data.", "resource": ""}[kind]
-        checks[prefix + address] += len(re.findall(r"^ +(?:validation|\w+condition) \{", body, re.M))
+        checks[prefix + address] += len(
+            re.findall(r"^ +(?:validation|\w+condition) \{", body, re.MULTILINE)
+        )
     refused = Counter(
         address
         for run in re.findall(r"expect_failures = \[(.*?)\]\n", TESTS, re.DOTALL)

@@ -246,14 +246,12 @@ run "refused_with_the_defaults_of_the_others" {
   command = plan
 
   variables {
-    account_concurrency = 150                     # AWS keeps 100
-    mongodb             = { max_pool_size = 100 } # more connections than the tier has
-    jwks_url            = "https://login.example/keys"
-    jwt_audience        = "catalog" # without the issuer
+    mongodb      = { max_pool_size = 100 } # more connections than the tier has
+    jwks_url     = "https://login.example/keys"
+    jwt_audience = "catalog" # without the issuer
   }
 
   expect_failures = [
-    var.account_concurrency,
     var.mongodb,
     var.jwt_issuer,
   ]
@@ -271,6 +269,18 @@ run "refused_without_a_bound" {
   expect_failures = [
     var.mongodb,
     var.jwt_issuer,
+  ]
+}
+
+run "refused_by_the_account" {
+  command = plan
+
+  variables {
+    account_concurrency = 150 # AWS keeps 100
+  }
+
+  expect_failures = [
+    var.account_concurrency,
   ]
 }
 
