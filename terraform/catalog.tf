@@ -166,7 +166,7 @@ variable "permissions_boundary" {
 }
 
 variable "mode" {
-  description = "What the catalog does: normal, or restore, in which it accepts no writes and delivers nothing (docs/disaster.md). Null for normal."
+  description = "What the catalog does: normal, or restore, in which it accepts no writes and delivers nothing. Null for normal."
   type        = string
   default     = null
 }
