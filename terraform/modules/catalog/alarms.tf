@@ -50,23 +50,21 @@ locals {
     causes = [for cause in alarm.unless : "${local.name}-${cause}${length(local.alarms[cause].unless) > 0 ? "-signal" : ""}"]
   }) if length(alarm.windows) > 1 || length(alarm.unless) > 0 }
 
-  # A page ends by itself; a ticket is closed by who has worked on it.
-  topics = {
-    page   = concat(var.page_topic_arn[*], [for topic in values(aws_sns_topic.alarms) : topic.arn if topic.name == local.topic_names.page])
-    ticket = concat(var.ticket_topic_arn[*], [for topic in values(aws_sns_topic.alarms) : topic.arn if topic.name == local.topic_names.ticket])
+  topics = { for severity, given in { page = var.page_topic_arn, ticket = var.ticket_topic_arn } :
+    severity => concat(given[*], [for key, topic in aws_sns_topic.alarms : topic.arn if key == severity])
   }
-  topic_names = { page = "${local.name}-page", ticket = "${local.name}-ticket" }
-  raised      = { page = local.topics.page, ticket = local.topics.ticket, none = [] }
-  ended       = { page = local.topics.page, ticket = [], none = [] }
+  # A page ends by itself; a ticket is closed by who has worked on it.
+  raised = { page = local.topics.page, ticket = local.topics.ticket, none = [] }
+  ended  = { page = local.topics.page, ticket = [], none = [] }
 }
 
 # ---- whom they tell, where no topic is given ----
 
 resource "aws_sns_topic" "alarms" {
   #checkov:skip=CKV_AWS_26:Encrypted with kms_key_arn where that is given; SNS's own key cannot be used by CloudWatch, and the messages hold names of alarms
-  for_each = { for severity, addresses in var.alarm_emails : severity => local.topic_names[severity] if length(addresses) > 0 }
+  for_each = { for severity, addresses in var.alarm_emails : severity => addresses if length(addresses) > 0 }
 
-  name              = each.value
+  name              = "${local.name}-${each.key}"
   kms_master_key_id = var.kms_key_arn
 }
 

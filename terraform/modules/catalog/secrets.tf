@@ -1,6 +1,6 @@
 # One secret, a JSON object of settings (chalicelib/settings.py: SECRET_NAMES). Functions read it
 # at their first request and read it again every two minutes. Its value is none of Terraform's: it is put
-# by `catalogctl secret put`, or by any other means, and no plan or apply needs it.
+# once (docs/deploy.md), and no plan or apply needs it.
 
 resource "aws_secretsmanager_secret" "catalog" {
   #checkov:skip=CKV2_AWS_57:MongoDB, NATS and the token issuer hold the other half of each secret; no Lambda of ours can rotate it there. A new value is noticed within minutes

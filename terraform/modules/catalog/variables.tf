@@ -98,8 +98,8 @@ variable "account_concurrency" {
   default     = 1000
   nullable    = false
   validation {
-    condition     = local.reserved <= var.account_concurrency - 100
-    error_message = "The functions reserve ${local.reserved} runs at a time, and AWS keeps 100 of an account's: account_concurrency must be at least ${local.reserved + 100}. Raise the quota (Service Quotas, Lambda, Concurrent executions) and this variable, or reserve less: functions = { api = { concurrency = 50 } }; -1 reserves none."
+    condition     = local.reserved == 0 || local.reserved <= var.account_concurrency - 100
+    error_message = "The functions reserve ${local.reserved} runs at a time, and AWS keeps 100 of an account's: account_concurrency must be at least ${local.reserved + 100}. Raise the quota (Service Quotas, Lambda, Concurrent executions) and this variable, or reserve less, such as functions = { api = { concurrency = 20 } }; -1 for each of the six reserves nothing."
   }
 }
 

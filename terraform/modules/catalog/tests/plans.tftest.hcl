@@ -50,6 +50,20 @@ run "what_has_no_default_is_enough" {
   }
 }
 
+run "a_new_account_that_allows_ten_runs_reserves_nothing" {
+  command = plan
+
+  variables {
+    account_concurrency = 10
+    functions           = { for name in ["api", "authorizer", "bridge", "sync", "reconcile", "migrate"] : name => { concurrency = -1 } }
+  }
+
+  assert {
+    condition     = local.reserved == 0 && local.store_containers == 10
+    error_message = "Without reservations, the account's own limit bounds the connections to MongoDB."
+  }
+}
+
 run "what_is_given_is_passed_on" {
   command = plan
 
