@@ -99,6 +99,27 @@ def test_the_functions_are_as_configured(aws: DeployedStack) -> None:
     assert runs == dict(zip(queues, (10, 4), strict=True))
 
 
+def test_each_function_has_its_share_of_the_accounts_concurrency(aws: DeployedStack) -> None:
+    client = aws.client("lambda")
+    reserved = {
+        name: client.get_function_concurrency(FunctionName=it["name"])[
+            "ReservedConcurrentExecutions"
+        ]
+        for name, it in aws.info["functions"].items()
+    }
+    # Sync: what its two queues start at a time.
+    queues = {"sync": 10 + 4, "bridge": 4, "reconcile": 2, "migrate": 2}
+    assert reserved == {**queues, "api": 40, "authorizer": 25}
+
+
+@pytest.mark.parametrize("function", ["bridge", "reconcile"])
+def test_a_role_names_its_region_since_roles_are_of_the_whole_account(
+    aws: DeployedStack, function: str
+) -> None:
+    found = aws.info["functions"][function]
+    assert found["role"].endswith(f":role/{found['name']}-us-east-1")
+
+
 @pytest.mark.parametrize("function", ["bridge", "reconcile"])
 def test_a_rule_starts_the_function_every_minute_and_nothing_repeats_a_failed_run(
     aws: DeployedStack, function: str
