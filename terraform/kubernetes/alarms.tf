@@ -1,9 +1,9 @@
-# CloudWatch alarms of the queues, those that ../alarms.yaml defines. All others of that file watch what the
+# CloudWatch alarms of the queues, those that ../modules/catalog/alarms.yaml defines. All others of that file watch what the
 # pods measure: they are Prometheus rules (kubernetes/components/prometheus-operator). Where an alarm compares
 # a queue with Lambda's invocations, here it compares it with what anybody receives of it.
 
 locals {
-  defined_alarms = yamldecode(file("${path.module}/../alarms.yaml"))
+  defined_alarms = yamldecode(file("${path.module}/../modules/catalog/alarms.yaml"))
 
   queue_alarms = {
     for name, alarm in local.defined_alarms : name => merge(alarm, {

@@ -348,7 +348,7 @@ def test_what_the_api_refuses_the_schema_refuses_too(world: World, change: Json)
 
 
 def test_the_gateway_answers_the_problems_of_the_table() -> None:
-    terraform = (ROOT / "terraform/api.tf").read_text()
+    terraform = (ROOT / "terraform/modules/catalog/api.tf").read_text()
     answers = re.findall(r'status = "(\d+)", slug = "([a-z-]+)", title = "([^"]+)"', terraform)
     rows = {problem.slug: problem for problem in PROBLEMS.values()}
     assert len(answers) > 8

@@ -160,10 +160,10 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_terraform_passes_settings_that_exist_with_their_own_defaults() -> None:
-    variables = (ROOT / "terraform" / "variables.tf").read_text()
+    variables = (ROOT / "terraform/modules/catalog/variables.tf").read_text()
     passed = re.findall(
         r"(\w+) += tostring\(var\.(sync|breaker|audit)\.(\w+)\)",
-        (ROOT / "terraform" / "main.tf").read_text(),
+        (ROOT / "terraform/modules/catalog/main.tf").read_text(),
     )
     for name, group, field in passed:
         block = variables.partition(f'variable "{group}"')[2]

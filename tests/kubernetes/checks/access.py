@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Who needs whom, by the parts that chalicelib/bootstrap.py gives each role.
 NEEDS = {
     "mongodb": {"api", "sync", "reconcile", "migrate"},
-    "nats": {"api", "bridge", "sync", "reconcile"},
+    "nats": {"api", "bridge", "sync", "reconcile", "migrate"},
     "sqs": {"api", "bridge", "sync", "reconcile"},
     "supply-chain": {"sync", "reconcile"},
 }

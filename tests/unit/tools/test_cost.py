@@ -204,8 +204,8 @@ def test_the_document_has_the_tables_of_the_command(capsys: pytest.CaptureFixtur
 
 # ---- what is deployed ----
 
-ALARMS = yaml.safe_load((ROOT / "terraform" / "alarms.yaml").read_text())
-VARIABLES = (ROOT / "terraform" / "variables.tf").read_text()
+ALARMS = yaml.safe_load((ROOT / "terraform/modules/catalog/alarms.yaml").read_text())
+VARIABLES = (ROOT / "terraform/modules/catalog/variables.tf").read_text()
 
 
 def default(pattern: str) -> float:

@@ -50,9 +50,32 @@ locals {
     causes = [for cause in alarm.unless : "${local.name}-${cause}${length(local.alarms[cause].unless) > 0 ? "-signal" : ""}"]
   }) if length(alarm.windows) > 1 || length(alarm.unless) > 0 }
 
+  topics = { for severity, given in { page = var.page_topic_arn, ticket = var.ticket_topic_arn } :
+    severity => concat(given[*], [for key, topic in aws_sns_topic.alarms : topic.arn if key == severity])
+  }
   # A page ends by itself; a ticket is closed by who has worked on it.
-  raised = { page = var.page_topic_arn[*], ticket = var.ticket_topic_arn[*], none = [] }
-  ended  = { page = var.page_topic_arn[*], ticket = [], none = [] }
+  raised = { page = local.topics.page, ticket = local.topics.ticket, none = [] }
+  ended  = { page = local.topics.page, ticket = [], none = [] }
+}
+
+# ---- whom they tell, where no topic is given ----
+
+resource "aws_sns_topic" "alarms" {
+  #checkov:skip=CKV_AWS_26:Encrypted with kms_key_arn where that is given; SNS's own key cannot be used by CloudWatch, and the messages hold names of alarms
+  for_each = { for severity, addresses in var.alarm_emails : severity => addresses if length(addresses) > 0 }
+
+  name              = "${local.name}-${each.key}"
+  kms_master_key_id = var.kms_key_arn
+}
+
+resource "aws_sns_topic_subscription" "email" {
+  for_each = merge([for severity, addresses in var.alarm_emails : {
+    for address in addresses : "${severity} ${address}" => { severity = severity, address = address }
+  }]...)
+
+  topic_arn = aws_sns_topic.alarms[each.value.severity].arn
+  protocol  = "email"
+  endpoint  = each.value.address
 }
 
 resource "aws_cloudwatch_metric_alarm" "catalog" {

@@ -3,15 +3,17 @@
 
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
+data "aws_region" "current" {}
 
 locals {
   name              = "product-catalog${var.name_suffix}"
   account           = data.aws_caller_identity.current.account_id
   partition         = data.aws_partition.current.partition
+  region            = data.aws_region.current.name
   metrics_namespace = var.name_suffix == "" ? "ProductCatalog" : "ProductCatalog${var.name_suffix}"
 
-  manifest = jsondecode(file("${path.module}/${var.artifacts}/manifest.json"))
-  routes   = jsondecode(file("${path.module}/${var.artifacts}/routes.json"))
+  manifest = jsondecode(file("${var.artifacts}/manifest.json"))
+  routes   = jsondecode(file("${var.artifacts}/routes.json"))
   # Null if the manifest is of a tools/package.py that did not write it.
   packaged_runtime = try(local.manifest.runtime, null)
 
@@ -26,9 +28,15 @@ locals {
   lease_seconds = 2 * var.supply_chain_timeout_seconds + 15
 
   environment = { for name, value in {
+    CATALOG_MODE                 = var.mode
     MONGODB_DATABASE             = var.mongodb_database
+    MONGODB_MAX_POOL_SIZE        = var.mongodb.max_pool_size == null ? null : tostring(var.mongodb.max_pool_size)
+    MONGODB_MAX_IDLE_SECONDS     = var.mongodb.max_idle_seconds == null ? null : tostring(var.mongodb.max_idle_seconds)
     NATS_URL                     = var.nats_url
     NATS_STREAM_MAX_BYTES        = var.nats_stream_max_bytes == null ? null : tostring(var.nats_stream_max_bytes)
+    NATS_PREFIX                  = var.nats_prefix
+    NATS_STREAM_REPLICAS         = var.nats_stream_replicas == null ? null : tostring(var.nats_stream_replicas)
+    NATS_CONSUMER_START          = var.nats_consumer_start
     SYNC_QUEUE_URL               = module.queues.urls.single
     SYNC_BULK_QUEUE_URL          = module.queues.urls.bulk
     SYNC_DLQ_URL                 = module.queues.dead_letters.url
@@ -53,7 +61,10 @@ locals {
     AUDIT_SAMPLE                 = tostring(var.audit.sample)
     AUDIT_MAX_RATE               = tostring(var.audit.max_rate)
     AUDIT_REPAIR                 = tostring(var.audit.repair)
+    REPUBLISH_MAX_RATE           = var.republish_max_rate == null ? null : tostring(var.republish_max_rate)
     CATALOG_JWKS_URL             = var.jwks_url
+    CATALOG_JWT_ISSUER           = var.jwt_issuer
+    CATALOG_JWT_AUDIENCE         = var.jwt_audience
     CORS_ORIGIN                  = var.cors_origin
     CATALOG_SECRET_ID            = aws_secretsmanager_secret.catalog.arn
     LOG_LEVEL                    = var.log_level

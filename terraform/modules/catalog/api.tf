@@ -50,6 +50,9 @@ resource "aws_api_gateway_rest_api" "catalog" {
   name        = local.name
   description = "Product catalog"
 
+  # With a domain of its own, nobody goes round its firewall and its certificate.
+  disable_execute_api_endpoint = var.domain != null
+
   endpoint_configuration {
     types = ["REGIONAL"]
   }
@@ -360,10 +363,17 @@ data "aws_iam_policy_document" "gateway_assume" {
 }
 
 resource "aws_iam_role" "gateway_logging" {
-  count              = var.manage_account_logging ? 1 : 0
-  name               = "${local.name}-gateway-logging"
-  description        = "Lets API Gateway write logs"
-  assume_role_policy = data.aws_iam_policy_document.gateway_assume.json
+  count = var.manage_account_logging ? 1 : 0
+  # A role's name may have 64 characters.
+  name                 = "${local.name}-gateway-${local.region}"
+  path                 = var.iam_path
+  permissions_boundary = var.permissions_boundary
+  description          = "Lets API Gateway write logs"
+  assume_role_policy   = data.aws_iam_policy_document.gateway_assume.json
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_iam_role_policy_attachment" "gateway_logging" {

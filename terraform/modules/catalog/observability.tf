@@ -83,7 +83,7 @@ resource "aws_cloudwatch_dashboard" "catalog" {
       height = 6
       properties = {
         title   = widget.title
-        region  = var.region
+        region  = local.region
         period  = 60
         metrics = widget.metrics
       }

@@ -43,3 +43,26 @@ output "domain_target" {
     zone_id = aws_api_gateway_domain_name.own[0].regional_zone_id
   }
 }
+
+output "secret_name" {
+  description = "Name of the secret."
+  value       = aws_secretsmanager_secret.catalog.name
+}
+
+output "alarm_topics" {
+  description = "ARNs of the SNS topics that alarms go to, for page and for ticket."
+  value       = local.topics
+}
+
+output "canary" {
+  description = "What `python -m tools.canary` moves: the application of CodeDeploy, and by deployment group the function and its newest version. Null without `canary`."
+  value = var.canary == null ? null : {
+    application = aws_codedeploy_app.catalog[0].name
+    groups = {
+      for name in keys(local.canary) : aws_codedeploy_deployment_group.function[name].deployment_group_name => {
+        function = local.functions[name].function_name
+        version  = local.functions[name].newest_version
+      }
+    }
+  }
+}

@@ -33,7 +33,7 @@ resource "aws_lambda_event_source_mapping" "sync" {
       error_message = "functions.sync.timeout must exceed the lease (2 × supply_chain_timeout_seconds + 15) once per ${var.sync.concurrency} messages of a batch: ${ceil(var.sync.batch_size / var.sync.concurrency) * local.lease_seconds} s."
     }
     precondition {
-      condition     = var.functions.sync.concurrency == -1 || var.functions.sync.concurrency >= sum(values(local.sync_concurrency))
+      condition     = local.concurrency.sync == -1 || local.concurrency.sync >= sum(values(local.sync_concurrency))
       error_message = "functions.sync.concurrency must not be below sync.maximum_concurrency + sync.bulk_maximum_concurrency: each throttled batch uses up one of the receives of its messages."
     }
   }

@@ -1,5 +1,5 @@
 module "queues" {
-  source = "./modules/queues"
+  source = "../queues"
 
   name_suffix        = var.name_suffix
   visibility_seconds = var.sync.visibility_seconds

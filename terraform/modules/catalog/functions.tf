@@ -3,9 +3,27 @@
 
 locals {
   zips = {
-    api       = "${path.module}/${var.artifacts}/api.zip"
-    functions = "${path.module}/${var.artifacts}/functions.zip"
+    api       = "${var.artifacts}/api.zip"
+    functions = "${var.artifacts}/functions.zip"
   }
+
+  # How often each function runs at a time, at most: its share of the account's, which nobody else can take,
+  # and the limit of what it takes of MongoDB. -1: none.
+  concurrency = {
+    api        = coalesce(var.functions.api.concurrency, 40)
+    authorizer = coalesce(var.functions.authorizer.concurrency, 25)
+    # Each run overlaps with the next one; there may be one by hand.
+    bridge    = coalesce(var.functions.bridge.concurrency, 4)
+    sync      = coalesce(var.functions.sync.concurrency, sum(values(local.sync_concurrency)))
+    reconcile = coalesce(var.functions.reconcile.concurrency, 2)
+    migrate   = coalesce(var.functions.migrate.concurrency, 2)
+  }
+  reserved = sum([for runs in values(local.concurrency) : max(runs, 0)])
+  sizes    = { for name, size in var.functions : name => merge(size, { concurrency = local.concurrency[name] }) }
+
+  # The authorizer does not use MongoDB.
+  store_users      = [for name, runs in local.concurrency : runs if name != "authorizer"]
+  store_containers = sum([for runs in local.store_users : max(runs, 0)]) + (contains(local.store_users, -1) ? var.account_concurrency - local.reserved : 0)
 
   common = {
     release            = local.release
@@ -18,6 +36,13 @@ locals {
     log_retention_days = var.log_retention_days
     kms_key_arn        = var.kms_key_arn
     vpc                = var.vpc
+    # Names of roles are of the whole account: another region may have the same function.
+    role = {
+      suffix               = "-${local.region}"
+      path                 = var.iam_path
+      permissions_boundary = var.permissions_boundary
+    }
+    shifted = var.canary != null
   }
 
   read_secrets = {
@@ -43,13 +68,13 @@ locals {
 }
 
 module "api" {
-  source = "./modules/function"
+  source = "../function"
 
   name        = "${local.name}-api"
   description = "Product catalog: the HTTP API"
   handler     = "app.app"
   zip         = local.zips.api
-  size        = var.functions.api
+  size        = local.sizes.api
   permissions = {
     Secrets = local.read_secrets
     Enqueue = local.enqueue
@@ -65,13 +90,13 @@ module "api" {
 }
 
 module "authorizer" {
-  source = "./modules/function"
+  source = "../function"
 
   name           = "${local.name}-authorizer"
   description    = "Product catalog: maps bearer tokens to allowed operations"
   handler        = "app.authorize"
   zip            = local.zips.api
-  size           = var.functions.authorizer
+  size           = local.sizes.authorizer
   permissions    = { Secrets = local.read_secrets }
   pinned_version = lookup(var.pinned_versions, "authorizer", null)
   alias_after    = aws_lambda_invocation.migrate.id
@@ -79,13 +104,13 @@ module "authorizer" {
 }
 
 module "bridge" {
-  source = "./modules/function"
+  source = "../function"
 
   name        = "${local.name}-bridge"
   description = "Product catalog: forwards events from NATS to SQS"
   handler     = "functions.bridge.handler"
   zip         = local.zips.functions
-  size        = var.functions.bridge
+  size        = local.sizes.bridge
   permissions = {
     Secrets    = local.read_secrets
     Enqueue    = local.enqueue
@@ -97,13 +122,13 @@ module "bridge" {
 }
 
 module "sync" {
-  source = "./modules/function"
+  source = "../function"
 
   name        = "${local.name}-sync"
   description = "Product catalog: delivers to the supply chain"
   handler     = "functions.sync.handler"
   zip         = local.zips.functions
-  size        = var.functions.sync
+  size        = local.sizes.sync
   permissions = {
     Secrets = local.read_secrets
     # No Enqueue: a function that sends to a queue that feeds it is stopped by Lambda's loop detection.
@@ -125,13 +150,13 @@ module "sync" {
 }
 
 module "reconcile" {
-  source = "./modules/function"
+  source = "../function"
 
   name        = "${local.name}-reconcile"
   description = "Product catalog: repairs what was lost"
   handler     = "functions.reconcile.handler"
   zip         = local.zips.functions
-  size        = var.functions.reconcile
+  size        = local.sizes.reconcile
   permissions = {
     Secrets    = local.read_secrets
     Enqueue    = local.enqueue
@@ -149,29 +174,28 @@ module "reconcile" {
 # Makes the indexes before any alias moves to a version that needs them. An index that is needed no
 # more is dropped by the release after, so the versions in use work meanwhile.
 module "migrate" {
-  source = "./modules/function"
+  source = "../function"
 
   name        = "${local.name}-migrate"
   description = "Product catalog: makes and changes the indexes"
   handler     = "functions.migrate.handler"
   zip         = local.zips.functions
-  size        = var.functions.migrate
+  size        = local.sizes.migrate
   permissions = { Secrets = local.read_secrets }
-  common      = local.common
+  # Nobody but a person calls its alias: there is no traffic to move.
+  common = merge(local.common, { shifted = false })
 }
 
 # An apply whose run fails stops before the aliases; the next apply runs it again.
 resource "aws_lambda_invocation" "migrate" {
   function_name = module.migrate.function_name
-  qualifier     = module.migrate.version
+  qualifier     = module.migrate.newest_version
   input         = jsonencode({})
 
   triggers = {
     # Changes with the code and with the settings.
-    version = module.migrate.version
+    version = module.migrate.newest_version
     # The address of another MongoDB.
-    secrets = tostring(coalesce(var.secrets_version, 0))
+    secret = local.secret_version
   }
-
-  depends_on = [aws_secretsmanager_secret_version.catalog]
 }
