@@ -3,8 +3,9 @@
 Run before the other functions of a release: they refuse to work without the indexes that they need.
 The command has exit code 0 if all is as this release needs it, 1 if MongoDB is away or refuses a
 change, or the stream needs a person, 2 for unusable settings. NATS may be away, as it may be for a
-write: that is a warning. It takes as long as MongoDB needs to build an index. A Lambda may have too
-little time for that; the build goes on, and another run waits for its end.
+write: that is a warning. With CATALOG_MODE=restore, so is MongoDB. It takes as long as MongoDB
+needs to build an index. A Lambda may have too little time for that; the build goes on, and another
+run waits for its end.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from functions.context import Context, seconds_left
 
 RESERVE_SECONDS = 20.0
 """Seconds to report that the time was too short; Lambda's own timeout would not say why."""
-NOT_LOOKED_AT = "the stream was not looked at"
+STORE_LEFT, STREAM_LEFT = "the store was not looked at", "the stream was not looked at"
 UNUSABLE_SETTINGS = 2
 """The exit code for which another try is of no use: the Job of Kubernetes makes none."""
 
@@ -33,29 +34,35 @@ UNUSABLE_SETTINGS = 2
 def handler(event: object, context: Context) -> dict[str, list[str]]:  # noqa: ARG001 - Lambda's
     """Migrate; give the changes. Raises StoreUnavailableError, StreamNotMigratedError."""
     changes = []
-    for change in _migrate(seconds_left(context, RESERVE_SECONDS)(), _log_stream_away):
+    for change in _migrate(seconds_left(context, RESERVE_SECONDS)(), _log_left):
         telemetry.log.info("migrated", change=change)
         changes.append(change)
     return {"changes": changes}
 
 
-def _migrate(patience: float | None, warn: Callable[[str], None]) -> Iterator[str]:
+def _migrate(patience: float | None, warn: Callable[[str, str], None]) -> Iterator[str]:
     parts = container()
-    yield from parts.migrate(patience)
+    try:
+        yield from parts.migrate(patience)
+    except StoreUnavailableError as error:
+        # All must be read-only before a lost store is back: this setting must not wait for it.
+        if parts.settings.mode != "restore":
+            raise
+        warn(STORE_LEFT, str(error))
     try:
         yield from parts.migrate_stream()
     except StreamNotMigratedError:
         raise
     except StreamUnavailableError as error:
-        warn(str(error))
+        warn(STREAM_LEFT, str(error))
 
 
-def _log_stream_away(reason: str) -> None:
-    telemetry.log.warning(NOT_LOOKED_AT, reason=reason)
+def _log_left(what: str, reason: str) -> None:
+    telemetry.log.warning(what, reason=reason)
 
 
-def _print_stream_away(reason: str) -> None:
-    print(f"warning: {NOT_LOOKED_AT}: {reason}", file=sys.stderr)
+def _print_left(what: str, reason: str) -> None:
+    print(f"warning: {what}: {reason}", file=sys.stderr)
 
 
 def main() -> int:
@@ -64,7 +71,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         changes = 0
-        for change in _migrate(None, _print_stream_away):
+        for change in _migrate(None, _print_left):
             print(change, flush=True)
             changes += 1
     except SettingsError as error:

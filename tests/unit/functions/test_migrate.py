@@ -39,7 +39,9 @@ class Store:
         *changes: str,
         error: Exception | None = None,
         stream: list[str | CatalogError] | None = None,
+        mode: str = "normal",
     ) -> None:
+        self.settings = read_settings({**ENVIRONMENT, "CATALOG_MODE": mode})
         self._changes, self._error, self._stream = changes, error, stream or []
         self.patience: float | None = -1
 
@@ -101,6 +103,16 @@ def test_the_command_fails_if_the_store_is_away_and_says_why(
     assert migrate.main() == 1
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == (f"{CHANGES[0]}\n", "error: MongoDB: away\n")
+
+
+def test_a_store_that_is_away_does_not_hold_up_the_mode_of_its_restore(
+    use: Use, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Else the functions would still take writes when the store is back, as it was yesterday.
+    use(Store(error=StoreUnavailableError("MongoDB: away"), mode="restore"))
+    assert migrate.main() == 0
+    assert capsys.readouterr().err == "warning: the store was not looked at: MongoDB: away\n"
+    assert migrate.handler({}, HostContext(60)) == {"changes": []}
 
 
 MADE = "made the stream PRODUCTS"
