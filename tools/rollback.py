@@ -20,7 +20,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -146,6 +146,12 @@ def to_move(functions: Sequence[Function], to: Release) -> list[Function]:
     return [f for f in functions if f.live != to.versions[f.role] or f.canary]
 
 
+def is_read_only(version: Mapping[str, Any]) -> bool:
+    """Say whether a version was for a restore: after it, nobody wants to go back to that."""
+    variables = version.get("Environment", {}).get("Variables", {})
+    return bool(variables.get("CATALOG_MODE") == "restore")
+
+
 # ---- AWS ----
 
 
@@ -157,7 +163,7 @@ def look(client: Lambda, names: Names, role: str) -> Function:
     published: dict[str, str] = {}
     pages = client.get_paginator("list_versions_by_function").paginate(FunctionName=name)
     found = [version for page in pages for version in page["Versions"]]
-    numbered = [version for version in found if version["Version"].isdecimal()]
+    numbered = [it for it in found if it["Version"].isdecimal() and not is_read_only(it)]
     for version in sorted(numbered, key=lambda it: int(it["Version"])):
         if named := RELEASE.search(version.get("Description", "")):
             # A release that came again, when a change was taken back, is newest where it came last.

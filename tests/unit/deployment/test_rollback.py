@@ -281,6 +281,21 @@ def test_a_change_that_was_taken_back_is_the_newest_release_again(
     assert list(rollback.look(client, NAMES, "another").versions) == ["two", "three", "one"]
 
 
+def test_a_release_that_is_read_only_for_a_restore_is_none_to_go_back_to(
+    client: Any,  # noqa: ANN401
+) -> None:
+    name = NAMES.function("restored")
+    deploy(client, name)
+    for release, mode in (("restoring", "restore"), ("three", "normal")):
+        client.update_function_configuration(
+            FunctionName=name,
+            Description=f"it; release {release}",
+            Environment={"Variables": {"CATALOG_MODE": mode}},
+        )
+        client.publish_version(FunctionName=name)
+    assert list(rollback.look(client, NAMES, "restored").versions) == ["one", "two", "three"]
+
+
 def test_what_aws_refuses_is_told_in_a_line(
     client: Any,  # noqa: ANN401, ARG001 - AWS, where nothing has this name
     capsys: pytest.CaptureFixture[str],
