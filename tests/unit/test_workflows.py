@@ -114,3 +114,11 @@ def test_the_folder_of_terraform_is_named_once() -> None:
 def test_a_plan_is_uploaded_as_text_where_sensitive_values_are_hidden() -> None:
     (upload,) = [it for it in steps(ROOT / ".github/workflows/plan.yml") if "upload" in str(it)]
     assert upload["with"]["path"].endswith("/plan.txt")
+
+
+def test_what_was_applied_is_released_before_it_is_verified() -> None:
+    # With `canary`, an apply alone leaves the old release in use, and the smoke test finds it well.
+    runs = [step.get("run", "") for step in steps(ROOT / ".github/workflows/apply.yml")]
+    order = ["terraform apply", "-m tools.canary", "make verify-deployment"]
+    found = [next(i for i, run in enumerate(runs) if words in run) for words in order]
+    assert found == sorted(found)
