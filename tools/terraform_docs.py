@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent / "terraform"
 CATALOG = ROOT / "modules" / "catalog"
-MODULES = (CATALOG, ROOT / "modules" / "function")
+MODULES = (CATALOG, ROOT / "modules" / "function", ROOT / "modules" / "queues")
 CALL = ROOT / "catalog.tf"
 HEAD = "# Written by `make terraform-docs` from modules/catalog: change that, not this.\n"
 BEGIN, END = "<!-- written by make terraform-docs -->\n", "<!-- end -->\n"

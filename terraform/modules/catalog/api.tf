@@ -257,6 +257,8 @@ resource "aws_api_gateway_deployment" "catalog" {
       module.api.invoke_arn,
       module.authorizer.invoke_arn,
       local.resource_ids,
+      # A default address is closed, or open again, with the next change of the stage only.
+      var.domain != null,
     ]))
   }
 

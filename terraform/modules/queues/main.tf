@@ -1,13 +1,6 @@
 # The queues of single and of bulk messages, and the dead-letter queue of both. Whoever consumes them,
 # Lambda functions or pods, gets the same ones.
 
-terraform {
-  required_version = ">= 1.11"
-  required_providers {
-    aws = { source = "hashicorp/aws" }
-  }
-}
-
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 data "aws_region" "current" {}
