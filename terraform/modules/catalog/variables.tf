@@ -241,7 +241,7 @@ variable "nats_url" {
 }
 
 variable "nats_stream_max_bytes" {
-  description = "Maximum size in bytes of the stream PRODUCTS, set when it is created; some NATS services require one. A full stream refuses events, which then wait in the outboxes. Null for no limit."
+  description = "Maximum size in bytes of the stream PRODUCTS; the migration raises a smaller one (docs/nats.md). Some NATS services require one. A full stream refuses events, which then wait in the outboxes. Null for no limit."
   type        = number
   default     = null
   validation {
@@ -261,7 +261,7 @@ variable "nats_prefix" {
 }
 
 variable "nats_stream_replicas" {
-  description = "On how many servers of a NATS cluster the stream is kept: 1, 3 or 5, set when it is created. Null for the default of the functions."
+  description = "On how many servers of a NATS cluster the stream is kept: 1, 3 or 5. The migration raises a smaller number (docs/nats.md). Null for the default of the functions, 1."
   type        = number
   default     = null
   validation {
