@@ -91,12 +91,15 @@ def move_all(functions: Any, deployments: Any, canary: Mapping[str, Any]) -> boo
     }
     # All of them, also after one that has failed: each has its own end.
     ends = [ended_well(deployments, group, it) for group, it in moves.items() if it]
+    if not all(ends):
+        print("aliases that have arrived stay there: make rollback takes all back", file=sys.stderr)
     return all(ends)
 
 
 def main() -> int:
     """Read the output `canary` of Terraform; give the exit code."""
-    canary = json.load(sys.stdin)
+    # Terraform has no output that is null: it prints nothing then, and an error of its own.
+    canary = json.loads(sys.stdin.read().strip() or "null")
     if canary is None:
         print("error: Terraform moves the aliases itself: `canary` is not set", file=sys.stderr)
         return 1

@@ -56,6 +56,7 @@ def test_a_move_that_an_alarm_has_stopped_fails_and_the_others_are_waited_for(
     printed = capsys.readouterr()
     assert "api: Stopped, the alias is moved back: alarm" in printed.err
     assert "sync: moved" in printed.out
+    assert "make rollback takes all back" in printed.err
 
 
 def test_the_revision_names_both_versions_and_has_the_digest_of_its_content() -> None:
@@ -67,10 +68,11 @@ def test_the_revision_names_both_versions_and_has_the_digest_of_its_content() ->
     assert properties["Alias"] == "live"
 
 
+@pytest.mark.parametrize("output", ["null", ""])
 def test_without_the_variable_there_is_nothing_to_move(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    output: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("null"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(output))
     assert canary.main() == 1
     assert "`canary` is not set" in capsys.readouterr().err
 
