@@ -139,7 +139,8 @@ def test_pods_that_read_secrets_manager_have_no_secret() -> None:
         assert "MONGODB_URI" not in cluster.environment(container), container
 
 
-@pytest.mark.parametrize("role", ROLES)
+# The migration has one for the component secrets-manager.
+@pytest.mark.parametrize("role", [*ROLES, "migrate"])
 def test_by_web_identity_each_role_has_an_iam_role_of_its_own(role: str) -> None:
     account = with_components("irsa").get("ServiceAccount", role)
     arn = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
