@@ -263,22 +263,23 @@ def test_beside_a_domain_the_default_address_must_be_closed(
 
 
 def shown(body: str) -> Json:
-    return {"items": [], "poison": [{"body": body, "reason": "not JSON"}]}
+    letter = {"body": body, "reason": "not JSON", "seenAt": "2026-01-31T12:00:00Z"}
+    return {"items": [], "poison": [letter]}
 
 
-def test_poison_becomes_a_letter_that_is_deleted_again(aws: Aws, looking: Cloud) -> None:
+@pytest.mark.parametrize(
+    ("selected", "end"), [(1, "is discarded again"), (2, "stays, since others came with it")]
+)
+def test_poison_is_shown_and_discarded_unless_others_would_go_with_it(
+    aws: Aws, looking: Cloud, selected: int, end: str
+) -> None:
     told = looking._web
     assert isinstance(told, Told)
     told.tell("GET /sync/dead-letters", answer(200, shown("x")), answer(200, shown("mark: a test")))
-    foreign = {"Body": "another", "ReceiptHandle": "a"}
-    aws.received = [[foreign], [foreign, {"Body": "mark: a test", "ReceiptHandle": "b"}]]
-    assert (
-        looking.poison()
-        == "a message of nobody became a dead letter (not JSON), which is deleted again"
-    )
-    sqs = aws.client("sqs")
-    assert sqs.send_message.call_args.kwargs["QueueUrl"] == "product-sync-test"
-    sqs.delete_message.assert_called_once_with(QueueUrl="product-sync-dlq-test", ReceiptHandle="b")
+    counts = answer(202, {"count": selected}), answer(202, {"count": 1})
+    told.tell("POST /sync/dead-letters/discard", *counts)
+    assert looking.poison() == f"a message of nobody became a dead letter (not JSON), which {end}"
+    assert aws.client("sqs").send_message.call_args.kwargs["QueueUrl"] == "product-sync-test"
 
 
 def test_poison_that_is_not_shown_is_a_failure(looking: Cloud) -> None:
@@ -286,8 +287,6 @@ def test_poison_that_is_not_shown_is_a_failure(looking: Cloud) -> None:
     assert isinstance(told, Told)
     told.tell("GET /sync/dead-letters", answer(200, shown("x")))
     assert "the API shows no such dead letter" in failure(looking.poison)
-    told.tell("GET /sync/dead-letters", answer(200, shown("mark")))
-    assert "delete the one with mark yourself" in failure(looking.poison)
 
 
 # ---- what AWS refuses ----
