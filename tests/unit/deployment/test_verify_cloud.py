@@ -36,7 +36,6 @@ class Aws:
         self.apis = [{"name": "another", "id": "no"}, {"name": "product-catalog-test", "id": "it"}]
         self.settings: Json = {"*/*": {"throttlingRateLimit": 100.0, "throttlingBurstLimit": 200}}
         self.history: list[Json] = [{"HistorySummary": "Successfully executed action pages"}]
-        self.received: list[list[Json]] = []
         self._answer()
 
     def client(self, name: str) -> Any:  # noqa: ANN401 - as boto3's
@@ -55,9 +54,6 @@ class Aws:
         gateway.get_paginator().paginate.side_effect = lambda **_: [{"items": self.apis}]
         gateway.get_stage.side_effect = lambda **_: {"methodSettings": self.settings}
         self.clients["sqs"].get_queue_url.side_effect = lambda **it: {"QueueUrl": it["QueueName"]}
-        self.clients["sqs"].receive_message.side_effect = lambda **_: (
-            {"Messages": self.received.pop(0)} if self.received else {}
-        )
 
 
 def alarm(key: str) -> Json:
