@@ -207,6 +207,7 @@ class Restorer:
 
     def _asked(self, run: Restore, found: Found) -> Asked:
         """Ask the supply chain which versions it has."""
+        self._restores.make_way()
         products = list(found.products.values())
         inquiries, _ = self._questions.inquire((run.started_by, run.started_at), products)
         unfinished = {name for name, inquiry in inquiries.items() if not inquiry.is_over}

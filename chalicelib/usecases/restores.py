@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from chalicelib.domain.acts import ActKind
 from chalicelib.domain.audit import AuditState
-from chalicelib.domain.breaker import BreakerPolicy
+from chalicelib.domain.breaker import Breaker, BreakerPolicy
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import NotRestoringError
 from chalicelib.domain.exact_json import Json
@@ -97,10 +97,11 @@ class Restores:
         return self._to_json(self.change(begin))
 
     def _forget_the_past(self) -> None:
-        """Forget breaker, pause, redrive and audits of the time that the store was restored to.
+        """Forget breaker, pause, redrive, audits and republish of the time of the backup.
 
         A pause that was ended since would hold everything; an audit that goes on would prove
-        something about products that are not these.
+        something about products that are not these. A republish would go on in its middle, in
+        place of the one that an operator starts after the restore.
         """
         self._controls.change(lambda stored: (None, Control(revision=stored.revision)))
         compare_and_set(
@@ -110,6 +111,14 @@ class Restores:
             self._pause,
             TRIES,
             "the state of the audit",
+        )
+        compare_and_set(
+            self._store.republish,
+            self._store.save_republish,
+            lambda stored: (None, replace(stored, run=None)),
+            self._pause,
+            TRIES,
+            "the state of the republish",
         )
 
     def _count(self) -> int:
@@ -158,6 +167,19 @@ class Restores:
             "the state of the restore",
         )
         return after
+
+    def make_way(self) -> None:
+        """Forget what puts questions off, and what nothing ends in this mode.
+
+        A resume or a redrive brings forward what is delivered anew anyway; the last calls of before
+        the mode may have opened the breaker.
+        """
+
+        def free(stored: Control) -> tuple[None, Control]:
+            breaker = stored.breaker if stored.breaker.is_closed else Breaker()
+            return None, replace(stored, breaker=breaker, catch_up=None, redrive=None)
+
+        self._controls.change(free)
 
     def note(self, change: Callable[[Restore], Restore]) -> Restore | None:
         """Change the restore that there is; give it afterwards."""

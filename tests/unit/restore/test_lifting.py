@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.control import Pause
+from chalicelib.domain.breaker import Breaker, BreakerState
+from chalicelib.domain.control import Pause, Redrive
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.messages import dead_letter_for
+from chalicelib.domain.republish import RepublishState, Run
 from chalicelib.domain.sync_state import Attempt, Lease, SyncState, SyncStatus
 from tests.fakes import GRACE, START, Pipeline, a_product
 from tests.unit.audit.steps import NO_ANSWER, ids
@@ -234,6 +237,19 @@ def test_breaker_pause_redrive_and_audits_of_before_are_forgotten() -> None:
     assert pipeline.audits.read().runs == []
 
 
+def test_a_republish_of_before_does_not_go_on_in_its_middle() -> None:
+    pipeline = restored(3)
+    run = Run(START, "yesterday", 100.0, 3, checked=2, position=ids(pipeline)[1])
+    pipeline.store.stored_republish = RepublishState(run, revision=4)
+
+    restore(pipeline)
+
+    pipeline.republishes.start({})
+    switch(pipeline, restoring=False)
+    pipeline.reconcile_once()
+    assert pipeline.republishes.show()["published"] == 3
+
+
 def test_a_pause_of_now_holds_the_questions_and_says_so() -> None:
     pipeline = restored()
     pipeline.restores.start({})
@@ -278,3 +294,33 @@ def test_the_mode_is_needed_for_a_step() -> None:
     done = pipeline.restores.show()
     assert done["state"] == "replaying"
     assert "CATALOG_MODE=restore" in done["held"]
+
+
+def test_what_a_resume_or_a_redrive_begins_does_not_hold_the_lift() -> None:
+    pipeline = restored(3)
+    pipeline.restores.start({})
+    pipeline.operations.control({"paused": True}, SOMEBODY)
+    pipeline.reconcile_once()
+    pipeline.operations.control({"paused": False}, SOMEBODY)
+    begun = {
+        "redrive": Redrive((SyncStatus.PENDING,), START, 10_000),
+        "breaker": Breaker(BreakerState.OPEN, since=START),
+    }
+    pipeline.controls.change(lambda stored: (None, replace(stored, **begun)))  # type: ignore[arg-type]  # each its own
+
+    pipeline.clock.advance(3600)
+    pipeline.reconcile_once()
+
+    assert pipeline.restores.show()["state"] == "lifted"
+
+
+def test_a_pause_that_ends_by_itself_does_not_hold_the_lift() -> None:
+    pipeline = restored(1)
+    pipeline.restores.start({})
+    until = (pipeline.clock() + timedelta(hours=1)).isoformat()
+    pipeline.operations.control({"paused": True, "until": until}, SOMEBODY)
+    pipeline.clock.advance(7200)
+    pipeline.reconcile_once()
+    pipeline.clock.advance(3600)
+    pipeline.reconcile_once()
+    assert pipeline.restores.show()["state"] == "lifted"
