@@ -267,22 +267,28 @@ class Restorer:
 
     # ---- when writes are accepted again ----
 
-    def follow(self) -> None:
-        """Have an audit prove what was lifted, once it is delivered."""
+    def follow(self) -> bool:
+        """Have an audit prove what was lifted, once it is delivered.
+
+        Gives whether a restore was left in its middle: then dead letters must stay, since they may
+        be all that names a product.
+        """
         run = self._restores.read().run
         if run is None or run.phase is Phase.DONE:
-            return
+            return False
+        if run.needs_the_mode:
+            # Versions are given out twice by now.
+            telemetry.log.error("the catalog accepts writes in the middle of a restore")
+            telemetry.count(store_behind=1)
+            return True
         try:
-            if run.needs_the_mode:
-                # Versions are given out twice by now.
-                telemetry.log.error("the catalog accepts writes in the middle of a restore")
-                telemetry.count(store_behind=1)
-            elif run.phase is Phase.LIFTED:
+            if run.phase is Phase.LIFTED:
                 self._begin_audit(run)
             else:
                 self._end_audit(run)
         except ConcurrentChangeError as error:
             telemetry.log.warning("the restore waits", reason=str(error))
+        return False
 
     def _begin_audit(self, run: Restore) -> None:
         oldest = self._store.summary(self._clock()).oldest
