@@ -10,7 +10,8 @@ import pytest
 from chalicelib.domain.breaker import Breaker, BreakerState
 from chalicelib.domain.control import Pause, Redrive
 from chalicelib.domain.errors import StoreUnavailableError
-from chalicelib.domain.messages import dead_letter_for
+from chalicelib.domain.messages import DeadLetter, dead_letter_for
+from chalicelib.domain.poison import ALL_POISON
 from chalicelib.domain.republish import RepublishState, Run
 from chalicelib.domain.sync_state import Attempt, Lease, SyncState, SyncStatus
 from tests.fakes import GRACE, START, Pipeline, a_product
@@ -187,6 +188,45 @@ def test_a_product_that_only_a_dead_letter_names_is_listed_and_its_letter_stays(
     assert restore(pipeline)["strays"] == [{"id": failed.id, "version": 7}]
 
     assert pipeline.queue.count_dead_letters() == 1
+
+
+def test_a_flood_of_poison_does_not_hide_the_letter_of_a_lost_product(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chalicelib.usecases.dead_letters.ROUNDS", 1)
+    pipeline = restored()
+    pipeline.queue.dead_letter([DeadLetter("poison", {"reason": "a flood"})] * 250)
+    failed = a_product(version=7)
+    pipeline.queue.dead_letter([dead_letter_for(failed)])
+
+    assert restore(pipeline)["strays"] == [{"id": failed.id, "version": 7}]
+
+    assert pipeline.store.count_quarantined(ALL_POISON) == 250
+
+
+def test_letters_that_another_copy_has_in_hand_are_waited_for() -> None:
+    pipeline = restored()
+    failed = a_product(version=7)
+    pipeline.queue.dead_letter([dead_letter_for(failed)])
+    (letter,) = pipeline.queue.receive_dead_letters(100)
+
+    assert restore(pipeline)["state"] == "lifting"
+
+    pipeline.queue.release_dead_letters([letter.receipt])
+    pipeline.reconcile_once()
+    assert pipeline.restores.show()["strays"] == [{"id": failed.id, "version": 7}]
+
+
+def test_more_letters_than_can_be_looked_at_do_not_hold_the_lift(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("chalicelib.usecases.dead_letters.ROUNDS", 1)
+    pipeline = restored()
+    pipeline.queue.dead_letter([dead_letter_for(a_product()) for _ in range(101)])
+
+    assert restore(pipeline)["state"] == "lifted"
+
+    assert "some may name lost products" in caplog.text
 
 
 def test_while_the_queue_is_away_the_lift_does_not_end() -> None:
