@@ -26,6 +26,7 @@ class Disaster:
         self._backup: Snapshot | None = None
         self._wanted: dict[str, Product] = {}
         self._held: dict[str, int] = {}
+        self._deleted: set[str] = set()
 
     def plan(self) -> None:
         """Let it happen, if it is planned."""
@@ -57,6 +58,11 @@ class Disaster:
         self._wanted = newest([*world.store.products.values(), *told])
         contents = world.supply_chain.contents
         self._held = {name: held.version for name, held in contents.items()}
+        self._deleted = {
+            name
+            for name, it in world.store.products.items()
+            if it.sync.delivered_version is not None and name not in contents
+        }
         world.promises.forget(lost - self._wanted.keys())
         self._start()
 
@@ -99,7 +105,12 @@ class Disaster:
             if found.version <= given_out or found.sync.lease is not None:
                 raise BrokenPromiseError(f"{found} is not lifted above {given_out}")
         run = store.stored_restore.run
-        lost = {name for name, it in self._wanted.items() if self._held.get(name, -1) > it.version}
+        lost = {
+            name
+            for name, it in self._wanted.items()
+            if self._held.get(name, -1) > it.version
+            or (name in self._deleted and it.deleted_at is None)
+        }
         if run is not None and not run.unanswered and lost != {loss.id for loss in run.losses}:
             raise BrokenPromiseError(f"{lost} are lost, and these are listed: {run.losses}")
 

@@ -111,9 +111,13 @@ def replayed(found: Product, stored: Product | None, now: datetime, mark: dateti
     """Give what to store in place of an older document, or of none.
 
     `mark`: the beginning of this restore. Nothing of the older state of the sync stays: leases,
-    messages and attempts are of another time.
+    messages and attempts are of another time. But whether the supply chain once had the product:
+    if it has not any more, a deletion is lost.
     """
-    sync = SyncState(behind_since=now, overdue_at=now, repair_started_at=mark)
+    delivered = None if stored is None else stored.sync.delivered_version
+    sync = SyncState(
+        delivered_version=delivered, behind_since=now, overdue_at=now, repair_started_at=mark
+    )
     revision = 0 if stored is None else stored.revision + 1
     return replace(found, sync=sync, revision=revision)
 
@@ -161,12 +165,13 @@ def lifted(product: Product, held: int | None, now: datetime, grace: timedelta) 
 class Loss:
     """A product of which only the supply chain knows the newest version.
 
-    `restored`: the version that store and stream have; `held`: the supply chain's.
+    `restored`: the version that store and stream have; `held`: the supply chain's, None if it does
+    not have the product any more: the deletion is lost.
     """
 
     id: str
     restored: int
-    held: int
+    held: int | None
 
     def to_json(self) -> Json:
         """Give it as operators see it."""
@@ -273,6 +278,18 @@ class Restore:
         """Say whether it goes on only while the catalog is read-only."""
         return self.phase in {Phase.REPLAYING, Phase.LIFTING}
 
+    def instead_of(self, other: Restore | None) -> Restore:
+        """Keep what one that is not at its end has found: after its lift nobody can tell again."""
+        if other is None or other.phase is Phase.DONE:
+            return self
+        return replace(
+            self,
+            unanswered=other.unanswered,
+            losses=other.losses,
+            lost=other.lost,
+            clashes=other.clashes,
+        )
+
     def with_replay(self, seen: Restore, page: Replay) -> Restore:
         """Add a page of the stream, unless another copy was faster."""
         if not self._is_at(seen):
@@ -310,7 +327,7 @@ class Restore:
             lifted=self.lifted + page.lifted,
             unanswered=self.unanswered + page.unanswered,
             unreadable=(*self.unreadable, *page.unreadable)[:LISTED],
-            clashes=(*self.clashes, *page.clashes)[:LISTED],
+            clashes=tuple({it.id: it for it in (*self.clashes, *page.clashes)}.values())[:LISTED],
         )
 
     def _is_at(self, seen: Restore) -> bool:

@@ -59,12 +59,13 @@ BY_RESTORE = "restore"
 class Asked:
     """What the supply chain has said about a page of products.
 
-    `open`: must be asked again. `held`: its versions, where they are above the catalog's.
-    `unanswered`: no answer can be believed.
+    `open`: must be asked again. `held`: its versions, where they are above the catalog's. `gone`:
+    what it had once and does not have any more. `unanswered`: no answer can be believed.
     """
 
     open: frozenset[str] = frozenset()
     held: Mapping[str, int] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
     unanswered: frozenset[str] = frozenset()
 
 
@@ -195,7 +196,7 @@ class Restorer:
             return not self._is_silent()
         products = {name: found.products[name] for name in names if name in found.products}
         # Before the lift: afterwards nobody could tell.
-        self._list_losses(run, products, asked.held)
+        self._list_losses(run, products, asked)
         page = Lift(
             names[-1],
             len(products),
@@ -216,15 +217,14 @@ class Restorer:
             return Asked(frozenset(inquiries))
         held = {name: above for name, it in inquiries.items() if (above := _held_above(it))}
         unanswered = {name for name, it in inquiries.items() if not it.is_believed}
-        return Asked(frozenset(unfinished), held, frozenset(unanswered))
+        gone = {name for name, it in inquiries.items() if _is_gone(it)}
+        return Asked(frozenset(unfinished), held, frozenset(gone), frozenset(unanswered))
 
-    def _list_losses(
-        self, run: Restore, products: Mapping[str, Product], held: Mapping[str, int]
-    ) -> None:
+    def _list_losses(self, run: Restore, products: Mapping[str, Product], asked: Asked) -> None:
         losses = [
-            Loss(name, product.version, held[name])
+            Loss(name, product.version, asked.held.get(name))
             for name, product in products.items()
-            if name in held
+            if name in asked.held or name in asked.gone
         ]
         for loss in losses:
             telemetry.log.warning(
@@ -338,3 +338,10 @@ def _held_above(inquiry: Inquiry) -> int | None:
     said = inquiry.said
     newer = inquiry.is_believed and said is not None and said.difference is Difference.NEWER
     return said.held if newer and said is not None else None
+
+
+def _is_gone(inquiry: Inquiry) -> bool:
+    """Say whether the supply chain had the product once, and does not have it any more."""
+    said = inquiry.said
+    missing = inquiry.is_believed and said is not None and said.difference is Difference.MISSING
+    return missing and inquiry.product.sync.delivered_version is not None

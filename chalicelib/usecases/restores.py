@@ -92,7 +92,8 @@ class Restores:
         def begin(stored: RestoreState) -> RestoreState:
             # No two begin at the same time: products remember by which they were replayed.
             earliest = stored.run.started_at + PRECISION if stored.run else now
-            return replace(stored, run=Restore(max(now, earliest), who, request.ask, total))
+            run = Restore(max(now, earliest), who, request.ask, total)
+            return replace(stored, run=run.instead_of(stored.run))
 
         return self._to_json(self.change(begin))
 

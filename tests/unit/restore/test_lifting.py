@@ -13,6 +13,7 @@ from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.messages import DeadLetter, dead_letter_for
 from chalicelib.domain.poison import ALL_POISON
 from chalicelib.domain.republish import RepublishState, Run
+from chalicelib.domain.restore import Loss, Phase, Restore, RestoreState
 from chalicelib.domain.sync_state import Attempt, Lease, SyncState, SyncStatus
 from tests.fakes import GRACE, START, Pipeline, a_product
 from tests.unit.audit.steps import NO_ANSWER, ids
@@ -100,6 +101,55 @@ def test_a_version_that_only_the_supply_chain_knows_is_listed_and_lifted_above()
     assert done["losses"] == [{"id": product_id, "restored": 0, "held": 1}]
     assert (done["lost"], done["unanswered"]) == (1, 0)
     assert pipeline.product(product_id).version == 1 + MARGIN
+
+
+def test_a_deletion_that_only_the_supply_chain_knows_is_listed() -> None:
+    pipeline = a_catalog(2)
+    deleted, changed = ids(pipeline)
+    yesterday = backup(pipeline)
+    pipeline.update(changed, name="The stream has this one")
+    pipeline.update(deleted, name="And this one")
+    settle(pipeline)
+    pipeline.stream.away = True
+    delete(pipeline, deleted)
+    pipeline.clock.advance(400)
+    pipeline.reconcile_once()
+    settle_queue(pipeline)
+    pipeline.stream.away = False
+    put_back(pipeline, yesterday)
+
+    done = restore(pipeline)
+
+    assert done["losses"] == [{"id": deleted, "restored": 1, "held": None}]
+    assert pipeline.product(deleted).version == 1 + MARGIN
+
+
+def test_a_product_that_was_never_delivered_is_not_taken_for_a_lost_deletion() -> None:
+    pipeline = restored(0)
+    pipeline.put()
+    assert restore(pipeline)["losses"] == []
+
+
+def test_a_restore_that_is_started_again_keeps_what_nobody_can_find_out_again() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    lost_in_the_stream(pipeline, product_id, name="Lost")
+    put_back(pipeline, yesterday)
+    first = restore(pipeline)
+
+    again = restore(pipeline)
+
+    assert first["lost"] == again["lost"] == 1
+    assert again["losses"] == first["losses"]
+
+
+def test_what_an_earlier_restore_has_listed_is_not_kept_after_its_end() -> None:
+    pipeline = restored()
+    loss = Loss("a", 1, 2)
+    ended = Restore(START, "x", ask=True, total=1, phase=Phase.DONE, losses=(loss,), lost=1)
+    pipeline.store.stored_restore = RestoreState(ended, revision=1)
+    assert restore(pipeline)["losses"] == []
 
 
 def test_a_loss_is_listed_though_the_page_comes_again_after_its_lift() -> None:
