@@ -292,7 +292,7 @@ class Restore:
 
     def with_replay(self, seen: Restore, page: Replay) -> Restore:
         """Add a page of the stream, unless another copy was faster."""
-        if not self._is_at(seen):
+        if not self.is_at(seen):
             return self
         waiting = {**self.skus, **page.skus}
         skus = [(name, sku) for name, sku in waiting.items() if sku is not None]
@@ -312,14 +312,14 @@ class Restore:
         """List these, before they are lifted; once, though a page may come twice."""
         known = {loss.id for loss in self.losses}
         new = [loss for loss in losses if loss.id not in known]
-        if not self._is_at(seen) or not new:
+        if not self.is_at(seen) or not new:
             return self
         listed = (*self.losses, *new)[:LISTED]
         return replace(self, losses=listed, lost=self.lost + len(new))
 
     def with_lift(self, seen: Restore, page: Lift) -> Restore:
         """Add a page of products, unless another copy was faster."""
-        if not self._is_at(seen):
+        if not self.is_at(seen):
             return self
         return replace(
             self,
@@ -330,27 +330,27 @@ class Restore:
             clashes=tuple({it.id: it for it in (*self.clashes, *page.clashes)}.values())[:LISTED],
         )
 
-    def _is_at(self, seen: Restore) -> bool:
+    def is_at(self, seen: Restore) -> bool:
         """Say whether it still is where a step has seen it."""
         there = (self.started_at, self.phase, self.position, self.after)
         return there == (seen.started_at, seen.phase, seen.position, seen.after)
 
     def with_end_of_lift(self, seen: Restore, strays: Sequence[Stray], now: datetime) -> Restore:
         """All products are lifted: from now on writes may be accepted."""
-        if not self._is_at(seen):
+        if not self.is_at(seen):
             return self
         named = tuple(strays[:LISTED])
         return replace(self, phase=Phase.LIFTED, strays=named, lifted_at=now, skus={})
 
     def with_audit(self, seen: Restore, begun: datetime) -> Restore:
         """The audit that began then is the last phase."""
-        return replace(self, phase=Phase.AUDITING, audit_at=begun) if self._is_at(seen) else self
+        return replace(self, phase=Phase.AUDITING, audit_at=begun) if self.is_at(seen) else self
 
     def with_end(
         self, seen: Restore, statement: str | None, now: datetime, *, proved: bool
     ) -> Restore:
         """The audit has ended; what it has repaired is delivered, and another one follows."""
-        if not self._is_at(seen):
+        if not self.is_at(seen):
             return self
         told = replace(self, statement=statement, proved=proved, audits=self.audits + 1)
         if proved or told.audits >= AUDITS:

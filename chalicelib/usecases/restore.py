@@ -42,8 +42,8 @@ from chalicelib.domain.restore import (
 )
 from chalicelib.domain.sync_state import WAITING_STATUSES
 from chalicelib.domain.times import LONG_AGO
+from chalicelib.usecases.audit import FEW, SILENT_FOR, Questions
 from chalicelib.usecases.audit import PAGE as ASKED_AT_ONCE
-from chalicelib.usecases.audit import SILENT_FOR, Questions
 from chalicelib.usecases.audits import Audits
 from chalicelib.usecases.dead_letters import DeadLetters
 from chalicelib.usecases.ports import Found, PutBack, Store, StreamReader
@@ -212,7 +212,10 @@ class Restorer:
         products = list(found.products.values())
         inquiries, _ = self._questions.inquire((run.started_by, run.started_at), products)
         unfinished = {name for name, inquiry in inquiries.items() if not inquiry.is_over}
-        if unfinished and not any(inquiry.row for inquiry in inquiries.values()):
+        # Of few products all may be such that are never answered for.
+        waits = unfinished or len(inquiries) >= FEW
+        if waits and not any(inquiry.row for inquiry in inquiries.values()):
+            telemetry.log.warning("the restore waits", reason="no question is answered")
             self._silent_until = self._clock() + SILENT_FOR
             return Asked(frozenset(inquiries))
         held = {name: above for name, it in inquiries.items() if (above := _held_above(it))}
@@ -233,8 +236,10 @@ class Restorer:
                 version=loss.restored,
                 held=loss.held,
             )
-        if losses:
-            self._restores.note(lambda stored: stored.with_losses(run, losses))
+        after = self._restores.note(lambda stored: stored.with_losses(run, losses))
+        if after is None or not after.is_at(run):
+            # Nothing was listed, and after the lift nobody could find it out.
+            raise ConcurrentChangeError("the restore was started again, or another copy was faster")
 
     def _put_lifted(
         self, run: Restore, products: Mapping[str, Product], held: Mapping[str, int]

@@ -144,6 +144,28 @@ def test_a_restore_that_is_started_again_keeps_what_nobody_can_find_out_again() 
     assert again["losses"] == first["losses"]
 
 
+def test_a_copy_whose_restore_was_started_again_meanwhile_lifts_nothing_unlisted() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    lost_in_the_stream(pipeline, product_id, name="Lost")
+    put_back(pipeline, yesterday)
+    pipeline.restores.start({})
+    assert pipeline.restorer.step()
+    real = pipeline.store.walk
+
+    def then_it_is_started_again(*arguments: object, **options: object) -> object:
+        found = real(*arguments, **options)  # type: ignore[arg-type]
+        pipeline.restores.start({})
+        return found
+
+    pipeline.store.walk = then_it_is_started_again  # type: ignore[assignment, method-assign]
+    assert not pipeline.restorer.step()
+    pipeline.store.walk = real  # type: ignore[method-assign]
+    pipeline.reconcile_once()
+    assert pipeline.restores.show()["losses"] == [{"id": product_id, "restored": 0, "held": 1}]
+
+
 def test_what_an_earlier_restore_has_listed_is_not_kept_after_its_end() -> None:
     pipeline = restored()
     loss = Loss("a", 1, 2)
@@ -212,6 +234,17 @@ def test_while_the_supply_chain_is_silent_the_restore_waits() -> None:
     pipeline.reconcile_once()
 
     assert pipeline.restores.show()["state"] == "lifted"
+
+
+def test_however_long_the_supply_chain_is_silent_no_page_is_lifted_unasked() -> None:
+    pipeline = restored(5)
+    pipeline.supply_chain.away = True
+    restore(pipeline)
+    for _ in range(30):
+        pipeline.clock.advance(11)
+        pipeline.reconcile_once()
+    done = pipeline.restores.show()
+    assert (done["state"], done["lifted"], done["unanswered"]) == ("lifting", 0, 0)
 
 
 def test_a_product_without_an_answer_is_lifted_and_counted() -> None:
