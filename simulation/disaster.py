@@ -67,7 +67,7 @@ class Disaster:
         self._start()
 
     def _start(self) -> None:
-        """Start the restore; again if that is not answered."""
+        """Start the restore; again if that is not answered, and again if that is planned."""
         world, answered = self._world, list[bool]()
 
         def start(parts: Parts) -> None:
@@ -81,7 +81,13 @@ class Disaster:
                 world.people.request("restore", start)
                 self._at(LOOK_SECONDS, look)
 
+        def once_more() -> None:
+            if world.restoring:
+                world.people.request("restore", start)
+
         look()
+        for after in world.plan.started_again:
+            self._at(after, once_more)
 
     def _look(self) -> None:
         """Accept writes again once every product is lifted."""

@@ -168,6 +168,9 @@ class DeadLetters:
     ) -> LetterMeans:
         now = self._clock()
         means = judge_letter(product, message, letter_id, now)
+        if product is None:
+            # If the store was restored to an earlier time, this may be the last trace of a product.
+            telemetry.log.info("a dead letter of no product is deleted", **message.log_fields)
         if means is not LetterMeans.CRASH or product is None:
             return means
         # With its details, which are in the event.

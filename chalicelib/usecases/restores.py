@@ -29,6 +29,7 @@ NEVER: Json = {
     "startedAt": None,
     "startedBy": None,
 }
+OVER = "this restore is an earlier one, and the one that CATALOG_MODE=restore is set for"
 NOT_RESTORING = "first set CATALOG_MODE=restore for all functions: writes must not go on meanwhile"
 
 
@@ -138,6 +139,8 @@ class Restores:
 
     def _held(self, run: Restore) -> str | None:
         """Say what it waits for, if it needs somebody or something."""
+        if self._restoring and run.phase in {Phase.AUDITING, Phase.DONE}:
+            return f"{OVER} has not begun: catalogctl restore --start"
         if run.phase is Phase.DONE:
             return None
         if run.needs_the_mode and not self._restoring:
