@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.product import Product
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from simulation.servers import Snapshot
     from simulation.world import World
 
+AGAIN_SECONDS = 0.3
 LOOK_SECONDS = 5.0
 """How often the operator looks, and asks again what was not answered."""
 
@@ -81,13 +83,19 @@ class Disaster:
                 world.people.request("restore", start)
                 self._at(LOOK_SECONDS, look)
 
-        def once_more() -> None:
-            if world.restoring:
-                world.people.request("restore", start)
-
         look()
-        for after in world.plan.started_again:
-            self._at(after, once_more)
+        phases = world.random.choices((Phase.LIFTING, Phase.LIFTED), k=world.plan.started_again)
+        self._start_again(start, phases)
+
+    def _start_again(self, start: Callable[[Parts], None], phases: list[Phase]) -> None:
+        """Start it again when it is in the next one of these phases."""
+        world, run = self._world, self._world.store.stored_restore.run
+        if not phases or not world.restoring:
+            return
+        if run is not None and run.phase is phases[0]:
+            world.people.request("restore", start)
+            phases = phases[1:]
+        self._at(AGAIN_SECONDS, lambda: self._start_again(start, phases))
 
     def _look(self) -> None:
         """Accept writes again once every product is lifted."""

@@ -41,7 +41,7 @@ class Plan:
     `audits`: when operators start one; `tampering`: when somebody changes what the supply chain
     holds; `sample`: products that reconcile compares in each run.
     `restored`: when the store is backed up, and when it is restored to that. `started_again`:
-    seconds after the start of that restore at which it is started once more.
+    how often that restore is started once more, in its lift or after it.
     `republishes`: when operators have the catalog published again.
     """
 
@@ -70,7 +70,7 @@ class Plan:
     tampering: tuple[float, ...] = ()
     sample: int = 0
     restored: tuple[float, float] | None = None
-    started_again: tuple[float, ...] = ()
+    started_again: int = 0
     republishes: tuple[float, ...] = ()
 
     @property

@@ -225,7 +225,6 @@ class Lift:
 
     after: str | None
     lifted: int = 0
-    unanswered: int = 0
     unreadable: tuple[str, ...] = ()
     clashes: tuple[Clash, ...] = ()
 
@@ -308,14 +307,22 @@ class Restore:
             skus=dict(skus[:KEPT_SKUS]),
         )
 
-    def with_losses(self, seen: Restore, losses: Sequence[Loss]) -> Restore:
-        """List these, before they are lifted; once, though a page may come twice."""
+    def with_losses(self, seen: Restore, losses: Sequence[Loss], unanswered: int = 0) -> Restore:
+        """List these, before they are lifted; once, though a page may come twice.
+
+        `unanswered`: how many of the page may be lost, since nobody knows. After a crash they are
+        counted twice: when the page comes again, there is an answer, to the lifted version.
+        """
         known = {loss.id for loss in self.losses}
         new = [loss for loss in losses if loss.id not in known]
-        if not self.is_at(seen) or not new:
+        if not self.is_at(seen):
             return self
-        listed = (*self.losses, *new)[:LISTED]
-        return replace(self, losses=listed, lost=self.lost + len(new))
+        return replace(
+            self,
+            losses=(*self.losses, *new)[:LISTED],
+            lost=self.lost + len(new),
+            unanswered=self.unanswered + unanswered,
+        )
 
     def with_lift(self, seen: Restore, page: Lift) -> Restore:
         """Add a page of products, unless another copy was faster."""
@@ -325,7 +332,6 @@ class Restore:
             self,
             after=page.after or self.after,
             lifted=self.lifted + page.lifted,
-            unanswered=self.unanswered + page.unanswered,
             unreadable=(*self.unreadable, *page.unreadable)[:LISTED],
             clashes=tuple({it.id: it for it in (*self.clashes, *page.clashes)}.values())[:LISTED],
         )

@@ -200,7 +200,6 @@ class Restorer:
         page = Lift(
             names[-1],
             len(products),
-            len(asked.unanswered & products.keys()),
             tuple(name for name in names if name in found.unreadable),
             tuple(self._put_lifted(run, products, asked.held)),
         )
@@ -236,7 +235,8 @@ class Restorer:
                 version=loss.restored,
                 held=loss.held,
             )
-        after = self._restores.note(lambda stored: stored.with_losses(run, losses))
+        unknown = len(asked.unanswered & products.keys())
+        after = self._restores.note(lambda stored: stored.with_losses(run, losses, unknown))
         if after is None or not after.is_at(run):
             # Nothing was listed, and after the lift nobody could find it out.
             raise ConcurrentChangeError("the restore was started again, or another copy was faster")

@@ -199,6 +199,26 @@ def test_a_loss_is_listed_though_the_page_comes_again_after_its_lift() -> None:
     assert (done["lost"], len(done["losses"]), done["lifted"]) == (1, 1, 1)
 
 
+def test_a_product_without_an_answer_is_counted_though_the_page_comes_again() -> None:
+    pipeline = restored(2)
+    silent, _ = ids(pipeline)
+    pipeline.supply_chain.told[silent] = NO_ANSWER * 9
+    pipeline.restores.start({})
+    assert pipeline.restorer.step()
+    real = pipeline.store.put_back
+
+    def crash(*arguments: object) -> object:
+        real(*arguments)  # type: ignore[arg-type]
+        pipeline.store.put_back = real  # type: ignore[method-assign]
+        raise StoreUnavailableError("crash")
+
+    pipeline.store.put_back = crash  # type: ignore[assignment, method-assign]
+    with pytest.raises(StoreUnavailableError):
+        pipeline.restorer.step()
+    pipeline.reconcile_once()
+    assert pipeline.restores.show()["unanswered"] == 1
+
+
 def test_a_version_of_the_supply_chain_that_can_only_be_a_mistake_lifts_nothing() -> None:
     pipeline = a_catalog(1)
     (product_id,) = ids(pipeline)
