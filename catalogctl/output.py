@@ -544,7 +544,10 @@ def restore(document: Json) -> None:
             ("oldest event", when(document["firstEventAt"]) if document["firstEventAt"] else NONE),
             ("newer in stream", f"{document['replayed']:,} products"),
             ("unanswered", f"{document['unanswered']:,}" if document["asks"] else "not asked"),
-            ("lost here", f"{document['lost']:,} products of which the supply chain had more"),
+            (
+                "lost here",
+                f"{document['lost']:,} products whose last change only the supply chain had",
+            ),
             (
                 "unreadable",
                 f"{len(document['unreadable'])} products, {document['unreadableEvents']:,} events",

@@ -49,5 +49,6 @@ def goes_on(document: Json) -> bool:
 def is_at_its_end(document: Json) -> bool:
     """Say whether it has come as far as it can: lifted, and after that proved."""
     if document["mode"] == "restore":
-        return document["state"] not in BEFORE_WRITES | {"none"}
+        # One that is further is an earlier one.
+        return bool(document["state"] == "lifted")
     return bool(document["proved"])

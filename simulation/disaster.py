@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.product import Product
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from simulation.servers import Snapshot
     from simulation.world import World
 
+AGAIN_SECONDS = 0.3
 LOOK_SECONDS = 5.0
 """How often the operator looks, and asks again what was not answered."""
 
@@ -26,6 +28,7 @@ class Disaster:
         self._backup: Snapshot | None = None
         self._wanted: dict[str, Product] = {}
         self._held: dict[str, int] = {}
+        self._deleted: set[str] = set()
 
     def plan(self) -> None:
         """Let it happen, if it is planned."""
@@ -57,11 +60,16 @@ class Disaster:
         self._wanted = newest([*world.store.products.values(), *told])
         contents = world.supply_chain.contents
         self._held = {name: held.version for name, held in contents.items()}
+        self._deleted = {
+            name
+            for name, it in world.store.products.items()
+            if it.sync.delivered_version is not None and name not in contents
+        }
         world.promises.forget(lost - self._wanted.keys())
         self._start()
 
     def _start(self) -> None:
-        """Start the restore; again if that is not answered."""
+        """Start the restore; again if that is not answered, and again if that is planned."""
         world, answered = self._world, list[bool]()
 
         def start(parts: Parts) -> None:
@@ -76,6 +84,18 @@ class Disaster:
                 self._at(LOOK_SECONDS, look)
 
         look()
+        phases = world.random.choices((Phase.LIFTING, Phase.LIFTED), k=world.plan.started_again)
+        self._start_again(start, phases)
+
+    def _start_again(self, start: Callable[[Parts], None], phases: list[Phase]) -> None:
+        """Start it again when it is in the next one of these phases."""
+        world, run = self._world, self._world.store.stored_restore.run
+        if not phases or not world.restoring:
+            return
+        if run is not None and run.phase is phases[0]:
+            world.people.request("restore", start)
+            phases = phases[1:]
+        self._at(AGAIN_SECONDS, lambda: self._start_again(start, phases))
 
     def _look(self) -> None:
         """Accept writes again once every product is lifted."""
@@ -99,7 +119,12 @@ class Disaster:
             if found.version <= given_out or found.sync.lease is not None:
                 raise BrokenPromiseError(f"{found} is not lifted above {given_out}")
         run = store.stored_restore.run
-        lost = {name for name, it in self._wanted.items() if self._held.get(name, -1) > it.version}
+        lost = {
+            name
+            for name, it in self._wanted.items()
+            if self._held.get(name, -1) > it.version
+            or (name in self._deleted and it.deleted_at is None)
+        }
         if run is not None and not run.unanswered and lost != {loss.id for loss in run.losses}:
             raise BrokenPromiseError(f"{lost} are lost, and these are listed: {run.losses}")
 

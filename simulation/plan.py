@@ -40,7 +40,8 @@ class Plan:
     first product crashes its worker.
     `audits`: when operators start one; `tampering`: when somebody changes what the supply chain
     holds; `sample`: products that reconcile compares in each run.
-    `restored`: when the store is backed up, and when it is restored to that.
+    `restored`: when the store is backed up, and when it is restored to that. `started_again`:
+    how often that restore is started once more, in its lift or after it.
     `republishes`: when operators have the catalog published again.
     """
 
@@ -69,6 +70,7 @@ class Plan:
     tampering: tuple[float, ...] = ()
     sample: int = 0
     restored: tuple[float, float] | None = None
+    started_again: int = 0
     republishes: tuple[float, ...] = ()
 
     @property

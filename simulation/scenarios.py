@@ -253,6 +253,7 @@ def restore(seed: int) -> Plan:
         schedule=SHORT,
         operations=random.choice((0, 4)),
         restored=(backup, disaster),
+        started_again=random.choice((0, 0, 1, 2)),
         reconcilers=random.choice((1, 2)),
     )
 

@@ -13,6 +13,7 @@ import json
 import random
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -27,7 +28,6 @@ import nats.errors
 from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from chalicelib.adapters.stream_setup import (
@@ -41,7 +41,7 @@ from chalicelib.adapters.stream_setup import (
     stream_problems,
 )
 from chalicelib.domain.errors import StreamNotMigratedError, StreamUnavailableError
-from chalicelib.domain.events import TRACE_HEADER, Event
+from chalicelib.domain.events import TRACE_HEADER, Event, StreamNames
 from chalicelib.usecases.ports import StreamMessage, StreamPage, StreamUsage
 
 API = "$JS.API"
@@ -317,14 +317,16 @@ class JetStream:
 
     async def _read(self, after: int, limit: int) -> StreamPage:
         client = await self._connected()
-        stream = client.jetstream(timeout=ANSWER_SECONDS)
         # A consumer for each page: there is nothing to keep while a function is frozen. It says how
-        # many messages there are, so that none is missed because the server is slow.
-        await self._forget_reader(stream)
-        consumer = await stream.add_consumer(
-            self._names.stream, _reading(after, self._names.reader)
+        # many messages there are, so that none is missed because the server is slow. The server
+        # refuses it while another copy reads: they would share the messages, and miss some.
+        names = self._names
+        made = await self._request(
+            client,
+            f"CONSUMER.CREATE.{names.stream}.{names.reader}",
+            {"stream_name": names.stream, "config": _reading(after, names), "action": "create"},
         )
-        left = consumer.num_pending or 0
+        left = int(made["num_pending"])
         messages: list[StreamMessage] = []
         subscription = await client.subscribe(inbox := client.new_inbox())
         request = {
@@ -333,7 +335,7 @@ class JetStream:
             "max_bytes": READ_BYTES,
         }
         if left:
-            requests = f"{API}.CONSUMER.MSG.NEXT.{self._names.stream}.{self._names.reader}"
+            requests = f"{API}.CONSUMER.MSG.NEXT.{names.stream}.{names.reader}"
             await client.publish(requests, json.dumps(request).encode(), inbox)
         while left and len(messages) < limit:
             message = await subscription.next_msg(timeout=READ_SECONDS)
@@ -345,16 +347,14 @@ class JetStream:
         await subscription.unsubscribe()
         # If that fails, the server drops it after a while.
         with suppress(nats.errors.Error):
-            await self._forget_reader(stream)
+            # One name, since a permission cannot be given for names that begin with something.
+            await client.jetstream(timeout=ANSWER_SECONDS).delete_consumer(
+                names.stream, names.reader
+            )
         if left and not messages:
             raise nats.errors.Error("the stream gives no message")
         self._used = time.monotonic()
         return StreamPage(messages, left)
-
-    async def _forget_reader(self, stream: JetStreamContext) -> None:
-        # One name, since a permission cannot be given for names that begin with something.
-        with suppress(NotFoundError):
-            await stream.delete_consumer(self._names.stream, self._names.reader)
 
     # ---- the connection ----
 
@@ -552,13 +552,19 @@ class JetStream:
 
     async def _ask(self, client: Client, subject: str, content: Config | None = None) -> Config:
         """Ask JetStream about a stream or consumer; give its configuration."""
+        config: Config = (await self._request(client, subject, content))["config"]
+        return config
+
+    async def _request(
+        self, client: Client, subject: str, content: Config | None = None
+    ) -> dict[str, Any]:
+        """Send a request to JetStream; give its answer."""
         body = b"" if content is None else json.dumps(content).encode()
         message = await client.request(f"{API}.{subject}", body, timeout=ANSWER_SECONDS)
-        answer = json.loads(message.data)
+        answer: dict[str, Any] = json.loads(message.data)
         if "error" in answer:
             APIError.from_error(answer["error"])
-        config: Config = answer["config"]
-        return config
+        return answer
 
     def migrate(self) -> tuple[list[str], list[str]]:
         """Make what is missing and mend what is wrong: what was done; what a person must do."""
@@ -591,17 +597,20 @@ class JetStream:
                 done.append(f"changed {problem.setting} of the {problem.of}, was {problem.found}")
 
 
-def _reading(after: int, name: str) -> ConsumerConfig:
-    """Give a consumer that reads on, and is forgotten soon."""
-    return ConsumerConfig(
-        name=name,
-        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-        opt_start_seq=after + 1,
-        ack_policy=AckPolicy.NONE,
-        inactive_threshold=4 * READ_SECONDS,
-        mem_storage=True,
-        num_replicas=1,
-    )
+def _reading(after: int, names: StreamNames) -> Config:
+    """Give a consumer that reads on, and is forgotten soon after its reader has crashed."""
+    return {
+        "name": names.reader,
+        # The same consumer could be made twice.
+        "description": f"a page of a restore: {uuid.uuid4().hex}",
+        "deliver_policy": "by_start_sequence",
+        "opt_start_seq": after + 1,
+        "ack_policy": "none",
+        # Longer than a page may take: until then no other copy can make one.
+        "inactive_threshold": int(2 * READ_SECONDS * 1e9),
+        "mem_storage": True,
+        "num_replicas": 1,
+    }
 
 
 def _started_loop() -> asyncio.AbstractEventLoop:

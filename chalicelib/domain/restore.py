@@ -111,9 +111,13 @@ def replayed(found: Product, stored: Product | None, now: datetime, mark: dateti
     """Give what to store in place of an older document, or of none.
 
     `mark`: the beginning of this restore. Nothing of the older state of the sync stays: leases,
-    messages and attempts are of another time.
+    messages and attempts are of another time. But whether the supply chain once had the product:
+    if it has not any more, a deletion is lost.
     """
-    sync = SyncState(behind_since=now, overdue_at=now, repair_started_at=mark)
+    delivered = None if stored is None else stored.sync.delivered_version
+    sync = SyncState(
+        delivered_version=delivered, behind_since=now, overdue_at=now, repair_started_at=mark
+    )
     revision = 0 if stored is None else stored.revision + 1
     return replace(found, sync=sync, revision=revision)
 
@@ -161,12 +165,13 @@ def lifted(product: Product, held: int | None, now: datetime, grace: timedelta) 
 class Loss:
     """A product of which only the supply chain knows the newest version.
 
-    `restored`: the version that store and stream have; `held`: the supply chain's.
+    `restored`: the version that store and stream have; `held`: the supply chain's, None if it does
+    not have the product any more: the deletion is lost.
     """
 
     id: str
     restored: int
-    held: int
+    held: int | None
 
     def to_json(self) -> Json:
         """Give it as operators see it."""
@@ -220,7 +225,6 @@ class Lift:
 
     after: str | None
     lifted: int = 0
-    unanswered: int = 0
     unreadable: tuple[str, ...] = ()
     clashes: tuple[Clash, ...] = ()
 
@@ -273,9 +277,21 @@ class Restore:
         """Say whether it goes on only while the catalog is read-only."""
         return self.phase in {Phase.REPLAYING, Phase.LIFTING}
 
+    def instead_of(self, other: Restore | None) -> Restore:
+        """Keep what one that is not at its end has found: after its lift nobody can tell again."""
+        if other is None or other.phase is Phase.DONE:
+            return self
+        return replace(
+            self,
+            unanswered=other.unanswered,
+            losses=other.losses,
+            lost=other.lost,
+            clashes=other.clashes,
+        )
+
     def with_replay(self, seen: Restore, page: Replay) -> Restore:
         """Add a page of the stream, unless another copy was faster."""
-        if not self._is_at(seen):
+        if not self.is_at(seen):
             return self
         waiting = {**self.skus, **page.skus}
         skus = [(name, sku) for name, sku in waiting.items() if sku is not None]
@@ -291,49 +307,56 @@ class Restore:
             skus=dict(skus[:KEPT_SKUS]),
         )
 
-    def with_losses(self, seen: Restore, losses: Sequence[Loss]) -> Restore:
-        """List these, before they are lifted; once, though a page may come twice."""
+    def with_losses(self, seen: Restore, losses: Sequence[Loss], unanswered: int = 0) -> Restore:
+        """List these, before they are lifted; once, though a page may come twice.
+
+        `unanswered`: how many of the page may be lost, since nobody knows. After a crash they are
+        counted twice: when the page comes again, there is an answer, to the lifted version.
+        """
         known = {loss.id for loss in self.losses}
         new = [loss for loss in losses if loss.id not in known]
-        if not self._is_at(seen) or not new:
+        if not self.is_at(seen):
             return self
-        listed = (*self.losses, *new)[:LISTED]
-        return replace(self, losses=listed, lost=self.lost + len(new))
+        return replace(
+            self,
+            losses=(*self.losses, *new)[:LISTED],
+            lost=self.lost + len(new),
+            unanswered=self.unanswered + unanswered,
+        )
 
     def with_lift(self, seen: Restore, page: Lift) -> Restore:
         """Add a page of products, unless another copy was faster."""
-        if not self._is_at(seen):
+        if not self.is_at(seen):
             return self
         return replace(
             self,
             after=page.after or self.after,
             lifted=self.lifted + page.lifted,
-            unanswered=self.unanswered + page.unanswered,
             unreadable=(*self.unreadable, *page.unreadable)[:LISTED],
-            clashes=(*self.clashes, *page.clashes)[:LISTED],
+            clashes=tuple({it.id: it for it in (*self.clashes, *page.clashes)}.values())[:LISTED],
         )
 
-    def _is_at(self, seen: Restore) -> bool:
+    def is_at(self, seen: Restore) -> bool:
         """Say whether it still is where a step has seen it."""
         there = (self.started_at, self.phase, self.position, self.after)
         return there == (seen.started_at, seen.phase, seen.position, seen.after)
 
     def with_end_of_lift(self, seen: Restore, strays: Sequence[Stray], now: datetime) -> Restore:
         """All products are lifted: from now on writes may be accepted."""
-        if not self._is_at(seen):
+        if not self.is_at(seen):
             return self
         named = tuple(strays[:LISTED])
         return replace(self, phase=Phase.LIFTED, strays=named, lifted_at=now, skus={})
 
     def with_audit(self, seen: Restore, begun: datetime) -> Restore:
         """The audit that began then is the last phase."""
-        return replace(self, phase=Phase.AUDITING, audit_at=begun) if self._is_at(seen) else self
+        return replace(self, phase=Phase.AUDITING, audit_at=begun) if self.is_at(seen) else self
 
     def with_end(
         self, seen: Restore, statement: str | None, now: datetime, *, proved: bool
     ) -> Restore:
         """The audit has ended; what it has repaired is delivered, and another one follows."""
-        if not self._is_at(seen):
+        if not self.is_at(seen):
             return self
         told = replace(self, statement=statement, proved=proved, audits=self.audits + 1)
         if proved or told.audits >= AUDITS:

@@ -392,11 +392,14 @@ class AuditRecord(AuditWalk):
 
 
 class LossRecord(BaseModel):
-    """A product of which only the supply chain had the newest version."""
+    """A product of which only the supply chain had the newest version, or had the deletion."""
 
     id: str
     restored: int = Field(description="The newest version that store and stream knew.")
-    held: int = Field(description="The version that the supply chain had.")
+    held: int | None = Field(
+        description="The version that the supply chain had; null if it once had the product, and "
+        "had it no more."
+    )
 
 
 class ClashRecord(BaseModel):

@@ -36,6 +36,19 @@ class Swept(NamedTuple):
     flooded: bool = False
 
 
+class Named(NamedTuple):
+    """What dead letters say; `moved`: how many others were poison.
+
+    `left`: how many were not seen: another process has them in hand or, with `more`, they are too
+    many for one look.
+    """
+
+    messages: list[SyncMessage]
+    left: int = 0
+    more: bool = False
+    moved: int = 0
+
+
 class DeadLetters:
     """Keeps the dead-letter queue and the documents in step."""
 
@@ -87,22 +100,23 @@ class DeadLetters:
         finally:
             self._queue.release_dead_letters([letter.receipt for letter in held.values()])
 
-    def named(self) -> list[SyncMessage]:
-        """Give what the letters say that are sync messages; all of them stay."""
+    def named(self) -> Named:
+        """Give what the letters say that are sync messages, which stay; poison is moved."""
         held: dict[str, ReceivedDeadLetter] = {}
+        moved = 0
         try:
-            self._receive(held)
+            for _ in range(ROUNDS):
+                page = self._queue.receive_dead_letters(AT_ONCE)
+                held |= {letter.id: letter for letter in page}
+                # Otherwise a flood of it would hide the others.
+                moved += self._quarantine(held)
+                if len(page) < AT_ONCE:
+                    break
+            left = self._queue.count_dead_letters() - len(held)
         finally:
             self._queue.release_dead_letters([letter.receipt for letter in held.values()])
-        return [letter.message for letter in held.values() if letter.message is not None]
-
-    def _receive(self, held: dict[str, ReceivedDeadLetter]) -> None:
-        """Add the letters by their ids; whatever happens, they can be released."""
-        for _ in range(ROUNDS):
-            letters = self._queue.receive_dead_letters(AT_ONCE)
-            held |= {letter.id: letter for letter in letters}
-            if len(letters) < AT_ONCE:
-                break
+        messages = [letter.message for letter in held.values() if letter.message is not None]
+        return Named(messages, max(0, left), more=len(page) == AT_ONCE, moved=moved)
 
     def count(self) -> int:
         """Count the dead letters, also those that a sweep has in hand."""
@@ -154,6 +168,9 @@ class DeadLetters:
     ) -> LetterMeans:
         now = self._clock()
         means = judge_letter(product, message, letter_id, now)
+        if product is None:
+            # If the store was restored to an earlier time, this may be the last trace of a product.
+            telemetry.log.info("a dead letter of no product is deleted", **message.log_fields)
         if means is not LetterMeans.CRASH or product is None:
             return means
         # With its details, which are in the event.

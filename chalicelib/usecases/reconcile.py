@@ -144,9 +144,9 @@ class Reconcile:
         return Reconciled()
 
     def _run(self, seconds_left: Callable[[], float]) -> Reconciled:
-        swept = self._with_queue(self._dead_letters.sweep, None)
+        is_left = self._restorer.follow()
+        swept = Swept() if is_left else self._with_queue(self._dead_letters.sweep, None)
         settled, missing, moved, flooded = swept or Swept()
-        self._restorer.follow()
         done = Reconciled(settled=settled, letters=missing, quarantined=moved)
         control, relaying = self._convergence.settle(), True
         gauged = self._gauge_if_due(control)

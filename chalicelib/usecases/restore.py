@@ -42,8 +42,8 @@ from chalicelib.domain.restore import (
 )
 from chalicelib.domain.sync_state import WAITING_STATUSES
 from chalicelib.domain.times import LONG_AGO
+from chalicelib.usecases.audit import FEW, SILENT_FOR, Questions
 from chalicelib.usecases.audit import PAGE as ASKED_AT_ONCE
-from chalicelib.usecases.audit import SILENT_FOR, Questions
 from chalicelib.usecases.audits import Audits
 from chalicelib.usecases.dead_letters import DeadLetters
 from chalicelib.usecases.ports import Found, PutBack, Store, StreamReader
@@ -59,12 +59,13 @@ BY_RESTORE = "restore"
 class Asked:
     """What the supply chain has said about a page of products.
 
-    `open`: must be asked again. `held`: its versions, where they are above the catalog's.
-    `unanswered`: no answer can be believed.
+    `open`: must be asked again. `held`: its versions, where they are above the catalog's. `gone`:
+    what it had once and does not have any more. `unanswered`: no answer can be believed.
     """
 
     open: frozenset[str] = frozenset()
     held: Mapping[str, int] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
     unanswered: frozenset[str] = frozenset()
 
 
@@ -195,11 +196,10 @@ class Restorer:
             return not self._is_silent()
         products = {name: found.products[name] for name in names if name in found.products}
         # Before the lift: afterwards nobody could tell.
-        self._list_losses(run, products, asked.held)
+        self._list_losses(run, products, asked)
         page = Lift(
             names[-1],
             len(products),
-            len(asked.unanswered & products.keys()),
             tuple(name for name in names if name in found.unreadable),
             tuple(self._put_lifted(run, products, asked.held)),
         )
@@ -207,23 +207,26 @@ class Restorer:
 
     def _asked(self, run: Restore, found: Found) -> Asked:
         """Ask the supply chain which versions it has."""
+        self._restores.make_way()
         products = list(found.products.values())
         inquiries, _ = self._questions.inquire((run.started_by, run.started_at), products)
         unfinished = {name for name, inquiry in inquiries.items() if not inquiry.is_over}
-        if unfinished and not any(inquiry.row for inquiry in inquiries.values()):
+        # Of few products all may be such that are never answered for.
+        waits = unfinished or len(inquiries) >= FEW
+        if waits and not any(inquiry.row for inquiry in inquiries.values()):
+            telemetry.log.warning("the restore waits", reason="no question is answered")
             self._silent_until = self._clock() + SILENT_FOR
             return Asked(frozenset(inquiries))
         held = {name: above for name, it in inquiries.items() if (above := _held_above(it))}
         unanswered = {name for name, it in inquiries.items() if not it.is_believed}
-        return Asked(frozenset(unfinished), held, frozenset(unanswered))
+        gone = {name for name, it in inquiries.items() if _is_gone(it)}
+        return Asked(frozenset(unfinished), held, frozenset(gone), frozenset(unanswered))
 
-    def _list_losses(
-        self, run: Restore, products: Mapping[str, Product], held: Mapping[str, int]
-    ) -> None:
+    def _list_losses(self, run: Restore, products: Mapping[str, Product], asked: Asked) -> None:
         losses = [
-            Loss(name, product.version, held[name])
+            Loss(name, product.version, asked.held.get(name))
             for name, product in products.items()
-            if name in held
+            if name in asked.held or name in asked.gone
         ]
         for loss in losses:
             telemetry.log.warning(
@@ -232,8 +235,11 @@ class Restorer:
                 version=loss.restored,
                 held=loss.held,
             )
-        if losses:
-            self._restores.note(lambda stored: stored.with_losses(run, losses))
+        unknown = len(asked.unanswered & products.keys())
+        after = self._restores.note(lambda stored: stored.with_losses(run, losses, unknown))
+        if after is None or not after.is_at(run):
+            # Nothing was listed, and after the lift nobody could find it out.
+            raise ConcurrentChangeError("the restore was started again, or another copy was faster")
 
     def _put_lifted(
         self, run: Restore, products: Mapping[str, Product], held: Mapping[str, int]
@@ -255,9 +261,18 @@ class Restorer:
         ]
 
     def _end_lift(self, run: Restore) -> bool:
-        letters = self._dead_letters.named()
-        known = self._store.get_many({letter.product_id for letter in letters}, details=False)
-        strays = strays_of(letters, known.products.keys() | known.unreadable)
+        named = self._dead_letters.named()
+        if named.left and (named.moved or not named.more):
+            # Afterwards the letters of products that are not there are deleted.
+            telemetry.log.warning("the restore waits", reason="not all dead letters are seen yet")
+            return named.moved > 0
+        if named.left:
+            telemetry.log.error(
+                "too many dead letters: some may name lost products", left=named.left
+            )
+        ids = {letter.product_id for letter in named.messages}
+        known = self._store.get_many(ids, details=False)
+        strays = strays_of(named.messages, known.products.keys() | known.unreadable)
         now = self._clock()
         after = self._restores.note(lambda stored: stored.with_end_of_lift(run, strays, now))
         if after is not None and after.phase is Phase.LIFTED:
@@ -266,22 +281,28 @@ class Restorer:
 
     # ---- when writes are accepted again ----
 
-    def follow(self) -> None:
-        """Have an audit prove what was lifted, once it is delivered."""
+    def follow(self) -> bool:
+        """Have an audit prove what was lifted, once it is delivered.
+
+        Gives whether a restore was left in its middle: then dead letters must stay, since they may
+        be all that names a product.
+        """
         run = self._restores.read().run
         if run is None or run.phase is Phase.DONE:
-            return
+            return False
+        if run.needs_the_mode:
+            # Versions are given out twice by now.
+            telemetry.log.error("the catalog accepts writes in the middle of a restore")
+            telemetry.count(store_behind=1)
+            return True
         try:
-            if run.needs_the_mode:
-                # Versions are given out twice by now.
-                telemetry.log.error("the catalog accepts writes in the middle of a restore")
-                telemetry.count(store_behind=1)
-            elif run.phase is Phase.LIFTED:
+            if run.phase is Phase.LIFTED:
                 self._begin_audit(run)
             else:
                 self._end_audit(run)
         except ConcurrentChangeError as error:
             telemetry.log.warning("the restore waits", reason=str(error))
+        return False
 
     def _begin_audit(self, run: Restore) -> None:
         oldest = self._store.summary(self._clock()).oldest
@@ -322,3 +343,10 @@ def _held_above(inquiry: Inquiry) -> int | None:
     said = inquiry.said
     newer = inquiry.is_believed and said is not None and said.difference is Difference.NEWER
     return said.held if newer and said is not None else None
+
+
+def _is_gone(inquiry: Inquiry) -> bool:
+    """Say whether the supply chain had the product once, and does not have it any more."""
+    said = inquiry.said
+    missing = inquiry.is_believed and said is not None and said.difference is Difference.MISSING
+    return missing and inquiry.product.sync.delivered_version is not None

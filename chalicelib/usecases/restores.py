@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from chalicelib.domain.acts import ActKind
 from chalicelib.domain.audit import AuditState
-from chalicelib.domain.breaker import BreakerPolicy
+from chalicelib.domain.breaker import Breaker, BreakerPolicy
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import NotRestoringError
 from chalicelib.domain.exact_json import Json
@@ -29,6 +29,7 @@ NEVER: Json = {
     "startedAt": None,
     "startedBy": None,
 }
+OVER = "this restore is an earlier one, and the one that CATALOG_MODE=restore is set for"
 NOT_RESTORING = "first set CATALOG_MODE=restore for all functions: writes must not go on meanwhile"
 
 
@@ -92,15 +93,17 @@ class Restores:
         def begin(stored: RestoreState) -> RestoreState:
             # No two begin at the same time: products remember by which they were replayed.
             earliest = stored.run.started_at + PRECISION if stored.run else now
-            return replace(stored, run=Restore(max(now, earliest), who, request.ask, total))
+            run = Restore(max(now, earliest), who, request.ask, total)
+            return replace(stored, run=run.instead_of(stored.run))
 
         return self._to_json(self.change(begin))
 
     def _forget_the_past(self) -> None:
-        """Forget breaker, pause, redrive and audits of the time that the store was restored to.
+        """Forget breaker, pause, redrive, audits and republish of the time of the backup.
 
         A pause that was ended since would hold everything; an audit that goes on would prove
-        something about products that are not these.
+        something about products that are not these. A republish would go on in its middle, in
+        place of the one that an operator starts after the restore.
         """
         self._controls.change(lambda stored: (None, Control(revision=stored.revision)))
         compare_and_set(
@@ -110,6 +113,14 @@ class Restores:
             self._pause,
             TRIES,
             "the state of the audit",
+        )
+        compare_and_set(
+            self._store.republish,
+            self._store.save_republish,
+            lambda stored: (None, replace(stored, run=None)),
+            self._pause,
+            TRIES,
+            "the state of the republish",
         )
 
     def _count(self) -> int:
@@ -128,6 +139,8 @@ class Restores:
 
     def _held(self, run: Restore) -> str | None:
         """Say what it waits for, if it needs somebody or something."""
+        if self._restoring and run.phase in {Phase.AUDITING, Phase.DONE}:
+            return f"{OVER} has not begun: catalogctl restore --start"
         if run.phase is Phase.DONE:
             return None
         if run.needs_the_mode and not self._restoring:
@@ -158,6 +171,19 @@ class Restores:
             "the state of the restore",
         )
         return after
+
+    def make_way(self) -> None:
+        """Forget what puts questions off, and what nothing ends in this mode.
+
+        A resume or a redrive brings forward what is delivered anew anyway; the last calls of before
+        the mode may have opened the breaker.
+        """
+
+        def free(stored: Control) -> tuple[None, Control]:
+            breaker = stored.breaker if stored.breaker.is_closed else Breaker()
+            return None, replace(stored, breaker=breaker, catch_up=None, redrive=None)
+
+        self._controls.change(free)
 
     def note(self, change: Callable[[Restore], Restore]) -> Restore | None:
         """Change the restore that there is; give it afterwards."""

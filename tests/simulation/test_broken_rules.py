@@ -27,7 +27,7 @@ from chalicelib.domain.delivery import (
 )
 from chalicelib.domain.messages import DeadLetter, SyncMessage, dead_letter_for
 from chalicelib.domain.product import Product
-from chalicelib.domain.restore import lifted
+from chalicelib.domain.restore import Restore, lifted
 from chalicelib.domain.retry import NextAttempt, Schedule
 from chalicelib.domain.sync_state import FAILED_STATUSES, Lease, SyncState
 from chalicelib.usecases import admission, audit, restore, sync
@@ -307,6 +307,18 @@ RULES = [
         "what only the supply chain knows is listed before it is overwritten",
         lambda patch: patch.setattr(restore, "_held_above", lambda _: None),
         "restore",
+    ),
+    Rule(
+        "a deletion that only the supply chain knows is listed too",
+        lambda patch: patch.setattr(restore, "_is_gone", lambda _: False),
+        "restore",
+        seed=1,
+    ),
+    Rule(
+        "a restore that is started again keeps what was listed",
+        lambda patch: patch.setattr(Restore, "instead_of", lambda new, _: new),
+        "restore",
+        seed=40,
     ),
     Rule("no lease survives a restore", _a_lease_survives_the_restore, "restore"),
     Rule("a version above that of the supply chain is made", _nothing_is_lifted, "audit", seed=4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,6 +71,29 @@ def test_a_reader_leaves_no_consumer_behind(
     names = stream._names
     consumers = nats_server.ask(lambda client: client.jetstream().consumers_info(names.stream))
     assert [consumer.name for consumer in consumers] == [names.consumer]
+
+
+def test_two_copies_that_read_at_a_time_do_not_share_the_messages(
+    open_stream: Callable[..., JetStream],
+) -> None:
+    one, other = open_stream(), open_stream()
+    for _ in range(60):
+        one.publish([an_event()])
+
+    def page(stream: JetStream, after: int) -> list[int]:
+        try:
+            return [message.sequence for message in stream.read(after, 20).messages]
+        except StreamUnavailableError:
+            # The other one was faster: it comes again.
+            return []
+
+    # Another place too: an operator has started anew, and a copy has not seen it yet.
+    for after in (0, 30) * 10:
+        with ThreadPoolExecutor() as pool:
+            pages = pool.submit(page, one, 0), pool.submit(page, other, after)
+        found = [each.result() for each in pages]
+        assert found[0] in ([], list(range(1, 21)))
+        assert found[1] in ([], list(range(after + 1, after + 21)))
 
 
 @pytest.mark.embedded("nats", "a server that is frozen")

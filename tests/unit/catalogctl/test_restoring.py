@@ -111,6 +111,12 @@ def test_without_a_proof_waiting_ends_with_1(api: Api, run: Run) -> None:
     assert run("restore", "--wait").exit_code == 1
 
 
+def test_an_earlier_restore_is_not_taken_for_one_that_was_not_started(api: Api, run: Run) -> None:
+    api.answer({**DONE, "mode": "restore", "held": "this restore is an earlier one"})
+    ended = run("restore", "--wait")
+    assert (ended.exit_code, "an earlier one" in ended.stderr) == (1, True)
+
+
 def test_waiting_for_a_restore_that_nobody_goes_on_with_ends_with_1(api: Api, run: Run) -> None:
     held = "this restore is not at its end, and writes go on"
     api.answer({**LIFTING, "mode": "normal", "held": held})

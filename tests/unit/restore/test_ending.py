@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from chalicelib.domain.messages import dead_letter_for
 from chalicelib.domain.product import Product
-from tests.fakes import Pipeline
+from tests.fakes import Pipeline, a_product
 from tests.unit.audit.steps import ids
 from tests.unit.restore.steps import (
     MARGIN,
@@ -154,3 +155,16 @@ def test_writes_in_the_middle_of_a_restore_raise_the_alarm(
     pipeline.restorer.follow()
     assert '"store_behind":1' in capsys.readouterr().out
     assert pipeline.restores.show()["state"] == "replaying"
+
+
+def test_a_reconcile_that_is_not_read_only_keeps_the_letters_in_the_middle_of_a_restore() -> None:
+    pipeline = a_catalog(1)
+    put_back(pipeline, backup(pipeline))
+    stray = a_product(version=7)
+    pipeline.queue.dead_letter([dead_letter_for(stray)])
+    pipeline.restores.start({})
+    switch(pipeline, restoring=False)
+    pipeline.reconcile_once()
+    switch(pipeline, restoring=True)
+    pipeline.reconcile_once()
+    assert pipeline.restores.show()["strays"] == [{"id": stray.id, "version": 7}]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.control import Pause
+from chalicelib.domain.breaker import Breaker, BreakerState
+from chalicelib.domain.control import Pause, Redrive
 from chalicelib.domain.errors import StoreUnavailableError
-from chalicelib.domain.messages import dead_letter_for
+from chalicelib.domain.messages import DeadLetter, dead_letter_for
+from chalicelib.domain.poison import ALL_POISON
+from chalicelib.domain.republish import RepublishState, Run
+from chalicelib.domain.restore import Loss, Phase, Restore, RestoreState
 from chalicelib.domain.sync_state import Attempt, Lease, SyncState, SyncStatus
 from tests.fakes import GRACE, START, Pipeline, a_product
 from tests.unit.audit.steps import NO_ANSWER, ids
@@ -98,6 +103,77 @@ def test_a_version_that_only_the_supply_chain_knows_is_listed_and_lifted_above()
     assert pipeline.product(product_id).version == 1 + MARGIN
 
 
+def test_a_deletion_that_only_the_supply_chain_knows_is_listed() -> None:
+    pipeline = a_catalog(2)
+    deleted, changed = ids(pipeline)
+    yesterday = backup(pipeline)
+    pipeline.update(changed, name="The stream has this one")
+    pipeline.update(deleted, name="And this one")
+    settle(pipeline)
+    pipeline.stream.away = True
+    delete(pipeline, deleted)
+    pipeline.clock.advance(400)
+    pipeline.reconcile_once()
+    settle_queue(pipeline)
+    pipeline.stream.away = False
+    put_back(pipeline, yesterday)
+
+    done = restore(pipeline)
+
+    assert done["losses"] == [{"id": deleted, "restored": 1, "held": None}]
+    assert pipeline.product(deleted).version == 1 + MARGIN
+
+
+def test_a_product_that_was_never_delivered_is_not_taken_for_a_lost_deletion() -> None:
+    pipeline = restored(0)
+    pipeline.put()
+    assert restore(pipeline)["losses"] == []
+
+
+def test_a_restore_that_is_started_again_keeps_what_nobody_can_find_out_again() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    lost_in_the_stream(pipeline, product_id, name="Lost")
+    put_back(pipeline, yesterday)
+    first = restore(pipeline)
+
+    again = restore(pipeline)
+
+    assert first["lost"] == again["lost"] == 1
+    assert again["losses"] == first["losses"]
+
+
+def test_a_copy_whose_restore_was_started_again_meanwhile_lifts_nothing_unlisted() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    lost_in_the_stream(pipeline, product_id, name="Lost")
+    put_back(pipeline, yesterday)
+    pipeline.restores.start({})
+    assert pipeline.restorer.step()
+    real = pipeline.store.walk
+
+    def then_it_is_started_again(*arguments: object, **options: object) -> object:
+        found = real(*arguments, **options)  # type: ignore[arg-type]
+        pipeline.restores.start({})
+        return found
+
+    pipeline.store.walk = then_it_is_started_again  # type: ignore[assignment, method-assign]
+    assert not pipeline.restorer.step()
+    pipeline.store.walk = real  # type: ignore[method-assign]
+    pipeline.reconcile_once()
+    assert pipeline.restores.show()["losses"] == [{"id": product_id, "restored": 0, "held": 1}]
+
+
+def test_what_an_earlier_restore_has_listed_is_not_kept_after_its_end() -> None:
+    pipeline = restored()
+    loss = Loss("a", 1, 2)
+    ended = Restore(START, "x", ask=True, total=1, phase=Phase.DONE, losses=(loss,), lost=1)
+    pipeline.store.stored_restore = RestoreState(ended, revision=1)
+    assert restore(pipeline)["losses"] == []
+
+
 def test_a_loss_is_listed_though_the_page_comes_again_after_its_lift() -> None:
     pipeline = a_catalog(1)
     (product_id,) = ids(pipeline)
@@ -121,6 +197,26 @@ def test_a_loss_is_listed_though_the_page_comes_again_after_its_lift() -> None:
 
     done = pipeline.restores.show()
     assert (done["lost"], len(done["losses"]), done["lifted"]) == (1, 1, 1)
+
+
+def test_a_product_without_an_answer_is_counted_though_the_page_comes_again() -> None:
+    pipeline = restored(2)
+    silent, _ = ids(pipeline)
+    pipeline.supply_chain.told[silent] = NO_ANSWER * 9
+    pipeline.restores.start({})
+    assert pipeline.restorer.step()
+    real = pipeline.store.put_back
+
+    def crash(*arguments: object) -> object:
+        real(*arguments)  # type: ignore[arg-type]
+        pipeline.store.put_back = real  # type: ignore[method-assign]
+        raise StoreUnavailableError("crash")
+
+    pipeline.store.put_back = crash  # type: ignore[assignment, method-assign]
+    with pytest.raises(StoreUnavailableError):
+        pipeline.restorer.step()
+    pipeline.reconcile_once()
+    assert pipeline.restores.show()["unanswered"] == 1
 
 
 def test_a_version_of_the_supply_chain_that_can_only_be_a_mistake_lifts_nothing() -> None:
@@ -160,6 +256,17 @@ def test_while_the_supply_chain_is_silent_the_restore_waits() -> None:
     assert pipeline.restores.show()["state"] == "lifted"
 
 
+def test_however_long_the_supply_chain_is_silent_no_page_is_lifted_unasked() -> None:
+    pipeline = restored(5)
+    pipeline.supply_chain.away = True
+    restore(pipeline)
+    for _ in range(30):
+        pipeline.clock.advance(11)
+        pipeline.reconcile_once()
+    done = pipeline.restores.show()
+    assert (done["state"], done["lifted"], done["unanswered"]) == ("lifting", 0, 0)
+
+
 def test_a_product_without_an_answer_is_lifted_and_counted() -> None:
     pipeline = restored(2)
     silent, _ = ids(pipeline)
@@ -184,6 +291,45 @@ def test_a_product_that_only_a_dead_letter_names_is_listed_and_its_letter_stays(
     assert restore(pipeline)["strays"] == [{"id": failed.id, "version": 7}]
 
     assert pipeline.queue.count_dead_letters() == 1
+
+
+def test_a_flood_of_poison_does_not_hide_the_letter_of_a_lost_product(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chalicelib.usecases.dead_letters.ROUNDS", 1)
+    pipeline = restored()
+    pipeline.queue.dead_letter([DeadLetter("poison", {"reason": "a flood"})] * 250)
+    failed = a_product(version=7)
+    pipeline.queue.dead_letter([dead_letter_for(failed)])
+
+    assert restore(pipeline)["strays"] == [{"id": failed.id, "version": 7}]
+
+    assert pipeline.store.count_quarantined(ALL_POISON) == 250
+
+
+def test_letters_that_another_copy_has_in_hand_are_waited_for() -> None:
+    pipeline = restored()
+    failed = a_product(version=7)
+    pipeline.queue.dead_letter([dead_letter_for(failed)])
+    (letter,) = pipeline.queue.receive_dead_letters(100)
+
+    assert restore(pipeline)["state"] == "lifting"
+
+    pipeline.queue.release_dead_letters([letter.receipt])
+    pipeline.reconcile_once()
+    assert pipeline.restores.show()["strays"] == [{"id": failed.id, "version": 7}]
+
+
+def test_more_letters_than_can_be_looked_at_do_not_hold_the_lift(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("chalicelib.usecases.dead_letters.ROUNDS", 1)
+    pipeline = restored()
+    pipeline.queue.dead_letter([dead_letter_for(a_product()) for _ in range(101)])
+
+    assert restore(pipeline)["state"] == "lifted"
+
+    assert "some may name lost products" in caplog.text
 
 
 def test_while_the_queue_is_away_the_lift_does_not_end() -> None:
@@ -234,6 +380,19 @@ def test_breaker_pause_redrive_and_audits_of_before_are_forgotten() -> None:
     assert pipeline.audits.read().runs == []
 
 
+def test_a_republish_of_before_does_not_go_on_in_its_middle() -> None:
+    pipeline = restored(3)
+    run = Run(START, "yesterday", 100.0, 3, checked=2, position=ids(pipeline)[1])
+    pipeline.store.stored_republish = RepublishState(run, revision=4)
+
+    restore(pipeline)
+
+    pipeline.republishes.start({})
+    switch(pipeline, restoring=False)
+    pipeline.reconcile_once()
+    assert pipeline.republishes.show()["published"] == 3
+
+
 def test_a_pause_of_now_holds_the_questions_and_says_so() -> None:
     pipeline = restored()
     pipeline.restores.start({})
@@ -278,3 +437,33 @@ def test_the_mode_is_needed_for_a_step() -> None:
     done = pipeline.restores.show()
     assert done["state"] == "replaying"
     assert "CATALOG_MODE=restore" in done["held"]
+
+
+def test_what_a_resume_or_a_redrive_begins_does_not_hold_the_lift() -> None:
+    pipeline = restored(3)
+    pipeline.restores.start({})
+    pipeline.operations.control({"paused": True}, SOMEBODY)
+    pipeline.reconcile_once()
+    pipeline.operations.control({"paused": False}, SOMEBODY)
+    begun = {
+        "redrive": Redrive((SyncStatus.PENDING,), START, 10_000),
+        "breaker": Breaker(BreakerState.OPEN, since=START),
+    }
+    pipeline.controls.change(lambda stored: (None, replace(stored, **begun)))  # type: ignore[arg-type]  # each its own
+
+    pipeline.clock.advance(3600)
+    pipeline.reconcile_once()
+
+    assert pipeline.restores.show()["state"] == "lifted"
+
+
+def test_a_pause_that_ends_by_itself_does_not_hold_the_lift() -> None:
+    pipeline = restored(1)
+    pipeline.restores.start({})
+    until = (pipeline.clock() + timedelta(hours=1)).isoformat()
+    pipeline.operations.control({"paused": True, "until": until}, SOMEBODY)
+    pipeline.clock.advance(7200)
+    pipeline.reconcile_once()
+    pipeline.clock.advance(3600)
+    pipeline.reconcile_once()
+    assert pipeline.restores.show()["state"] == "lifted"

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from chalicelib.domain.errors import NotRestoringError, ReadOnlyError
+from chalicelib.domain.restore import Phase, Restore, RestoreState
 from chalicelib.usecases.bridge import Bridged
 from chalicelib.usecases.catalog import Precondition
 from chalicelib.usecases.reconcile import Reconciled
-from tests.fakes import BODY, Pipeline
+from tests.fakes import BODY, START, Pipeline
 from tests.unit.audit.steps import ids
 from tests.unit.catalog.steps import SOMEBODY
 from tests.unit.restore.steps import a_catalog, switch
@@ -80,6 +81,13 @@ def test_reconcile_relays_enqueues_sweeps_and_audits_nothing() -> None:
     assert pipeline.reconcile_once() == Reconciled()
     assert (len(pipeline.stream.log), pipeline.queue.messages) == (published, [])
     assert pipeline.audits.show()["checked"] == 0
+
+
+def test_a_restore_that_is_over_says_that_another_one_must_be_started() -> None:
+    pipeline = read_only()
+    ended = Restore(START, "x", ask=True, total=1, phase=Phase.DONE)
+    pipeline.store.stored_restore = RestoreState(ended, revision=1)
+    assert "catalogctl restore --start" in pipeline.restores.show()["held"]
 
 
 def test_a_restore_is_not_started_while_writes_are_accepted() -> None:

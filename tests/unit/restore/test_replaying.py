@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.domain.errors import StoreUnavailableError
+from chalicelib.usecases.audit import AuditPolicy
 from tests.fakes import Pipeline
 from tests.unit.audit.steps import ids
 from tests.unit.restore.steps import (
@@ -126,6 +127,28 @@ def test_the_oldest_change_of_the_stream_is_told() -> None:
     pipeline = a_catalog(1)
     put_back(pipeline, backup(pipeline))
     assert restore(pipeline)["firstEventAt"] == "2026-01-01T00:00:00.000Z"
+
+
+def test_what_the_rolling_audit_found_before_anybody_noticed_has_overwritten_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    pipeline.update(product_id, name="Newest")
+    settle(pipeline)
+    put_back(pipeline, yesterday)
+    pipeline.audit_policy = AuditPolicy(sample=20)
+    switch(pipeline, restoring=False)
+    capsys.readouterr()
+    pipeline.reconcile_once()
+    settle(pipeline)
+    assert '"store_behind":1' in capsys.readouterr().out
+
+    switch(pipeline, restoring=True)
+    restore(pipeline)
+
+    assert names(pipeline)[product_id] == "Newest"
 
 
 # ---- skus ----
