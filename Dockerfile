@@ -3,12 +3,20 @@
 # The stage `development`, which is never deployed to production, adds the fake supply chain and the
 # script that creates the queues.
 
-FROM python:3.13.7-slim-trixie AS build
+# For linux/amd64 and linux/arm64; the digest is that of the index of both. Another base, or a newer one:
+#   docker buildx imagetools inspect python:3.13.7-slim-trixie    # prints the digest of the tag today
+#   docker build --build-arg PYTHON_IMAGE=… .
+ARG PYTHON_IMAGE=python:3.13.7-slim-trixie@sha256:5f55cdf0c5d9dc1a415637a5ccc4a9e18663ad203673173b8cda8f8dcacef689
+
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
-COPY requirements/container.txt /
+COPY requirements/build.txt requirements/container.txt /
+# No file but those whose hashes are pinned. nkeys has no wheel, and is built by what is pinned too.
 # Only Chalice's command line needs pip, setuptools and wheel; the roles do not.
 RUN python3 -m venv /venv \
- && /venv/bin/python -m pip install --no-cache-dir --require-virtualenv -r /container.txt \
+ && pip="/venv/bin/python -m pip install --no-cache-dir --require-virtualenv --require-hashes" \
+ && $pip --only-binary=:all: -r /build.txt \
+ && $pip --only-binary=:all: --no-binary=nkeys --no-build-isolation -r /container.txt \
  && /venv/bin/python -m pip uninstall --yes setuptools wheel pip
 COPY app.py ./
 COPY chalicelib ./chalicelib
@@ -16,7 +24,7 @@ COPY functions ./functions
 # Compiled here, since the file system of a running container is read-only.
 RUN /venv/bin/python -m compileall -q .
 
-FROM python:3.13.7-slim-trixie AS base
+FROM ${PYTHON_IMAGE} AS base
 # No pip in the final image.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.*/site-packages/* \
     /usr/local/lib/python3.*/ensurepip

@@ -110,26 +110,79 @@ aws-up: $(STACK) $(VENV)-$(EMULATOR)/.stamp ## apply terraform/ to an AWS emulat
 aws-down: $(STACK) ## destroy what aws-up has created, and stop the emulator
 	@$(RUN) -m localstack.stack down
 
-# Terraform's provider comes from the registry, or from the folder in TF_PLUGIN_DIR.
+# The token by the environment: others see a command's options.
+.PHONY: verify-deployment
+verify-deployment: export CATALOG_API := $(or $(URL),$(CATALOG_API))
+verify-deployment: export CATALOG_TOKEN := $(or $(TOKEN),$(CATALOG_TOKEN))
+verify-deployment: $(STACK) ## smoke test of a deployment: URL=https://…/api TOKEN=…; ARGS=--help says more
+	@$(RUN) -m tools.verify_deployment $(ARGS)
+
+.PHONY: rollback
+rollback: $(STACK) ## take all functions on AWS back to the release before; ARGS="--list", "--to RELEASE"
+	@$(RUN) -m tools.rollback $(ARGS)
+
+.PHONY: sbom
+sbom: package $(DEV) ## make the Lambda artifacts, and bills of materials of them and of the image, in dist/sbom/
+	@$(RUN) -m tools.sbom
+
+IMAGE ?= product-catalog:1.0.0
+
+# --push, since the local store of Docker may hold one architecture only.
+.PHONY: image
+image: ## build and push the image for amd64 and arm64, with provenance and SBOM; IMAGE=registry/name:tag
+	@docker buildx build --platform linux/amd64,linux/arm64 --provenance=mode=max --sbom=true \
+	  --tag $(IMAGE) --push .
+
+# Terraform's provider comes from the registry (once, for all folders), or from the folder in TF_PLUGIN_DIR.
+CATALOG_MODULE := terraform/modules/catalog
+CHECKED := .run/check-terraform
+
 .PHONY: check-terraform
-check-terraform: $(VENV)-checkov/.stamp ## Terraform: format, validity, checkov
-	@mkdir -p .run
+check-terraform: $(VENV)-checkov/.stamp ## Terraform: format, validity (examples too), terraform test, checkov
+	@mkdir -p $(CHECKED)/providers
 	@terraform fmt -check -recursive terraform localstack
-	@export TF_DATA_DIR=$(CURDIR)/.run/check-terraform TF_IN_AUTOMATION=1; \
-	  terraform -chdir=terraform init -backend=false -input=false -no-color \
-	    $(if $(TF_PLUGIN_DIR),-plugin-dir=$(TF_PLUGIN_DIR)) >.run/check-terraform.log 2>&1 \
-	    || { cat .run/check-terraform.log >&2; \
-	      echo "without a registry, set TF_PLUGIN_DIR to a folder with the aws provider" >&2; exit 1; }; \
-	  terraform -chdir=terraform validate -no-color
-	@$(VENV)-checkov/bin/checkov --directory terraform --framework terraform \
-	  --quiet --compact --skip-download
+	@export TF_IN_AUTOMATION=1 TF_PLUGIN_CACHE_DIR=$(CURDIR)/$(CHECKED)/providers \
+	    TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE=1; \
+	  for folder in terraform $(wildcard terraform/examples/*/) $(CATALOG_MODULE); do \
+	    export TF_DATA_DIR=$(CURDIR)/$(CHECKED)/$$(basename $$folder); \
+	    terraform -chdir=$$folder init -backend=false -input=false -no-color \
+	      $(if $(TF_PLUGIN_DIR),-plugin-dir=$(TF_PLUGIN_DIR)) >$(CHECKED)/log 2>&1 \
+	      || { cat $(CHECKED)/log >&2; \
+	        echo "without a registry, set TF_PLUGIN_DIR to a folder with the aws provider" >&2; exit 1; }; \
+	    case $$folder in \
+	      $(CATALOG_MODULE)) terraform -chdir=$$folder test -no-color ;; \
+	      *) terraform -chdir=$$folder validate -no-color ;; \
+	    esac >$(CHECKED)/log 2>&1 || { echo "$$folder:"; cat $(CHECKED)/log; exit 1; } >&2; \
+	  done
+	@$(VENV)-checkov/bin/checkov --directory terraform --skip-path terraform/examples \
+	  --framework terraform --quiet --compact --skip-download
+
+# The root's variables and the tables of the modules' READMEs.
+.PHONY: terraform-docs
+terraform-docs: $(DEV) ## write again what is made of the Terraform modules' variables and outputs
+	@$(RUN) -m tools.terraform_docs
+	@terraform fmt -recursive terraform
+
+# terraform test: against a mock of the provider, so no account is asked.
+.PHONY: check-terraform-kubernetes
+check-terraform-kubernetes: ## Terraform for Kubernetes: validity, and its tests
+	@mkdir -p .run
+	@export TF_DATA_DIR=$(CURDIR)/.run/check-terraform-kubernetes TF_IN_AUTOMATION=1; \
+	  terraform -chdir=terraform/kubernetes init -backend=false -input=false -no-color \
+	    $(if $(TF_PLUGIN_DIR),-plugin-dir=$(TF_PLUGIN_DIR)) >.run/check-terraform-kubernetes.log 2>&1 \
+	    || { cat .run/check-terraform-kubernetes.log >&2; exit 1; }; \
+	  terraform -chdir=terraform/kubernetes validate -no-color && \
+	  terraform -chdir=terraform/kubernetes test -no-color
 
 .PHONY: check
-check: $(DEV) check-terraform ## format, lint, types, import rules, Terraform, image and manifests
+check: $(DEV) check-terraform check-terraform-kubernetes ## format, lint, types, import rules, Terraform, image, workflows, manifests
 	@$(RUN) -m ruff format --check --quiet .
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m mypy --no-error-summary
 	@$(VENV)/bin/hadolint Dockerfile
+	@$(VENV)/bin/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(VENV)/bin/check-jsonschema -q --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	@$(VENV)/bin/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
 	@$(RUN) -m pytest -q tests/unit/test_architecture.py tests/kubernetes
 
 .PHONY: test-kubernetes
@@ -137,17 +190,17 @@ test-kubernetes: $(DEV) ## build the image, run the manifests' pods (root, podma
 	@$(RUN) -m pytest -s tests/kubernetes/running.py $(ARGS)
 
 .PHONY: rules
-rules: $(DEV) ## write the Prometheus rules again from terraform/alarms.yaml
+rules: $(DEV) ## write the Prometheus rules again from terraform/modules/catalog/alarms.yaml
 	@$(RUN) -m tools.prometheus_rules
 
-LOCK := uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-header
+LOCK := uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --fork-strategy fewest --no-header
 
 .PHONY: lock
 lock: ## write the requirements files again from pyproject.toml (uv); ARGS=--upgrade
 	@$(LOCK) $(ARGS) --group service -o requirements.txt
 	@$(LOCK) $(ARGS) pyproject.toml --group dev -o requirements-dev.txt
 	@$(LOCK) $(ARGS) pyproject.toml --group embedded -o requirements/embedded.txt
-	@for group in checkov container localstack ministack; do \
+	@for group in build checkov container localstack ministack; do \
 	  $(LOCK) $(ARGS) --group $$group -o requirements/$$group.txt || exit 1; done
 
 # Create the environment again if its Python does not run or is too old.

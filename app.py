@@ -22,6 +22,8 @@ from chalicelib.usecases.audits import Audits
 from chalicelib.usecases.catalog import Catalog
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import Operations, RedriveRequest
+from chalicelib.usecases.quarantine import PoisonRequest
+from chalicelib.usecases.restores import Restores
 from chalicelib.usecases.undelivered import DeadLettersRequest, Undelivered, UndeliveredRequest
 
 app = CatalogApi(app_name="product-catalog", configure_logs=False)
@@ -55,6 +57,11 @@ def undelivered() -> Undelivered:
 def audits() -> Audits:
     """Give the use cases of audits."""
     return container().audits
+
+
+def restores() -> Restores:
+    """Give the use cases of restores."""
+    return container().restores
 
 
 # ---- products ----
@@ -139,6 +146,17 @@ def list_dead_letters(request: Request) -> Response:
     return respond(200, undelivered().dead_letters(requests.query(request, DeadLettersRequest)))
 
 
+@route("GET", "/sync/dead-letters/poison")
+def list_poison(request: Request) -> Response:
+    return respond(200, container().quarantine.page(requests.query(request, PoisonRequest)))
+
+
+@route("POST", "/sync/dead-letters/discard")
+def discard_poison(request: Request) -> Response:
+    body, origin = requests.body(request, required=False), requests.origin(request)
+    return respond(202, container().quarantine.discard(body, origin))
+
+
 @route("POST", "/sync/redrive")
 def redrive(request: Request) -> Response:
     asked = requests.query_or_body(request, RedriveRequest)
@@ -171,6 +189,33 @@ def get_audit(_: Request) -> Response:
     return respond(200, audits().show())
 
 
+@route("POST", "/sync/restore")
+def start_restore(request: Request) -> Response:
+    body, origin = requests.body(request, required=False), requests.origin(request)
+    return respond(202, restores().start(body, origin))
+
+
+@route("GET", "/sync/restore")
+def get_restore(_: Request) -> Response:
+    return respond(200, restores().show())
+
+
+@route("POST", "/sync/republish")
+def start_republish(request: Request) -> Response:
+    body, origin = requests.body(request, required=False), requests.origin(request)
+    return respond(202, container().republishes.start(body, origin))
+
+
+@route("DELETE", "/sync/republish")
+def stop_republish(request: Request) -> Response:
+    return respond(200, container().republishes.stop(requests.origin(request)))
+
+
+@route("GET", "/sync/republish")
+def get_republish(_: Request) -> Response:
+    return respond(200, container().republishes.show())
+
+
 # ---- the service itself ----
 
 
@@ -181,12 +226,12 @@ def health(_: Request) -> Response:
 
 @route("GET", "/ready")
 def ready(_: Request) -> Response:
-    dependencies = container().readiness()
+    dependencies, age = container().readiness.states()
     # Without the stream or the queue, writes are still accepted: the outbox keeps the events.
     able = dependencies["mongodb"] == "ok"
     whole = all(state == "ok" for state in dependencies.values())
     status = "ok" if whole else "degraded" if able else "away"
-    content = {"status": status, "dependencies": dependencies}
+    content = {"status": status, "dependencies": dependencies, "ageSeconds": round(age, 1)}
     return respond(200 if able else 503, content)
 
 
@@ -197,7 +242,8 @@ def openapi_document(_: Request) -> Response:
 
 @route("GET", "/asyncapi.json")
 def asyncapi_document(_: Request) -> Response:
-    return Response(asyncapi.document(), {"Content-Type": "application/json"}, 200)
+    document = asyncapi.document(container().settings.stream_names)
+    return Response(document, {"Content-Type": "application/json"}, 200)
 
 
 @route("GET", "/docs")

@@ -69,6 +69,11 @@ class Api:
         """GET a path; None leaves a parameter out, a list repeats it."""
         return self._send("GET", path, query, None)
 
+    def find(self, path: str) -> Json | None:
+        """GET a path; None if there is nothing (404)."""
+        answer = self._request("GET", self._base + path, {}, None)
+        return None if answer.status_code == 404 else self._content(answer)
+
     def post(self, path: str, body: Json) -> Json:
         """POST a body; None leaves a member out."""
         return self._send("POST", path, {}, body)
@@ -102,7 +107,9 @@ class Api:
                 return {**page, "items": items}
 
     def _send(self, method: str, path: str, query: Json, body: Json | None) -> Json:
-        answer = self._request(method, self._base + path, _present(query), body)
+        return self._content(self._request(method, self._base + path, _present(query), body))
+
+    def _content(self, answer: requests.Response) -> Json:
         content = parsed(answer)
         if answer.ok and isinstance(content, dict):
             return content

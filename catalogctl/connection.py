@@ -11,7 +11,9 @@ from pathlib import Path
 
 from catalogctl.client import Api
 from catalogctl.errors import UsageError
+from catalogctl.events import Source
 from chalicelib.domain import exact_json
+from chalicelib.domain.events import StreamNames
 from chalicelib.domain.exact_json import Json
 
 STACK_FILE = Path(".run", "stack.json")
@@ -64,12 +66,14 @@ class Connection:
             raise UsageError("the stack has no token of its own: set CATALOG_TOKEN")
         return address, token
 
-    def nats(self) -> tuple[str, str | None]:
-        """Give the address of NATS, and the path or the text of the credentials."""
+    def nats(self) -> Source:
+        """Give the address of NATS, the credentials, and the names of the stream."""
         if url := os.environ.get("NATS_URL"):
-            return url, os.environ.get("NATS_CREDENTIALS") or None
-        if url := self._stack().get("nats"):
-            return str(url), None
+            names = StreamNames.of(os.environ.get("NATS_PREFIX"))
+            return Source(url, os.environ.get("NATS_CREDENTIALS") or None, names)
+        stack = self._stack()
+        if url := stack.get("nats"):
+            return Source(str(url), names=StreamNames.of(stack.get("natsPrefix")))
         raise UsageError("there is no NATS: set NATS_URL, or start a stack with make up")
 
     def secret(self) -> str:
@@ -83,6 +87,12 @@ class Connection:
         if len(secret.encode()) < SECRET_BYTES:
             raise UsageError(f"CATALOG_JWT_SECRET must have {SECRET_BYTES} bytes or more")
         return str(secret)
+
+    def issuer_and_audience(self) -> tuple[str | None, str | None]:
+        """Give `iss` and `aud` that the API asks of tokens, None for one that it does not check."""
+        names = ("CATALOG_JWT_ISSUER", "CATALOG_JWT_AUDIENCE")
+        issuer, audience = (os.environ.get(name) or None for name in names)
+        return issuer, audience
 
     def _stack(self) -> Json:
         return _read(stack_file(self.folder))

@@ -17,9 +17,9 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from catalogctl.errors import CommandError, RefusedError, UnavailableError, UsageError
-from chalicelib.adapters.jetstream import CONNECT_SECONDS, credentials_of
+from chalicelib.adapters.jetstream import CONNECT_SECONDS, credentials_of, servers_of
 from chalicelib.domain import exact_json
-from chalicelib.domain.events import STREAM, SUBJECTS
+from chalicelib.domain.events import StreamNames
 from chalicelib.domain.exact_json import Json
 
 LOOK_SECONDS = 1.0
@@ -64,15 +64,24 @@ def event_of(data: bytes) -> Json | None:
     return event if isinstance(event, dict) and "specversion" in event else None
 
 
-def listen(url: str, credentials: str | None, wanted: Wanted, emit: Callable[[Json], None]) -> None:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the events are: one server or several, credentials, and the names of the stream."""
+
+    url: str
+    credentials: str | None = None
+    names: StreamNames = field(default_factory=StreamNames)
+
+
+def listen(source: Source, wanted: Wanted, emit: Callable[[Json], None]) -> None:
     """Hand each wanted event to `emit`, until there are no more or the connection ends."""
     try:
-        asyncio.run(_listen(url, credentials, wanted, emit))
+        asyncio.run(_listen(source, wanted, emit))
     except NotFoundError as error:
-        text = f"{address(url)} has no stream {STREAM}: the first write of a product makes it"
-        raise RefusedError(f"{text}. Is NATS_URL the one of the catalog?") from error
+        text = f"{address(source.url)} has no stream {source.names.stream}"
+        raise RefusedError(f"{text}. Are NATS_URL and NATS_PREFIX those of the catalog?") from error
     except (nats.errors.Error, OSError, TimeoutError) as error:
-        raise _failure(url, error) from error
+        raise _failure(source.url, error) from error
 
 
 def address(url: str) -> str:
@@ -89,13 +98,12 @@ def _failure(url: str, error: Exception) -> CommandError:
     )
 
 
-async def _listen(
-    url: str, credentials: str | None, wanted: Wanted, emit: Callable[[Json], None]
-) -> None:
-    async with await _connect(url, credentials) as client:
+async def _listen(source: Source, wanted: Wanted, emit: Callable[[Json], None]) -> None:
+    names = source.names
+    async with await _connect(source.url, source.credentials) as client:
         stream = client.jetstream(timeout=CONNECT_SECONDS)
         subscription = await stream.subscribe(
-            SUBJECTS, stream=STREAM, ordered_consumer=True, config=wanted.config
+            names.subjects, stream=names.stream, ordered_consumer=True, config=wanted.config
         )
         await _hand_over(client, subscription, wanted, emit)
 
@@ -106,7 +114,7 @@ async def _connect(url: str, credentials: str | None) -> Client:
     except (OSError, ValueError) as error:
         raise UsageError(f"NATS_CREDENTIALS: {error}") from error
     return await nats.connect(
-        url,
+        servers_of(url),
         name="catalogctl",
         user_credentials=known,
         # A lost connection ends the command, which says how to go on.

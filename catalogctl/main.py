@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -13,8 +14,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from catalogctl import discarding, exporting, importing, output, restoring, times, tokens
 from catalogctl import events as stream
-from catalogctl import exporting, importing, output, times, tokens
 from catalogctl.client import Api, product_path
 from catalogctl.connection import Connection
 from catalogctl.errors import CommandError, UsageError
@@ -31,8 +32,8 @@ CODES = """Exit codes:
 4  the API cannot be reached or fails (5xx), or NATS cannot be reached
 130  interrupted"""
 LOOK_SECONDS = 1.0
-"""How often a running audit is looked at."""
-Redriven = Literal["exhausted", "rejected", "retrying"]
+"""How often a running audit, republish or restore is looked at."""
+Redriven = Literal["exhausted", "rejected", "retrying", "pending"]
 Format = Literal["ndjson", "csv"]
 
 
@@ -311,7 +312,7 @@ def audit(
     else:
         found = _audit(api, reason, repair) if start else api.get("/sync/audit")
     if wait:
-        found = _finished(api, found)
+        found = _finished(api, "/sync/audit", found)
     output.show(found, output.audit, as_json=as_json)
     if wait and not output.is_proof(found):
         raise CommandError("the supply chain does not hold the newest version of every product")
@@ -321,12 +322,138 @@ def _audit(api: Api, reason: str | None, repair: bool | None) -> Json:
     return api.post("/sync/audit", {"reason": reason, "repair": repair})
 
 
-def _finished(api: Api, found: Json) -> Json:
+def _finished(api: Api, path: str, found: Json) -> Json:
     while found["state"] == "running":
         if sys.stderr.isatty():
             output.say(f"checked {found['checked']:,} of {found['total']:,}")
         time.sleep(LOOK_SECONDS)
-        found = api.get("/sync/audit")
+        found = api.get(path)
+    return found
+
+
+@app.command()
+def republish(
+    ctx: typer.Context,
+    start: Annotated[bool, typer.Option("--start", help="Begin one, unless one runs.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="End the one that runs.")] = False,
+    reason: Reason = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Events per second; else as REPUBLISH_MAX_RATE says."),
+    ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait for its end; end with 1 unless all are published."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish every product as an event, for listeners that lack it. Without --start: the last."""
+    if not start and (reason or rate is not None):
+        raise UsageError("--reason and --rate belong to --start")
+    if stop and (start or wait):
+        raise UsageError("--stop goes with neither --start nor --wait")
+    api, path = _api(ctx), "/sync/republish"
+    if stop:
+        found = api.delete(path)
+    else:
+        found = api.post(path, {"reason": reason, "maxRate": rate}) if start else api.get(path)
+    if wait:
+        found = _finished(api, path, found)
+    output.show(found, output.republish, as_json=as_json)
+    if wait and not output.is_whole(found):
+        raise CommandError("the stream does not have an event of every product")
+
+
+@app.command()
+def discard(
+    ctx: typer.Context,
+    poison: Annotated[
+        bool, typer.Option("--poison", help="What is about no product: nothing else can be.")
+    ] = False,
+    reason: Annotated[
+        str | None, typer.Option(help="Only with this text in the reason that the message has.")
+    ] = None,
+    since: Annotated[datetime | None, _time("Quarantined then or later.")] = None,
+    export_to: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="FILE", help="Where to; else poison-TIME.ndjson."),
+    ] = None,
+    why: Annotated[str | None, typer.Option(help="Why; it is kept with the act.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Discard messages of the quarantine, after they are written to a file. Asks first."""
+    if not poison:
+        raise UsageError("give --poison: nothing but what is about no product can be discarded")
+    api = _api(ctx)
+    wanted: Json = {"reason": reason, "since": since}
+    found = discarding.count(api, wanted)
+    if dry_run or not found["count"]:
+        output.show(found, _would_discard, as_json=as_json)
+        return
+    wanted["until"] = found["until"]
+    file = export_to or Path(f"poison-{re.sub('[-:.]', '', found['until'])}.ndjson")
+    if not yes:
+        _confirm(f"write {_messages(found)} to {file}, and discard them?")
+    exported = discarding.export(file, api, wanted)
+    done = {"count": discarding.discard(api, wanted, exported, why), "exported": str(file)}
+    text = f"{_messages(done)} discarded; {file} has them"
+    output.show(done, lambda _: typer.echo(text), as_json=as_json)
+
+
+def _messages(found: Json) -> str:
+    return f"{found['count']:,} message{'' if found['count'] == 1 else 's'}"
+
+
+def _would_discard(found: Json) -> None:
+    typer.echo(f"{_messages(found)} would be discarded")
+
+
+@app.command()
+def restore(
+    ctx: typer.Context,
+    start: Annotated[
+        bool, typer.Option("--start", help="Begin, from the beginning; needs CATALOG_MODE=restore.")
+    ] = False,
+    ask: Annotated[
+        bool,
+        typer.Option(
+            "--ask/--no-ask", help="Ask the supply chain what store and stream do not know."
+        ),
+    ] = True,
+    reason: Reason = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Until writes may be accepted; then until all is proved."),
+    ] = False,
+    supply_chain_ids: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Ids that the supply chain has, one on each line."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a MongoDB that was restored to an earlier time whole: docs/disaster.md."""
+    if not start and (reason or not ask):
+        raise UsageError("--reason and --no-ask belong to --start")
+    ids = restoring.read_ids(supply_chain_ids) if supply_chain_ids else None
+    api = _api(ctx)
+    body = {"reason": reason, "ask": ask}
+    found = api.post("/sync/restore", body) if start else api.get("/sync/restore")
+    if wait:
+        found = _restored(api, found)
+    listed = None if ids is None else restoring.only_there(api, ids)
+    output.show({**found, "onlySupplyChain": listed}, output.restore, as_json=as_json)
+    if wait and not restoring.is_at_its_end(found):
+        raise CommandError(found["held"] or "the restore is not at its end: see above")
+
+
+def _restored(api: Api, found: Json) -> Json:
+    while restoring.goes_on(found):
+        if sys.stderr.isatty():
+            output.say(output.restore_progress(found))
+        time.sleep(LOOK_SECONDS)
+        found = api.get("/sync/restore")
     return found
 
 
@@ -416,7 +543,7 @@ def events(
     everything = from_beginning or not (follow or since)
     kinds = frozenset(kind.value for kind in types or ())
     wanted = stream.Wanted(kinds, product_id, since, everything, follow, limit)
-    stream.listen(*_connection(ctx).nats(), wanted, output.line if as_json else output.event)
+    stream.listen(_connection(ctx).nats(), wanted, output.line if as_json else output.event)
 
 
 @app.command()
@@ -439,8 +566,12 @@ def token(
     ] = "operator",
     as_json: AsJson = False,
 ) -> None:
-    """Sign a token with CATALOG_JWT_SECRET, else with the secret of the embedded stack."""
-    until = output.now() + (ttl or timedelta(hours=1))
-    signed = tokens.sign(_connection(ctx).secret(), scope, subject, until)
+    """Sign a token with CATALOG_JWT_SECRET, else with the secret of the embedded stack.
+
+    It names CATALOG_JWT_ISSUER and CATALOG_JWT_AUDIENCE, where they are set.
+    """
+    until, connection = output.now() + (ttl or timedelta(hours=1)), _connection(ctx)
+    named = connection.issuer_and_audience()
+    signed = tokens.sign(connection.secret(), scope, subject, until, *named)
     found = {"token": signed, "scope": " ".join(scope), "sub": subject, "exp": rfc3339(until)}
     output.show(found, lambda _: typer.echo(signed), as_json=as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 import typer
@@ -302,7 +302,9 @@ def dead_letters(page: Json) -> None:
         "no product is stuck",
     )
     if poison := page.get("poison"):
-        console().print("\nmessages that are none of ours:")
+        shown, number = len(poison), page.get("poisonCount", 0)
+        some = f", {shown:,} of {number:,}" if number > shown else ""
+        console().print(f"\nmessages that are none of ours{some}:")
         table(
             ("SEEN", "MESSAGE", "REASON, BODY"),
             (
@@ -484,6 +486,94 @@ def audit(document: Json) -> None:
             ),
             "",
         )
+
+
+def is_whole(document: Json) -> bool:
+    """Say whether a republish has ended with an event of every product."""
+    ended = document["state"] == "done" and not document["stoppedBy"]
+    return ended and not document["refused"] and not document["unreadable"]
+
+
+def republish(document: Json) -> None:
+    """Print how far a republish is."""
+    if document["state"] == "none":
+        console().print("there was none: catalogctl republish --start")
+        return
+    state = f"{document['state']}, {document['checked']:,} of {document['total']:,} products"
+    end = document["finishedAt"]
+    rows: list[tuple[str, Cell]] = [
+        ("republish", styled(state, "green" if is_whole(document) else "yellow")),
+        ("since", f"{when(document['startedAt'])}, by {plain(document['startedBy'])}"),
+        *([("until", when(end))] if end else []),
+        ("published", f"{document['published']:,}, {document['maxRate']:g} per second at most"),
+    ]
+    rows += [
+        (name, styled(f"{document[name]:,}", "red"))
+        for name in ("refused", "unreadable")
+        if document[name]
+    ]
+    if document["stoppedBy"]:
+        rows.append(("stopped by", styled(document["stoppedBy"])))
+    if document["held"]:
+        rows.append(("waits", styled(document["held"], "yellow")))
+    pairs(rows)
+
+
+def restore_progress(document: Json) -> str:
+    """Say in a sentence how far a restore is."""
+    left = document["eventsLeft"]
+    texts = {
+        "none": "there was none: catalogctl restore --start",
+        "replaying": f"replaying: {document['events']:,} changes read, "
+        f"{'?' if left is None else f'{left:,}'} messages left",
+        "lifting": f"lifted {document['lifted']:,} of {document['total']:,} products",
+        "lifted": f"lifted all {document['lifted']:,} products",
+        "auditing": "audited: catalogctl audit",
+        "done": f"done: {document['statement']}",
+    }
+    return texts[document["state"]]
+
+
+def restore(document: Json) -> None:
+    """Print a restore and what it has found."""
+    done = "green" if document["proved"] else ""
+    rows: list[tuple[str, Cell]] = [("restore", styled(restore_progress(document), done))]
+    if document["state"] != "none":
+        rows += [
+            ("begun", styled(f"{when(document['startedAt'])} by {document['startedBy']}")),
+            ("oldest event", when(document["firstEventAt"]) if document["firstEventAt"] else NONE),
+            ("newer in stream", f"{document['replayed']:,} products"),
+            ("unanswered", f"{document['unanswered']:,}" if document["asks"] else "not asked"),
+            (
+                "lost here",
+                f"{document['lost']:,} products whose last change only the supply chain had",
+            ),
+            (
+                "unreadable",
+                f"{len(document['unreadable'])} products, {document['unreadableEvents']:,} events",
+            ),
+        ]
+    if document["held"]:
+        rows.append(("waits", styled(document["held"], "yellow")))
+    if document["onlySupplyChain"] is not None:
+        rows.append(("only there", f"{len(document['onlySupplyChain']):,} products"))
+    pairs(rows)
+    _list(("LOST HERE", "RESTORED", "HELD"), document["losses"], ("id", "restored", "held"))
+    _list(("WITHOUT SKU", "SKU", "HAS IT"), document["skus"], ("id", "sku", "holder"))
+    _list(("ONLY A DEAD LETTER", "VERSION"), document["strays"], ("id", "version"))
+    _list(("UNREADABLE",), [{"id": name} for name in document["unreadable"]], ("id",))
+    only = [{"id": name} for name in document["onlySupplyChain"] or ()]
+    _list(("ONLY THE SUPPLY CHAIN",), only, ("id",))
+
+
+def _list(heads: Sequence[str], items: Sequence[Json], names: Sequence[str]) -> None:
+    """Print a table, if there is anything in it."""
+    if items:
+        console().print()
+        rows = (
+            [NONE if it[name] is None else styled(str(it[name])) for name in names] for it in items
+        )
+        table(heads, rows, "")
 
 
 def event(document: Json) -> None:

@@ -17,7 +17,18 @@ class Scope(StrEnum):
     ADMIN = "sync:admin"
 
 
-def sign(secret: str, scopes: Iterable[str], subject: str, until: datetime) -> str:
-    """Make a token with these scopes for `subject`, whom the acts of operators name."""
+def sign(
+    secret: str,
+    scopes: Iterable[str],
+    subject: str,
+    until: datetime,
+    issuer: str | None = None,
+    audience: str | None = None,
+) -> str:
+    """Make a token with these scopes for `subject`, whom the acts of operators name.
+
+    `issuer` and `audience`: what the API asks for, if it does.
+    """
     claims = {"sub": subject, "scope": " ".join(scopes), "exp": int(until.timestamp())}
-    return jwt.encode(claims, secret, algorithm="HS256")
+    named = {name: text for name, text in (("iss", issuer), ("aud", audience)) if text}
+    return jwt.encode(claims | named, secret, algorithm="HS256")

@@ -9,14 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from chalicelib import telemetry
-from chalicelib.domain.errors import StoreNotMigratedError
+from chalicelib.domain.errors import StreamNotMigratedError
 from chalicelib.domain.retry import Schedule
 from chalicelib.domain.times import now_utc
 from chalicelib.settings import (
@@ -41,7 +40,12 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.parallel import InThreads
+from chalicelib.usecases.quarantine import Quarantine
+from chalicelib.usecases.readiness import Readiness
 from chalicelib.usecases.reconcile import Reconcile
+from chalicelib.usecases.republish import Republisher, Republishes
+from chalicelib.usecases.restore import Restorer
+from chalicelib.usecases.restores import Restores
 from chalicelib.usecases.sync import Sync, SyncPolicy
 from chalicelib.usecases.undelivered import Undelivered
 
@@ -65,7 +69,6 @@ a worker for as long. All tries together are shorter than API Gateway waits."""
 ENQUEUED_IN_PARALLEL = 8
 CONNECTIONS = 64
 """Connections to the supply chain that are kept open for the next call."""
-READY_SECONDS = 4.0
 SECRETS_FRESH_SECONDS = 120.0
 """How long secrets are used before Secrets Manager is asked for newer ones."""
 
@@ -97,8 +100,6 @@ class Container:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._closing = ExitStack()
-        self._asking: dict[str, Future[None]] = {}
-        self._lock = threading.Lock()
         self.making = threading.RLock()
         telemetry.configure(
             level=settings.log_level,
@@ -120,24 +121,30 @@ class Container:
 
     def _mongo_client(self, answer: float | None = 10) -> MongoClient[Document]:
         """Make a client that waits `answer` seconds for a command's answer; None: for ever."""
-        from chalicelib.adapters.mongo.client import make_client
+        from chalicelib.adapters.mongo.client import Pool, make_client
 
-        client = make_client(self.settings.mongodb_uri, MONGODB_SECONDS, answer)
+        settings = self.settings
+        pool = Pool(settings.mongodb_max_pool_size, settings.mongodb_max_idle)
+        client = make_client(settings.mongodb_uri, MONGODB_SECONDS, answer, pool)
         self._closing.callback(client.close)
         return client
 
     @Part
     def stream(self) -> JetStream:
         from chalicelib.adapters.jetstream import JetStream
+        from chalicelib.adapters.stream_setup import DUPLICATE_WINDOW_SECONDS, StreamPlan
 
         settings = self.settings
-        stream = JetStream(
-            settings.nats_url,
-            settings.nats_credentials,
+        # Reconcile relays an event within two of its runs, a minute apart, after the grace.
+        relayed_within = settings.reconcile_grace + 2 * 60 + 60
+        plan = StreamPlan(
+            settings.stream_names,
             max_bytes=settings.nats_stream_max_bytes,
-            # Reconcile relays an event within two of its runs, a minute apart, after the grace.
-            duplicate_window=max(1200.0, settings.reconcile_grace + 2 * 60 + 60),
+            replicas=settings.nats_stream_replicas,
+            duplicate_window=max(DUPLICATE_WINDOW_SECONDS, relayed_within),
+            consumer_start=settings.nats_consumer_start,
         )
+        stream = JetStream(settings.nats_url, settings.nats_credentials, plan, _log_wrong_stream)
         self._closing.callback(stream.close)
         return stream
 
@@ -170,7 +177,7 @@ class Container:
             settings.supply_chain_url,
             timeout=settings.supply_chain_timeout,
             reject_statuses=settings.supply_chain_reject_statuses,
-            signing_secret=settings.supply_chain_signing_secret,
+            signing_secrets=settings.signing_secrets,
             clock=now_utc,
             connections=CONNECTIONS,
         )
@@ -179,7 +186,15 @@ class Container:
     def tokens(self) -> JwtVerifier:
         from chalicelib.adapters.tokens import JwtVerifier
 
-        return JwtVerifier(self.settings.jwt_secret, self.settings.jwks_url)
+        settings = self.settings
+        return JwtVerifier(
+            settings.jwt_secret,
+            settings.jwks_url,
+            previous_secret=settings.jwt_secret_previous,
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            note_previous=_previous_used,
+        )
 
     # ---- use cases ----
 
@@ -198,11 +213,12 @@ class Container:
             grace=self._grace,
             new_id=new_product_id,
             bulk_queue=self.settings.sync_bulk_queue_url is not None,
+            restoring=self._restoring,
         )
 
     @Part
     def bridge(self) -> Bridge:
-        return Bridge(self.stream, self.queue)
+        return Bridge(self.stream, self.queue, restoring=self._restoring)
 
     @Part
     def sync(self) -> Sync:
@@ -229,6 +245,7 @@ class Container:
             grace=self._grace,
             concurrency=self.settings.sync_concurrency,
             max_in_flight=self.settings.sync_max_in_flight,
+            restoring=self._restoring,
         )
         return Sync(
             self.store,
@@ -279,22 +296,67 @@ class Container:
         )
 
     @Part
+    def questions(self) -> Questions:
+        return Questions(
+            self.controls,
+            lambda product: self.supply_chain.ask(product),  # noqa: PLW0108 - imports its HTTP client with the first question
+            self.settings.breaker,
+            clock=now_utc,
+        )
+
+    @Part
+    def restores(self) -> Restores:
+        return Restores(
+            self.store,
+            self.controls,
+            self.acts,
+            self.settings.breaker,
+            restoring=self._restoring,
+            clock=now_utc,
+        )
+
+    @Part
+    def dead_letters(self) -> DeadLetters:
+        return DeadLetters(self.store, self.queue, clock=now_utc)
+
+    @Part
+    def restorer(self) -> Restorer:
+        return Restorer(
+            self.store,
+            self.stream,
+            self.dead_letters,
+            self.restores,
+            self.questions,
+            self.audits,
+            clock=now_utc,
+            grace=self._grace,
+        )
+
+    @Part
     def auditor(self) -> Auditor:
         settings = self.settings
         return Auditor(
             self.store,
             self.audits,
-            Questions(
-                self.controls,
-                lambda product: self.supply_chain.ask(product),  # noqa: PLW0108 - imports its HTTP client with the first question
-                settings.breaker,
-                clock=now_utc,
-            ),
+            self.questions,
             Repairs(self.store, self.outbox, self.enqueuer, clock=now_utc, grace=self._grace),
             AuditPolicy(settings.audit_sample, settings.audit_max_rate),
             settings.breaker,
             clock=now_utc,
         )
+
+    @Part
+    def republishes(self) -> Republishes:
+        rate = self.settings.republish_max_rate
+        return Republishes(self.store, self.acts, rate=rate, clock=now_utc)
+
+    @Part
+    def republisher(self) -> Republisher:
+        return Republisher(self.store, self.republishes, self.outbox, clock=now_utc)
+
+    @Part
+    def quarantine(self) -> Quarantine:
+        return Quarantine(self.store, self.acts, clock=now_utc)
 
     @Part
     def operations(self) -> Operations:
@@ -325,12 +387,15 @@ class Container:
             self.store,
             self.outbox,
             self.enqueuer,
-            DeadLetters(self.store, self.queue, clock=now_utc),
+            self.dead_letters,
             self.convergence,
             self.auditor,
+            self.republisher,
+            self.restorer,
             self.settings.breaker,
             clock=now_utc,
             grace=self._grace,
+            restoring=self._restoring,
         )
 
     def migrate(self, patience: float | None = None) -> Iterator[str]:
@@ -343,40 +408,48 @@ class Container:
         connect = partial(self._mongo_client, patience)
         return migrate(connect, self.settings.mongodb_database, now_utc())
 
+    def migrate_stream(self) -> Iterator[str]:
+        """Make the stream and its consumer, and change what may be changed; give a line for each.
+
+        Raises StreamNotMigratedError if something is left for a person; StreamUnavailableError.
+        """
+        changes, problems = self.stream.migrate()
+        yield from changes
+        if problems:
+            raise StreamNotMigratedError("; ".join(problems))
+
     # ---- readiness ----
 
-    def readiness(self) -> dict[str, str]:
-        """Check each dependency: its name → `ok`, `unreachable`, `no answer` or `not migrated`."""
-        pings = {"mongodb": self.store.ping, "nats": self.stream.ping, "sqs": self.queue.ping}
-        asked = {name: self._asked(name, ping) for name, ping in pings.items()}
-        wait(asked.values(), timeout=READY_SECONDS)
-        return {name: _state(answer) for name, answer in asked.items()}
-
-    def _asked(self, name: str, ping: Callable[[], None]) -> Future[None]:
-        # One check at a time for each dependency; concurrent callers share its answer, so that a
-        # dependency that hangs does not collect waiting threads.
-        with self._lock:
-            under_way = self._asking.get(name)
-            if under_way is None or under_way.done():
-                under_way = self._asking[name] = self._pinging.submit(ping)
-            return under_way
-
     @Part
-    def _pinging(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(3, thread_name_prefix="ready")
+    def readiness(self) -> Readiness:
+        # Looked up with each check, so that nothing is made before, and tests may replace parts.
+        return Readiness(
+            {
+                "mongodb": lambda: self.store.ping(),  # noqa: PLW0108
+                "nats": lambda: self.stream.ping(),  # noqa: PLW0108
+                "sqs": lambda: self.queue.ping(),  # noqa: PLW0108
+            },
+            clock=time.monotonic,
+        )
+
+    @property
+    def _restoring(self) -> bool:
+        return self.settings.mode == "restore"
 
     @property
     def _grace(self) -> timedelta:
         return timedelta(seconds=self.settings.reconcile_grace)
 
 
-def _state(answer: Future[None]) -> str:
-    if not answer.done():
-        return "no answer"
-    error = answer.exception()
-    if isinstance(error, StoreNotMigratedError):
-        return "not migrated"
-    return "ok" if error is None else "unreachable"
+def _log_wrong_stream(problem: str) -> None:
+    telemetry.log.error("the stream is not as the catalog needs it", reason=problem)
+
+
+def _previous_used(subject: str, expires: int) -> None:
+    """Say whose token keeps the previous secret in use."""
+    days_left = (expires - int(time.time())) // 86_400
+    telemetry.log.info("the previous secret was used", subject=subject, days_left=days_left)
+    telemetry.count(previous_secrets_used=1)
 
 
 def _sqs_client() -> SQSClient:

@@ -88,6 +88,10 @@ _DEFINED = (
         parked="messages whose product waits in the store until an outage or a pause has ended",
         unreadable="documents that could not be read",
     ),
+    *_counters(
+        "sync, reconcile: when it happens",
+        store_behind="messages and answers of the supply chain that know a newer version",
+    ),
     *_counters("when it happens", breaker_opened="how often the circuit breaker opened"),
     *_counters(
         "bridge, per pull",
@@ -106,12 +110,15 @@ _DEFINED = (
         audited="products compared with what the supply chain holds",
         audit_differences="products that the supply chain held otherwise",
         audit_repaired="differences that an audit had delivered again",
+        quarantined="poison letters moved from the dead-letter queue into the quarantine",
+        republished="events of a republish that the stream has taken",
     ),
     *_counters(
         "when it happens",
         handler_failed="in containers: times that a handler, or a request to a queue, failed",
         authorizer_failed="tokens that could not be checked, whether good or bad",
         secrets_not_renewed="failed attempts to read rotated secrets; the old ones stay in use",
+        previous_secrets_used="tokens of the previous secret; one a minute per process at most",
     ),
     *_gauges(
         Unit.SECONDS,
@@ -132,6 +139,7 @@ _DEFINED = (
         breaker_open="1 while the circuit breaker is open, else 0",
         sync_paused="1 while an operator has paused the sync, else 0",
         dead_letters="messages of the dead-letter queue, also those in hand",
+        poison_letters="messages in the quarantine, until an operator discards them",
         audit_differences_open="differences that audits found and that are not delivered again yet",
     ),
     *_gauges(

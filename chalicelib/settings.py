@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import (
@@ -21,18 +22,21 @@ from pydantic import (
 )
 
 from chalicelib.domain.breaker import BreakerPolicy
+from chalicelib.domain.events import StreamNames
 from chalicelib.domain.retry import (
     LONGEST_WAIT_SECONDS,
     QUEUE_RETENTION_SECONDS,
     SQS_MAX_IN_FLIGHT,
     waits,
 )
+from chalicelib.domain.times import rfc3339
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 Text = Annotated[str, Field(min_length=1)]
+_NATS_SERVER = r"(nats|tls)://[^\s,]+"
 _QUEUES = "https://sqs.eu-central-1.amazonaws.com/123456789012"
 Rate = Annotated[float, Field(ge=0.01, le=100_000)]
 """Calls per second."""
@@ -44,12 +48,22 @@ The look-up is the only step of a call that its deadline cannot end, since `geta
 time-out. Nothing is sent if it ends after the deadline.
 """
 
+ROTATED = ("CATALOG_JWT_SECRET", "SUPPLY_CHAIN_SIGNING_SECRET")
+"""The settings that have a `…_PREVIOUS`: the value of before, which counts too in a rotation."""
 SECRET_NAMES = frozenset(
-    {"MONGODB_URI", "NATS_CREDENTIALS", "CATALOG_JWT_SECRET", "SUPPLY_CHAIN_SIGNING_SECRET"}
+    {"MONGODB_URI", "NATS_CREDENTIALS", *ROTATED, *(f"{name}_PREVIOUS" for name in ROTATED)}
 )
 """The settings that may come from one secret of Secrets Manager instead of the environment."""
 
-OWN_PREFIXES = ("SYNC_", "SUPPLY_CHAIN_", "BREAKER_", "RECONCILE_", "CATALOG_", "AUDIT_")
+OWN_PREFIXES = (
+    "SYNC_",
+    "SUPPLY_CHAIN_",
+    "BREAKER_",
+    "RECONCILE_",
+    "CATALOG_",
+    "AUDIT_",
+    "REPUBLISH_",
+)
 """A variable with one of these is ours: one that nobody reads is refused."""
 SHARED_PREFIXES = ("MONGODB_", "NATS_")
 """Tools of these servers have variables of their own with these; ours misspelt is refused."""
@@ -86,6 +100,25 @@ def _signing_secret(value: str | None) -> str | None:
     return value
 
 
+def _replicas(value: int) -> int:
+    if value not in {1, 3, 5}:
+        raise ValueError("must be 1, 3 or 5")
+    return value
+
+
+def _start(value: str) -> str:
+    """Check where a consumer is to begin; give a time as NATS reads it."""
+    if value in {"all", "new"}:
+        return value
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise ValueError("must be all, new, or a time such as 2026-01-31T12:00:00Z")
+    return rfc3339(time)
+
+
 class Settings(BaseModel):
     """Every setting of the catalog; the alias is the environment variable's name."""
 
@@ -100,14 +133,30 @@ class Settings(BaseModel):
         ),
     ]
     mongodb_database: Annotated[Text, Field(alias="MONGODB_DATABASE")] = "catalog"
+    mongodb_max_pool_size: Annotated[int, Field(alias="MONGODB_MAX_POOL_SIZE", ge=1, le=1000)] = 10
+    mongodb_max_idle: Annotated[float, Field(alias="MONGODB_MAX_IDLE_SECONDS", ge=1, le=86_400)] = (
+        300.0
+    )
     nats_url: Annotated[
         str,
         Field(
-            alias="NATS_URL", pattern=r"^(nats|tls)://", examples=["nats://nats.example.net:4222"]
+            alias="NATS_URL",
+            pattern=rf"^{_NATS_SERVER}(\s*,\s*{_NATS_SERVER})*$",
+            examples=["nats://nats.example.net:4222"],
         ),
     ]
     nats_credentials: Annotated[Text | None, Field(alias="NATS_CREDENTIALS")] = None
+    nats_prefix: Annotated[
+        str | None,
+        Field(alias="NATS_PREFIX", pattern=r"^[A-Za-z0-9_-]{1,32}$", examples=["staging"]),
+    ] = None
     nats_stream_max_bytes: Annotated[int | None, Field(alias="NATS_STREAM_MAX_BYTES", gt=0)] = None
+    nats_stream_replicas: Annotated[
+        int, AfterValidator(_replicas), Field(alias="NATS_STREAM_REPLICAS")
+    ] = 1
+    nats_consumer_start: Annotated[
+        str, AfterValidator(_start), Field(alias="NATS_CONSUMER_START")
+    ] = "all"
     sync_queue_url: Annotated[
         Url, Field(alias="SYNC_QUEUE_URL", examples=[f"{_QUEUES}/product-sync"])
     ]
@@ -125,6 +174,11 @@ class Settings(BaseModel):
     ] = 10.0
     supply_chain_signing_secret: Annotated[
         str | None, AfterValidator(_signing_secret), Field(alias="SUPPLY_CHAIN_SIGNING_SECRET")
+    ] = None
+    supply_chain_signing_secret_previous: Annotated[
+        str | None,
+        AfterValidator(_signing_secret),
+        Field(alias="SUPPLY_CHAIN_SIGNING_SECRET_PREVIOUS"),
     ] = None
     supply_chain_reject_statuses: Annotated[
         frozenset[Annotated[int, Field(ge=300, le=599)]],
@@ -164,11 +218,18 @@ class Settings(BaseModel):
     ] = 300.0
     audit_sample: Annotated[int, Field(alias="AUDIT_SAMPLE", ge=0, le=1000)] = 20
     audit_max_rate: Annotated[Rate, Field(alias="AUDIT_MAX_RATE")] = 10.0
+    republish_max_rate: Annotated[Rate, Field(alias="REPUBLISH_MAX_RATE")] = 500.0
     audit_repair: Annotated[bool, Field(alias="AUDIT_REPAIR")] = True
+    mode: Annotated[Literal["normal", "restore"], Field(alias="CATALOG_MODE")] = "normal"
     jwt_secret: Annotated[str | None, Field(alias="CATALOG_JWT_SECRET", min_length=32)] = None
+    jwt_secret_previous: Annotated[
+        str | None, Field(alias="CATALOG_JWT_SECRET_PREVIOUS", min_length=32)
+    ] = None
     jwks_url: Annotated[
         Url | None, Field(alias="CATALOG_JWKS_URL", examples=["https://idp.example.com/keys"])
     ] = None
+    jwt_issuer: Annotated[Text | None, Field(alias="CATALOG_JWT_ISSUER")] = None
+    jwt_audience: Annotated[Text | None, Field(alias="CATALOG_JWT_AUDIENCE")] = None
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], Field(alias="LOG_LEVEL")
     ] = "INFO"
@@ -185,15 +246,41 @@ class Settings(BaseModel):
         except ValueError as error:
             names = "SYNC_MAX_ATTEMPTS, SYNC_HORIZON_SECONDS and SYNC_MAX_WAIT_SECONDS"
             raise ValueError(f"{names} do not fit together: {error}") from error
-        if self.jwt_secret is None and self.jwks_url is None:
-            raise ValueError(
-                "CATALOG_JWT_SECRET or CATALOG_JWKS_URL: one of them is required, to check tokens"
-            )
         if self.sync_bulk_queue_url in {self.sync_queue_url, self.sync_dlq_url}:
             raise ValueError("SYNC_BULK_QUEUE_URL: must be another queue than the two others")
         if self.metrics_port == self.api_port:
             raise ValueError("METRICS_PORT: must be another port than PORT")
         return self
+
+    @model_validator(mode="after")
+    def _can_judge_tokens(self) -> Self:
+        if self.jwt_secret is None and self.jwks_url is None:
+            raise ValueError(
+                "CATALOG_JWT_SECRET or CATALOG_JWKS_URL: one of them is required, to check tokens"
+            )
+        if self.jwks_url and not (self.jwt_issuer and self.jwt_audience):
+            raise ValueError(
+                "CATALOG_JWT_ISSUER and CATALOG_JWT_AUDIENCE: both are required with"
+                " CATALOG_JWKS_URL, since an identity provider signs tokens for other applications"
+                " with the same keys: set them to `iss` and `aud` of its tokens for this API"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_what_follows_the_previous(self) -> Self:
+        pairs = (
+            (self.jwt_secret_previous, self.jwt_secret),
+            (self.supply_chain_signing_secret_previous, self.supply_chain_signing_secret),
+        )
+        for name, (previous, current) in zip(ROTATED, pairs, strict=True):
+            if previous and not current:
+                raise ValueError(f"{name}_PREVIOUS: {name} is required with it")
+        return self
+
+    @property
+    def stream_names(self) -> StreamNames:
+        """What the stream, its subjects and the bridge's consumer are called."""
+        return StreamNames.of(self.nats_prefix)
 
     @property
     def lease_seconds(self) -> float:
@@ -202,6 +289,12 @@ class Settings(BaseModel):
         Two time-outs: that of the call, and that of the questions after it.
         """
         return 2 * self.supply_chain_timeout + LEASE_SLACK_SECONDS
+
+    @property
+    def signing_secrets(self) -> tuple[str, ...]:
+        """What calls are signed with: none, one, or in a rotation two, the current one first."""
+        both = (self.supply_chain_signing_secret, self.supply_chain_signing_secret_previous)
+        return tuple(secret for secret in both if secret)
 
     @property
     def breaker(self) -> BreakerPolicy:

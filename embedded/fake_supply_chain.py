@@ -15,6 +15,7 @@ command line, so that a restart with the same flags goes on as it was. Calls are
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import signal
 import socket
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import simplejson
+from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookVerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +72,8 @@ class Settings:
     """How the API fails. Seconds are real seconds; `kinds` is never empty.
 
     `down`: every call is answered 503. `calls_per_second`: what is above is answered 429.
+    `signing_secrets`: a call that none of them has signed (Standard Webhooks) is answered 401;
+    without any, signatures are not checked.
     """
 
     failure_rate: float = 0.3
@@ -80,6 +84,7 @@ class Settings:
     latency_seconds: float = 0.0
     down: bool = False
     calls_per_second: float | None = None
+    signing_secrets: tuple[str, ...] = ()
     seed: int | None = None
 
     def to_json(self) -> JsonObject:
@@ -164,6 +169,16 @@ def _limit(value: object) -> float | None:
     return rate
 
 
+def _signing_secrets(value: object) -> tuple[str, ...]:
+    secrets = _strings(value)
+    try:
+        for secret in secrets:
+            Webhook(secret)
+    except (ValueError, EmptyWebhookSecretError):
+        raise ValueError("must be a list of secrets of Standard Webhooks") from None
+    return secrets
+
+
 def _seed(value: object) -> int | None:
     if isinstance(value, bool) or not (value is None or isinstance(value, int)):
         raise ValueError("must be an integer or null")
@@ -179,6 +194,7 @@ _RULES = {
     "latencySeconds": _Rule("latency_seconds", _seconds),
     "down": _Rule("down", _switch),
     "callsPerSecond": _Rule("calls_per_second", _limit),
+    "signingSecrets": _Rule("signing_secrets", _signing_secrets),
     "seed": _Rule("seed", _seed),
 }
 
@@ -435,6 +451,24 @@ class SupplyChain:
         return [{"settings": self.settings.to_json()}, *products]
 
 
+def _is_signed(call: Call, body: bytes, secrets: tuple[str, ...]) -> bool:
+    """Return whether one of the secrets has signed the call; also if there are no secrets."""
+    headers = {
+        "webhook-id": call.webhook_id or "",
+        "webhook-timestamp": call.webhook_timestamp or "",
+        "webhook-signature": call.webhook_signature or "",
+    }
+    return not secrets or any(_verifies(secret, body, headers) for secret in secrets)
+
+
+def _verifies(secret: str, body: bytes, headers: dict[str, str]) -> bool:
+    # ValueError: a header that has another form.
+    with contextlib.suppress(WebhookVerificationError, ValueError):
+        Webhook(secret).verify(body, headers, json_parse=False)
+        return True
+    return False
+
+
 def _fault(body: object) -> str | None:
     """Return why `body` is no product, None if it is one."""
     if not isinstance(body, dict):
@@ -594,6 +628,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(chain.refuse(call, error.status, str(error)))
             return
         call.version = _version_of(body) if isinstance(body, dict) else None
+        if not _is_signed(call, data, chain.settings.signing_secrets):
+            self._answer(chain.refuse(call, 401, "no signature of a secret that is known here"))
+            return
         chain.begin(call, self._client_gone)
         try:
             time.sleep(chain.settings.latency_seconds)

@@ -15,7 +15,7 @@ from urllib3.util import parse_url
 
 from chalicelib.adapters.http_deadline import deadline, deadline_pools
 from chalicelib.adapters.http_failures import reason
-from chalicelib.adapters.mongo.client import make_client
+from chalicelib.adapters.mongo.client import Pool, make_client
 from chalicelib.adapters.mongo.failures import told
 from embedded.services import SERVERS, StackError, local_session
 
@@ -49,7 +49,7 @@ def console_link(api: str, token: str) -> str:
 def need_mongodb(uri: str) -> None:
     """Raise StackError if the MongoDB of MONGODB_URI does not answer."""
     try:
-        with make_client(uri, PATIENCE_SECONDS, PATIENCE_SECONDS) as client:
+        with make_client(uri, PATIENCE_SECONDS, PATIENCE_SECONDS, Pool(1, 60)) as client:
             client.admin.command("ping")
     except PyMongoError as error:
         text = f"MONGODB_URI: {address_of(uri)} cannot be used: {told(error)}"

@@ -31,7 +31,7 @@ from chalicelib.settings import SETTINGS, Settings, unknown_settings
 from embedded import mongod
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
@@ -326,7 +326,7 @@ def ministack(program: str, port: str, folder: str, environment: Mapping[str, st
 
 def _supply_chain(port: str, data: str, environment: dict[str, str], where: Endpoints) -> Service:
     module = (sys.executable, "-m", "embedded.fake_supply_chain", "--port", port)
-    # The rate it begins with; it keeps a later one itself, see set_failure_rate.
+    # The rate it begins with; it keeps a later one itself, see set_up_supply_chain.
     command = (*module, "--state", f"{data}/state", "--failure-rate", "0")
     return Service(command, environment, lambda: http_missing(f"{where.supply_chain}/health"))
 
@@ -446,19 +446,24 @@ def _queue_attributes(settings: Settings) -> dict[str, dict[QueueAttributeNameTy
 
 
 def migrate(settings: Mapping[str, str], environ: Mapping[str, str]) -> None:
-    """Make the indexes in MongoDB, as for a release; `settings` are the roles'."""
+    """Make the indexes and the stream, as for a release; `settings` are the roles'."""
     command = (sys.executable, "-m", "functions.migrate")
     environment = {**local_environment(environ), **settings}
     done = subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise StackError(f"mongodb: cannot be migrated: {done.stdout}{done.stderr}")
+        raise StackError(f"cannot be migrated: {done.stdout}{done.stderr}")
 
 
-def set_failure_rate(supply_chain: str, rate: float) -> None:
-    """Change how often the fake supply chain fails; it keeps that over restarts."""
+def set_up_supply_chain(
+    supply_chain: str, rate: float | None, signing_secrets: Collection[str]
+) -> None:
+    """Tell the fake supply chain who signs; and how often to fail, else it keeps what it had."""
+    settings: dict[str, object] = {"signingSecrets": [*signing_secrets]}
+    if rate is not None:
+        settings["failureRate"] = rate
     with local_session() as session:
-        answer = session.put(f"{supply_chain}/_control", json={"failureRate": rate}, timeout=5)
+        answer = session.put(f"{supply_chain}/_control", json=settings, timeout=5)
     if not answer.ok:
-        raise StackError(f"supplyChain refuses the failure rate {rate}: {answer.text}")
+        raise StackError(f"supplyChain refuses its settings: {answer.text}")

@@ -64,7 +64,7 @@ from embedded.services import (
     metrics_ports,
     migrate,
     role_settings,
-    set_failure_rate,
+    set_up_supply_chain,
     store_name,
     with_store,
 )
@@ -72,12 +72,15 @@ from embedded.services import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
+    from chalicelib.settings import Settings
+
 
 class StackInfo(TypedDict):
     """The content of stack.json. `processes` holds pids by name, of what we started ourselves.
 
     `jwtSecret` signs further tokens; it and `token` are empty if a key set is configured.
     `store` says which server `mongodb` is: mongod and its path, SecantusDB, or "of MONGODB_URI".
+    `natsPrefix` is empty unless NATS_PREFIX is set.
     `bulkQueueUrl` is empty if the queues are given and this one is not.
     """
 
@@ -88,6 +91,7 @@ class StackInfo(TypedDict):
     mongodb: str
     store: str
     nats: str
+    natsPrefix: str
     sqs: str
     queueUrl: str
     bulkQueueUrl: str
@@ -148,14 +152,14 @@ class Stack:
             running.start({name: services[name] for name in servers})
             if "sqs" in servers:
                 create_queues(where.sqs, checked)
-            if "supplyChain" in servers and rate is not None:
-                set_failure_rate(where.supply_chain, rate)
+            if "supplyChain" in servers:
+                set_up_supply_chain(where.supply_chain, rate, checked.signing_secrets)
             if any(name not in running for name in ROLES):
                 migrate(role_settings(environ, where, secret), environ)
             running.start({name: services[name] for name in ROLES})
             for warning in warnings(servers, where):
                 self._say(f"warning: {warning}")
-            return self._write_info(running, where, secret, _store(environ))
+            return self._write_info(running, where, checked, _store(environ))
 
     def down(self) -> list[str]:
         """Stop everything, keep the data. Return the names of what was running."""
@@ -242,17 +246,19 @@ class Stack:
             _stop(running, stale)
 
     def _write_info(
-        self, running: ServerProcesses, where: Endpoints, secret: str, store: str
+        self, running: ServerProcesses, where: Endpoints, settings: Settings, store: str
     ) -> StackInfo:
-        pids = running.pids()
+        pids, secret = running.pids(), settings.jwt_secret
+        named = (settings.jwt_issuer, settings.jwt_audience)
         info = StackInfo(
             api=where.api,
-            token=sign_token(secret) if secret else "",
-            jwtSecret=secret,
+            token=sign_token(secret, *named) if secret else "",
+            jwtSecret=secret or "",
             supplyChain=where.supply_chain,
             mongodb=where.mongodb,
             store=store,
             nats=where.nats,
+            natsPrefix=self.environ.get("NATS_PREFIX", ""),
             sqs=where.sqs,
             queueUrl=where.queue,
             bulkQueueUrl=where.bulk_queue,
@@ -275,10 +281,10 @@ def _stop(running: ServerProcesses, names: Collection[str]) -> None:
         running.stop([name for name in names if name in group])
 
 
-def sign_token(secret: str) -> str:
+def sign_token(secret: str, issuer: str | None = None, audience: str | None = None) -> str:
     """Make a developer's token with every scope, good for 30 days."""
     until = datetime.now(UTC) + timedelta(days=30)
-    return sign(secret, Scope, "developer", until)
+    return sign(secret, Scope, "developer", until, issuer, audience)
 
 
 # ---- a stack for one purpose ----

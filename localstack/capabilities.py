@@ -50,9 +50,11 @@ MINISTACK_DRIFT = {
     "aws_cloudwatch_metric_alarm.catalog": {
         # It leaves these out when it describes an alarm.
         "actions_enabled",
+        "alarm_actions",
         "alarm_description",
         "dimensions",
         "extended_statistic",
+        "ok_actions",
         "period",
         "statistic",
         "treat_missing_data",

@@ -1,9 +1,8 @@
-# What differs from AWS when the root module is applied to an emulator. Addresses, the processor
-# and the secrets come from localstack/stack.py.
+# What differs from AWS when the root module is applied to an emulator. Addresses and the
+# processor come from localstack/stack.py.
 
 region             = "us-east-1"
 environment        = "emulator"
-secrets_version    = 1
 log_retention_days = 1
 
 supply_chain_timeout_seconds = 2

@@ -37,6 +37,7 @@ from embedded.services import (
     Endpoints,
     Service,
     StackError,
+    aws_client,
     embedded_servers,
     endpoints,
     server_service,
@@ -102,7 +103,7 @@ class AwsStack:
             self.recognize(servers, terraform)
             self._say("terraform apply ...")
             began = time.monotonic()
-            terraform.apply()
+            self._apply(servers, terraform)
             return self._write_info(servers, terraform, time.monotonic() - began)
 
     def _package(self) -> None:
@@ -112,6 +113,26 @@ class AwsStack:
             package(architecture, running_python(), self.run_dir / "dist", measured=False)
         except PackageError as error:
             raise StackError(str(error)) from error
+
+    def _apply(self, servers: ServerProcesses, terraform: Terraform) -> None:
+        # An operator lets the first apply stop at the empty secret. Not every emulator tells that
+        # a secret is empty, and one apply is faster.
+        if "secret_arn" not in terraform.outputs():
+            terraform.apply("module.catalog.aws_secretsmanager_secret.catalog")
+        self._put_secret(servers, terraform)
+        terraform.apply()
+
+    def _put_secret(self, servers: ServerProcesses, terraform: Terraform) -> None:
+        mongodb, secret = self._where(servers).mongodb, servers.notes["secret"]
+        content = json.dumps({"MONGODB_URI": mongodb, "CATALOG_JWT_SECRET": secret})
+        client = aws_client("secretsmanager", servers.notes["endpoint"])
+        arn = terraform.outputs()["secret_arn"]
+        try:
+            stored = client.get_secret_value(SecretId=arn).get("SecretString")
+        except client.exceptions.ResourceNotFoundException:
+            stored = None  # it has no value yet
+        if stored != content:
+            client.put_secret_value(SecretId=arn, SecretString=content)
 
     def down(self) -> None:
         """Destroy, stop, remove the folder. Raises StackError if something could not be destroyed.
@@ -163,7 +184,6 @@ class AwsStack:
         """Give Terraform, set up for this stack."""
         servers = servers or ServerProcesses(self.run_dir)
         where = self._where(servers)
-        content = {"MONGODB_URI": where.mongodb, "CATALOG_JWT_SECRET": servers.notes["secret"]}
         values = {
             "endpoint": servers.notes["endpoint"],
             "artifacts": os.path.relpath(self.run_dir / "dist", MODULE),
@@ -171,7 +191,6 @@ class AwsStack:
             "architecture": MACHINES[platform.machine()],
             "nats_url": where.nats,
             "supply_chain_url": where.supply_chain,
-            "secrets": json.dumps(content),
         }
         return Terraform(self.run_dir, self.environ, values)
 

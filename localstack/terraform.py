@@ -55,18 +55,19 @@ class Terraform:
         except StackError as error:
             raise StackError(f"{error}\n{NO_PROVIDER}") from error
 
-    def apply(self) -> None:
-        """Make everything as the module says."""
-        self.run("apply", "-auto-approve", *self.files())
+    def apply(self, *only: str) -> None:
+        """Make everything as the module says, or `only` the resources of these addresses."""
+        targets = [f"-target={address}" for address in only]
+        self.run("apply", "-auto-approve", *targets, *self.files())
 
     def plan(self, *, refresh: bool = True) -> dict[str, set[str]]:
-        """Say what another apply would change: the attributes by the address of the resource."""
+        """Say what another apply would change: attributes by the address in the catalog."""
         plan = str(self._folder / "plan")
         self.run("plan", f"-refresh={str(refresh).lower()}", f"-out={plan}", *self.files())
         content = json.loads(self.run("show", "-json", plan))
         changes = {item["address"]: item["change"] for item in content["resource_changes"]}
         return {
-            address: _changed(change)
+            address.removeprefix("module.catalog."): _changed(change)
             for address, change in changes.items()
             if change["actions"] not in (["no-op"], ["read"])
         }

@@ -34,6 +34,7 @@ class Faults:
     failovers: tuple[float, ...] = ()
     consumer_lost: tuple[float, ...] = ()
     purges: tuple[float, ...] = ()
+    streams_lost: tuple[float, ...] = ()
 
     @property
     def lossless(self) -> bool:

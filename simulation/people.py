@@ -52,6 +52,8 @@ class People:
             self._at(time, lambda body=body: self._redrive(body))  # type: ignore[misc]  # bound per turn
         for time in plan.audits:
             self._at(time, self.audit)
+        for time in plan.republishes:
+            self._at(time, self.republish)
         for time in plan.tampering:
             self._at(time, self._tamper)
         for _ in range(plan.operations):
@@ -60,7 +62,7 @@ class People:
     def _at(self, after: float, act: Callable[[], None]) -> None:
         self._world.scheduler.spawn(Process("somebody"), act, after)
 
-    def _request(self, what: str, work: Callable[[Parts], object], after: float = 0.0) -> None:
+    def request(self, what: str, work: Callable[[Parts], object], after: float = 0.0) -> None:
         """Answer a request in a separate API process, which may crash without an answer."""
         world, process = self._world, self._world.process(f"api {what}")
 
@@ -89,7 +91,7 @@ class People:
             self._ids.append(made["id"])
             self._answered(made)
 
-        self._request("create", create, after)
+        self.request("create", create, after)
 
     def _change(self) -> None:
         random = self._world.random
@@ -110,7 +112,7 @@ class People:
                 raise
             self._answered(done)
 
-        self._request("replace", change, after)
+        self.request("replace", change, after)
 
     def _delete(self, product_id: str, after: float = 0.0) -> None:
         def delete(parts: Parts) -> None:
@@ -124,7 +126,7 @@ class People:
                 self._world.say("api delete", f"404 {product_id}")
             self._world.promises.gone.append(product_id)
 
-        self._request("delete", delete, after)
+        self.request("delete", delete, after)
 
     def _answered(self, product: Json) -> None:
         answer = Answer(product["id"], product["version"], product["price"])
@@ -143,23 +145,30 @@ class People:
             self._redrive(random.choice(wanted))
         elif self._ids:
             product_id = random.choice(self._ids)
-            self._request("replay", lambda parts: parts.operations().replay(product_id))
+            self.request("replay", lambda parts: parts.operations().replay(product_id))
 
     def _redrive(self, body: Json) -> None:
         self._world.promises.redrives += 1
-        self._request("redrive", lambda parts: parts.operations().redrive(body))
+        self.request("redrive", lambda parts: parts.operations().redrive(body))
 
     def audit(self) -> None:
         """Start a full audit; ask again if that is not answered."""
+        self._insist("audit", lambda parts: parts.audits().start({}, Origin("operator")))
+
+    def republish(self) -> None:
+        """Have the catalog published again; ask again if that is not answered."""
+        self._insist("republish", lambda parts: parts.republishes().start({}, Origin("operator")))
+
+    def _insist(self, what: str, start: Callable[[Parts], object]) -> None:
         answered: list[bool] = []
 
-        def start(parts: Parts) -> None:
-            parts.audits().start({}, Origin("operator"))
+        def ask(parts: Parts) -> None:
+            start(parts)
             answered.append(True)
 
         def again() -> None:
             if not answered:
-                self._request("audit", start)
+                self.request(what, ask)
                 self._world.scheduler.spawn(Process("somebody"), again, 5.0)
 
         again()
@@ -210,7 +219,7 @@ class People:
 
         def again() -> None:
             if not answered and scheduler.now < latest:
-                self._request("control", control)
+                self.request("control", control)
                 scheduler.spawn(Process("somebody"), again, 5.0)
 
         again()

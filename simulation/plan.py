@@ -40,6 +40,9 @@ class Plan:
     first product crashes its worker.
     `audits`: when operators start one; `tampering`: when somebody changes what the supply chain
     holds; `sample`: products that reconcile compares in each run.
+    `restored`: when the store is backed up, and when it is restored to that. `started_again`:
+    how often that restore is started once more, in its lift or after it.
+    `republishes`: when operators have the catalog published again.
     """
 
     seed: int
@@ -66,6 +69,9 @@ class Plan:
     audits: tuple[float, ...] = ()
     tampering: tuple[float, ...] = ()
     sample: int = 0
+    restored: tuple[float, float] | None = None
+    started_again: int = 0
+    republishes: tuple[float, ...] = ()
 
     @property
     def bound(self) -> float:

@@ -21,11 +21,15 @@ WRITES = frozenset(
         "apply",
         "save_control",
         "save_audit",
+        "save_republish",
+        "quarantine",
         "claim",
         "record",
         "letters_sent",
         "drop_tombstones",
         "add_act",
+        "put_back",
+        "save_restore",
     }
 )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -49,6 +50,7 @@ class Promises:
     supply chain has sent a Retry-After.
     `moved`: products of which the queue itself has moved a message. `redrives`: how often operators
     have asked for a redrive. `in_order`: one run of reconcile at a time brings forward.
+    `lost`: products that a restored store has not, nor the stream.
     """
 
     waits: tuple[float, ...]
@@ -62,6 +64,8 @@ class Promises:
     moved: set[str] = field(default_factory=set)
     redrives: int = 0
     in_order: bool = True
+    lost: set[str] = field(default_factory=set)
+    _bodies: dict[str, tuple[Decimal, bool]] = field(default_factory=dict)
     _wishes: dict[tuple[Budget, int], float] = field(default_factory=dict)
     _left: Counter[str] = field(default_factory=Counter)
     _redriven: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
@@ -85,6 +89,9 @@ class Promises:
             raise BrokenPromiseError(
                 f"{product_id}: version {version} is sent after {newest} was accepted"
             )
+        body = (call.product.fields.price, call.product.deleted_at is not None)
+        if self._bodies.setdefault(call.key, body) != body:
+            raise BrokenPromiseError(f"the key {call.key} is used for two bodies")
         self._running[product_id] = call
         self.watch.begun(call)
         self._judge_time(call)
@@ -230,6 +237,13 @@ class Promises:
                 f"by {self.redrives} redrives"
             )
 
+    def forget(self, lost: Iterable[str]) -> None:
+        """Forget what was answered before the store was restored: its end judges that."""
+        self.lost |= set(lost)
+        self.answers.clear()
+        self.gone.clear()
+        self._news.clear()
+
     # ---- when all is quiet ----
 
     def check(
@@ -281,7 +295,7 @@ class Promises:
             )
         for answer in self.answers:
             _survives(answer, store)
-        for product_id in self.gone:
+        for product_id in set(self.gone) - self.lost:
             if not any(product.deleted_at for product in store.lineage.get(product_id, ())):
                 raise BrokenPromiseError(f"a deletion was answered, and {product_id} is there")
         keys = Counter(creation.key for creation in store.creations().values())
@@ -351,6 +365,20 @@ class Promises:
             raise BrokenPromiseError("the audit does not end")
         if (run.checked, run.found, run.behind, run.unanswered) != (len(products), 0, behind, 0):
             raise BrokenPromiseError(f"the audit says: {run.statement}")
+
+    def heard_anew(self, store: ReplicaSet, stream: WindowedStream) -> None:
+        """After a republish the stream has the newest version of all that is not deleted."""
+        run = store.stored_republish.last
+        if run is None or store.stored_republish.run is not None or not run.is_whole:
+            raise BrokenPromiseError(f"the republish does not end: {store.stored_republish}")
+        live = {item.id: item.version for item in store.products.values() if not item.deleted_at}
+        heard: dict[str, int] = {}
+        for message in stream.log:
+            data = json.loads(message.data)["data"]
+            heard[data["id"]] = max(data["version"], heard.get(data["id"], 0))
+        missed = {name: heard.get(name) for name in live if heard.get(name) != live[name]}
+        if missed:
+            raise BrokenPromiseError(f"a new listener has heard {missed}, the catalog has {live}")
 
     def nothing_repaired(self, relayed: int, enqueued: int, letters: int) -> None:
         """If nothing was lost, reconcile has nothing to do: a repair may conceal a broken rule."""

@@ -29,13 +29,16 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.reconcile import Reconcile
+from chalicelib.usecases.republish import Republisher, Republishes
+from chalicelib.usecases.restore import Restorer
+from chalicelib.usecases.restores import Restores
 from chalicelib.usecases.sync import Sync, SyncPolicy
 from simulation.plan import LEASE
 from simulation.ports import Port, StorePort
 from simulation.scheduler import Crashed, Item, Process, Result, moment
 
 if TYPE_CHECKING:
-    from chalicelib.usecases.ports import Consumer, Publisher, Queue, Store
+    from chalicelib.usecases.ports import Consumer, Publisher, Queue, Store, StreamReader
     from simulation.world import World
 
 AWAY = (StoreUnavailableError, StreamUnavailableError, QueueUnavailableError)
@@ -102,7 +105,8 @@ class Parts:
         self._world.scheduler.sleep(self._world.random.uniform(0, 0.01 * attempt))
 
     def bridge(self) -> Bridge:
-        return Bridge(cast("Consumer", self.stream), cast("Queue", self.queue))
+        consumer, queue = cast("Consumer", self.stream), cast("Queue", self.queue)
+        return Bridge(consumer, queue, restoring=self._world.restoring)
 
     def catalog(self) -> Catalog:
         return Catalog(
@@ -111,6 +115,7 @@ class Parts:
             clock=self._clock,
             grace=self._grace,
             new_id=self._new_id,
+            restoring=self._world.restoring,
             pause=self._pause,
         )
 
@@ -128,6 +133,7 @@ class Parts:
                 10,
                 max_in_flight=world.plan.max_in_flight,
                 jitter=world.random.random,
+                restoring=world.restoring,
             ),
             Admissions(self._controls, world.plan.breaker, clock=self._clock),
             Activity(self._store, clock=self._clock),
@@ -164,15 +170,48 @@ class Parts:
             pause=self._pause,
         )
 
-    def _auditor(self) -> Auditor:
-        plan, clock = self._world.plan, self._clock
-        questions = Questions(
+    def republishes(self) -> Republishes:
+        return Republishes(
+            self._store, self._acts(), rate=5.0, clock=self._clock, pause=self._pause
+        )
+
+    def _questions(self) -> Questions:
+        return Questions(
             self._controls,
             Caller(self._world, self._process).ask,
-            plan.breaker,
-            clock=clock,
+            self._world.plan.breaker,
+            clock=self._clock,
             in_parallel=self._in_parallel,
         )
+
+    def restores(self) -> Restores:
+        return Restores(
+            self._store,
+            self._controls,
+            self._acts(),
+            self._world.plan.breaker,
+            restoring=self._world.restoring,
+            clock=self._clock,
+            pause=self._pause,
+        )
+
+    def _dead_letters(self) -> DeadLetters:
+        return DeadLetters(self._store, cast("Queue", self.queue), clock=self._clock)
+
+    def _restorer(self) -> Restorer:
+        return Restorer(
+            self._store,
+            cast("StreamReader", self.stream),
+            self._dead_letters(),
+            self.restores(),
+            self._questions(),
+            self.audits(),
+            clock=self._clock,
+            grace=self._grace,
+        )
+
+    def _auditor(self) -> Auditor:
+        plan, clock, questions = self._world.plan, self._clock, self._questions()
         repairs = Repairs(self._store, self._outbox, self._enqueuer, clock=clock, grace=self._grace)
         policy = AuditPolicy(plan.sample, rate=2.0)
         return Auditor(
@@ -184,12 +223,15 @@ class Parts:
             self._store,
             self._outbox,
             self._enqueuer,
-            DeadLetters(self._store, cast("Queue", self.queue), clock=self._clock),
+            self._dead_letters(),
             self._convergence,
             self._auditor(),
+            Republisher(self._store, self.republishes(), self._outbox, clock=self._clock),
+            self._restorer(),
             self._world.plan.breaker,
             clock=self._clock,
             grace=self._grace,
+            restoring=self._world.restoring,
             sleep=self._world.scheduler.sleep,
         )
         reconcile.page = self._world.plan.page
@@ -205,6 +247,10 @@ def run_bridge(world: World, process: Process) -> None:
     """Forward events for ever."""
     bridge = Parts(world, process).bridge()
     while True:
+        if world.restoring:
+            # As `drain` does, whose time is the host's.
+            world.scheduler.sleep(1.0)
+            continue
         try:
             done = bridge.forward_once(timeout=0)
         except AWAY:

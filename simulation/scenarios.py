@@ -228,6 +228,53 @@ def audit(seed: int) -> Plan:
     )
 
 
+def restore(seed: int) -> Plan:
+    """The store is restored to an earlier time, while writes and faults go on; it is made whole."""
+    random = Random(f"restore {seed}")
+    backup = random.uniform(0, 300)
+    disaster = random.uniform(backup, 900)
+    # What is delivered past the stream meanwhile, only the supply chain knows.
+    outage: dict[str, Spans] = {"stream": ((backup, random.choice((disaster, 1000.0))),)}
+    faults = Faults(
+        until=1200.0,
+        crash=random.choice((0, 0.01, 0.03)),
+        error=random.choice((0, 0.01)),
+        pause=random.choice((0, 0, 0.01)),
+        duplicate=random.choice((0, 0.2)),
+        skew=random.choice((0, 0.5)),
+        lags=random.choice(((0.02,), (0.02, 3.0))),
+        away=outage if random.random() < 0.5 else {},
+        failovers=random.choice(((), (random.uniform(0, 1200), random.uniform(600, 1200)))),
+    )
+    mood = Mood(random.choice((OK, (6, 1, 0, 1, 1, 1), (6, 1, 1, 0, 1, 1))))
+    plan = _long(seed, mood, faults, products=8, changes=random.choice((10, 40)), busy=1200.0)
+    return replace(
+        plan,
+        schedule=SHORT,
+        operations=random.choice((0, 4)),
+        restored=(backup, disaster),
+        started_again=random.choice((0, 0, 1, 2)),
+        reconcilers=random.choice((1, 2)),
+    )
+
+
+def lost_stream(seed: int) -> Plan:
+    """The stream is lost with all that it holds, and the queue is purged, while writes go on.
+
+    In the end the catalog is published again for a new listener.
+    """
+    random = Random(f"lost stream {seed}")
+    plan = audit(seed)
+    faults = replace(
+        plan.faults,
+        away={"stream": ((200.0, 260.0),)} if random.random() < 0.3 else {},
+        streams_lost=tuple(random.uniform(30, 900) for _ in range(random.choice((1, 2, 3)))),
+        purges=tuple(random.uniform(30, 900) for _ in range(random.choice((0, 1, 2)))),
+    )
+    times = tuple(random.uniform(60, 850) for _ in range(2))
+    return replace(plan, faults=faults, changes=15, audits=(), tampering=(), republishes=times)
+
+
 NEVER = BreakerPolicy(failures=10**9)
 
 
@@ -389,5 +436,7 @@ SCENARIOS: dict[str, Callable[[int], Plan]] = {
         redrive_of_many,
         retry_now,
         audit,
+        restore,
+        lost_stream,
     )
 }

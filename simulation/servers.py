@@ -13,12 +13,15 @@ from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.events import Event
 from chalicelib.domain.messages import ReceivedMessage, parse_sync_message
 from chalicelib.domain.product import Product
+from chalicelib.domain.republish import RepublishState
+from chalicelib.domain.restore import RestoreState
 from chalicelib.usecases.ports import Creation, ReceivedDeadLetter
 from tests.fakes import FakeQueue, FakeStore, FakeStream
 from tests.fakes.queue import FakeQueueMessage
 
 Lineage = dict[str, tuple[Product, ...]]
-Snapshot = tuple[dict[str, Product], dict[str, Creation], Lineage, Control, AuditState]
+Shared = tuple[Control, AuditState, RepublishState, RestoreState]
+Snapshot = tuple[dict[str, Product], dict[str, Creation], Lineage, Shared]
 
 LONG_WAIT = PARK_LONGER.total_seconds() + 5
 RETENTION = timedelta(days=14)
@@ -37,7 +40,8 @@ class ReplicaSet(FakeStore):
         self.lineage: Lineage = {}
         self.term = 0
         self._pending: list[tuple[float, Snapshot]] = []
-        self._committed: Snapshot = ({}, {}, {}, Control(), AuditState())
+        shared = (Control(), AuditState(), RepublishState(), RestoreState())
+        self._committed: Snapshot = ({}, {}, {}, shared)
 
     def written(self, before: dict[str, Product], lag: float) -> float:
         """Note a new write; give the seconds until the majority has it."""
@@ -49,10 +53,39 @@ class ReplicaSet(FakeStore):
         self.lineage = {**self.lineage, **new}
         last = self._pending[-1][0] if self._pending else 0.0
         commit = max(last, self._now() + lag)
-        products, creations = dict(self.products), dict(self._creations)
-        shared = self.stored_control, self.stored_audit
-        self._pending.append((commit, (products, creations, self.lineage, *shared)))
+        self._pending.append((commit, self._snapshot()))
         return commit - self._now()
+
+    def _snapshot(self) -> Snapshot:
+        products, creations = dict(self.products), dict(self._creations)
+        shared = (
+            self.stored_control,
+            self.stored_audit,
+            self.stored_republish,
+            self.stored_restore,
+        )
+        return products, creations, self.lineage, shared
+
+    # ---- the worst day ----
+
+    def back_up(self) -> Snapshot:
+        """Give what the majority has now."""
+        self._advance()
+        return self._committed
+
+    def go_back(self, backup: Snapshot) -> None:
+        """Be as it was then."""
+        self._pending.clear()
+        self._committed = backup
+        self.fail_over()
+
+    def forget_history(self) -> None:
+        """From now on only what is there counts as what was ever written."""
+        self.lineage = {name: (product,) for name, product in self.products.items()}
+        self._pending.clear()
+        self._committed = self._snapshot()
+
+    # ---- the majority ----
 
     def committed(self) -> dict[str, Product]:
         """What the majority has now."""
@@ -70,7 +103,8 @@ class ReplicaSet(FakeStore):
     def fail_over(self) -> None:
         """Another node becomes primary: what the majority did not have is gone."""
         self._advance()
-        products, creations, self.lineage, self.stored_control, self.stored_audit = self._committed
+        products, creations, self.lineage, shared = self._committed
+        self.stored_control, self.stored_audit, self.stored_republish, self.stored_restore = shared
         self.products, self._creations = dict(products), dict(creations)
         self._pending.clear()
         self.term += 1
@@ -188,7 +222,7 @@ class WindowedStream(FakeStream):
     def publish(self, events: Sequence[Event]) -> list[Event]:
         now = self._clock()
         self._ids = {name for name in self._ids if now - self._stored_at[name] < self._window}
-        new = [event.id for event in events if event.id not in self._ids]
+        new = [event.message_id for event in events if event.message_id not in self._ids]
         stored = super().publish(events)
         self._stored_at |= dict.fromkeys(new, now)
         return stored
@@ -197,6 +231,12 @@ class WindowedStream(FakeStream):
         """Create the durable consumer again: it begins at the first message."""
         self._settled.clear()
         self._due.clear()
+
+    def lose(self) -> None:
+        """Lose all: messages, consumer, and the ids of the duplicate window."""
+        self.log.clear()
+        self._ids.clear()
+        self.lose_consumer()
 
     def has(self, event_id: str) -> bool:
         """Say whether the stream has ever stored this event."""

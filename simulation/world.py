@@ -16,6 +16,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.product import Product
 from chalicelib.domain.retry import max_receive_count
 from chalicelib.usecases.reconcile import Reconciled
+from simulation.disaster import Disaster
 from simulation.faults import NO_LIMIT, Faults
 from simulation.outages import BrokenPromiseError, Watch
 from simulation.people import People
@@ -42,7 +43,8 @@ CUTS = 30
 class World:
     """Everything of one run.
 
-    `trace` has a line for each event, `broken` the promise that the run has broken.
+    `trace` has a line for each event, `broken` the promise that the run has broken. `restoring`:
+    the setting CATALOG_MODE of all processes.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -51,6 +53,7 @@ class World:
         self.scheduler = Scheduler()
         self.trace: list[str] = []
         self.broken: BrokenPromiseError | None = None
+        self.restoring = False
         self.watch = Watch(
             plan.breaker,
             lambda: self.scheduler.now,
@@ -83,7 +86,9 @@ class World:
             lambda process: self.watch.asked(process.name),
             plan.mood,
         )
-        self._people = People(self)
+        self.people = People(self)
+        self._disaster = Disaster(self)
+        self._processes: list[Process] = []
         self._repairs: list[Reconciled] = []
         self._numbers = itertools.count(1)
 
@@ -95,7 +100,8 @@ class World:
             keep_running(self, f"worker {number}", run_worker)
         for _ in range(plan.reconcilers):
             self._reconcile_every_period()
-        self._people.plan()
+        self.people.plan()
+        self._disaster.plan()
         self._plan_accidents()
         self.scheduler.run(plan.busy)
         self.supply_chain.mood = plan.calm
@@ -106,23 +112,32 @@ class World:
         self.scheduler.run(plan.busy + plan.bound)
         if self.plan.parks_in_time and self.queue.over_limit:
             raise BrokenPromiseError(f"the queue still refuses everybody: {self.queue.over_limit}")
-        if plan.audits:
+        self._disaster.check()
+        if plan.audits or plan.restored:
             self._prove()
+        if plan.republishes:
+            self._tell_a_new_listener()
         self.promises.check(self.store, self.queue, self.stream, self.supply_chain)
         self._judge_repairs()
 
     def _prove(self) -> None:
         """Audit twice: the first audit repairs what differs, the second one finds nothing."""
         for _ in range(2):
-            self._people.audit()
+            self.people.audit()
             self.scheduler.run(self.scheduler.now + AUDITED_WITHIN * self.plan.period)
             self.promises.holds_the_catalog(self.store, self.supply_chain)
         self.promises.proved(self.store)
 
+    def _tell_a_new_listener(self) -> None:
+        """Publish the catalog again: who begins to listen now hears all of it."""
+        self.people.republish()
+        self.scheduler.run(self.scheduler.now + AUDITED_WITHIN * self.plan.period)
+        self.promises.heard_anew(self.store, self.stream)
+
     def _judge_repairs(self) -> None:
         plan = self.plan
-        if plan.audits:
-            # What differs is delivered again.
+        if plan.audits or plan.restored:
+            # What differs, or was lifted, is delivered again.
             return
         if self.watch.was_held() or plan.breaker.max_rate or plan.max_in_flight < NO_LIMIT // 2:
             # Parked products are enqueued by reconcile; those that wait for permits are relayed.
@@ -140,7 +155,17 @@ class World:
     def process(self, name: str) -> Process:
         """Make a process, whose clock is a little off."""
         skew = self.plan.faults.skew
-        return Process(name, self.random.uniform(-skew, skew))
+        process = Process(name, self.random.uniform(-skew, skew))
+        self._processes = [*(it for it in self._processes if it.tasks and not it.dead), process]
+        return process
+
+    def restart(self, *, restoring: bool) -> None:
+        """End all processes; those that follow have another CATALOG_MODE."""
+        self.restoring = restoring
+        for process in self._processes:
+            if process.tasks and not process.dead:
+                self.scheduler.crash(process)
+        self._note_control()
 
     def number(self) -> int:
         """Give an unused number."""
@@ -230,6 +255,7 @@ class World:
             "the store fails over": (faults.failovers, self.store.fail_over),
             "the consumer is made anew": (faults.consumer_lost, self.stream.lose_consumer),
             "the queue is purged": (faults.purges, self.queue.purge),
+            "the stream is lost": (faults.streams_lost, self.stream.lose),
         }
         for what, (times, happen) in accidents.items():
             for time in times:

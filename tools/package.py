@@ -8,8 +8,9 @@ Writes into `dist/`:
     manifest.json   architecture, runtime (python3.13), and size and SHA-256 of the zips
 
 The same input gives the same bytes: entries sorted, one timestamp, nothing compiled. Dependencies
-are the pins of requirements.txt, as wheels for Lambda's Linux, whatever this machine is. Packages
-of Lambda's runtime and Chalice's command line tools are left out.
+are the pins of requirements.txt, as wheels for Lambda's Linux, whatever this machine is; a file
+whose hash is not pinned is refused. Packages of Lambda's runtime and Chalice's command line tools
+are left out.
 """
 
 from __future__ import annotations
@@ -101,14 +102,18 @@ class PackageError(Exception):
 
 
 def read_pins(text: str) -> dict[str, str]:
-    """Give name → version from the text of a requirements file with exact pins."""
-    lines = (re.split("[#;]", line)[0].strip() for line in text.splitlines())
-    pairs = (line.split("==") for line in lines if "==" in line)
-    return {canonicalize_name(name): version for name, version in pairs}
+    """Give name → version, and the hashes of its files, from the text of a requirements file."""
+    pins: dict[str, str] = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        hashes = re.findall(r"--hash=\S+", line)
+        pinned = re.match(r"([\w.-]+)==([^\s;#]+)", line)
+        if pinned is not None:
+            pins[canonicalize_name(pinned[1])] = " ".join([pinned[2], *hashes])
+    return pins
 
 
 def wanted(roots: Iterable[str], pins: Mapping[str, str], python: str) -> list[str]:
-    """Give the pinned requirements that these need there, those of the runtime left out, sorted.
+    """Give lines with what these need there, pinned, those of the runtime left out, sorted.
 
     What each package needs is read from the installed ones. Raises PackageError for a package
     that has no pin.
@@ -146,7 +151,10 @@ def _needed_by(name: str, extras: frozenset[str], python: str) -> Iterator[Requi
 
 
 def install(requirements: list[str], arch: str, python: str, cache: Path) -> Path:
-    """Unpack the wheels for Lambda into a folder of the cache; at once if they are there."""
+    """Unpack the wheels for Lambda into a folder of the cache; at once if they are there.
+
+    Raises PackageError for a file that is not one of the pinned hashes.
+    """
     key = hashlib.sha256("\n".join([arch, python, *requirements]).encode()).hexdigest()[:16]
     site = cache / f"site-{arch}-{python}-{key}"
     if site.exists():
@@ -157,7 +165,10 @@ def install(requirements: list[str], arch: str, python: str, cache: Path) -> Pat
     command += [f"--no-binary={name}" for name in SOURCE_ONLY]
     command += ["--python-version", python, "--implementation", "cp"]
     command += [f"--platform={name}" for name in PLATFORMS[arch]]
-    _run([*command, *requirements], ROOT)
+    with tempfile.NamedTemporaryFile("w", prefix="requirements-", suffix=".txt") as listed:
+        listed.write("\n".join(requirements))
+        listed.flush()
+        _run([*command, "--require-hashes", "--requirement", listed.name], ROOT)
     draft.rename(site)
     return site
 
@@ -209,7 +220,11 @@ def chalice_files(site: Path, work: Path) -> dict[str, bytes]:
     command = [sys.executable, "-c", start, "package", "--stage", "api", "out"]
     _run(command, project, PYTHONDONTWRITEBYTECODE="1", AWS_DEFAULT_REGION="us-east-1")
     with zipfile.ZipFile(project / "out" / "deployment.zip") as archive:
-        return {item: archive.read(item) for item in archive.namelist() if not item.endswith("/")}
+        files = {item: archive.read(item) for item in archive.namelist() if not item.endswith("/")}
+    # Its packager leaves out what says that Chalice is there; scanners and bills of materials ask.
+    described = metadata.distribution("chalice")
+    path = f"chalice-{described.version}.dist-info/METADATA"
+    return {**files, path: (described.read_text("METADATA") or "").encode()}
 
 
 def function_files(site: Path) -> dict[str, bytes]:

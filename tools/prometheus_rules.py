@@ -1,4 +1,4 @@
-"""Prometheus rules that are equal to the CloudWatch alarms: both come from terraform/alarms.yaml.
+"""Prometheus rules that are equal to the CloudWatch alarms: both come from the same alarms.yaml.
 
     python -m tools.prometheus_rules [--check]
 
@@ -26,10 +26,12 @@ import yaml
 from chalicelib.metrics import GAUGED_AT, HTTP_REQUESTS, HTTP_SECONDS, METRICS, ROLE
 
 ROOT = Path(__file__).parents[1]
-ALARMS = ROOT / "terraform" / "alarms.yaml"
+ALARMS = ROOT / "terraform/modules/catalog/alarms.yaml"
 RULES = ROOT / "monitoring" / "prometheus" / "rules.yaml"
 OPERATOR_RULES = ROOT / "kubernetes" / "components" / "prometheus-operator" / "rules.yaml"
-HEAD = "# Written by `make rules` from terraform/alarms.yaml: change that, not this.\n"
+HEAD = (
+    "# Written by `make rules` from terraform/modules/catalog/alarms.yaml: change that, not this.\n"
+)
 BREACHED = "catalog:alarm:breached"
 RAISED = "catalog:alarm:raised"
 MINUTE = 60

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import random
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -26,34 +28,39 @@ import nats.errors
 from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import (
-    AckPolicy,
-    ConsumerConfig,
-    DiscardPolicy,
-    RetentionPolicy,
-    StorageType,
-    StreamConfig,
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
+
+from chalicelib.adapters.stream_setup import (
+    MIGRATE,
+    Config,
+    Problem,
+    StreamPlan,
+    consumer_config,
+    consumer_problems,
+    stream_config,
+    stream_problems,
 )
-from nats.js.errors import APIError, NotFoundError
+from chalicelib.domain.errors import StreamNotMigratedError, StreamUnavailableError
+from chalicelib.domain.events import TRACE_HEADER, Event, StreamNames
+from chalicelib.usecases.ports import StreamMessage, StreamPage, StreamUsage
 
-from chalicelib.domain.errors import StreamUnavailableError
-from chalicelib.domain.events import BRIDGED, STREAM, SUBJECTS, TRACE_HEADER, Event
-from chalicelib.domain.retry import QUEUE_RETENTION_SECONDS
-from chalicelib.usecases.ports import StreamMessage, StreamUsage
-
-BRIDGE = "sync-bridge"
 API = "$JS.API"
-ACK_WAIT_SECONDS = 60
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
+READ_SECONDS = 10.0
+"""How long a page of the stream's record may take."""
+READ_BYTES = 8_000_000
+"""Of such a page; more than the largest message, which the server limits."""
 TRUST_SECONDS = 5.0
 """A connection that was idle for longer is checked with a round trip before it is used."""
 PAUSE_SECONDS = 2.0
 """After a failed connect, calls fail at once for this long instead of trying again."""
+MIGRATION_SECONDS = 30.0
 NOTHING_MORE = frozenset({"404", "408"})
 """Statuses that end a pull without an error: no messages, timeout."""
 
 Result = TypeVar("Result")
+_TODO = f"run {MIGRATE} with a user who may make it (docs/nats.md)"
 
 # Whatever the client library or the socket raises; nats-py's own timeouts are among them.
 _BROKEN = (nats.errors.Error, OSError, TimeoutError, asyncio.CancelledError)
@@ -164,35 +171,33 @@ class Inbox:
 
 
 class JetStream:
-    """Implements `ports.Publisher` and `ports.Consumer`. Connects at the first use."""
+    """Implements `ports.Publisher`, `ports.Consumer` and `ports.StreamReader`.
+
+    Connects at the first use.
+    """
 
     def __init__(
         self,
         url: str,
         credentials: str | None = None,
-        *,
-        name: str = STREAM,
-        prefix: str = "",
-        durable: str = BRIDGE,
-        max_bytes: int | None = None,
-        duplicate_window: float = 1200.0,
+        plan: StreamPlan | None = None,
+        report: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`credentials`: the path of a `.creds` file, or its text.
+        """`url`: one server, or several of a cluster with commas between them.
 
-        `name`: the stream's. `prefix`: text before the subject of each event. An account refuses
-        two streams of the same name, or of overlapping subjects.
-        `max_bytes`: size limit of a new stream; some NATS services require one.
-        `duplicate_window`: seconds for which the stream must detect duplicates; an existing stream
-        with a shorter window is updated.
+        `credentials`: the path of a `.creds` file, or its text. `report` is told what is wrong with
+        the stream that is found, once.
         """
-        self._url = url
-        self._name = name
-        self._prefix = prefix
-        self._max_bytes = max_bytes
-        # The server refuses a duplicate window that is longer than the retention.
-        self._duplicate_window = min(duplicate_window, QUEUE_RETENTION_SECONDS)
+        self._servers = deque(servers_of(url))
+        # Many processes share a cluster evenly.
+        self._servers.rotate(random.randrange(len(self._servers)))  # noqa: S311 - not a secret
+        self._plan = plan or StreamPlan()
+        self._names = self._plan.names
         self._credentials = credentials
-        self._durable = durable
+        self._report = report
+        self._reported: list[str] = []
+        self._made: list[str] = []
+        self._refusal = ""
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Client | None = None
@@ -219,19 +224,23 @@ class JetStream:
             # The next use connects again, and creates the stream if that is what was missing.
             await self._disconnect()
         if not stored:
-            raise StreamUnavailableError(f"NATS: {answers[0]!r}")
+            raise StreamUnavailableError(self._told(answers[0]))
         self._used = time.monotonic()
         return stored
 
     async def _publish_one(self, stream: JetStreamContext, event: Event) -> None:
-        subject, body = self._prefix + event.type.subject, event.to_cloudevent().encode()
+        subject, body = self._names.subject(event.type), event.to_cloudevent().encode()
         await stream.publish(subject, body, headers=event.headers)
 
     def ping(self) -> None:
         self._run(self._ping(), ANSWER_SECONDS)
 
     async def _ping(self) -> None:
-        await (await self._connected()).flush(timeout=1)
+        problems = await self._look(await self._connected())
+        if problems:
+            # The next use connects again, and makes what is missing.
+            await self._disconnect()
+            raise StreamNotMigratedError("; ".join(problems))
 
     def usage(self) -> StreamUsage:
         return self._run(self._usage(), ANSWER_SECONDS)
@@ -239,7 +248,7 @@ class JetStream:
     async def _usage(self) -> StreamUsage:
         stream = (await self._connected()).jetstream(timeout=ANSWER_SECONDS)
         # A stream that has been deleted raises; the next use connects again, and creates it.
-        info = await stream.stream_info(self._name)
+        info = await stream.stream_info(self._names.stream)
         # Without a limit the server says -1.
         limit = info.config.max_bytes or 0
         return StreamUsage(info.state.bytes, limit if limit > 0 else None)
@@ -261,23 +270,11 @@ class JetStream:
     async def _own_inbox(self, client: Client) -> Inbox:
         """Give the one inbox for all pulls, so that no message is lost between two pulls."""
         if self._inbox is None:
-            stream = client.jetstream(timeout=ANSWER_SECONDS)
-            try:
-                await stream.consumer_info(self._name, self._durable)
-            except NotFoundError:
-                await stream.add_consumer(self._name, self._consumer_config())
-            inbox = Inbox(client, f"{API}.CONSUMER.MSG.NEXT.{self._name}.{self._durable}")
+            names = self._names
+            inbox = Inbox(client, f"{API}.CONSUMER.MSG.NEXT.{names.stream}.{names.consumer}")
             await inbox.open()
             self._inbox = inbox
         return self._inbox
-
-    def _consumer_config(self) -> ConsumerConfig:
-        return ConsumerConfig(
-            durable_name=self._durable,
-            ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=ACK_WAIT_SECONDS,
-            filter_subjects=sorted(self._prefix + event_type.subject for event_type in BRIDGED),
-        )
 
     def release(self) -> None:
         if self._inbox is not None:
@@ -312,6 +309,52 @@ class JetStream:
 
         if messages:
             self._run(answer_all(), ANSWER_SECONDS)
+
+    # ---- StreamReader ----
+
+    def read(self, after: int, limit: int) -> StreamPage:
+        return self._run(self._read(after, limit), READ_SECONDS)
+
+    async def _read(self, after: int, limit: int) -> StreamPage:
+        client = await self._connected()
+        # A consumer for each page: there is nothing to keep while a function is frozen. It says how
+        # many messages there are, so that none is missed because the server is slow. The server
+        # refuses it while another copy reads: they would share the messages, and miss some.
+        names = self._names
+        made = await self._request(
+            client,
+            f"CONSUMER.CREATE.{names.stream}.{names.reader}",
+            {"stream_name": names.stream, "config": _reading(after, names), "action": "create"},
+        )
+        left = int(made["num_pending"])
+        messages: list[StreamMessage] = []
+        subscription = await client.subscribe(inbox := client.new_inbox())
+        request = {
+            "batch": min(limit, left),
+            "expires": int(READ_SECONDS * 1e9),
+            "max_bytes": READ_BYTES,
+        }
+        if left:
+            requests = f"{API}.CONSUMER.MSG.NEXT.{names.stream}.{names.reader}"
+            await client.publish(requests, json.dumps(request).encode(), inbox)
+        while left and len(messages) < limit:
+            message = await subscription.next_msg(timeout=READ_SECONDS)
+            if not message.reply.startswith("$JS.ACK"):
+                # The end of the request: the page has as many bytes as it may.
+                break
+            messages.append(PulledMessage(message))
+            left = message.metadata.num_pending
+        await subscription.unsubscribe()
+        # If that fails, the server drops it after a while.
+        with suppress(nats.errors.Error):
+            # One name, since a permission cannot be given for names that begin with something.
+            await client.jetstream(timeout=ANSWER_SECONDS).delete_consumer(
+                names.stream, names.reader
+            )
+        if left and not messages:
+            raise nats.errors.Error("the stream gives no message")
+        self._used = time.monotonic()
+        return StreamPage(messages, left)
 
     # ---- the connection ----
 
@@ -350,7 +393,7 @@ class JetStream:
                     return await work
             except _BROKEN as error:
                 await self._disconnect()
-                raise StreamUnavailableError(f"NATS: {error!r}") from error
+                raise StreamUnavailableError(self._told(error)) from error
 
         future = asyncio.run_coroutine_threadsafe(bounded(), self._running_loop())
         try:
@@ -369,13 +412,15 @@ class JetStream:
             await self._disconnect()
             try:
                 self._client = await self._connect()
-                await self._ensure_stream(self._client)
+                await self._prepare(self._client)
             except BaseException as error:
                 # Any error, also unusable credentials: writes continue, the outbox keeps events.
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
-                if not isinstance(error, Exception):
+                # The next try begins with another server.
+                self._servers.rotate(-1)
+                if not isinstance(error, Exception) or isinstance(error, StreamUnavailableError):
                     raise
-                raise StreamUnavailableError(f"NATS: {error!r}") from error
+                raise StreamUnavailableError(self._told(error)) from error
             self._used = time.monotonic()
             return self._client
 
@@ -391,8 +436,20 @@ class JetStream:
         return True
 
     async def _connect(self) -> Client:
+        # One after the other: nats-py ends at the first that takes a connection and is silent.
+        for _ in range(len(self._servers) - 1):
+            try:
+                return await self._connect_to(self._servers[0])
+            except _BROKEN as error:
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                self._servers.rotate(-1)
+        return await self._connect_to(self._servers[0])
+
+    async def _connect_to(self, server: str) -> Client:
+        self._refusal = ""
         return await nats.connect(
-            self._url,
+            server,
             name="product-catalog",
             # _connected reconnects, within the caller's time.
             allow_reconnect=False,
@@ -400,10 +457,19 @@ class JetStream:
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
             connect_timeout=int(CONNECT_SECONDS),
-            error_cb=_ignore,
+            error_cb=self._note_refusal,
             closed_cb=self._wake,
             user_credentials=credentials_of(self._credentials),
         )
+
+    async def _note_refusal(self, error: Exception) -> None:
+        # NATS refuses a subject beside the request, which has no answer. Other errors are raised.
+        if "permissions violation" in str(error).lower():
+            self._refusal = str(error)
+
+    def _told(self, error: object) -> str:
+        said = str(error) if isinstance(error, APIError) else repr(error)
+        return f"NATS: {self._refusal or said}"
 
     async def _wake(self) -> None:
         if self._inbox is not None:
@@ -416,39 +482,135 @@ class JetStream:
             with suppress(*_BROKEN):
                 await asyncio.wait_for(client.close(), timeout=1)
 
-    # ---- the stream ----
+    # ---- stream and consumer: made, looked at, changed ----
 
-    async def _ensure_stream(self, client: Client) -> None:
-        stream = client.jetstream(timeout=ANSWER_SECONDS)
-        try:
-            config = (await stream.stream_info(self._name)).config
-        except NotFoundError:
-            await stream.add_stream(self._stream_config())
-            return
-        if (config.duplicate_window or 0) < self._duplicate_window:
-            # If the server refuses, an event may be stored twice. Sync acknowledges duplicates.
-            with suppress(nats.errors.Error):
-                await self._widen_duplicate_window(client)
+    async def _prepare(self, client: Client) -> None:
+        """Make what is missing; report what is wrong, once."""
+        stream, consumer = await self._found(client)
+        problems = [str(problem) for problem in self._problems(stream, consumer)]
+        if stream is None:
+            await self._make(client, "stream", stream_config(self._plan))
+        if consumer is None:
+            try:
+                await self._make(client, "consumer", consumer_config(self._plan))
+            except StreamNotMigratedError as error:
+                # Only the bridge needs it: events are published without it.
+                problems.append(str(error))
+                self._refusal = ""
+        if problems != self._reported:
+            self._reported = problems
+            for problem in problems:
+                self._report(problem)
 
-    def _stream_config(self) -> StreamConfig:
-        return StreamConfig(
-            name=self._name,
-            subjects=[self._prefix + SUBJECTS],
-            storage=StorageType.FILE,
-            retention=RetentionPolicy.LIMITS,
-            # A full stream refuses events, and the outbox keeps them: none is dropped.
-            discard=DiscardPolicy.NEW,
-            max_age=QUEUE_RETENTION_SECONDS,
-            max_bytes=self._max_bytes,
-            duplicate_window=self._duplicate_window,
+    async def _look(self, client: Client) -> list[str]:
+        """Say what is missing, and what is wrong."""
+        found = await self._found(client)
+        return self._missing(*found) + [str(problem) for problem in self._problems(*found)]
+
+    def _missing(self, stream: Config | None, consumer: Config | None) -> list[str]:
+        names = ((self._names.stream, stream), (self._names.consumer, consumer))
+        return [f"there is no {name}: {_TODO}" for name, config in names if config is None]
+
+    def _problems(self, stream: Config | None, consumer: Config | None) -> list[Problem]:
+        return [
+            *(stream_problems(stream, self._plan) if stream else []),
+            *(consumer_problems(consumer, self._plan) if consumer else []),
+        ]
+
+    async def _found(self, client: Client) -> tuple[Config | None, Config | None]:
+        names = self._names
+        stream, consumer = await asyncio.gather(
+            self._config_of(client, f"STREAM.INFO.{names.stream}"),
+            self._config_of(client, f"CONSUMER.INFO.{names.stream}.{names.consumer}"),
         )
+        return stream, consumer
 
-    async def _widen_duplicate_window(self, client: Client) -> None:
-        # As raw JSON: nats-py's StreamConfig lacks some settings, and would reset those.
-        answer = await client.request(f"{API}.STREAM.INFO.{self._name}", timeout=1)
-        window = {"duplicate_window": int(self._duplicate_window * 1e9)}
-        config = json.dumps(json.loads(answer.data)["config"] | window)
-        await client.request(f"{API}.STREAM.UPDATE.{self._name}", config.encode(), timeout=1)
+    async def _config_of(self, client: Client, subject: str) -> Config | None:
+        try:
+            return await self._ask(client, subject)
+        except NotFoundError:
+            return None
+
+    async def _make(self, client: Client, what: str, config: Config) -> None:
+        name = self._names.stream if what == "stream" else self._names.consumer
+        try:
+            await self._write(client, what, "create", config)
+        except _BROKEN as error:
+            if not (self._refusal or _is_a_decision(error)):
+                raise
+            text = f"the {what} {name} is missing, and cannot be made: {self._told(error)}"
+            raise StreamNotMigratedError(f"{text}; {_TODO}" if self._refusal else text) from error
+        self._made.append(f"made the {what} {name}")
+
+    async def _write(self, client: Client, what: str, action: str, config: Config) -> Config:
+        """Create or update; give the new configuration. As JSON: nats-py lacks some settings."""
+        stream, consumer = self._names.stream, self._names.consumer
+        if what == "stream":
+            return await self._ask(client, f"STREAM.{action.upper()}.{stream}", config)
+        request = {"stream_name": stream, "config": config, "action": action}
+        return await self._ask(client, f"CONSUMER.CREATE.{stream}.{consumer}", request)
+
+    async def _ask(self, client: Client, subject: str, content: Config | None = None) -> Config:
+        """Ask JetStream about a stream or consumer; give its configuration."""
+        config: Config = (await self._request(client, subject, content))["config"]
+        return config
+
+    async def _request(
+        self, client: Client, subject: str, content: Config | None = None
+    ) -> dict[str, Any]:
+        """Send a request to JetStream; give its answer."""
+        body = b"" if content is None else json.dumps(content).encode()
+        message = await client.request(f"{API}.{subject}", body, timeout=ANSWER_SECONDS)
+        answer: dict[str, Any] = json.loads(message.data)
+        if "error" in answer:
+            APIError.from_error(answer["error"])
+        return answer
+
+    def migrate(self) -> tuple[list[str], list[str]]:
+        """Make what is missing and mend what is wrong: what was done; what a person must do."""
+        return self._run(self._migrate(), MIGRATION_SECONDS)
+
+    async def _migrate(self) -> tuple[list[str], list[str]]:
+        client = await self._connected()
+        stream, consumer = await self._found(client)
+        done, left = self._made.copy(), self._missing(stream, consumer)
+        for what, config in (("stream", stream), ("consumer", consumer)):
+            if config is not None:
+                await self._mend(client, what, config, done, left)
+        self._made.clear()
+        return done, left
+
+    async def _mend(
+        self, client: Client, what: str, config: Config, done: list[str], left: list[str]
+    ) -> None:
+        """Change one setting at a time, so that one that NATS refuses holds up no other."""
+        judge = stream_problems if what == "stream" else consumer_problems
+        for problem in judge(config, self._plan):
+            if not problem.change or self._refusal:
+                left.append(str(problem))
+                continue
+            try:
+                config = await self._write(client, what, "update", config | problem.change)
+            except _BROKEN as error:
+                left.append(f"{problem}, but was refused: {self._told(error)}")
+            else:
+                done.append(f"changed {problem.setting} of the {problem.of}, was {problem.found}")
+
+
+def _reading(after: int, names: StreamNames) -> Config:
+    """Give a consumer that reads on, and is forgotten soon after its reader has crashed."""
+    return {
+        "name": names.reader,
+        # The same consumer could be made twice.
+        "description": f"a page of a restore: {uuid.uuid4().hex}",
+        "deliver_policy": "by_start_sequence",
+        "opt_start_seq": after + 1,
+        "ack_policy": "none",
+        # Longer than a page may take: until then no other copy can make one.
+        "inactive_threshold": int(2 * READ_SECONDS * 1e9),
+        "mem_storage": True,
+        "num_replicas": 1,
+    }
 
 
 def _started_loop() -> asyncio.AbstractEventLoop:
@@ -463,9 +625,14 @@ def _started_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-async def _ignore(_: Exception) -> None:
-    # Errors are raised to the caller; nats-py would log them a second time.
-    return
+def _is_a_decision(error: BaseException) -> bool:
+    """Whether the server refuses a request as it is; without a leader it would take it later."""
+    return isinstance(error, APIError) and not isinstance(error, ServiceUnavailableError)
+
+
+def servers_of(url: str) -> list[str]:
+    """Give the servers that a NATS_URL names."""
+    return [server.strip() for server in url.split(",")]
 
 
 def credentials_of(given: str | None) -> RawCredentials | None:

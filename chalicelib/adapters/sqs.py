@@ -15,7 +15,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.adapters.once import Once
 from chalicelib.domain.errors import PoisonMessageError, QueueUnavailableError
 from chalicelib.domain.messages import DeadLetter, SyncMessage, parse_sync_message
-from chalicelib.domain.poison import EXCERPT
 from chalicelib.domain.retry import SQS_MAX_IN_FLIGHT
 from chalicelib.usecases.ports import ReceivedDeadLetter
 
@@ -311,4 +310,4 @@ def _dead_letter(message: MessageTypeDef) -> ReceivedDeadLetter:
     try:
         return ReceivedDeadLetter(*ids, parse_sync_message(message["Body"]), reason)
     except PoisonMessageError:
-        return ReceivedDeadLetter(*ids, None, reason, message["Body"][:EXCERPT])
+        return ReceivedDeadLetter(*ids, None, reason, message["Body"])

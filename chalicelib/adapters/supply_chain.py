@@ -56,7 +56,7 @@ class HttpSupplyChain:
         *,
         timeout: float,
         reject_statuses: Collection[int],
-        signing_secret: str | None,
+        signing_secrets: Collection[str],
         clock: Callable[[], datetime],
         connections: int,
     ) -> None:
@@ -65,7 +65,7 @@ class HttpSupplyChain:
         self._headers = HEADERS | _credentials(url)
         self._timeout = timeout
         self._rejects = frozenset(reject_statuses)
-        self._webhook = Webhook(signing_secret) if signing_secret else None
+        self._webhooks = [Webhook(secret) for secret in signing_secrets]
         self._clock = clock
         self._pools = deadline_pools(connections)
         self._used = clock()
@@ -75,6 +75,7 @@ class HttpSupplyChain:
         self._drop_idle(started)
         status: int | None = None
         retry_after: datetime | None = None
+        held: int | None = None
         try:
             with deadline(self._timeout):
                 answer = self._send(product, trace)
@@ -82,12 +83,12 @@ class HttpSupplyChain:
             retry_after = parse_retry_after(answer.headers.get("Retry-After"), self._clock())
             with deadline(self._timeout):
                 judgement = judge(product, answer, lambda: self._ask(product), self._rejects)
-            verdict, error = judgement.verdict, judgement.error
+            verdict, error, held = judgement.verdict, judgement.error, judgement.held
         except _FAILURES as failure:
             verdict, error = Verdict.FAILED, self._describe(failure, status)
         duration = time.monotonic() - clock
         attempt = Attempt(started, product.version, status, duration, error)
-        return Outcome(attempt, verdict, retry_after)
+        return Outcome(attempt, verdict, retry_after, held)
 
     def ask(self, product: Product) -> Answer | None:
         self._drop_idle(self._clock())
@@ -125,14 +126,18 @@ class HttpSupplyChain:
         return self._request("POST", self._url, headers, body.encode())
 
     def _signature(self, message_id: str, body: str) -> dict[str, str]:
-        """Give the headers of Standard Webhooks, if there is a secret to sign with."""
-        if self._webhook is None:
+        """Give the headers of Standard Webhooks, if there is a secret to sign with.
+
+        One signature for each secret: a receiver needs to know only one of them.
+        """
+        if not self._webhooks:
             return {}
         now = self._clock()
+        signatures = [webhook.sign(message_id, now, body) for webhook in self._webhooks]
         return {
             "webhook-id": message_id,
             "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._webhook.sign(message_id, now, body),
+            "webhook-signature": " ".join(signatures),
         }
 
     def _ask(self, product: Product) -> Answer:

@@ -18,6 +18,9 @@ class ActKind(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     AUDIT = "audit"
+    REPUBLISH = "republish"
+    DISCARD = "discard"
+    RESTORE = "restore"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,10 +52,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict; `error` is None if it is DELIVERED."""
+    """A verdict; `error` is None if it is DELIVERED.
+
+    `held`: the version of the supply chain, if it has refused this one for a newer one.
+    """
 
     verdict: Verdict
     error: str | None = None
+    held: int | None = None
 
 
 Ask = Callable[[], Answer]
@@ -69,17 +73,19 @@ def judge(
 
     Raises what `ask` raises: then nothing was confirmed, and the attempt has failed.
     """
-    deleting = product.deleted_at is not None
+    deleting, held = product.deleted_at is not None, None
     refusal = Verdict.REJECTED if answer.status in reject_statuses else Verdict.FAILED
     if answer.is_success:
         refusal, doubt = Verdict.FAILED, _contradiction(product, answer)
     elif deleting and answer.status in ABSENT:
         refusal, doubt = Verdict.FAILED, _doubt_absence(product, ask)
     elif answer.status == 409 and not deleting:
-        doubt = _doubt_newer(product, ask())
+        doubt, held = _doubt_newer(product, ask())
     else:
         return Judgement(refusal, answer.told())
-    return Judgement(refusal, answer.told(doubt)) if doubt else Judgement(Verdict.DELIVERED)
+    if doubt:
+        return Judgement(refusal, answer.told(doubt))
+    return Judgement(Verdict.DELIVERED, held=held)
 
 
 def _contradiction(product: Product, answer: Answer) -> str | None:
@@ -106,13 +112,17 @@ def _doubt_absence(product: Product, ask: Ask) -> str | None:
     return None
 
 
-def _doubt_newer(product: Product, answer: Answer) -> str | None:
-    """Say why the answer to the GET is no proof that this version or a newer one is held."""
+def _doubt_newer(product: Product, answer: Answer) -> tuple[str | None, int | None]:
+    """Say why the answer to the GET is no proof that this version or a newer one is held.
+
+    And which one that is, if it is newer.
+    """
     if doubt := _doubt_question(product, answer):
-        return doubt
+        return doubt, None
     version = _version(answer.json())
-    newer = version is not None and version >= product.version
-    return None if newer else f"the supply chain holds {_held(answer)}"
+    if version is None or version < product.version:
+        return f"the supply chain holds {_held(answer)}", None
+    return None, version if version > product.version else None
 
 
 def _doubt_question(product: Product, answer: Answer) -> str | None:

@@ -325,6 +325,12 @@ class Run:
         return replace(self, examples=tuple(examples), ended=self.ended + self.unlisted)
 
     @property
+    def is_proof(self) -> bool:
+        """Say whether it has ended, and found every product right."""
+        whole = self.finished_at is not None and self.stopped_by is None
+        return whole and not (self.found or self.behind or self.unanswered)
+
+    @property
     def statement(self) -> str | None:
         """Say what a finished audit has proved; None before."""
         if self.finished_at is None:

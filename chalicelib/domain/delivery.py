@@ -75,8 +75,13 @@ class Try:
     budget: int
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """The message is newer than its document: is the store as it once was?"""
+
+
 Disposition = Acknowledge | Defer | Reject
-Decision = Acknowledge | Defer | Try
+Decision = Acknowledge | Defer | Try | Doubt
 
 
 def decide(
@@ -84,15 +89,24 @@ def decide(
 ) -> Decision:
     """Decide what to do with a message (the table is in docs/architecture.md).
 
-    `product` is None if there is none with this id. If the message has a higher version than the
-    document (a restored store), the document's version is delivered.
+    `product` is None if there is none with this id.
     """
     if product is None or product.pair > (message.version, message.budget):
         # The newer version or budget has its own message.
         return Acknowledge("superseded")
+    if message.version > product.version:
+        # A change is announced once the majority has it. Whatever the document says is of before.
+        return Doubt()
+    return _decide_known(product, message, message_id, now)
+
+
+def _decide_known(
+    product: Product, message: SyncMessage, message_id: str, now: datetime
+) -> Decision:
+    """Decide about a message of the version that the document has."""
     sync = product.sync
     if sync.status in FAILED_STATUSES:
-        redrive = message.version == product.version and message.budget > sync.budget
+        redrive = message.budget > sync.budget
         return Try(message.budget) if redrive else Acknowledge("duplicate")
     if sync.status is SyncStatus.DELIVERED:
         return Acknowledge("duplicate")
@@ -298,11 +312,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One attempt and its verdict; `retry_after` is the time that the supply chain asked for."""
+    """One attempt and its verdict.
+
+    `retry_after`: the time that the supply chain asked for. `held`: the version that it holds, if
+    it has refused this one for a newer one.
+    """
 
     attempt: Attempt
     verdict: Verdict
     retry_after: datetime | None = None
+    held: int | None = None
 
     @property
     def cooldown_until(self) -> datetime | None:
@@ -571,7 +590,7 @@ class LetterMeans(StrEnum):
     WORK = "work for a person: it stays"
     NOTHING = "nothing (any more): it is deleted"
     CRASH = "its message crashed its worker: the product becomes exhausted"
-    WAIT = "unknown while a lease is held"
+    WAIT = "unknown while a lease is held, or while the store is behind"
 
 
 def judge_letter(
@@ -583,8 +602,10 @@ def judge_letter(
     budget was moved by the queue's redrive policy. That can be a dead letter that was moved back:
     then it carries the schedule. Otherwise it belongs to a failure that a replay has ended.
     """
-    if product is None or letter.version != product.version:
+    if product is None or letter.version < product.version:
         return LetterMeans.NOTHING
+    if letter.version > product.version:
+        return LetterMeans.WAIT
     sync = product.sync
     if letter.budget == sync.budget + 1 and sync.status in FAILED_STATUSES:
         return LetterMeans.WORK

@@ -66,6 +66,14 @@ class RedriveUnderWayError(CatalogError):
     """So many redrives with different filters are under way that another one must wait."""
 
 
+class ReadOnlyError(CatalogError):
+    """No write is accepted while a restored store is made whole."""
+
+
+class NotRestoringError(CatalogError):
+    """A restore needs the catalog to be read-only; the text says how."""
+
+
 class StoreUnavailableError(CatalogError):
     """The product store cannot be reached; whether a write took place is unknown."""
 
@@ -84,6 +92,10 @@ class QueueUnavailableError(CatalogError):
 
 class StreamUnavailableError(CatalogError):
     """The event stream cannot be reached."""
+
+
+class StreamNotMigratedError(StreamUnavailableError):
+    """Stream or consumer is missing, or not as the catalog needs it; the text says what to do."""
 
 
 class PoisonMessageError(CatalogError):

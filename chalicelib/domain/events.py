@@ -12,9 +12,6 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.times import rfc3339
 from chalicelib.domain.trace import TRACEPARENT, id_of, to_traceparent
 
-STREAM = "PRODUCTS"
-SUBJECTS = "product.*"
-"""The JetStream stream, and its subjects: one for each type."""
 SPECVERSION = "1.0"
 SOURCE = "/products"
 DATA_CONTENT_TYPE = "application/json"
@@ -36,11 +33,49 @@ class EventType(StrEnum):
     SYNC_EXHAUSTED = "product:sync-exhausted"
     SYNC_REJECTED = "product:sync-rejected"
     SYNC_RECOVERED = "product:sync-recovered"
+    REPUBLISHED = "product:republished"
 
     @property
     def subject(self) -> str:
         """The NATS subject of this type."""
         return self.value.replace(":", ".")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamNames:
+    """What the stream of one environment, its subjects and the bridge's consumer are called."""
+
+    stream: str = "PRODUCTS"
+    before: str = ""
+    """What each subject begins with."""
+    consumer: str = "sync-bridge"
+    reader: str = "restore"
+    """The consumer that reads the stream as a record, and lives for a page."""
+
+    @classmethod
+    def of(cls, prefix: str | None) -> StreamNames:
+        """Give the names of an environment: `staging` has `staging-PRODUCTS`, `staging.product.*`.
+
+        So two environments on one NATS account get nothing of each other's.
+        """
+        if not prefix:
+            return cls()
+        of_ours = f"{prefix}-PRODUCTS", f"{prefix}.", f"{prefix}-sync-bridge", f"{prefix}-restore"
+        return cls(*of_ours)
+
+    @property
+    def subjects(self) -> str:
+        """The subjects of all events: one for each type."""
+        return f"{self.before}product.*"
+
+    def subject(self, event_type: EventType) -> str:
+        """Give the subject of the events of a type."""
+        return f"{self.before}{event_type.subject}"
+
+    @property
+    def bridged(self) -> list[str]:
+        """The subjects of the events that the bridge forwards."""
+        return sorted(map(self.subject, BRIDGED))
 
 
 BRIDGED = frozenset({EventType.CREATED, EventType.UPDATED, EventType.DELETED})
@@ -59,6 +94,7 @@ class Event:
 
     Text rather than a structure, so that it is published exactly as it was stored. `trace` is the
     X-Ray trace header of the request that caused it. `bulk`: it is one of many, see `SyncState`.
+    `run`: the republish that it is of, by its beginning.
     """
 
     type: EventType
@@ -68,11 +104,17 @@ class Event:
     data: str
     trace: str | None = None
     bulk: bool = False
+    run: datetime | None = None
 
     @property
     def id(self) -> str:
-        """CloudEvents id and `Nats-Msg-Id`: the same event, published twice, is stored once."""
+        """CloudEvents id: the same event, published twice, has it twice."""
         return f"{self.product_id}:{self.version}:{self.type}"
+
+    @property
+    def message_id(self) -> str:
+        """`Nats-Msg-Id`: the same event, published twice, is stored once; in each republish."""
+        return f"{self.id}:{rfc3339(self.run)}" if self.run else self.id
 
     @property
     def log_fields(self) -> Json:
@@ -82,7 +124,7 @@ class Event:
     @property
     def headers(self) -> dict[str, str]:
         """Headers of the NATS message."""
-        headers = {MESSAGE_ID_HEADER: self.id, CONTENT_TYPE_HEADER: CONTENT_TYPE}
+        headers = {MESSAGE_ID_HEADER: self.message_id, CONTENT_TYPE_HEADER: CONTENT_TYPE}
         return headers | ({TRACE_HEADER: self.trace} if self.trace else {})
 
     def to_cloudevent(self) -> str:
@@ -98,6 +140,7 @@ class Event:
         }
         # Extension attributes, absent where they say nothing.
         envelope |= {"bulk": True} if self.bulk else {}
+        envelope |= {"run": rfc3339(self.run)} if self.run else {}
         traceparent = to_traceparent(self.trace)
         envelope |= {TRACEPARENT: traceparent} if traceparent else {}
         head = exact_json.dumps(envelope)

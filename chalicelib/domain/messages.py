@@ -105,7 +105,7 @@ def _is_count(value: object) -> bool:
     return type(value) is int and 0 <= value <= MAX_COUNT
 
 
-def _is_ours(product_id: object, version: object) -> bool:
+def is_version_of(product_id: object, version: object) -> bool:
     """Say whether these can be a product's id and version."""
     is_id = isinstance(product_id, str) and PRODUCT_ID.fullmatch(product_id)
     return bool(is_id) and _is_count(version)
@@ -128,7 +128,7 @@ def parse_sync_message(body: str) -> SyncMessage:
             "version": version,
             "budget": budget,
             **rest,
-        } if _is_ours(product_id, version) and _is_count(budget):
+        } if is_version_of(product_id, version) and _is_count(budget):
             trace, event_id = _text(rest.get("trace")), _text(rest.get("eventId"))
             return SyncMessage(product_id, version, budget, trace, event_id, "reason" in rest)
     raise PoisonMessageError("the message names no productId, version and budget")
@@ -154,7 +154,7 @@ def sync_message_for(data: bytes, trace: str | None) -> SyncMessage:
             "specversion": "1.0",
             "type": event_type,
             "data": {"id": product_id, "version": version},
-        } if event_type in BRIDGED_TYPES and _is_ours(product_id, version):
+        } if event_type in BRIDGED_TYPES and is_version_of(product_id, version):
             trace, event_id = _text(trace), _text(event.get("id"))
             bulk = event.get("bulk") is True
             return SyncMessage(product_id, version, 0, trace, event_id, bulk=bulk)

@@ -1,45 +1,62 @@
-"""Letters in the dead-letter queue that were never about a product: a person must look at them."""
+"""Letters in the dead-letter queue that were never about a product: a person must look at them.
+
+Why they are kept in the store: docs/adr/0032-poison-is-kept-in-the-store.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.times import rfc3339
 
-POISON_KEPT = 100
-"""Letters that are remembered; the queue keeps all of them."""
+POISON_SHOWN = 100
+"""Letters that are shown with the dead letters; a list of its own has all."""
 EXCERPT = 500
-"""Characters of a body that are remembered."""
+"""Characters of a body that are shown there."""
+QUARANTINE_BYTES = 2**30
+"""What the quarantine holds, about: more stays in the dead-letter queue, so that nobody can fill
+the store with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoisonLetter:
-    """A letter as it was first seen. `reason`: of who has sent it; None if the queue has."""
+    """A letter as it was. `reason`: of who has sent it; None if the queue has.
+
+    `seen_at`: when it was moved into the quarantine.
+    """
 
     message_id: str
     reason: str | None
     body: str
     seen_at: datetime
 
-    def to_json(self) -> Json:
+    def to_json(self, *, whole: bool = False) -> Json:
         """Give the letter as operators see it."""
         return {
             "messageId": self.message_id,
             "reason": self.reason,
-            "body": self.body,
+            "body": self.body if whole else self.body[:EXCERPT],
             "seenAt": rfc3339(self.seen_at),
         }
 
 
-def remembered(
-    known: Sequence[PoisonLetter], seen: Sequence[PoisonLetter], *, complete: bool
-) -> tuple[PoisonLetter, ...]:
-    """Give what is remembered after a sweep; those that a complete one has not seen are gone."""
-    ids = {letter.message_id for letter in seen}
-    kept = [letter for letter in known if letter.message_id in ids or not complete]
-    old = {letter.message_id for letter in kept}
-    fresh = [letter for letter in seen if letter.message_id not in old]
-    return tuple([*kept, *sorted(fresh, key=lambda letter: letter.message_id)][:POISON_KEPT])
+@dataclass(frozen=True, slots=True)
+class PoisonSelection:
+    """Some of the letters. `reason`: a text in it, in upper or lower case."""
+
+    reason: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def selects(self, letter: PoisonLetter) -> bool:
+        """Say whether it is one of them."""
+        wanted, reason = self.reason, letter.reason or ""
+        if wanted is not None and wanted.casefold() not in reason.casefold():
+            return False
+        early = self.since is not None and letter.seen_at < self.since
+        return not early and not (self.until is not None and letter.seen_at > self.until)
+
+
+ALL_POISON = PoisonSelection()

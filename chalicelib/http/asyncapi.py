@@ -18,15 +18,15 @@ from chalicelib.domain.events import (
     MESSAGE_ID_HEADER,
     SOURCE,
     SPECVERSION,
-    STREAM,
-    SUBJECTS,
     TRACE_HEADER,
     Event,
     EventType,
+    StreamNames,
 )
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import PRODUCT_ID
 from chalicelib.domain.product import OUTBOX_LIMIT, Product, ProductFields
+from chalicelib.domain.republish import republished
 from chalicelib.domain.retry import QUEUE_RETENTION_SECONDS
 from chalicelib.domain.sync_state import SyncState, SyncStatus
 from chalicelib.domain.trace import PATTERN
@@ -34,23 +34,24 @@ from chalicelib.http import contract
 
 _DAYS = QUEUE_RETENTION_SECONDS // 86_400
 
-_DESCRIPTION = f"""\
+_INTRODUCTION = """\
 Every change of a product, and every delivery of a version to the supply chain, is an event on the
-JetStream stream `{STREAM}`, one subject for each type. A message is a CloudEvent 1.0 in structured
+JetStream stream `{stream}`, one subject for each type. A message is a CloudEvent 1.0 in structured
 mode: one JSON object.
 
+"""
+_RULES = f"""\
 **Consumer.** Create a durable consumer of your own. It has its own place in the stream, and takes
 no message from anybody else. Acknowledge a message when your work is stored, not before. The stream
 keeps an event for {_DAYS} days, so a consumer may be away for that long.
 
-**At least once.** An event may come more than once. Deduplicate by its `id`, which is also the
-header `{MESSAGE_ID_HEADER}`. `data.version` does not identify an event: `{EventType.SYNC_COMPLETE}`
-has the version of the change that was delivered.
+**At least once.** An event may come more than once. Deduplicate by its `id`. `data.version` does
+not identify an event: `{EventType.SYNC_COMPLETE}` has the version of the change that was delivered.
 
 **No order.** An older event may come after a newer one, and `{EventType.SYNC_COMPLETE}` before the
 event of its change. `data` is the whole product at that version: keep the highest `data.version` of
-each product, of a deleted one too, and ignore a `{EventType.CREATED}`, `{EventType.UPDATED}` or
-`{EventType.DELETED}` with a lower one.
+each product, of a deleted one too, and ignore a `{EventType.CREATED}`, `{EventType.UPDATED}`,
+`{EventType.DELETED}` or `{EventType.REPUBLISHED}` with a lower one.
 
 **Gaps.** While NATS is away, the events of a product wait in its document, the newest
 {OUTBOX_LIMIT} of them; older ones are dropped. The newest version comes when NATS is back.
@@ -124,6 +125,13 @@ _MEANINGS = {
             }
         },
     ),
+    EventType.REPUBLISHED: _Meaning(
+        "A product is said again, as it is now",
+        "No change: an operator has the whole catalog published, for listeners that lack it. Of "
+        "products that are not deleted. `run` is the same in all events of one republish. A "
+        "listener that keeps copies takes it as it takes a change; others ignore it.",
+        {},
+    ),
 }
 
 
@@ -146,7 +154,13 @@ class ProductEvent(BaseModel):
     bulk: bool = Field(
         default=False,
         description="Extension attribute, absent unless true: one of many, by a batch write or a "
-        "redrive. Whoever has little capacity can do the others first.",
+        "redrive, or of a republish. Whoever has little capacity can do the others first.",
+    )
+    run: str = Field(
+        default_factory=str,
+        description=f"Extension attribute of `{EventType.REPUBLISHED}`, absent from the others: "
+        "when this republish began.",
+        json_schema_extra={"format": "date-time"},
     )
     traceparent: str = Field(
         default_factory=str,
@@ -158,7 +172,7 @@ class ProductEvent(BaseModel):
 
 
 @cache
-def document() -> str:
+def document(names: StreamNames) -> str:
     """Give the AsyncAPI 3.0 document as JSON. Made once: it never changes while we run."""
     return exact_json.dumps(
         {
@@ -166,11 +180,11 @@ def document() -> str:
             "info": {
                 "title": "Product catalog: events",
                 "version": "1",
-                "description": _DESCRIPTION,
+                "description": _INTRODUCTION.format(stream=names.stream) + _RULES,
             },
             "defaultContentType": CONTENT_TYPE,
-            "servers": {"nats": _server()},
-            "channels": {_key(event_type): _channel(event_type) for event_type in EventType},
+            "servers": {"nats": _server(names)},
+            "channels": {_key(event_type): _channel(event_type, names) for event_type in EventType},
             "operations": {
                 f"send{_key(event_type)}": _operation(event_type) for event_type in EventType
             },
@@ -191,24 +205,24 @@ def _reference(*path: str) -> Json:
     return {"$ref": "/".join(("#", *path))}
 
 
-def _server() -> Json:
+def _server(names: StreamNames) -> Json:
     return {
         "host": "{host}",
         "protocol": "nats",
-        "description": f"Where the JetStream stream {STREAM} is.",
+        "description": f"Where the JetStream stream {names.stream} is.",
         "variables": {"host": {"description": "Host and port of the setting NATS_URL."}},
         "x-jetstream": {
-            "stream": STREAM,
-            "subjects": [SUBJECTS],
+            "stream": names.stream,
+            "subjects": [names.subjects],
             "maxAgeSeconds": QUEUE_RETENTION_SECONDS,
         },
     }
 
 
-def _channel(event_type: EventType) -> Json:
+def _channel(event_type: EventType, names: StreamNames) -> Json:
     key = _key(event_type)
     return {
-        "address": event_type.subject,
+        "address": names.subject(event_type),
         "description": _MEANINGS[event_type].summary,
         "messages": {key: _reference("components", "messages", key)},
     }
@@ -272,8 +286,8 @@ def _headers() -> Json:
         "properties": {
             MESSAGE_ID_HEADER: {
                 "type": "string",
-                "description": "The event's `id`. The stream stores an id once within its "
-                "duplicate window.",
+                "description": "The event's `id`; in a republish with `run` behind it. The stream "
+                "stores it once within its duplicate window.",
             },
             CONTENT_TYPE_HEADER: {"type": "string", "const": CONTENT_TYPE},
             TRACE_HEADER: {
@@ -307,6 +321,8 @@ def _example(event_type: EventType) -> Event:
         "697df0c0e83a27b54f1c0d96", fields, version, _CHANGED_AT, _CHANGED_AT, SyncState()
     )
     now = _CHANGED_AT
+    if event_type is EventType.REPUBLISHED:
+        return republished(product, _DELIVERED_AT, _DELIVERED_AT)
     if event_type is EventType.DELETED:
         product = replace(product, deleted_at=now)
     if status := _STATUSES.get(event_type):

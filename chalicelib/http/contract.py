@@ -18,7 +18,7 @@ from chalicelib.domain.acts import ActKind
 from chalicelib.domain.audit import Difference
 from chalicelib.domain.breaker import BreakerState
 from chalicelib.domain.exact_json import Json
-from chalicelib.domain.poison import EXCERPT, POISON_KEPT
+from chalicelib.domain.poison import EXCERPT, POISON_SHOWN
 from chalicelib.domain.product import KEY_LIFE, ProductFields
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.domain.timeline import Kind
@@ -28,6 +28,9 @@ from chalicelib.usecases.audits import AuditRequest
 from chalicelib.usecases.catalog import BATCH_LIMIT, BatchRequest
 from chalicelib.usecases.listing import ListRequest
 from chalicelib.usecases.operations import ControlRequest, RedriveRequest, ReplayRequest
+from chalicelib.usecases.quarantine import DiscardRequest, PoisonRequest
+from chalicelib.usecases.republish import RepublishRequest
+from chalicelib.usecases.restores import RestoreRequest
 from chalicelib.usecases.undelivered import DeadLettersRequest, UndeliveredRequest
 
 READ, WRITE, ADMIN = "products:read", "products:write", "sync:admin"
@@ -44,7 +47,9 @@ class Product(ProductFields):
     model_config = ConfigDict(title="Product", extra="allow")
 
     id: str = Field(description="Made by the server.", json_schema_extra={"readOnly": True})
-    version: int = Field(ge=0, description="Grows by one with each change.")
+    version: int = Field(
+        ge=0, description="Grows with each change: by one, but after a restore or an audit by more."
+    )
     createdAt: Time  # noqa: N815 - JSON's name
     updatedAt: Time  # noqa: N815 - JSON's name
     deletedAt: Time | None = Field(  # noqa: N815 - JSON's name
@@ -386,6 +391,103 @@ class AuditRecord(AuditWalk):
     )
 
 
+class LossRecord(BaseModel):
+    """A product of which only the supply chain had the newest version, or had the deletion."""
+
+    id: str
+    restored: int = Field(description="The newest version that store and stream knew.")
+    held: int | None = Field(
+        description="The version that the supply chain had; null if it once had the product, and "
+        "had it no more."
+    )
+
+
+class ClashRecord(BaseModel):
+    """A product that was stored without its sku, since another one has it."""
+
+    id: str
+    sku: str
+    holder: str | None = Field(description="The product that has the sku, if it is known.")
+
+
+class StrayRecord(BaseModel):
+    """A product that only a dead letter names."""
+
+    id: str
+    version: int = Field(description="The highest version that a dead letter names.")
+
+
+class RestoreRecord(BaseModel):
+    """The last restore: how far it is, and what it has found. Lists have 1,000 entries at most."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "state": "lifted",
+                    "mode": "restore",
+                    "held": "every product is ready to be delivered: set CATALOG_MODE=normal",
+                    "startedAt": "2026-01-31T12:00:00.000Z",
+                    "startedBy": "operator",
+                    "asks": True,
+                    "firstEventAt": "2026-01-17T12:00:10.000Z",
+                    "events": 9120,
+                    "eventsLeft": 0,
+                    "unreadableEvents": 0,
+                    "replayed": 812,
+                    "lifted": 5000,
+                    "total": 5000,
+                    "unanswered": 0,
+                    "lost": 1,
+                    "losses": [{"id": "6b05e78b3969dfca0964608b", "restored": 5, "held": 7}],
+                    "skus": [],
+                    "strays": [],
+                    "unreadable": [],
+                    "liftedAt": "2026-01-31T12:01:40.000Z",
+                    "finishedAt": None,
+                    "statement": None,
+                    "proved": False,
+                }
+            ]
+        }
+    )
+
+    state: Literal["none", "replaying", "lifting", "lifted", "auditing", "done"] = Field(
+        description="`lifted`: writes may be accepted. `done`: the audit at the end has ended."
+    )
+    mode: Literal["normal", "restore"] = Field(
+        description="The setting `CATALOG_MODE` of the process that answers."
+    )
+    held: str | None = Field(description="What it waits for, if it waits.")
+    startedAt: Time | None  # noqa: N815 - JSON's name
+    startedBy: str | None  # noqa: N815 - JSON's name
+    asks: bool = Field(description="Whether the supply chain is asked before a version is lifted.")
+    firstEventAt: Time | None = Field(  # noqa: N815 - JSON's name
+        description="When the oldest change that the stream has was made. If that is after the "
+        "time that the store was restored to, changes between the two may be lost."
+    )
+    events: int = Field(description="Changes that were read from the stream.")
+    eventsLeft: int | None = Field(  # noqa: N815 - JSON's name
+        description="Messages of the stream that follow; null before the first was read."
+    )
+    unreadableEvents: int = Field(  # noqa: N815 - JSON's name
+        description="Events that could not be read."
+    )
+    replayed: int = Field(description="Products of which the stream had a newer version.")
+    lifted: int = Field(description="Products with a version above all that was given out.")
+    total: int = Field(description="About how many products there are.")
+    unanswered: int = Field(description="Lifted without an answer of the supply chain.")
+    lost: int = Field(description="How many `losses` there are, also those not listed.")
+    losses: list[LossRecord]
+    skus: list[ClashRecord] = Field(description="Products that have no sku now.")
+    strays: list[StrayRecord] = Field(description="Products that neither store nor stream has.")
+    unreadable: list[str] = Field(description="Documents that could not be read, nor lifted.")
+    liftedAt: Time | None  # noqa: N815 - JSON's name
+    finishedAt: Time | None  # noqa: N815 - JSON's name
+    statement: str | None = Field(description="What the audit at the end has proved.")
+    proved: bool = Field(description="Whether that audit found every product right.")
+
+
 class SyncSummary(BaseModel):
     """The delivery state of the whole catalog."""
 
@@ -487,12 +589,14 @@ class DeadLetterRecord(BaseModel):
 
 
 class PoisonRecord(BaseModel):
-    """A letter in the dead-letter queue that was never about a product."""
+    """A message that was never about a product, and is in the quarantine now."""
 
     messageId: str  # noqa: N815 - JSON's name
     reason: str | None = Field(description="null if the queue has moved it.")
-    body: str = Field(description=f"The first {EXCERPT} characters.")
-    seenAt: Time  # noqa: N815 - JSON's name
+    body: str = Field(description=f"The first {EXCERPT} characters; whole in the list of its own.")
+    seenAt: Time = Field(  # noqa: N815 - JSON's name
+        description="When it was moved into the quarantine."
+    )
 
 
 class DeadLetterPage(BaseModel):
@@ -503,9 +607,78 @@ class DeadLetterPage(BaseModel):
     )
     items: list[DeadLetterRecord]
     nextCursor: str | None  # noqa: N815 - JSON's name
-    poison: list[PoisonRecord] = Field(
-        description=f"The first {POISON_KEPT}; a minute old at most, while reconcile runs."
+    poison: list[PoisonRecord] = Field(description=f"{POISON_SHOWN} of them at most.")
+    poisonCount: int = Field(  # noqa: N815 - JSON's name
+        description="Messages in the quarantine, approximately."
     )
+
+
+class PoisonPage(BaseModel):
+    """One page of the quarantine, in the order of the messages' ids.
+
+    It may be shorter than was asked for, since bodies are long: `nextCursor` is null on the last.
+    """
+
+    items: list[PoisonRecord]
+    nextCursor: str | None  # noqa: N815 - JSON's name
+
+
+class Discarded(BaseModel):
+    """The number of poison messages that are gone for good, or would be."""
+
+    count: int
+    left: int = Field(
+        description="What there was no time for: repeat the request. Of a dry run: all."
+    )
+    dryRun: bool = Field(description="Nothing was discarded.")  # noqa: N815 - JSON's name
+    until: Time = Field(
+        description="What was moved into the quarantine later is not meant. An export up to this "
+        "time has all that a request with this `until` discards."
+    )
+
+
+class RepublishRecord(BaseModel):
+    """The republish that runs, else the last one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "state": "running",
+                    "checked": 2600,
+                    "total": 5000,
+                    "published": 2588,
+                    "refused": 0,
+                    "unreadable": 0,
+                    "maxRate": 500.0,
+                    "startedAt": "2026-01-31T12:00:00.000Z",
+                    "finishedAt": None,
+                    "startedBy": "operator",
+                    "stoppedBy": None,
+                    "held": None,
+                }
+            ]
+        }
+    )
+
+    state: Literal["none", "running", "done"]
+    checked: int = Field(description="Products looked at, with deletions, which have no event.")
+    total: int = Field(description="About how many there are.")
+    published: int = Field(description="Events that the stream has taken.")
+    refused: int = Field(
+        description="Events that it has not, though it took others: they may be too large for it."
+    )
+    unreadable: int = Field(description="Documents that cannot be read, and have no event.")
+    maxRate: float | None = Field(  # noqa: N815 - JSON's name
+        description="Events per second, at most."
+    )
+    startedAt: Time | None  # noqa: N815 - JSON's name
+    finishedAt: Time | None  # noqa: N815 - JSON's name
+    startedBy: str | None  # noqa: N815 - JSON's name
+    stoppedBy: str | None = Field(  # noqa: N815 - JSON's name
+        description="Who has stopped it before its end, if anybody."
+    )
+    held: str | None = Field(description="Why it waits, while it runs.")
 
 
 class Redriven(BaseModel):
@@ -523,6 +696,11 @@ class Health(BaseModel):
 
     status: str
     dependencies: dict[str, str] = Field(default_factory=dict)
+    ageSeconds: float | None = Field(  # noqa: N815 - JSON's name
+        default=None,
+        description="For readiness: how long ago the dependencies were asked. "
+        "A process asks them once in a few seconds, however often it is called.",
+    )
 
 
 # ---- requests ----
@@ -652,14 +830,20 @@ class Operation:
 TAGS = {
     "products": "Write and read products. Every write is answered at once; its delivery to the "
     "supply chain follows.",
-    "sync": "See how far the supply chain is, deliver again, pause and resume, audit.",
+    "sync": "See how far the supply chain is, deliver again, pause and resume, audit, restore, "
+    "publish the catalog again.",
     "service": "The service itself: its health, its documentation, the console's page. No token is "
     "needed.",
 }
 
 _BODY = (errors.MalformedRequestError, errors.PayloadTooLargeError)
 _STORED = (errors.ProductNotFoundError, errors.UnreadableDocumentError)
-_CHANGE = (*_STORED, errors.VersionMismatchError, errors.ConcurrentChangeError)
+_CHANGE = (
+    *_STORED,
+    errors.VersionMismatchError,
+    errors.ConcurrentChangeError,
+    errors.ReadOnlyError,
+)
 
 OPERATIONS = (
     Operation(
@@ -677,6 +861,7 @@ OPERATIONS = (
             errors.DuplicateSkuError,
             errors.DuplicateIdempotencyKeyError,
             errors.IdempotencyKeyReusedError,
+            errors.ReadOnlyError,
         ),
     ),
     Operation(
@@ -698,7 +883,7 @@ OPERATIONS = (
         examples={"batch": {"items": [example_of(ProductFields)]}},
         headers=("Idempotency-Key", TRACEPARENT),
         answers={207: BatchAnswer},
-        problems=(*_BODY, errors.IdempotencyKeyReusedError),
+        problems=(*_BODY, errors.IdempotencyKeyReusedError, errors.ReadOnlyError),
     ),
     Operation(
         "getProduct",
@@ -801,10 +986,33 @@ OPERATIONS = (
         answers={200: DeadLetterPage},
     ),
     Operation(
+        "listPoison",
+        "GET",
+        "/sync/dead-letters/poison",
+        "List the messages that are about no product, with whole bodies",
+        frozenset({READ, ADMIN}),
+        query=PoisonRequest,
+        answers={200: PoisonPage},
+    ),
+    Operation(
+        "discardPoison",
+        "POST",
+        "/sync/dead-letters/discard",
+        "Discard messages that are about no product; never a product's dead letter",
+        frozenset({ADMIN}),
+        body=DiscardRequest,
+        examples={
+            "count": {"dryRun": True},
+            "what is no JSON": {"reason": "not JSON", "until": "2026-01-31T12:00:00Z"},
+        },
+        answers={202: Discarded},
+        problems=_BODY,
+    ),
+    Operation(
         "redriveProducts",
         "POST",
         "/sync/redrive",
-        "Redrive all products that are exhausted or rejected, or are retried, or some of them",
+        "Redrive all products that are exhausted or rejected, or wait, or some of them",
         frozenset({ADMIN}),
         body=RedriveRequest,
         examples={
@@ -838,7 +1046,7 @@ OPERATIONS = (
         "listActs",
         "GET",
         "/sync/acts",
-        "What operators have done, newest first: replays, redrives, pauses, audits",
+        "What operators have done, newest first: replays, redrives, pauses, audits and more",
         frozenset({READ, ADMIN}),
         query=ActsRequest,
         answers={200: ActPage},
@@ -870,6 +1078,53 @@ OPERATIONS = (
         "How far the audit is, and what it has found",
         frozenset({READ, ADMIN}),
         answers={200: AuditRecord},
+    ),
+    Operation(
+        "startRepublish",
+        "POST",
+        "/sync/republish",
+        "Publish every product again, as events for listeners that lack it",
+        frozenset({ADMIN}),
+        body=RepublishRequest,
+        examples={"republish": {}, "slowly": {"reason": "the new search", "maxRate": 50}},
+        answers={202: RepublishRecord},
+        problems=(*_BODY, errors.ConcurrentChangeError),
+    ),
+    Operation(
+        "stopRepublish",
+        "DELETE",
+        "/sync/republish",
+        "Stop the republish that runs, if one does",
+        frozenset({ADMIN}),
+        answers={200: RepublishRecord},
+        problems=(errors.ConcurrentChangeError,),
+    ),
+    Operation(
+        "getRepublish",
+        "GET",
+        "/sync/republish",
+        "How far the republish is",
+        frozenset({READ, ADMIN}),
+        answers={200: RepublishRecord},
+    ),
+    Operation(
+        "startRestore",
+        "POST",
+        "/sync/restore",
+        "Make a store that was restored to an earlier time whole again; from the beginning",
+        frozenset({ADMIN}),
+        body=RestoreRequest,
+        examples={"restore": {"reason": "restored to 12:00"}, "do not ask": {"ask": False}},
+        answers={202: RestoreRecord},
+        problems=(*_BODY, errors.NotRestoringError, errors.ConcurrentChangeError),
+    ),
+    Operation(
+        "getRestore",
+        "GET",
+        "/sync/restore",
+        "How far the restore is, and what it has found",
+        frozenset({READ, ADMIN}),
+        answers={200: RestoreRecord},
     ),
     Operation("getHealth", "GET", "/health", "Alive", answers={200: Health}),
     Operation(

@@ -36,6 +36,7 @@ from chalicelib.http.problems import (
     problem_body,
     problem_of,
 )
+from chalicelib.usecases.restores import NOT_RESTORING
 
 _DESCRIPTION = """Takes every write at once; the supply chain gets the newest version of every
 product, or an operator sees why not.
@@ -46,7 +47,8 @@ of the components have one of each. A type may come before any operation is reac
 parameter is refused, and so is a repeated one that is no list. `HEAD` is answered as `GET`.
 
 After 503, or without an answer, a write may have been stored: repeat it, a creation under the same
-`Idempotency-Key`."""
+`Idempotency-Key`. A 503 `read-only` has stored nothing: no write is accepted while a restored store
+is made whole."""
 _EVERYWHERE = (errors.InvalidRequestError, Exception)
 _WITH_A_TOKEN = (UnauthorizedError, ForbiddenError, errors.StoreUnavailableError)
 _EXAMPLES = (
@@ -65,6 +67,8 @@ _EXAMPLES = (
         "20 redrives with different filters are under way: wait until GET /sync shows none, "
         "or redrive without filters"
     ),
+    errors.NotRestoringError(NOT_RESTORING),
+    errors.ReadOnlyError(),
     errors.StoreUnavailableError(),
     NoSuchRouteError("no such route: /api/product"),
     MethodNotAllowedError("the path has no method PUT, but GET, HEAD, OPTIONS, POST"),
@@ -148,7 +152,9 @@ def document() -> str:
                         "scheme": "bearer",
                         "bearerFormat": "JWT",
                         "description": "`exp`, and `scope` with one or more of "
-                        f"{', '.join(f'`{scope}`' for scope in (READ, WRITE, ADMIN))}.",
+                        f"{', '.join(f'`{scope}`' for scope in (READ, WRITE, ADMIN))}; `iss` and "
+                        "`aud` where the deployment asks for them, always with tokens of an "
+                        "identity provider. Signed with HS256, RS256 or ES256.",
                     }
                 },
             },

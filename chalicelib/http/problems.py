@@ -12,6 +12,7 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.http.authorizer import ForbiddenError, UnauthorizedError
 
 RETRY_AFTER = {"Retry-After": "5"}
+RESTORED_SOON = {"Retry-After": "60"}
 
 
 class NoSuchRouteError(errors.CatalogError):
@@ -58,6 +59,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.VersionMismatchError: Problem(412, "version-mismatch", "The version is another"),
     errors.ConcurrentChangeError: Problem(503, "contended", "Too many writers", RETRY_AFTER),
     errors.RedriveUnderWayError: Problem(409, "redrive-under-way", "Other redrives come first"),
+    errors.NotRestoringError: Problem(409, "not-restoring", "The catalog is not read-only"),
+    errors.ReadOnlyError: Problem(503, "read-only", "Read-only for a restore", RESTORED_SOON),
     errors.StoreUnavailableError: Problem(503, "unavailable", "Try again later", RETRY_AFTER),
     NoSuchRouteError: Problem(404, "no-such-route", "No such route"),
     MethodNotAllowedError: Problem(405, "method-not-allowed", "The path has other methods"),

@@ -13,7 +13,7 @@ from chalicelib.domain.errors import CatalogError
 from chalicelib.domain.exact_json import Json
 from chalicelib.http import authorizer, requests
 from chalicelib.http.contract import OPERATIONS
-from chalicelib.http.problems import problem_response
+from chalicelib.http.problems import NoSuchRouteError, problem_response
 from chalicelib.http.responses import method_not_allowed, methods_of_path, readable
 from chalicelib.usecases.ports import TokenVerifier
 
@@ -39,12 +39,20 @@ class CatalogApi(Chalice):
         """Answer an event of API Gateway, and of the container host."""
         asked = event.get("requestContext", {})
         method, routes = asked.get("httpMethod"), self.routes.get(asked.get("resourcePath"))
+        if routes is None and "resourcePath" in asked:
+            return self._without_path()
         if routes is not None and method not in routes:
             if method != "HEAD" or "GET" not in routes:
                 return self._without_operation(method, routes)
             # Answered as GET; the gateway leaves out the body.
             event = {**event, "requestContext": {**asked, "httpMethod": "GET"}}
         answer: Json = super().__call__(event, context)
+        return answer
+
+    def _without_path(self) -> Json:
+        """Answer for a path of the release before: the gateway has it until its next deployment."""
+        response = readable(problem_response(NoSuchRouteError("no such route")))
+        answer: Json = response.to_dict(self.api.binary_types)
         return answer
 
     def _without_operation(self, method: str, routes: Collection[str]) -> Json:

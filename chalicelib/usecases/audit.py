@@ -12,7 +12,16 @@ from datetime import datetime, timedelta
 
 from chalicelib import telemetry
 from chalicelib.domain.answers import Answer
-from chalicelib.domain.audit import Example, Finding, Inquiry, Page, Repair, Run, repair_of
+from chalicelib.domain.audit import (
+    Difference,
+    Example,
+    Finding,
+    Inquiry,
+    Page,
+    Repair,
+    Run,
+    repair_of,
+)
 from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Transition, deliver_again, lift
@@ -24,7 +33,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.domain.times import LONG_AGO
-from chalicelib.usecases.audits import Audits
+from chalicelib.usecases.audits import BY_RECONCILE, Audits
 from chalicelib.usecases.controls import FEW_TRIES, Controls
 from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.outbox import Outbox
@@ -76,14 +85,16 @@ class Questions:
         self._begun: dict[str, Inquiry] = {}
         self._run: tuple[str, datetime] | None = None
 
-    def inquire(self, run: Run, products: Sequence[Product]) -> tuple[dict[str, Inquiry], int]:
+    def inquire(
+        self, run: tuple[str, datetime], products: Sequence[Product]
+    ) -> tuple[dict[str, Inquiry], int]:
         """Ask until the answers can be believed; some inquiries may go on in the next step.
 
-        Then those that are over are not asked again, but never in another run: its statement is
-        about answers since its beginning.
+        Then those that are over are not asked again, but never in another `run`, named by who has
+        started it, and when: its statement is about answers since its beginning.
         """
-        if (key := (run.started_by, run.started_at)) != self._run:
-            self._run, self._begun = key, {}
+        if run != self._run:
+            self._run, self._begun = run, {}
         inquiries = {product.id: self._known(product) for product in products}
         end, questions, answered = self._clock() + ROUNDS_WITHIN, 0, False
         while left := [it for it in inquiries.values() if not it.is_over]:
@@ -165,7 +176,7 @@ class Repairs:
             current = None
         if current is None or not _is_same(product, current):
             return None
-        wanted, repaired = repair_of(current, finding, run), False
+        wanted, repaired = self._wanted(current, finding, run), False
         if wanted is not None:
             repaired = self._repaired(current, *wanted, run.started_at)
             if not repaired:
@@ -188,6 +199,21 @@ class Repairs:
             repaired,
             self._clock(),
         )
+
+    def _wanted(self, product: Product, finding: Finding, run: Run) -> tuple[Repair, int] | None:
+        """Say how to repair it; None: a person must look at it."""
+        if finding.difference is Difference.NEWER and run.started_by == BY_RECONCILE:
+            # A store that was restored to an earlier time looks like this, and nobody has asked: a
+            # version above would put yesterday's data over what the stream still has.
+            telemetry.log.error(
+                "the store is behind: it seems to be restored to an earlier time",
+                product_id=product.id,
+                version=product.version,
+                known=finding.held,
+            )
+            telemetry.count(store_behind=1)
+            return None
+        return repair_of(product, finding, run)
 
     def _repaired(self, product: Product, repair: Repair, version: int, began: datetime) -> bool:
         """Write the repair; say whether the product was as it was read."""
@@ -294,7 +320,7 @@ class Auditor:
         """Do a page; give the number of questions, and what was noted."""
         found = self._store.walk(run.position, limit)
         wanted = [item for item in found.products.values() if _is_delivered(item)]
-        inquiries, questions = self._questions.inquire(run, wanted)
+        inquiries, questions = self._questions.inquire((run.started_by, run.started_at), wanted)
         self._pace.owe(questions)
         page = self._judged(run, found, inquiries, is_last=_size(found) < limit)
         if page is None:

@@ -81,9 +81,25 @@ class Audits:
         Raises InvalidRequestError, ConcurrentChangeError.
         """
         request = validated(AuditRequest, body)
-        now, total = self._clock(), self._count()
         repair = self._repair if request.repair is None else request.repair
         who = origin.principal or UNKNOWN
+        if self.read().run is None:
+            self._acts.record(ActKind.AUDIT, origin, why=request.reason, repair=repair)
+        return self._to_json(self._begun(who, repair=repair), self._controls.read())
+
+    def begin(self, who: str) -> datetime | None:
+        """Begin a full audit that repairs, and give its beginning; None if another one runs.
+
+        Raises ConcurrentChangeError.
+        """
+        if self.read().run is not None:
+            return None
+        run = self._begun(who, repair=True).run
+        return run.started_at if run is not None and run.started_by == who else None
+
+    def _begun(self, who: str, *, repair: bool) -> AuditState:
+        """Give the state with a full audit that runs: this one, unless there was another."""
+        now, total = self._clock(), self._count()
 
         def begin(stored: AuditState) -> AuditState:
             if stored.run is not None:
@@ -92,9 +108,7 @@ class Audits:
             earliest = stored.shown.started_at + PRECISION if stored.shown else now
             return replace(stored, run=Run(max(now, earliest), who, repair, total))
 
-        if self.read().run is None:
-            self._acts.record(ActKind.AUDIT, origin, why=request.reason, repair=repair)
-        return self._to_json(self._change(begin), self._controls.read())
+        return self._change(begin)
 
     def stop(self, origin: Origin = NOBODY) -> Json:
         """Stop the full audit that runs, if one does; give the state then.

@@ -16,9 +16,8 @@ from chalicelib.domain.errors import (
     StreamUnavailableError,
 )
 from chalicelib.domain.messages import DeadLetter, SyncMessage, sync_message_for
-from chalicelib.usecases.ports import Consumer, Queue, StreamMessage
+from chalicelib.usecases.ports import PULL_LIMIT, Consumer, Queue, StreamMessage
 
-PULL_LIMIT = 200
 NAK_DELAY_SECONDS = 5.0
 """Seconds until the stream delivers an event again that the queue refused."""
 GATHER_SECONDS = 0.008
@@ -51,9 +50,11 @@ class Bridged:
 class Bridge:
     """Forwards product changes from the stream's durable consumer to the sync queue."""
 
-    def __init__(self, consumer: Consumer, queue: Queue) -> None:
+    def __init__(self, consumer: Consumer, queue: Queue, *, restoring: bool = False) -> None:
+        """`restoring`: nothing is pulled, since the store is being made whole."""
         self._consumer = consumer
         self._queue = queue
+        self._restoring = restoring
 
     def drain(self, seconds_left: Callable[[], float], *, poll: float = 5.0) -> Bridged:
         """Forward until the time is nearly up.
@@ -62,6 +63,8 @@ class Bridge:
         one pull waits for events. While the stream is away, it is tried again until the time is
         nearly up. Raises StreamUnavailableError if it is still away then.
         """
+        while self._restoring and (left := seconds_left()) > 0:
+            time.sleep(min(AWAY_SECONDS, left))
         try:
             return self._drain(seconds_left, poll)
         finally:

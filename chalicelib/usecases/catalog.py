@@ -20,6 +20,7 @@ from chalicelib.domain.errors import (
     InvalidRequestError,
     PayloadTooLargeError,
     ProductNotFoundError,
+    ReadOnlyError,
     VersionMismatchError,
 )
 from chalicelib.domain.events import Event, EventType
@@ -92,8 +93,10 @@ class Catalog:
         grace: timedelta,
         new_id: Callable[[], str],
         bulk_queue: bool = False,
+        restoring: bool = False,
         pause: Callable[[int], None] = sleep_a_little,
     ) -> None:
+        """`restoring`: every write raises ReadOnlyError, since the store is being made whole."""
         self._store = store
         self._outbox = outbox
         self._clock = clock
@@ -101,16 +104,22 @@ class Catalog:
         self._new_id = new_id
         # Without a queue of its own a batch is written as its products would be alone.
         self._bulk_queue = bulk_queue
+        self._restoring = restoring
         self._pause = pause
 
     # ---- writing ----
 
+    def _check_mode(self) -> None:
+        if self._restoring:
+            raise ReadOnlyError
+
     def create(self, body: object, origin: Origin) -> Json:
         """Create one product and give it as JSON.
 
-        Raises InvalidRequestError, DuplicateSkuError, IdempotencyKeyReusedError,
+        Raises InvalidRequestError, DuplicateSkuError, IdempotencyKeyReusedError, ReadOnlyError,
         StoreUnavailableError.
         """
+        self._check_mode()
         (outcome,) = self._create([body], [origin.scoped_key()], origin)
         if isinstance(outcome, CatalogError):
             raise outcome
@@ -120,8 +129,9 @@ class Catalog:
         """Create up to 100 products; give per item, in order, the product or its error.
 
         Raises InvalidRequestError for a body that is no batch, IdempotencyKeyReusedError if the key
-        was used for a batch of another size, StoreUnavailableError.
+        was used for a batch of another size, ReadOnlyError, StoreUnavailableError.
         """
+        self._check_mode()
         items = validated(BatchRequest, body).items
         self._check_size(len(items), origin)
         keys = [origin.scoped_key(index) for index in range(len(items))]
@@ -187,6 +197,7 @@ class Catalog:
         self, product_id: str, body: object, condition: Precondition, origin: Origin
     ) -> Json:
         """Replace all writable fields. Raises as `create`, and as `change`."""
+        self._check_mode()
         fields = validated(ProductFields, body)
         return self._change(product_id, lambda _: fields, condition, origin)
 
@@ -197,6 +208,7 @@ class Catalog:
 
         Raises as `replace`, and PayloadTooLargeError if the product would grow too large.
         """
+        self._check_mode()
         if not isinstance(patch, dict):
             raise InvalidRequestError([FieldError("body", "must be a JSON object")])
 
@@ -229,8 +241,9 @@ class Catalog:
     def delete(self, product_id: str, condition: Precondition, origin: Origin) -> None:
         """Make the product a tombstone, which is removed when the supply chain has confirmed.
 
-        Raises ProductNotFoundError, VersionMismatchError, StoreUnavailableError.
+        Raises ProductNotFoundError, VersionMismatchError, ReadOnlyError, StoreUnavailableError.
         """
+        self._check_mode()
 
         def build(product: Product) -> Product:
             tombstone = replace(product, deleted_at=self._clock())

@@ -11,6 +11,8 @@ from typing import Protocol, TypeVar
 from chalicelib.domain.audit import AuditState
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import ConcurrentChangeError
+from chalicelib.domain.republish import RepublishState
+from chalicelib.domain.restore import RestoreState
 
 TRIES = 20
 """How often a change is tried when other writers come first."""
@@ -26,7 +28,7 @@ def sleep_a_little(attempt: int, step: float = 0.01) -> None:
 
 # ---- what all processes share ----
 
-State = TypeVar("State", Control, AuditState)
+State = TypeVar("State", Control, AuditState, RepublishState, RestoreState)
 """What all processes share as one document, with a revision that grows by one with each change."""
 Answer = TypeVar("Answer")
 State_contra = TypeVar("State_contra", contravariant=True)

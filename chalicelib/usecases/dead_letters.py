@@ -1,20 +1,52 @@
-"""One dead letter per failed product, and no other: sends what is owed, deletes what is settled."""
+"""One dead letter per failed product, and no other: sends what is owed, deletes what is settled.
+
+What is about no product is moved into the quarantine, so that no flood of it hides the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from chalicelib import telemetry
 from chalicelib.domain.delivery import LetterMeans, failure_of, judge_letter, worker_died
 from chalicelib.domain.messages import SyncMessage, dead_letter_for
-from chalicelib.domain.poison import PoisonLetter, remembered
+from chalicelib.domain.poison import ALL_POISON, QUARANTINE_BYTES, PoisonLetter
 from chalicelib.domain.product import Product
 from chalicelib.usecases.ports import Queue, ReceivedDeadLetter, Store
 
 AT_ONCE = 100
 ROUNDS = 25
 """Receives of a sweep: it sees 2,500 dead letters at most."""
+FLOOD = 5 * AT_ONCE
+"""A sweep that has moved so many poison letters ends: what waits for the rest of the run comes
+first, and then the rest of the flood, a page at a time."""
+
+
+class Swept(NamedTuple):
+    """Dead letters that were deleted, that were missing and sent again, and moved poison letters.
+
+    `flooded`: there may be much more poison.
+    """
+
+    settled: int = 0
+    sent: int = 0
+    quarantined: int = 0
+    flooded: bool = False
+
+
+class Named(NamedTuple):
+    """What dead letters say; `moved`: how many others were poison.
+
+    `left`: how many were not seen: another process has them in hand or, with `more`, they are too
+    many for one look.
+    """
+
+    messages: list[SyncMessage]
+    left: int = 0
+    more: bool = False
+    moved: int = 0
 
 
 class DeadLetters:
@@ -33,24 +65,22 @@ class DeadLetters:
         self._store.letters_sent([products[position] for position in accepted])
         return len(accepted)
 
-    def sweep(self) -> tuple[int, int]:
-        """Check every dead letter, so that each failed product has one, and no other has any.
-
-        Returns how many were deleted, and how many were missing and sent again.
-        """
+    def sweep(self) -> Swept:
+        """Check every dead letter, so that each failed product has one, and no other has any."""
         # If there are more letters than a sweep sees, it cannot know which are missing.
         seen = self._queue.count_dead_letters() <= ROUNDS * AT_ONCE
         # Read before the letters: a product that fails during the sweep sends its own letter.
         failed = self._store.failed(ROUNDS * AT_ONCE) if seen else []
         held: dict[str, ReceivedDeadLetter] = {}
+        moved = 0
         try:
             for _ in range(ROUNDS):
-                letters = self._queue.receive_dead_letters(AT_ONCE)
-                held |= {letter.id: letter for letter in letters}
-                if len(letters) < AT_ONCE:
+                page = self._queue.receive_dead_letters(AT_ONCE)
+                held |= {letter.id: letter for letter in page}
+                moved += self._quarantine(held)
+                if len(page) < AT_ONCE or moved >= FLOOD:
                     break
             complete = self._queue.count_dead_letters() == len(held)
-            self._remember_poison(held.values(), complete=complete)
             done, kept = self._judge(list(held.values()))
             self._queue.delete_dead_letters([letter.receipt for letter in done])
             for letter in done:
@@ -58,23 +88,59 @@ class DeadLetters:
         finally:
             # Not earlier: the next round would receive them again, before the others.
             self._queue.release_dead_letters([letter.receipt for letter in held.values()])
-        return len(done), self._replace_missing(failed, kept) if complete else 0
+        sent = self._replace_missing(failed, kept) if complete else 0
+        return Swept(len(done), sent, moved, flooded=moved >= FLOOD)
+
+    def quarantine(self) -> int:
+        """Move one more page of poison; give the number of letters."""
+        page = self._queue.receive_dead_letters(AT_ONCE)
+        held = {letter.id: letter for letter in page}
+        try:
+            return self._quarantine(held)
+        finally:
+            self._queue.release_dead_letters([letter.receipt for letter in held.values()])
+
+    def named(self) -> Named:
+        """Give what the letters say that are sync messages, which stay; poison is moved."""
+        held: dict[str, ReceivedDeadLetter] = {}
+        moved = 0
+        try:
+            for _ in range(ROUNDS):
+                page = self._queue.receive_dead_letters(AT_ONCE)
+                held |= {letter.id: letter for letter in page}
+                # Otherwise a flood of it would hide the others.
+                moved += self._quarantine(held)
+                if len(page) < AT_ONCE:
+                    break
+            left = self._queue.count_dead_letters() - len(held)
+        finally:
+            self._queue.release_dead_letters([letter.receipt for letter in held.values()])
+        messages = [letter.message for letter in held.values() if letter.message is not None]
+        return Named(messages, max(0, left), more=len(page) == AT_ONCE, moved=moved)
 
     def count(self) -> int:
         """Count the dead letters, also those that a sweep has in hand."""
         return self._queue.count_dead_letters()
 
-    def _remember_poison(self, letters: Iterable[ReceivedDeadLetter], *, complete: bool) -> None:
-        """Keep what operators are shown: to show the queue itself, letters must be received."""
-        now, known = self._clock(), self._store.poison()
-        seen = [
-            PoisonLetter(letter.id, letter.reason, letter.excerpt, now)
-            for letter in letters
-            if letter.message is None
-        ]
-        now_known = remembered(known, seen, complete=complete)
-        if now_known != known:
-            self._store.save_poison(now_known)
+    def count_poison(self) -> int:
+        """Count the letters in the quarantine."""
+        return self._store.count_quarantined(ALL_POISON)
+
+    def _quarantine(self, held: dict[str, ReceivedDeadLetter]) -> int:
+        """Move the poison among these out of the queue, and out of `held`; give its number."""
+        poison = [letter for letter in held.values() if letter.message is None]
+        if not poison or self._store.quarantine_bytes() >= QUARANTINE_BYTES:
+            return 0
+        now = self._clock()
+        # After a crash before the deletion they are received again, and are there already.
+        self._store.quarantine(
+            [PoisonLetter(letter.id, letter.reason, letter.body, now) for letter in poison]
+        )
+        self._queue.delete_dead_letters([letter.receipt for letter in poison])
+        for letter in poison:
+            del held[letter.id]
+            telemetry.log.debug("poison is quarantined", message=letter.id, reason=letter.reason)
+        return len(poison)
 
     def _judge(
         self, letters: Sequence[ReceivedDeadLetter]
@@ -102,6 +168,9 @@ class DeadLetters:
     ) -> LetterMeans:
         now = self._clock()
         means = judge_letter(product, message, letter_id, now)
+        if product is None:
+            # If the store was restored to an earlier time, this may be the last trace of a product.
+            telemetry.log.info("a dead letter of no product is deleted", **message.log_fields)
         if means is not LetterMeans.CRASH or product is None:
             return means
         # With its details, which are in the event.

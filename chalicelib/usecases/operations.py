@@ -36,7 +36,13 @@ from chalicelib.usecases.controls import Controls
 from chalicelib.usecases.convergence import Convergence
 from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.ports import Store
-from chalicelib.usecases.validation import ErrorKind, OptionalTime, text_of_time, validated
+from chalicelib.usecases.validation import (
+    ErrorKind,
+    OptionalTime,
+    text_of_time,
+    true_or_false,
+    validated,
+)
 
 REDRIVEN_AT_ONCE = 100
 """Products of the pages that a request to redrive restarts itself, one page for each status that
@@ -57,11 +63,6 @@ class ReplayRequest(BaseModel):
     )
 
 
-def _true_or_false(value: object) -> object:
-    """Take what JSON and a query write, and nothing that only looks like it."""
-    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
-
-
 class RedriveRequest(BaseModel):
     """Which products to replay; without a status those that have failed: exhausted and rejected."""
 
@@ -69,15 +70,17 @@ class RedriveRequest(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{}, {"status": "retrying"}]}
     )
 
-    status: Literal["exhausted", "rejected", "retrying"] | None = Field(
+    status: Literal["exhausted", "rejected", "retrying", "pending"] | None = Field(
         default=None,
         description="`retrying`: what is tried again later is tried now, each with a fresh budget, "
-        "even before a Retry-After of its own: after a long outage.",
+        "even before a Retry-After of its own: after a long outage. `pending`: what waits for its "
+        "first attempt gets another message: after a queue was purged.",
     )
     since: OptionalTime = Field(
         default=None,
-        description="Only what failed at this time or later, RFC 3339; of `retrying` products, "
-        "what was changed then or later. A failure whose time is not known is not left out.",
+        description="Only what failed at this time or later, RFC 3339; of `retrying` and `pending` "
+        "products, what was changed then or later. A failure whose time is not known is not left "
+        "out.",
     )
     until: OptionalTime = Field(
         default=None, description="Only what failed, or was changed, at this time or earlier."
@@ -85,7 +88,7 @@ class RedriveRequest(BaseModel):
     error_kind: ErrorKind = Field(
         default=None, alias="errorKind", description="Only what failed with an error of this kind."
     )
-    dry_run: Annotated[StrictBool, BeforeValidator(_true_or_false)] = Field(
+    dry_run: Annotated[StrictBool, BeforeValidator(true_or_false)] = Field(
         default=False, alias="dryRun", description="Only count them: nothing is replayed."
     )
     reason: str | None = Field(

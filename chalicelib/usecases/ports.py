@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from chalicelib.domain.acts import Act
 from chalicelib.domain.answers import Answer
@@ -19,8 +19,10 @@ from chalicelib.domain.delivery import Claim, Outcome, SyncResult, Transition
 from chalicelib.domain.errors import CatalogError
 from chalicelib.domain.events import Event
 from chalicelib.domain.messages import DeadLetter, SyncMessage
-from chalicelib.domain.poison import PoisonLetter
+from chalicelib.domain.poison import PoisonLetter, PoisonSelection
 from chalicelib.domain.product import Product
+from chalicelib.domain.republish import RepublishState
+from chalicelib.domain.restore import RestoreState
 from chalicelib.domain.selection import ALL, Portion, Selection
 from chalicelib.domain.sync_state import Position, SyncStatus
 from chalicelib.domain.throughput import Minute
@@ -125,6 +127,13 @@ class Found:
     unreadable: frozenset[str] = frozenset()
 
 
+class PutBack(NamedTuple):
+    """A product to write as a whole, and the revision to be replaced; None: there must be none."""
+
+    product: Product
+    expected_revision: int | None
+
+
 class Store(Protocol):
     """The product store. Every method raises StoreUnavailableError when it cannot be reached.
 
@@ -188,10 +197,11 @@ class Store(Protocol):
     def count(self, portion: Portion) -> int:
         """Count the products of a portion that are behind."""
 
-    def walk(self, after: str | None, limit: int) -> Found:
+    def walk(self, after: str | None, limit: int, *, majority: bool = False) -> Found:
         """Give the next products after an id, in the order of ids, tombstones included.
 
         Without their outboxes and histories. What cannot be read counts against the limit.
+        `majority` as in `get`.
         """
 
     def summary(self, outbox_before: datetime) -> Summary:
@@ -269,17 +279,50 @@ class Store(Protocol):
     ) -> list[Act]:
         """Find acts, newest first. `before`: this id. `product_id`: about this product."""
 
-    def poison(self) -> tuple[PoisonLetter, ...]:
-        """Read the poison letters that the last sweeps have seen."""
+    def quarantine(self, letters: Sequence[PoisonLetter]) -> None:
+        """Keep poison letters; those that are kept already stay as they are.
 
-    def save_poison(self, letters: Sequence[PoisonLetter]) -> None:
-        """Write them, whatever is stored."""
+        Returns when no failover can lose them.
+        """
+
+    def quarantined(
+        self, selection: PoisonSelection, limit: int, *, after: str | None = None
+    ) -> list[PoisonLetter]:
+        """Find poison letters after this message id, in the order of these ids."""
+
+    def count_quarantined(self, selection: PoisonSelection) -> int:
+        """Count poison letters; approximate if all are selected."""
+
+    def quarantine_bytes(self) -> int:
+        """Say how large the quarantine is, about."""
+
+    def discard(self, message_ids: Collection[str]) -> int:
+        """Remove these poison letters for good; give the number of those that were there."""
 
     def audit(self) -> AuditState:
         """Read how far audits are; a new state if there is none, or it cannot be read."""
 
     def save_audit(self, state: AuditState, *, expected_revision: int) -> bool:
         """Write how far audits are, if the stored revision is the expected one."""
+
+    def put_back(self, products: Sequence[PutBack]) -> dict[str, CatalogError]:
+        """Write whole products over those that were read, or where there are none.
+
+        Gives the error of each that is not written: DuplicateSkuError, or ConcurrentChangeError if
+        there is another document by now. What is known of their creation stays.
+        """
+
+    def restore(self) -> RestoreState:
+        """Read how far a restore is; a new state if there is none, or it cannot be read."""
+
+    def save_restore(self, state: RestoreState, *, expected_revision: int) -> bool:
+        """Write how far a restore is, if the stored revision is the expected one."""
+
+    def republish(self) -> RepublishState:
+        """Read how far a republish is; a new state if there is none, or it cannot be read."""
+
+    def save_republish(self, state: RepublishState, *, expected_revision: int) -> bool:
+        """Write how far a republish is, if the stored revision is the expected one."""
 
     def ping(self) -> None:
         """Return if the store answers."""
@@ -293,6 +336,10 @@ class StreamUsage:
     limit: int | None
 
 
+PULL_LIMIT = 200
+"""Events that the bridge pulls at a time, at most."""
+
+
 class Publisher(Protocol):
     """The event stream, as its producers see it."""
 
@@ -303,14 +350,36 @@ class Publisher(Protocol):
         """
 
     def ping(self) -> None:
-        """Return if the stream answers, else raise StreamUnavailableError."""
+        """Return if stream and consumer are as the catalog needs them.
+
+        Else raise StreamNotMigratedError, which says what is wrong, or StreamUnavailableError.
+        """
 
     def usage(self) -> StreamUsage:
         """Say how full the stream is. Raises StreamUnavailableError."""
 
 
+@dataclass(frozen=True, slots=True)
+class StreamPage:
+    """Messages in the order of the stream; `left`: how many follow them now."""
+
+    messages: Sequence[StreamMessage]
+    left: int
+
+
+class StreamReader(Protocol):
+    """The event stream, as a record of what was written."""
+
+    def read(self, after: int, limit: int) -> StreamPage:
+        """Give the first messages with a higher sequence number; the bridge gets them all the same.
+
+        Fewer than `limit` if they are large; none only if there are none. Raises
+        StreamUnavailableError.
+        """
+
+
 class StreamMessage(Protocol):
-    """One message pulled from the stream, not yet settled."""
+    """One message of the stream."""
 
     @property
     def data(self) -> bytes:
@@ -355,15 +424,15 @@ class Consumer(Protocol):
 class ReceivedDeadLetter:
     """A message in the dead-letter queue.
 
-    If the body is not a sync message, `message` is None, and `excerpt` the beginning of the body.
-    `reason`: why it was sent; None if the queue has moved it.
+    If the body is not a sync message, `message` is None, and `body` has it. `reason`: why it was
+    sent; None if the queue has moved it.
     """
 
     id: str
     receipt: str
     message: SyncMessage | None
     reason: str | None = None
-    excerpt: str = ""
+    body: str = ""
 
 
 class Queue(Protocol):

@@ -23,11 +23,13 @@ from chalicelib.domain.sync_state import FAILED_STATUSES, WAITING_STATUSES
 from chalicelib.domain.times import LONG_AGO
 from chalicelib.usecases.audit import Auditor
 from chalicelib.usecases.convergence import Convergence
-from chalicelib.usecases.dead_letters import DeadLetters
+from chalicelib.usecases.dead_letters import DeadLetters, Swept
 from chalicelib.usecases.enqueuing import Enqueued, Enqueuer, postpone
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.pace import Pace
 from chalicelib.usecases.ports import Store
+from chalicelib.usecases.republish import Republisher
+from chalicelib.usecases.restore import Restorer
 
 PAGE = 1000
 """Products of a step: about 1 KB each, since they are read without details."""
@@ -42,7 +44,7 @@ GAUGE_EVERY = timedelta(seconds=50)
 even where a short grace makes reconcile run more often."""
 ACTIVITY_KEPT = timedelta(days=1)
 """How long counts of attempts are kept; `GET /sync` shows an hour."""
-ADDED_UP = ("exhausted", "rejected", "objective_met", "objective_missed")
+ADDED_UP = ("exhausted", "rejected", "quarantined", "objective_met", "objective_missed")
 """Counters whose sums and shares alarms watch."""
 
 Done = TypeVar("Done")
@@ -54,7 +56,8 @@ class Reconciled:
 
     Events relayed, messages enqueued, dead letters sent that were owed or missing (`letters`), dead
     letters deleted (`settled`), tombstones removed (`dropped`), products brought forward after an
-    outage (`forwarded`) and restarted for a redrive (`redriven`).
+    outage (`forwarded`) and restarted for a redrive (`redriven`), poison letters moved
+    (`quarantined`), events of a republish that were published (`republished`).
     """
 
     relayed: int = 0
@@ -64,6 +67,8 @@ class Reconciled:
     dropped: int = 0
     forwarded: int = 0
     redriven: int = 0
+    quarantined: int = 0
+    republished: int = 0
 
     def plus(self, other: Reconciled) -> Reconciled:
         """Add other counts."""
@@ -74,8 +79,9 @@ class Reconciled:
 class Reconcile:
     """Relays unpublished events, enqueues overdue products, keeps one letter per failed product.
 
-    After an outage it brings the waiting products forward. It does the redrives of operators.
-    `page`: products of a step.
+    After an outage it brings the waiting products forward. It does the redrives, the audits and the
+    republishes of operators, and quarantines poison.
+    `page`: products of a step. `restoring`: it only makes a restored store whole.
     """
 
     page = PAGE
@@ -88,10 +94,13 @@ class Reconcile:
         dead_letters: DeadLetters,
         convergence: Convergence,
         auditor: Auditor,
+        republisher: Republisher,
+        restorer: Restorer,
         policy: BreakerPolicy,
         *,
         clock: Callable[[], datetime],
         grace: timedelta,
+        restoring: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._store = store
@@ -100,6 +109,9 @@ class Reconcile:
         self._dead_letters = dead_letters
         self._convergence = convergence
         self._auditor = auditor
+        self._republisher = republisher
+        self._restorer = restorer
+        self._restoring = restoring
         self._policy = policy
         self._clock = clock
         self._grace = grace
@@ -114,16 +126,28 @@ class Reconcile:
         `seconds_left` gives the seconds until the host stops the run.
         """
         try:
-            return self._run(seconds_left)
+            return self._restore(seconds_left) if self._restoring else self._run(seconds_left)
         except StoreUnavailableError:
             # The other gauges are in the store. Without any, reconcile would seem not to run.
             telemetry.gauge(store_away=1)
             raise
 
+    def _restore(self, seconds_left: Callable[[], float]) -> Reconciled:
+        """Make a restored store whole, and nothing else."""
+        gauged = self._gauge_if_due(self._convergence.settle())
+        while seconds_left() > 0 and self._restorer.step():
+            pass
+        if gauged:
+            self._gauge_dependencies(
+                queue_away=self._with_queue(self._dead_letters.count, None) is None
+            )
+        return Reconciled()
+
     def _run(self, seconds_left: Callable[[], float]) -> Reconciled:
-        swept = self._with_queue(self._dead_letters.sweep, None)
-        settled, missing = swept or (0, 0)
-        done = Reconciled(settled=settled, letters=missing)
+        is_left = self._restorer.follow()
+        swept = Swept() if is_left else self._with_queue(self._dead_letters.sweep, None)
+        settled, missing, moved, flooded = swept or Swept()
+        done = Reconciled(settled=settled, letters=missing, quarantined=moved)
         control, relaying = self._convergence.settle(), True
         gauged = self._gauge_if_due(control)
         while True:
@@ -133,12 +157,17 @@ class Reconcile:
             relaying = relaying and seconds_left() > 0
             relayed, relaying = self._relay() if relaying else (0, False)
             done = done.plus(replace(step, enqueued=step.enqueued + probes, relayed=relayed))
+            moved, published = self._besides(seconds_left, flooded=flooded)
+            flooded = moved > 0
+            done = done.plus(Reconciled(quarantined=moved, republished=published or 0))
             # Last, and only if nothing else waits: its questions take some seconds.
             audited = None if more or seconds_left() <= 0 else self._auditor.step(control)
-            if not (more or relaying or audited is not None) or seconds_left() <= 0:
+            running = audited is not None or published is not None
+            if not (more or relaying or flooded or running) or seconds_left() <= 0:
                 break
             stalled = step == Reconciled() or control.is_held(self._clock())
-            if stalled if more else not (relaying or audited):
+            idle = stalled if more else not (relaying or audited)
+            if idle and not (flooded or published):
                 self._sleep(PAUSE_SECONDS)
             control = self._convergence.settle()
         if gauged:
@@ -154,13 +183,29 @@ class Reconcile:
             brought_forward=done.forwarded,
             redriven=done.redriven,
             tombstones_dropped=done.dropped,
+            quarantined=done.quarantined,
         )
         return done
 
+    def _besides(
+        self, seconds_left: Callable[[], float], *, flooded: bool
+    ) -> tuple[int, int | None]:
+        """Do a page of the rest of a flood of poison, and of a republish: deliveries come first.
+
+        Gives the numbers of letters moved, and of events, None if no republish goes on.
+        """
+        if seconds_left() <= 0:
+            return 0, None
+        moved = self._with_queue(self._dead_letters.quarantine, 0) if flooded else 0
+        return moved, self._republisher.step()
+
     def is_needed(self) -> bool:
         """Say whether a run is needed at once, not only after the usual interval."""
+        if self._restoring:
+            return self._restorer.is_needed()
         control = self._convergence.settle()
-        return _is_busy(control, self._clock()) or self._auditor.is_needed(control)
+        due = _is_busy(control, self._clock()) or self._auditor.is_needed(control)
+        return due or self._republisher.is_needed()
 
     def _feed_probe(self, control: Control) -> int:
         """Enqueue for the next probe once a second, until a worker has begun it."""
@@ -293,6 +338,7 @@ class Reconcile:
             breaker_open=int(not control.breaker.is_closed),
             sync_paused=int(control.is_paused(now)),
             audit_differences_open=self._auditor.open_differences(),
+            poison_letters=self._dead_letters.count_poison(),
             **{f"products_{status}": count for status, count in summary.products.items()},
         )
         if letters is not None:

@@ -16,6 +16,7 @@ from chalicelib.domain.delivery import (
     Claim,
     Defer,
     Disposition,
+    Doubt,
     Outcome,
     Reject,
     SyncResult,
@@ -36,6 +37,7 @@ from chalicelib.domain.errors import (
     PoisonMessageError,
     QueueUnavailableError,
     StoreUnavailableError,
+    UnreadableDocumentError,
 )
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import (
@@ -64,7 +66,8 @@ class SyncPolicy:
     `lease` must be longer than `start_within` (the latest start of a call after its claim), the
     longest call, and the difference of two workers' clocks together. `publish_within`: how long
     publishing may take. `concurrency`: calls at a time. `max_in_flight`: with more messages in
-    flight long waits are parked. `jitter` gives a number from 0 to 1 for each attempt.
+    flight long waits are parked. `jitter` gives a number from 0 to 1 for each attempt. `restoring`:
+    nothing is attempted, since the store is being made whole.
     """
 
     schedule: Schedule
@@ -75,6 +78,7 @@ class SyncPolicy:
     publish_within: timedelta = timedelta(seconds=6)
     max_in_flight: int = 60_000
     jitter: Callable[[], float] = random.random
+    restoring: bool = False
 
 
 REPORTED = frozenset(SyncStatus)
@@ -139,6 +143,8 @@ class Sync:
         Each message is decided separately. An error of one message, or of the store, does not lose
         another message.
         """
+        if self._policy.restoring:
+            return self._settle([(message, self._back_off(message)) for message in messages])
         dispositions: dict[str, Disposition] = {}
         pairs: dict[str, Pair] = {}
         for message in messages:
@@ -203,6 +209,8 @@ class Sync:
                 telemetry.log.error("the document cannot be read", **sync_message.log_fields)
                 telemetry.count(unreadable=1)
                 dispositions[message.id] = self._back_off(message)
+            elif isinstance(decision, Doubt):
+                dispositions[message.id] = self._doubted(message, sync_message)
             elif not isinstance(decision, Try):
                 dispositions[message.id] = decision
             else:
@@ -211,6 +219,22 @@ class Sync:
                 if product is not None and product_id not in tries:
                     tries[product_id] = self._try(product, message, sync_message, decision, token)
         return dispositions, list(tries.values())
+
+    def _doubted(self, message: ReceivedMessage, sync_message: SyncMessage) -> Defer:
+        """Keep a message that is newer than its document.
+
+        It is decided again now and then, until a restore has lifted the document above it. To
+        acknowledge it, or to deliver what the document says, would hide that changes were lost.
+        """
+        try:
+            # Once more: what was asked may have been a primary of before a failover.
+            product = self._store.get(sync_message.product_id, majority=True)
+        except UnreadableDocumentError:
+            product = None
+        if product is None or product.version >= sync_message.version:
+            return Defer(self._clock() + LOST_RACE)
+        _tell_that_store_is_behind(product, sync_message.version)
+        return self._back_off(message)
 
     def _try(
         self,
@@ -384,6 +408,8 @@ class Sync:
             _log_attempt(call, outcome, result, counted=counted)
             _count_attempt(call, result, now)
             self._activity.count(outcome.attempt.error, delivered=result.delivered)
+            if counted and outcome.held is not None:
+                _tell_that_store_is_behind(result.product, outcome.held)
             if counted and result.delivered:
                 self._count_objective(call, now)
             # The product was changed during the call: its message is decided again.
@@ -494,6 +520,16 @@ class Sync:
         except QueueUnavailableError as error:
             # They become visible after the queue's own visibility timeout, and are deferred then.
             telemetry.log.warning("messages could not be deferred", reason=str(error))
+
+
+def _tell_that_store_is_behind(product: Product, known: int) -> None:
+    telemetry.log.error(
+        "the store is behind: it seems to be restored to an earlier time",
+        product_id=product.id,
+        version=product.version,
+        known=known,
+    )
+    telemetry.count(store_behind=1)
 
 
 def _log_attempt(call: Call, outcome: Outcome, result: SyncResult, *, counted: bool) -> None:

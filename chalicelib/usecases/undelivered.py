@@ -12,6 +12,7 @@ from chalicelib import telemetry
 from chalicelib.domain.errors import QueueUnavailableError
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.failures import kind_of
+from chalicelib.domain.poison import ALL_POISON, POISON_SHOWN
 from chalicelib.domain.product import Product
 from chalicelib.domain.selection import Selection
 from chalicelib.domain.sync_state import (
@@ -121,11 +122,13 @@ class Undelivered:
             request.limit, statuses=FAILED_STATUSES, order=Order.BEHIND_SINCE, details=False
         )
         page = self._store.search(after_cursor(query, request.cursor), self.reads)
+        poison = self._store.quarantined(ALL_POISON, POISON_SHOWN)
         return {
             "count": self._count(),
             "items": [_letter_of(product) for product in page.products],
             "nextCursor": _cursor_of(page),
-            "poison": [letter.to_json() for letter in self._store.poison()],
+            "poison": [letter.to_json() for letter in poison],
+            "poisonCount": self._store.count_quarantined(ALL_POISON),
         }
 
     def _count(self) -> int | None:

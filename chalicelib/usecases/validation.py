@@ -41,6 +41,11 @@ def text_of_time(value: object) -> object:
     return value
 
 
+def true_or_false(value: object) -> object:
+    """Take what JSON and a query write, and nothing that only looks like it."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
 def in_utc(time: datetime) -> datetime:
     """Give a time as it is stored: in UTC, in milliseconds. Raises ValueError if it has no UTC."""
     try:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 ORIGIN = "https://shop.example"
 # A burst that no other test uses up; a refill far slower than an emulator answers under load.
 THROTTLE = {"rate": 1, "burst": 10}
+TOPICS = {name: f"arn:aws:sns:us-east-1:000000000000:{name}" for name in ("pages", "tickets")}
 OVERRIDES: dict[str, object] = {
+    "page_topic_arn": TOPICS["pages"],
+    "ticket_topic_arn": TOPICS["tickets"],
     "cors_origin": ORIGIN,
     "throttle": THROTTLE,
     # 72 hours in one minute: waits of 0.5 s, 1 s, 2 s, then 4 s.
@@ -54,6 +57,7 @@ class DeployedStack(RunningStack):
             mongodb=info["mongodb"],
             store=store_name(stack.environ),
             nats=info["nats"],
+            natsPrefix="",
             sqs=info["endpoint"],
             queueUrl=info["queueUrl"],
             bulkQueueUrl=info["bulkQueueUrl"],

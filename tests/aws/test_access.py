@@ -44,7 +44,22 @@ ANSWERS = {
     ("POST", "/sync/audit"): 422,
     ("GET", "/sync/audit"): 200,
     ("DELETE", "/sync/audit"): 200,
+    ("POST", "/sync/restore"): 422,
+    ("GET", "/sync/restore"): 200,
+    ("POST", "/sync/republish"): 422,
+    ("GET", "/sync/republish"): 200,
+    ("DELETE", "/sync/republish"): 200,
+    ("GET", "/sync/dead-letters/poison"): 200,
+    ("POST", "/sync/dead-letters/discard"): 422,
 }
+REFUSE_A_BODY = {
+    "/sync/redrive",
+    "/sync/audit",
+    "/sync/republish",
+    "/sync/restore",
+    "/sync/dead-letters/discard",
+}
+"""They would do something, if they were asked without one."""
 OPEN = {"/health", "/ready", "/openapi.json", "/asyncapi.json", "/docs", "/console"}
 NO_ROUTE = "urn:product-catalog:problem:no-such-route"
 
@@ -55,7 +70,7 @@ def problem(answer: requests.Response) -> str:
 
 
 def call(api: Api, method: str, path: str) -> requests.Response:
-    body = {"status": "unheard of"} if path in {"/sync/redrive", "/sync/audit"} else {}
+    body = {"status": "unheard of"} if path in REFUSE_A_BODY else {}
     path = path.replace("{product_id}", UNKNOWN)
     return api.request(method, path, body if method in ("POST", "PUT", "PATCH") else None)
 

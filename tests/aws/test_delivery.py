@@ -10,7 +10,7 @@ from itertools import pairwise
 import nats
 import pytest
 
-from chalicelib.domain.events import STREAM, TRACE_HEADER
+from chalicelib.domain.events import TRACE_HEADER, StreamNames
 from tests.aws.conftest import DeployedStack, Doomed
 from tests.support import Json, eventually, exact_json
 
@@ -68,7 +68,7 @@ def root(trace: str | None) -> str:
 async def last_header(url: str) -> str | None:
     """The trace that the newest event of a creation carries in the stream."""
     async with await nats.connect(url) as connection:
-        message = await connection.jetstream().get_last_msg(STREAM, "product.created")
+        message = await connection.jetstream().get_last_msg(StreamNames().stream, "product.created")
     return (message.headers or {}).get(TRACE_HEADER)
 
 

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 import sys
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from embedded.services import StackError
 from localstack.capabilities import KNOWN_DRIFT
 from localstack.stack import AwsStack
-from localstack.terraform import MODULE
 from tests.aws.conftest import OVERRIDES, DeployedStack
 from tests.aws.test_access import OPEN, routes
 from tests.support import eventually
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 Calls = dict[str, tuple[str, str, dict[str, Any]]]
@@ -55,86 +48,14 @@ def test_a_rollback_moves_one_alias_and_nothing_else(aws: DeployedStack) -> None
     assert moved == {"module.sync.aws_lambda_alias.live": {"function_version"}}
 
 
-@pytest.mark.parametrize(
-    ("variables", "reason"),
-    [
-        ({"sync": {"visibility_seconds": 100}}, "at least 6 times"),
-        ({"sync": {"max_attempts": 5}}, "cannot span horizon_seconds"),
-        ({"sync": {"max_wait_seconds": 42301}}, "at most 42300"),
-        ({"sync": {"concurrency": 101}}, "must be 1 to 100"),
-        ({"sync": {"reconcile_grace_seconds": 0}}, "must be above 0 and at most 14 days"),
-        ({"sync": {"visibility_seconds": 43201}}, "43200 at most"),
-        ({"sync": {"reject_statuses": []}}, "at least one status"),
-        ({"sync": {"max_in_flight": 120_001}}, "max_in_flight must be 1 to 120000"),
-        ({"supply_chain_max_rate": 0}, "must be null or 0.01 to 100000"),
-        ({"breaker": {"products": 1}}, "products 2 to 1000"),
-        ({"breaker": {"failures": 1.5}}, "must be whole numbers"),
-        ({"breaker": {"share": 2}}, "must be above 0 and at most 1"),
-        ({"breaker": {"ramp_step_seconds": 0.5}}, "must be 1 to 600"),
-        ({"breaker": {"ramp_rate": 0}}, "ramp_rate must be 0.01"),
-        ({"alarms": {"sync-pause": {"periods": 5}}}, "there are alarms of these names only"),
-        ({"alarms": {"sync-paused": {"periods": 0.5}}}, "periods must be a whole number"),
-        ({"page_topic_arn": "pages"}, "page_topic_arn must be the ARN"),
-        ({"functions": {"reconcile": {"timeout": 39}}}, "at least 40"),
-        ({"functions": {"migrate": {"timeout": 59}}}, "at least 60"),
-        ({"functions": {"bridge": {"timeout": 74}}}, "must be 75 to 120"),
-        ({"functions": {"bridge": {"concurrency": 1}}}, "must be -1 or at least 2"),
-        ({"log_level": "WARNING"}, "must be DEBUG or INFO"),
-        ({"system_log_level": "ERROR"}, "must be DEBUG, INFO or WARN"),
-        ({"xray": {"share": 5}}, "share must be 0 to 1"),
-        ({"xray": {"mode": "On"}}, "must be PassThrough or Active"),
-        ({"secrets": None}, "`secret_string_wo,secret_string_wo_version` must be specified"),
-        ({"supply_chain_timeout_seconds": 20}, "must exceed the lease"),
-        ({"architecture": "riscv"}, "must be arm64 or x86_64"),
-        ({"runtime": "python3.10"}, "must be python3.11, python3.12, python3.13 or python3.14"),
-        ({"sync": {"maximum_concurrency": 1, "visibility_seconds": 180}}, "2 to 1000"),
-        ({"sync": {"bulk_maximum_concurrency": 1}}, "bulk_maximum_concurrency must be 2 to 1000"),
-        (
-            {"functions": {"sync": {"timeout": 30, "concurrency": 5}}},
-            "must not be below sync.maximum_concurrency",
-        ),
-    ],
-)
-def test_sizes_that_do_not_fit_each_other_are_refused_with_the_reason(
-    aws: DeployedStack, variables: dict[str, object], reason: str
-) -> None:
-    assert reason in refusal(overridden(aws, **variables))
-
-
-def refusal(stack: AwsStack) -> str:
-    """Why Terraform does not plan, in one line: it breaks lines to fit a terminal."""
-    with pytest.raises(StackError) as refused:
-        stack.terraform().plan(refresh=False)
-    return " ".join(str(refused.value).replace("│", " ").split())
-
-
-@pytest.mark.parametrize(
-    ("packaged", "reason"),
-    [
-        ({"architecture": "sparc", "runtime": RUNTIME}, "are packaged for sparc"),
-        ({"runtime": "python2.7"}, "are packaged for python2.7"),
-        ({"runtime": None}, "packaged for a runtime that manifest.json does not name"),
-    ],
-)
-def test_artifacts_of_another_processor_or_python_are_refused(
-    aws: DeployedStack, tmp_path: Path, packaged: dict[str, str | None], reason: str
-) -> None:
-    dist = tmp_path / "dist"
-    shutil.copytree(aws.aws.run_dir / "dist", dist)
-    manifest = {**json.loads((dist / "manifest.json").read_text()), **packaged}
-    known = {name: value for name, value in manifest.items() if value is not None}
-    (dist / "manifest.json").write_text(json.dumps(known))
-    assert reason in refusal(overridden(aws, artifacts=os.path.relpath(dist, MODULE)))
-
-
 def test_no_secret_is_in_the_state_the_plan_or_a_functions_settings(aws: DeployedStack) -> None:
     secret = aws.aws.secret()
     stored = aws.client("secretsmanager").get_secret_value(SecretId=aws.info["secretArn"])
     content = json.loads(stored["SecretString"])
     assert content["CATALOG_JWT_SECRET"] == secret, "it is where it belongs"
-    # A plan that writes the secret: its address of MongoDB may hold a password.
-    terraform = overridden(aws, secrets_version=2).terraform()
-    assert "aws_secretsmanager_secret_version.catalog[0]" in terraform.plan(refresh=False)
+    # A plan that changes the functions, with all that it is made of.
+    terraform = overridden(aws, log_level="DEBUG").terraform()
+    assert "module.sync.aws_lambda_function.this" in terraform.plan(refresh=False)
     plan = json.loads(terraform.run("show", "-json", str(aws.aws.run_dir / "plan")))
     state = json.loads((aws.aws.run_dir / "terraform.tfstate").read_text())
     for text in content.values():
@@ -176,6 +97,27 @@ def test_the_functions_are_as_configured(aws: DeployedStack) -> None:
     }
     queues = [aws.info[name].rpartition("/")[2] for name in ("queueUrl", "bulkQueueUrl")]
     assert runs == dict(zip(queues, (10, 4), strict=True))
+
+
+def test_each_function_has_its_share_of_the_accounts_concurrency(aws: DeployedStack) -> None:
+    client = aws.client("lambda")
+    reserved = {
+        name: client.get_function_concurrency(FunctionName=it["name"])[
+            "ReservedConcurrentExecutions"
+        ]
+        for name, it in aws.info["functions"].items()
+    }
+    # Sync: what its two queues start at a time.
+    queues = {"sync": 10 + 4, "bridge": 4, "reconcile": 2, "migrate": 2}
+    assert reserved == {**queues, "api": 40, "authorizer": 25}
+
+
+@pytest.mark.parametrize("function", ["bridge", "reconcile"])
+def test_a_role_names_its_region_since_roles_are_of_the_whole_account(
+    aws: DeployedStack, function: str
+) -> None:
+    found = aws.info["functions"][function]
+    assert found["role"].endswith(f":role/{found['name']}-us-east-1")
 
 
 @pytest.mark.parametrize("function", ["bridge", "reconcile"])

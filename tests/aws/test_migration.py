@@ -45,8 +45,9 @@ def test_the_first_apply_has_made_the_indexes(
     of_acts = {index.document["name"] for index in ACT_INDEXES}
     assert set(mongodb["catalog"]["products"].index_information()) >= names
     assert set(mongodb["catalog"]["acts"].index_information()) >= of_acts
-    logged = [line for line in aws.logged("migrate") if "the store is migrated" in line]
+    logged = [line for line in aws.logged("migrate") if "made the index" in line]
     assert len(logged) == len(names | of_acts)
+    assert [line for line in aws.logged("migrate") if "made the stream PRODUCTS" in line]
 
 
 def test_aliases_stay_until_the_store_could_be_migrated(

@@ -72,7 +72,8 @@ def content(answer: Answer) -> Json:
         ("products", "patch_product delete_product"),
         ("sync", "get_product_sync get_product_timeline replay_product"),
         ("sync", "get_sync redrive_products control_sync"),
-        ("sync", "start_audit get_audit stop_audit"),
+        ("sync", "start_audit get_audit stop_audit start_restore get_restore"),
+        ("sync", "start_republish get_republish stop_republish list_poison discard_poison"),
         ("service", "get_health get_readiness get_open_api get_docs get_console"),
     ],
 )

@@ -26,6 +26,7 @@ from chalicelib.domain.times import now_utc
 from embedded.processes import free_port
 from embedded.servers import ServerProcesses
 from embedded.services import Endpoints, endpoints, server_service, sqs_client
+from tests.contract.guarded_nats import Permitted, permitting, running
 from tests.contract.services import (
     SQS_SETTLE_SECONDS,
     VARIABLES,
@@ -226,6 +227,25 @@ def open_stream(nats_server: Nats) -> Iterator[Streams]:
             stream.close()
 
 
+@pytest.fixture(scope="package")
+def permitting_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a server on which each user may do only what the documentation says."""
+    port = free_port()
+    config, environment = permitting(tmp_path_factory.mktemp("permitting"), port)
+    with running(config, port, environment):
+        yield port
+
+
+@pytest.fixture
+def permitted(permitting_port: int) -> Iterator[Permitted]:
+    """The catalog's stream there, empty."""
+    stream = Permitted(permitting_port)
+    stream.make()
+    yield stream
+    stream.close()
+    stream.remove()
+
+
 class StreamKit:
     """A stream, another consumer of the same stream, and a publisher that is none of ours."""
 
@@ -249,9 +269,15 @@ def kit(request: pytest.FixtureRequest) -> StreamKit:
     if request.param == "fake":
         fake = FakeStream(now_utc)
         return StreamKit(fake, fake.another_consumer, fake.add)
+    if not request.getfixturevalue("elsewhere").get("nats"):
+        # With no more rights than docs/nats-permissions.conf gives.
+        permitted: Permitted = request.getfixturevalue("permitted")
+        return StreamKit(
+            permitted.open("catalog"), lambda: permitted.open("listener"), permitted.publish
+        )
     streams: Streams = request.getfixturevalue("open_stream")
     return StreamKit(
-        streams(), lambda: streams(durable="other"), streams.publish, prefix=streams.prefix
+        streams(), lambda: streams(consumer="other"), streams.publish, prefix=streams.prefix
     )
 
 

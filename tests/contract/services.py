@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import nats
@@ -22,6 +23,8 @@ from pymongo import MongoClient
 
 from chalicelib.adapters.jetstream import JetStream, credentials_of
 from chalicelib.adapters.mongo.documents import Document
+from chalicelib.adapters.stream_setup import StreamPlan
+from chalicelib.domain.events import StreamNames
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -149,15 +152,29 @@ class Streams:
         self.server = server
         self.name = name
         # Two tokens, so that a user's permissions can say `catalog-contract.>`.
-        self.prefix = f"{PREFIX.rstrip('-')}.{name.removeprefix(PREFIX)}."
+        self.names = StreamNames(name, f"{PREFIX.rstrip('-')}.{name.removeprefix(PREFIX)}.")
         self.opened: list[JetStream] = []
+        self.reported: list[str] = []
 
-    def __call__(self, url: str | None = None, **options: Any) -> JetStream:  # noqa: ANN401 - the adapter's
+    @property
+    def prefix(self) -> str:
+        """What each subject begins with."""
+        return self.names.before
+
+    def __call__(
+        self,
+        url: str | None = None,
+        credentials: str | None = None,
+        consumer: str = StreamNames().consumer,
+        **plan: Any,  # noqa: ANN401 - the adapter's
+    ) -> JetStream:
         """Open an adapter; on another server without credentials unless they are given."""
-        own = {"name": self.name, "prefix": self.prefix, "max_bytes": self.server.max_bytes}
         if url is None:
-            own["credentials"] = self.server.credentials
-        self.opened.append(JetStream(url or self.server.url, **(own | options)))
+            credentials = self.server.credentials
+        asked = {"max_bytes": self.server.max_bytes} | plan
+        wanted = StreamPlan(replace(self.names, consumer=consumer), **asked)
+        where = url or self.server.url
+        self.opened.append(JetStream(where, credentials, wanted, self.reported.append))
         return self.opened[-1]
 
     def publish(self, subject: str, data: bytes) -> None:

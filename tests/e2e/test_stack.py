@@ -14,8 +14,17 @@ from pymongo import MongoClient
 
 from embedded import processes
 from embedded.services import ROLES, ROOT, SERVERS
-from embedded.stack import Stack
-from tests.support import Json, RunningStack, eventually, stack_environment, stopped_for_sure
+from embedded.stack import Stack, sign_token
+from tests.e2e.delivery.steps import wait_for
+from tests.support import (
+    PRODUCT,
+    Api,
+    Json,
+    RunningStack,
+    eventually,
+    stack_environment,
+    stopped_for_sure,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,10 +73,29 @@ def test_up_makes_the_indexes_that_a_role_needs(whole: RunningStack) -> None:
         assert "sku_sparse" in products.index_information()
 
 
-def test_a_changed_setting_restarts_only_the_roles(whole: RunningStack) -> None:
-    before = whole.settings["processes"]
-    after = whole.up(LOG_LEVEL="WARNING")["processes"]
+def test_a_rotation_restarts_only_the_roles_and_refuses_nobody_until_it_ends(
+    whole: RunningStack,
+) -> None:
+    """Also that a changed setting restarts the roles: each restart takes seconds."""
+    before, old = whole.settings["processes"], Api(whole.settings["api"], sign_token("o" * 32))
+    assert old.get("/products").status_code == 401
+
+    after = whole.up(
+        CATALOG_JWT_SECRET_PREVIOUS="o" * 32,
+        SUPPLY_CHAIN_SIGNING_SECRET="bmV3",
+        SUPPLY_CHAIN_SIGNING_SECRET_PREVIOUS="b2xk",
+    )["processes"]
     assert {name for name in before if before[name] != after[name]} == set(ROLES)
+    # A token of each secret, and a supply chain that knows only one of its two.
+    for api, known in ((old, "b2xk"), (whole.api, "bmV3")):
+        whole.supply_chain.set(signingSecrets=[known])
+        answer = api.post("/products", PRODUCT)
+        assert answer.status_code == 201, answer.text
+        assert wait_for(whole, answer.json()["id"], "delivered")["attempts"] == 1
+
+    whole.up()
+    assert old.get("/products").status_code == 401
+    assert whole.api.get("/products").status_code == 200
 
 
 def test_a_given_failure_rate_reaches_the_running_supply_chain(whole: RunningStack) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from chalicelib.adapters.mongo.documents import new_product_id
@@ -23,7 +24,11 @@ from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
 from chalicelib.usecases.parallel import InThreads, Parallel
+from chalicelib.usecases.quarantine import Quarantine
 from chalicelib.usecases.reconcile import Reconcile, Reconciled
+from chalicelib.usecases.republish import Republisher, Republishes
+from chalicelib.usecases.restore import Restorer
+from chalicelib.usecases.restores import Restores
 from chalicelib.usecases.sync import Sync, SyncPolicy
 from chalicelib.usecases.undelivered import Undelivered
 from tests.fakes.builders import BODY, GRACE, a_product
@@ -57,6 +62,7 @@ class Pipeline:
         self.policy = SyncPolicy(self.schedule, self.LEASE, GRACE, concurrency, jitter=lambda: 0.0)
         # Without a rolling audit: tests also store products that the supply chain never saw.
         self.audit_policy = AuditPolicy(sample=0)
+        self.restoring = False
         self.queue = FakeQueue(self.clock)
         self.supply_chain = FakeSupplyChain(self.clock)
         self.connect()
@@ -72,8 +78,9 @@ class Pipeline:
             grace=GRACE,
             new_id=new_product_id,
             bulk_queue=True,
+            restoring=self.restoring,
         )
-        self.bridge = Bridge(self.stream, queue)
+        self.bridge = Bridge(self.stream, queue, restoring=self.restoring)
         self.controls = Controls(store, pause=lambda _: None)
         enqueuer = Enqueuer(store, queue, clock=clock, grace=GRACE, in_parallel=InThreads())
         convergence = Convergence(store, self.controls, enqueuer, clock=clock)
@@ -99,25 +106,54 @@ class Pipeline:
             clock=clock,
             pause=lambda _: None,
         )
+        questions = Questions(self.controls, self.supply_chain.ask, self.breaker, clock=clock)
+        dead_letters = DeadLetters(store, queue, clock=clock)
+        self.restores = Restores(
+            store,
+            self.controls,
+            self.acts,
+            self.breaker,
+            restoring=self.restoring,
+            clock=clock,
+            pause=lambda _: None,
+        )
+        self.restorer = Restorer(
+            store,
+            self.stream,
+            dead_letters,
+            self.restores,
+            questions,
+            self.audits,
+            clock=clock,
+            grace=GRACE,
+        )
         self.auditor = Auditor(
             store,
             self.audits,
-            Questions(self.controls, self.supply_chain.ask, self.breaker, clock=clock),
+            questions,
             Repairs(store, self.outbox, enqueuer, clock=clock, grace=GRACE),
             self.audit_policy,
             self.breaker,
             clock=clock,
         )
+        self.republishes = Republishes(
+            store, self.acts, rate=100.0, clock=clock, pause=lambda _: None
+        )
+        self.republisher = Republisher(store, self.republishes, self.outbox, clock=clock)
+        self.quarantine = Quarantine(store, self.acts, clock=clock)
         self.reconcile = Reconcile(
             store,
             self.outbox,
             enqueuer,
-            DeadLetters(store, queue, clock=clock),
+            dead_letters,
             convergence,
             self.auditor,
+            self.republisher,
+            self.restorer,
             self.breaker,
             clock=clock,
             grace=GRACE,
+            restoring=self.restoring,
             sleep=self.clock.advance,
         )
         self.sync = self.a_worker()
@@ -131,7 +167,7 @@ class Pipeline:
             self.queue,
             self.outbox,
             self.supply_chain,
-            self.policy,
+            replace(self.policy, restoring=self.restoring),
             self.admissions if admissions is None else admissions,
             Activity(self.store, clock=self.clock),
             clock=self.clock,

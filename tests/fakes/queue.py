@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain.errors import PoisonMessageError, QueueUnavailableError
 from chalicelib.domain.messages import DeadLetter, ReceivedMessage, SyncMessage, parse_sync_message
-from chalicelib.domain.poison import EXCERPT
 from chalicelib.domain.retry import SQS_MAX_VISIBILITY_SECONDS
 from chalicelib.usecases.ports import ReceivedDeadLetter
 from tests.fakes.switchable import Switchable
@@ -200,5 +199,5 @@ def _dead_letter(message: FakeQueueMessage, receipt: str) -> ReceivedDeadLetter:
     try:
         content = parse_sync_message(message.body)
     except PoisonMessageError:
-        return ReceivedDeadLetter(message.id, receipt, None, message.reason, message.body[:EXCERPT])
+        return ReceivedDeadLetter(message.id, receipt, None, message.reason, message.body)
     return ReceivedDeadLetter(message.id, receipt, content, message.reason)

@@ -11,12 +11,15 @@ from chalicelib.domain.audit import AuditState
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import (
     CatalogError,
+    ConcurrentChangeError,
     DuplicateIdempotencyKeyError,
     DuplicateSkuError,
     StoreUnavailableError,
     UnreadableDocumentError,
 )
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_LIMIT, OUTBOX_PAGE, Product
+from chalicelib.domain.republish import RepublishState
+from chalicelib.domain.restore import RestoreState, without_sku
 from chalicelib.domain.selection import ALL
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
@@ -32,6 +35,7 @@ from chalicelib.usecases.ports import (
     Found,
     Order,
     ProductQuery,
+    PutBack,
     Summary,
     Window,
 )
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
 
     from chalicelib.domain.delivery import Claim, SyncResult, Transition
     from chalicelib.domain.events import Event
-    from chalicelib.domain.poison import PoisonLetter
+    from chalicelib.domain.poison import PoisonLetter, PoisonSelection
     from chalicelib.domain.selection import Portion
 
 
@@ -63,8 +67,10 @@ class FakeStore(Switchable):
         self.stored_control = Control()
         self.kept_acts: list[Act] = []
         self.minutes: dict[datetime, Minute] = {}
-        self.stored_poison: tuple[PoisonLetter, ...] = ()
+        self.poison: dict[str, PoisonLetter] = {}
         self.stored_audit = AuditState()
+        self.stored_restore = RestoreState()
+        self.stored_republish = RepublishState()
 
     def insert(
         self, products: Sequence[tuple[Product, Creation | None]]
@@ -142,8 +148,7 @@ class FakeStore(Switchable):
             if stored is None or stored.version != expected_version:
                 return False
             if product.deleted_at:
-                bare = product.fields.model_copy(update={"sku": None})
-                product = replace(product, fields=bare)
+                product = without_sku(product)
             if holder := self._holder(product):
                 raise DuplicateSkuError(holder)
             self.products[product.id] = replace(
@@ -210,7 +215,7 @@ class FakeStore(Switchable):
             for item in self._all()
         )
 
-    def walk(self, after: str | None, limit: int) -> Found:
+    def walk(self, after: str | None, limit: int, *, majority: bool = False) -> Found:  # noqa: ARG002 - all is written to all
         self._reach("walk")
         with self._lock:
             names = sorted(name for name in self.products if after is None or name > after)[:limit]
@@ -403,13 +408,39 @@ class FakeStore(Switchable):
         ]
         return found[:limit]
 
-    def poison(self) -> tuple[PoisonLetter, ...]:
-        self._reach("poison")
-        return self.stored_poison
+    def quarantine(self, letters: Sequence[PoisonLetter]) -> None:
+        self._reach("quarantine")
+        with self._lock:
+            new = {letter.message_id: letter for letter in letters}
+            self.poison = new | self.poison
 
-    def save_poison(self, letters: Sequence[PoisonLetter]) -> None:
-        self._reach("save_poison")
-        self.stored_poison = tuple(letters)
+    def quarantined(
+        self, selection: PoisonSelection, limit: int, *, after: str | None = None
+    ) -> list[PoisonLetter]:
+        self._reach("quarantined")
+        return [
+            letter
+            for letter in self._selected(selection)
+            if after is None or letter.message_id > after
+        ][:limit]
+
+    def _selected(self, selection: PoisonSelection) -> list[PoisonLetter]:
+        with self._lock:
+            return [it for _, it in sorted(self.poison.items()) if selection.selects(it)]
+
+    def count_quarantined(self, selection: PoisonSelection) -> int:
+        self._reach("count_quarantined")
+        return len(self._selected(selection))
+
+    def quarantine_bytes(self) -> int:
+        self._reach("quarantine_bytes")
+        with self._lock:
+            return sum(len(letter.body) for letter in self.poison.values())
+
+    def discard(self, message_ids: Collection[str]) -> int:
+        self._reach("discard")
+        with self._lock:
+            return sum(self.poison.pop(name, None) is not None for name in message_ids)
 
     def audit(self) -> AuditState:
         self._reach("audit")
@@ -421,6 +452,46 @@ class FakeStore(Switchable):
             if self.stored_audit.revision != expected_revision:
                 return False
             self.stored_audit = state
+            return True
+
+    def put_back(self, products: Sequence[PutBack]) -> dict[str, CatalogError]:
+        self._reach("put_back")
+        with self._lock:
+            done = {product.id: self._put_back(product, seen) for product, seen in products}
+        return {name: failure for name, failure in done.items() if failure is not None}
+
+    def _put_back(self, product: Product, expected: int | None) -> CatalogError | None:
+        stored = self.products.get(product.id)
+        if (stored.revision if stored else None) != expected:
+            return ConcurrentChangeError("the document is another one by now")
+        written = without_sku(product) if product.deleted_at else product
+        if holder := self._holder(written):
+            return DuplicateSkuError(holder)
+        self.products[product.id] = replace(written, keyed=bool(stored and stored.keyed))
+        return None
+
+    def restore(self) -> RestoreState:
+        self._reach("restore")
+        return self.stored_restore
+
+    def save_restore(self, state: RestoreState, *, expected_revision: int) -> bool:
+        self._reach("save_restore")
+        with self._lock:
+            if self.stored_restore.revision != expected_revision:
+                return False
+            self.stored_restore = state
+            return True
+
+    def republish(self) -> RepublishState:
+        self._reach("republish")
+        return self.stored_republish
+
+    def save_republish(self, state: RepublishState, *, expected_revision: int) -> bool:
+        self._reach("save_republish")
+        with self._lock:
+            if self.stored_republish.revision != expected_revision:
+                return False
+            self.stored_republish = state
             return True
 
     def ping(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.domain.errors import StreamUnavailableError
 from chalicelib.domain.events import BRIDGED, Event
-from chalicelib.usecases.ports import StreamMessage, StreamUsage
+from chalicelib.usecases.ports import StreamMessage, StreamPage, StreamUsage
 from tests.fakes.switchable import Switchable
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class FakeStreamMessage:
 
 
 class FakeStream(Switchable):
-    """Implements `ports.Publisher` and `ports.Consumer`; a pull never waits.
+    """Implements `ports.Publisher`, `ports.Consumer` and `ports.StreamReader`; a pull never waits.
 
     `refused` holds the ids of events that it does not store. `limit`: bytes that it may hold; it
     only says so.
@@ -59,8 +59,8 @@ class FakeStream(Switchable):
         stored = [event for event in events if event.id not in self.refused]
         with self._lock:
             for event in stored:
-                if event.id not in self._ids:
-                    self._ids.add(event.id)
+                if event.message_id not in self._ids:
+                    self._ids.add(event.message_id)
                     self.add(event.type.subject, event.to_cloudevent().encode(), event.trace)
         if events and not stored:
             raise StreamUnavailableError("none was stored")
@@ -109,6 +109,12 @@ class FakeStream(Switchable):
     def terminate(self, messages: Sequence[StreamMessage]) -> None:
         self._reach("terminate")
         self._settled |= {message.sequence for message in messages}
+
+    def read(self, after: int, limit: int) -> StreamPage:
+        self._reach("read")
+        with self._lock:
+            following = [message for message in self.log if message.sequence > after]
+        return StreamPage(following[:limit], len(following[limit:]))
 
     def unsettled(self) -> list[int]:
         """The sequence numbers of what the consumer has neither acknowledged nor terminated."""

@@ -68,7 +68,7 @@ class FakeSupplyChain:
         if judgement.verdict is Verdict.DELIVERED:
             self.held[product.id] = product
         attempt = Attempt(time, product.version, status, 0.25, judgement.error)
-        return Outcome(attempt, judgement.verdict, self.retry_after)
+        return Outcome(attempt, judgement.verdict, self.retry_after, judgement.held)
 
     def _ask(self, product_id: str) -> Answer:
         held = self.held.get(product_id)

@@ -23,6 +23,7 @@ Json = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 OVERLAYS = ROOT / "kubernetes" / "overlays"
+COMPONENTS = ROOT / "kubernetes" / "components"
 ROLES = ("api", "bridge", "sync", "reconcile")
 WORKLOADS = ("Deployment", "StatefulSet", "CronJob", "DaemonSet", "Job")
 COMPONENT = "app.kubernetes.io/component"
@@ -45,21 +46,29 @@ def render(overlay: str, overlays: Path = OVERLAYS) -> Cluster:
 
 
 @functools.cache
-def _with_operator() -> tuple[Json, ...]:
-    component = ROOT / "kubernetes" / "components" / "prometheus-operator" / "kustomization.yaml"
-    (line,) = re.findall(r"^#   (components: .*\n)", component.read_text(), re.MULTILINE)
+def _with_components(names: tuple[str, ...]) -> tuple[Json, ...]:
     with tempfile.TemporaryDirectory() as folder:
         copied = Path(folder) / "kubernetes"
         shutil.copytree(ROOT / "kubernetes", copied)
         overlay = copied / "overlays" / "production"
         with (overlay / "kustomization.yaml").open("a") as kustomization:
-            kustomization.write(line)
+            kustomization.write(f"components: [{', '.join(map(documented, names))}]\n")
+        if "secrets-manager" in names:
+            with (overlay / "settings.env").open("a") as settings:
+                settings.write("CATALOG_SECRET_ID=catalog\n")
         return _rendered(overlay)
 
 
-def with_operator() -> Cluster:
-    """Render production with the Prometheus operator's component, added as that says."""
-    return Cluster("production", copy.deepcopy(list(_with_operator())))
+def documented(component: str) -> str:
+    """How an overlay names a component, as that says at its head."""
+    text = (COMPONENTS / component / "kustomization.yaml").read_text()
+    (path,) = re.findall(r"^#   components: \[(\S+)\]\n", text, re.MULTILINE)
+    return str(path)
+
+
+def with_components(*names: str) -> Cluster:
+    """Render production with these components, added as they say."""
+    return Cluster("production", copy.deepcopy(list(_with_components(names))))
 
 
 def example_secret() -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.kubernetes.checks.endpoints import HEALTHCHECK_PATH
-from tests.kubernetes.cluster import COMPONENT, Cluster
+from tests.kubernetes.cluster import COMPONENT, Cluster, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +49,21 @@ def annotated(cluster: Cluster, role: str) -> Json:
 
 def trigger(cluster: Cluster) -> Json:
     found: Json = cluster.get("ScaledObject", "sync")["spec"]["triggers"][0]
+    return found
+
+
+def request_trigger(cluster: Cluster) -> Json:
+    found: Json = cluster.get("ScaledObject", "api")["spec"]["triggers"][0]["metadata"]
+    return found
+
+
+def ingress(cluster: Cluster) -> Json:
+    found: Json = cluster.get("Ingress", "api")["metadata"]["annotations"]
+    return found
+
+
+def blocks(cluster: Cluster, name: str) -> list[Json]:
+    found: list[Json] = policy(cluster, name)["egress"][0]["to"]
     return found
 
 
@@ -275,13 +290,13 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
         lambda c: policy(c, "metrics-from-prometheus")["ingress"][0].pop("from"),
     ),
     "metrics: the operator does not find them": (
-        "with-operator",
+        "prometheus-operator",
         lambda c: put(
             c.get("PodMonitor", "product-catalog")["spec"]["podMetricsEndpoints"][0], "port", "http"
         ),
     ),
     "schemas: a misspelt field of the Prometheus operator": (
-        "with-operator",
+        "prometheus-operator",
         lambda c: put(c.get("PrometheusRule", "product-catalog")["spec"]["groups"][0], "every", 1),
     ),
     "images: latest": (
@@ -376,9 +391,17 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
         lambda c: put(c.migration().spec, "image", "product-catalog:0.9.0"),
     ),
     "migration: tried once": ("development", lambda c: put(job(c), "backoffLimit", 0)),
-    "migration: never again": (
+    "migration: in the same pod, which hides its exit code": (
         "development",
-        lambda c: put(c.migration().pod, "restartPolicy", "Never"),
+        lambda c: put(c.migration().pod, "restartPolicy", "OnFailure"),
+    ),
+    "migration: again with unusable settings": (
+        "production",
+        lambda c: job(c)["podFailurePolicy"]["rules"].pop(0),
+    ),
+    "migration: a drained node is a failure": (
+        "production",
+        lambda c: job(c)["podFailurePolicy"]["rules"].pop(),
     ),
     "migration: with a deadline": (
         "production",
@@ -458,5 +481,88 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
     "network: no way in": (
         "development",
         lambda c: c.objects.remove(c.get("NetworkPolicy", "from-clients-of-sqs")),
+    ),
+    "targets: scaled twice": (
+        "scaling-by-requests",
+        lambda c: c.objects.append(render("production").get("HorizontalPodAutoscaler", "api")),
+    ),
+    "schemas: a misspelt field of a trigger": (
+        "scaling-by-requests",
+        lambda c: put(request_trigger(c), "treshold", "5"),
+    ),
+    "schemas: a misspelt field of an external secret": (
+        "external-secrets",
+        lambda c: put(c.get("ExternalSecret", "secrets")["spec"], "refreshIntervall", "1h"),
+    ),
+    "request_scaling: a metric that nobody exports": (
+        "scaling-by-requests",
+        lambda c: put(
+            request_trigger(c), "query", request_trigger(c)["query"].replace("requests", "calls")
+        ),
+    ),
+    "request_scaling: probes count": (
+        "scaling-by-requests",
+        lambda c: put(
+            request_trigger(c), "query", request_trigger(c)["query"].replace("|getReadiness", "")
+        ),
+    ),
+    "request_scaling: nothing is no request": (
+        "scaling-by-requests",
+        lambda c: request_trigger(c).pop("ignoreNullValues"),
+    ),
+    "request_scaling: a fallback": (
+        "scaling-by-requests",
+        lambda c: put(
+            c.get("ScaledObject", "api")["spec"], "fallback", {"failureThreshold": 1, "replicas": 2}
+        ),
+    ),
+    "request_scaling: no CPU": (
+        "scaling-by-requests",
+        lambda c: put(c.get("ScaledObject", "api")["spec"]["triggers"][1], "type", "memory"),
+    ),
+    "request_scaling: a second autoscaler": (
+        "scaling-by-requests",
+        lambda c: c.get("ScaledObject", "api")["metadata"]["annotations"].clear(),
+    ),
+    "load_balancer: old TLS": (
+        "production",
+        lambda c: put(
+            ingress(c), "alb.ingress.kubernetes.io/ssl-policy", "ELBSecurityPolicy-2016-08"
+        ),
+    ),
+    "load_balancer: no policy": (
+        "production",
+        lambda c: ingress(c).pop("alb.ingress.kubernetes.io/ssl-policy"),
+    ),
+    "load_balancer: HTTP is served": (
+        "production",
+        lambda c: ingress(c).pop("alb.ingress.kubernetes.io/ssl-redirect"),
+    ),
+    "load_balancer: no limit": (
+        "production",
+        lambda c: ingress(c).pop("alb.ingress.kubernetes.io/wafv2-acl-arn"),
+    ),
+    "credentials: none": (
+        "production",
+        lambda c: c.objects.remove(c.get("NetworkPolicy", "to-pod-identity")),
+    ),
+    "credentials: none by IPv6": ("production", lambda c: blocks(c, "to-pod-identity").pop()),
+    "credentials: on another port": (
+        "production",
+        lambda c: put(policy(c, "to-pod-identity")["egress"][0]["ports"][0], "port", 443),
+    ),
+    "credentials: for the migration, which needs none": (
+        "production",
+        lambda c: policy(c, "to-pod-identity")["podSelector"]["matchExpressions"][0][
+            "values"
+        ].append("migrate"),
+    ),
+    "credentials: of the node": (
+        "production",
+        lambda c: blocks(c, "to-https")[0]["ipBlock"].pop("except"),
+    ),
+    "credentials: of the node by IPv6": (
+        "production",
+        lambda c: blocks(c, "to-https").append({"ipBlock": {"cidr": "::/0"}}),
     ),
 }

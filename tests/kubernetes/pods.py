@@ -131,7 +131,7 @@ class Podman:
 
     def make_base(self) -> None:
         """Import Debian's Python under the name of the official image."""
-        name = f"docker.io/library/{base_image()}"
+        name = base_image()
         # The same Debian as in the official image, and so a Python near to it.
         suite = name.rpartition("-")[2]
         system = self.folder / "base"
@@ -152,12 +152,14 @@ class Podman:
         volumes += [f"--volume={path}:{path}:ro" for path in certificates]
         # Without an init system there is no isolation of builds but this.
         how = ("--isolation=chroot", "--format=docker", "--network=host", *volumes)
-        self("build", *how, f"--target={target}", f"--tag={tag}", str(ROOT))
+        base = f"--build-arg=PYTHON_IMAGE={base_image()}"
+        self("build", *how, base, f"--target={target}", f"--tag={tag}", str(ROOT))
 
 
 def base_image() -> str:
-    """Give the image that the Dockerfile builds on."""
-    return (ROOT / "Dockerfile").read_text().partition("FROM ")[2].split()[0]
+    """Give the image that the Dockerfile builds on, without its digest: that is Docker's own."""
+    image = (ROOT / "Dockerfile").read_text().partition("ARG PYTHON_IMAGE=")[2].split()[0]
+    return f"docker.io/library/{image.partition('@')[0]}"
 
 
 def pip_options() -> tuple[dict[str, str], list[str]]:

@@ -32,6 +32,7 @@ from embedded.stack import sign_token
 from tests.kubernetes.cluster import ROLES, ROOT, Cluster, Container, render
 from tests.kubernetes.pods import Pod, Podman, base_image, enter_own_network, missing
 from tests.support import PRODUCT, Api, SupplyChainControl, eventually, exact_json
+from tools import package, sbom
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,6 +224,17 @@ def test_the_image_has_no_build_tools(running: Running) -> None:
     for name in ("pip", "setuptools", "wheel"):
         with pytest.raises(AssertionError, match=f"No module named '{name}"):
             running.role("api").execute("python", "-c", f"import {name}")
+
+
+def test_the_image_has_the_packages_of_its_bill_of_materials(running: Running) -> None:
+    text = (ROOT / "requirements" / "container.txt").read_text()
+    listed = (line.split()[0] for line in sbom.image_requirements(text, "3.13"))
+    find = (
+        "from importlib import metadata as m\n"
+        "print(*(f'{it.name}=={it.version}' for it in m.distributions()))"
+    )
+    found = running.role("api").execute("python", "-c", find).split()
+    assert package.read_pins("\n".join(found)) == package.read_pins("\n".join(listed))
 
 
 def test_a_role_can_write_nowhere_but_in_its_volumes(running: Running) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.kubernetes import checks
-from tests.kubernetes.cluster import render, with_operator
+from tests.kubernetes.cluster import OVERLAYS, render, with_components
 from tests.kubernetes.damage import BROKEN
 
 CHECKS = {check.__name__: check for check in checks.CHECKS}
@@ -15,7 +15,7 @@ CHECKS = {check.__name__: check for check in checks.CHECKS}
 def test_what_is_broken_is_noticed(name: str) -> None:
     overlay, damage = BROKEN[name]
     check = CHECKS[name.partition(":")[0]]
-    cluster = with_operator() if overlay == "with-operator" else render(overlay)
+    cluster = render(overlay) if (OVERLAYS / overlay).exists() else with_components(overlay)
     damage(cluster)
     assert list(check(cluster)) != []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from typing import TYPE_CHECKING
 
 import kubernetes_validate
@@ -13,18 +12,19 @@ from chalicelib.settings import SECRET_NAMES, read_settings
 from tests.kubernetes import checks
 from tests.kubernetes.checks.schema import KUBERNETES
 from tests.kubernetes.cluster import (
+    COMPONENTS,
     OVERLAYS,
     ROLES,
     ROOT,
     Cluster,
+    documented,
     example_secret,
     render,
-    with_operator,
+    with_components,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 KUBERNETES_PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 
@@ -35,15 +35,23 @@ def test_an_overlay_has_no_fault(overlay: str, check: Callable[[Cluster], Iterat
     assert list(check(render(overlay))) == []
 
 
-@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
-def test_production_with_the_prometheus_operator_has_no_fault(
-    check: Callable[[Cluster], Iterator[str]],
-) -> None:
-    assert list(check(with_operator())) == []
+@pytest.mark.parametrize("component", sorted(it.name for it in COMPONENTS.iterdir()))
+def test_production_with_a_component_has_no_fault(component: str) -> None:
+    assert documented(component) == f"../../components/{component}"
+    cluster = with_components(component)
+    assert [it for check in checks.CHECKS for it in check(cluster)] == []
+
+
+def test_production_with_several_components_has_no_fault() -> None:
+    # The secret is either the operator's work or read by the pods.
+    several = {it.name for it in COMPONENTS.iterdir()} - {"secrets-manager", "argo-cd"}
+    cluster = with_components(*sorted(several), "argo-cd")
+    assert [it for check in checks.CHECKS for it in check(cluster)] == []
 
 
 def test_the_operator_gets_what_is_scraped_and_the_rules_in_the_namespace_of_the_pods() -> None:
-    added = [it for it in with_operator().objects if "monitoring.coreos.com" in it["apiVersion"]]
+    objects = with_components("prometheus-operator").objects
+    added = [it for it in objects if "monitoring.coreos.com" in it["apiVersion"]]
     assert {it["kind"] for it in added} == {"PodMonitor", "PrometheusRule"}
     assert {it["metadata"]["namespace"] for it in added} == {"product-catalog"}
 
@@ -62,21 +70,44 @@ def test_production_runs_nothing_but_the_four_roles_and_the_migration() -> None:
     assert names == {*ROLES, "migrate"}
 
 
-def test_the_documented_migration_before_a_release_has_all_that_it_needs() -> None:
+@pytest.mark.parametrize(
+    ("components", "more"),
+    [((), set()), (("external-secrets",), {"SecretStore", "ExternalSecret"})],
+)
+def test_the_documented_migration_before_a_release_has_all_that_it_needs(
+    components: tuple[str, ...], more: set[str]
+) -> None:
     command = re.search(r"kubectl apply -k \S+ -l (\S+)=(\S+)$", KUBERNETES_PAGE, re.MULTILINE)
     assert command is not None
     label, value = command.groups()
-    cluster = render("production")
+    cluster = with_components(*components)
     cluster.objects = [
         it for it in cluster.objects if it["metadata"].get("labels", {}).get(label) == value
     ]
-    assert {it["kind"] for it in cluster.objects} == {"Job", "ServiceAccount", "ConfigMap"}
+    kinds = {it["kind"] for it in cluster.objects}
+    assert kinds == {"Job", "ServiceAccount", "ConfigMap"} | more
     account = cluster.migration().pod["serviceAccountName"]
     assert cluster.get("ServiceAccount", account)
     (settings,) = cluster.kind("ConfigMap")
     assert cluster.migration().spec["envFrom"][0]["configMapRef"] == {
         "name": settings["metadata"]["name"]
     }
+
+
+def test_argo_cd_migrates_after_what_the_job_needs_and_before_the_roles() -> None:
+    cluster = with_components("external-secrets", "argo-cd")
+    waves: dict[str, set[int]] = {}
+    for item in cluster.objects:
+        wave = item["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", "0")
+        waves.setdefault(item["kind"], set()).add(int(wave))
+    assert waves["Job"] == {-1}
+    before = {"Namespace", "ServiceAccount", "ConfigMap", "SecretStore", "ExternalSecret"}
+    assert {wave for kind in (*before, "NetworkPolicy") for wave in waves[kind]} == {-2}
+    assert waves["Deployment"] == {0}
+    annotations = cluster.migration().workload["metadata"]["annotations"]
+    # Before the sync its ConfigMap would not be there.
+    assert annotations["argocd.argoproj.io/hook"] == "Sync"
+    assert annotations["argocd.argoproj.io/hook-delete-policy"] == "BeforeHookCreation"
 
 
 def test_production_keeps_its_secrets_out_of_git() -> None:
@@ -94,29 +125,39 @@ def test_the_example_of_the_secret_is_one_and_becomes_settings() -> None:
     assert len((settings.nats_credentials or "").splitlines()) > 1
 
 
-def test_the_documented_way_to_secrets_manager_has_no_fault(tmp_path: Path) -> None:
-    """What the page says is added to a copy of production, which is then held to every check."""
-    shutil.copytree(OVERLAYS.parent, tmp_path / "kubernetes")
-    overlays = tmp_path / "kubernetes" / "overlays"
-    page = KUBERNETES_PAGE.partition("`CATALOG_SECRET_ID` in")[2]
-    patch = page.partition("```yaml\n")[2].partition("```")[0]
-    kustomization = overlays / "production" / "kustomization.yaml"
-    kustomization.write_text(kustomization.read_text() + patch.partition("patches:\n")[2])
-    with (overlays / "production" / "settings.env").open("a") as settings:
-        settings.write("CATALOG_SECRET_ID=catalog\nCORS_ORIGIN=https://shop.example.com\n")
-    cluster = render("production", overlays)
-    assert [it for check in checks.CHECKS for it in check(cluster)] == []
+def test_an_external_secret_makes_the_secret_that_the_pods_read() -> None:
+    cluster = with_components("external-secrets")
+    external = cluster.get("ExternalSecret", "secrets")["spec"]
+    sources = cluster.role("api").spec["envFrom"]
+    assert {"secretRef": {"name": external["target"]["name"]}} in sources
+    assert cluster.get("SecretStore", external["secretStoreRef"]["name"])
+
+
+def test_pods_that_read_secrets_manager_have_no_secret() -> None:
+    cluster = with_components("secrets-manager")
     for container in (*map(cluster.role, ROLES), cluster.migration()):
         assert "MONGODB_URI" not in cluster.environment(container), container
-    # Development keeps its Secret.
-    assert [it for check in checks.CHECKS for it in check(render("development", overlays))] == []
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_in_production_each_role_has_an_iam_role_of_its_own(role: str) -> None:
-    account = render("production").get("ServiceAccount", role)
+# The migration has one for the component secrets-manager.
+@pytest.mark.parametrize("role", [*ROLES, "migrate"])
+def test_by_web_identity_each_role_has_an_iam_role_of_its_own(role: str) -> None:
+    account = with_components("irsa").get("ServiceAccount", role)
     arn = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
     assert arn.endswith(f":role/product-catalog-{role}")
+
+
+def test_by_pod_identity_the_manifests_name_no_iam_role() -> None:
+    assert all(
+        "annotations" not in it["metadata"] for it in render("production").kind("ServiceAccount")
+    )
+
+
+def test_terraform_gives_a_role_to_each_service_account_of_the_manifests() -> None:
+    table = (ROOT / "terraform" / "kubernetes" / "roles.tf").read_text()
+    (names,) = re.findall(r"for name in \[([^\]]+)\] : name => var.namespace", table)
+    accounts = {it["metadata"]["name"] for it in render("production").kind("ServiceAccount")}
+    assert set(re.findall(r'"([^"]+)"', names)) == accounts
 
 
 def test_a_selector_of_a_deployment_is_never_changed_by_an_overlay() -> None:

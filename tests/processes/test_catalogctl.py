@@ -40,4 +40,4 @@ def test_an_error_is_a_line_and_an_exit_code(tmp_path: Path) -> None:
 def test_commands_are_completed(tmp_path: Path) -> None:
     words = {"COMP_WORDS": "catalogctl re", "COMP_CWORD": "1"}
     ended = catalogctl(folder=tmp_path, _CATALOGCTL_COMPLETE="complete_bash", **words)
-    assert ended.stdout.split() == ["replay", "redrive", "resume"]
+    assert ended.stdout.split() == ["replay", "redrive", "resume", "republish", "restore"]

@@ -27,9 +27,10 @@ from chalicelib.domain.delivery import (
 )
 from chalicelib.domain.messages import DeadLetter, SyncMessage, dead_letter_for
 from chalicelib.domain.product import Product
+from chalicelib.domain.restore import Restore, lifted
 from chalicelib.domain.retry import NextAttempt, Schedule
-from chalicelib.domain.sync_state import FAILED_STATUSES, SyncState
-from chalicelib.usecases import admission, audit, sync
+from chalicelib.domain.sync_state import FAILED_STATUSES, Lease, SyncState
+from chalicelib.usecases import admission, audit, restore, sync
 from chalicelib.usecases.admission import Admissions
 from chalicelib.usecases.catalog import Catalog
 from chalicelib.usecases.convergence import Convergence
@@ -279,7 +280,47 @@ def _an_audit_asks_whenever_it_can(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(audit.Questions, "_granted", lambda _, wanted: wanted)
 
 
+# ---- a restored store ----
+
+
+def _a_lease_survives_the_restore(patch: pytest.MonkeyPatch) -> None:
+    def with_lease(product: Product, *rest: object) -> Product:
+        right = lifted(product, *rest)  # type: ignore[arg-type]
+        lease = Lease("worker", product.updated_at, product.version)
+        return replace(right, sync=replace(right.sync, lease=lease))
+
+    patch.setattr(restore, "lifted", with_lease)
+
+
 RULES = [
+    Rule(
+        "every version is lifted above those that were given out",
+        lambda patch: patch.setattr("chalicelib.domain.restore.MARGIN", 0),
+        "restore",
+    ),
+    Rule(
+        "what the stream knows better is replayed",
+        lambda patch: patch.setattr(restore, "is_newer", lambda *_: False),
+        "restore",
+    ),
+    Rule(
+        "what only the supply chain knows is listed before it is overwritten",
+        lambda patch: patch.setattr(restore, "_held_above", lambda _: None),
+        "restore",
+    ),
+    Rule(
+        "a deletion that only the supply chain knows is listed too",
+        lambda patch: patch.setattr(restore, "_is_gone", lambda _: False),
+        "restore",
+        seed=1,
+    ),
+    Rule(
+        "a restore that is started again keeps what was listed",
+        lambda patch: patch.setattr(Restore, "instead_of", lambda new, _: new),
+        "restore",
+        seed=40,
+    ),
+    Rule("no lease survives a restore", _a_lease_survives_the_restore, "restore"),
     Rule("a version above that of the supply chain is made", _nothing_is_lifted, "audit", seed=4),
     Rule("a repair has an idempotency key of its own", _a_repair_has_an_old_key, "audit"),
     Rule("confirmed deletions are audited too", _tombstones_are_passed_over, "audit"),

@@ -13,10 +13,17 @@ from chalicelib.http.contract import ADMIN, READ, WRITE
 from tests.fakes import START, a_product
 from tests.http import dashed, to_bytes
 from tests.support import Json
-from tests.unit.conftest import World
+from tests.unit.conftest import USE_CASES, World
 
 ANVIL = {"name": "Anvil", "price": Decimal("12.50"), "quantity": 7}
 UNKNOWN = "0123456789abcdef01234567"
+
+
+def only_restore(world: World) -> None:
+    """Run the app with CATALOG_MODE=restore from now on."""
+    world.restoring = True
+    world.connect()
+    vars(world.parts).update({name: getattr(world, name) for name in USE_CASES})
 
 
 def create(world: World, **changes: object) -> Json:
@@ -57,12 +64,19 @@ SCOPES_OF_THE_DESIGN = {
     ("GET", "/sync"): {READ, ADMIN},
     ("GET", "/sync/products"): {READ, ADMIN},
     ("GET", "/sync/dead-letters"): {READ, ADMIN},
+    ("GET", "/sync/dead-letters/poison"): {READ, ADMIN},
+    ("POST", "/sync/dead-letters/discard"): {ADMIN},
     ("POST", "/sync/redrive"): {ADMIN},
     ("PUT", "/sync/control"): {ADMIN},
     ("GET", "/sync/acts"): {READ, ADMIN},
     ("POST", "/sync/audit"): {ADMIN},
     ("DELETE", "/sync/audit"): {ADMIN},
     ("GET", "/sync/audit"): {READ, ADMIN},
+    ("POST", "/sync/restore"): {ADMIN},
+    ("GET", "/sync/restore"): {READ, ADMIN},
+    ("POST", "/sync/republish"): {ADMIN},
+    ("DELETE", "/sync/republish"): {ADMIN},
+    ("GET", "/sync/republish"): {READ, ADMIN},
     ("GET", "/health"): set(),
     ("GET", "/ready"): set(),
     ("GET", "/openapi.json"): set(),

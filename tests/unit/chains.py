@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 TIMEOUT = 0.5
 TRACE = "Root=1-67891233-abcdef012345678912345678"
 SIGNING_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+NEXT_SIGNING_SECRET = "whsec_bmV4dC1vZi10aGUtc2lnbmluZy1zZWNyZXRz"
 
 
 def a_chain(
@@ -35,14 +36,14 @@ def a_chain(
     *,
     timeout: float = 5.0,
     reject: Collection[int] = (413, 422),
-    secret: str | None = None,
+    secrets: Collection[str] = (),
     clock: Callable[[], dt.datetime] | None = None,
 ) -> HttpSupplyChain:
     return HttpSupplyChain(
         url,
         timeout=timeout,
         reject_statuses=reject,
-        signing_secret=secret,
+        signing_secrets=secrets,
         clock=clock or FakeClock(),
         connections=8,
     )

@@ -36,6 +36,7 @@ USE_CASES = (
     "operations",
     "acts",
     "audits",
+    "restores",
     "undelivered",
     "bridge",
     "sync",

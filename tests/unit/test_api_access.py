@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,8 +11,10 @@ import jwt
 import pytest
 
 import app as api
+from chalicelib.bootstrap import Container
 from chalicelib.http import authorizer, contract
 from chalicelib.http.contract import ADMIN, READ, WRITE
+from chalicelib.settings import read_settings
 from chalicelib.usecases.ports import Caller, TokenVerifier
 from tests.http import Answer, WsgiClient, problem_of
 from tests.unit.api_support import (
@@ -21,7 +24,7 @@ from tests.unit.api_support import (
     lambda_event,
     passed_on,
 )
-from tests.unit.conftest import World, a_token
+from tests.unit.conftest import ENVIRONMENT, World, a_token
 
 # ---- who may do what ----
 
@@ -142,6 +145,47 @@ def test_the_authorizer_passes_on_who_asks_and_what_for(world: World) -> None:
     context = {**answer["context"], "principalId": answer["principalId"]}
     assert context.items() <= passed_on(READ, ADMIN, sub="shop").items()
     assert api.app(lambda_event("GET", "/sync", authorizer=context), None)["statusCode"] == 200
+
+
+@pytest.fixture
+def strict(world: World) -> World:
+    """The app, with tokens of one issuer for one audience."""
+    names = {"CATALOG_JWT_ISSUER": "https://idp", "CATALOG_JWT_AUDIENCE": "catalog"}
+    vars(world.parts)["tokens"] = Container(read_settings({**ENVIRONMENT, **names})).tokens
+    return world
+
+
+def asked_of_the_authorizer(token: str) -> object:
+    arn = "arn:aws:execute-api:eu-central-1:123456789012:abc/api/GET/products"
+    event = {"type": "TOKEN", "authorizationToken": f"Bearer {token}", "methodArn": arn}
+    return api.authorize(event, None)
+
+
+@pytest.mark.usefixtures("strict")
+def test_a_token_for_us_is_good_for_the_authorizer_and_for_the_app() -> None:
+    token = a_token(READ, iss="https://idp", aud="catalog")
+    assert asked_of_the_authorizer(token)
+    assert invoked("GET", "/products", token=token).status == 200
+
+
+@pytest.mark.parametrize(
+    ("issuer", "audience", "reason"),
+    [("https://idp", "another", "Audience"), ("https://another", "catalog", "issuer")],
+)
+@pytest.mark.usefixtures("strict")
+def test_a_token_for_another_application_is_refused_by_both_and_only_the_log_says_why(
+    issuer: str, audience: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = a_token(READ, iss=issuer, aud=audience)
+    with pytest.raises(Exception, match=r"^Unauthorized$"):
+        asked_of_the_authorizer(token)
+    answer = invoked("GET", "/products", token=token)
+
+    problem = problem_of(answer)
+    assert (answer.status, problem["detail"]) == (401, authorizer.UNAUTHORIZED)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    refusals = [line["reason"] for line in lines if line["message"] == "token refused"]
+    assert [reason in told for told in refusals] == [True, True]
 
 
 # ---- the app by itself, whoever invokes it ----

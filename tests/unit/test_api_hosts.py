@@ -63,6 +63,14 @@ PARITY: list[tuple[str, str, object]] = [
     ("POST", "/sync/audit", {"repair": "no"}),
     ("GET", "/sync/audit", None),
     ("DELETE", "/sync/audit", None),
+    ("POST", "/sync/restore", None),
+    ("GET", "/sync/restore", None),
+    ("POST", "/sync/republish", {"reason": "a new listener", "maxRate": 50}),
+    ("POST", "/sync/republish", {"maxRate": "fast"}),
+    ("GET", "/sync/republish", None),
+    ("DELETE", "/sync/republish", None),
+    ("GET", "/sync/dead-letters/poison?limit=5", None),
+    ("POST", "/sync/dead-letters/discard", {"dryRun": True, "until": "2025-01-01T00:00:00Z"}),
     ("GET", "/health", None),
     ("GET", "/ready", None),
     ("GET", "/openapi.json", None),
@@ -120,3 +128,11 @@ def test_a_body_in_base64_is_understood(world: World) -> None:
     answer = api.app({**event, "body": body, "isBase64Encoded": True}, None)
     assert answer["statusCode"] == 201
     assert len(world.store.products) == 1
+
+
+def test_a_path_that_the_gateway_still_has_after_an_update_is_not_found() -> None:
+    event = lambda_event("GET", "/products", authorizer=passed_on(READ))
+    event["requestContext"]["resourcePath"] = "/products/{product_id}/history"
+    answer = api.app(event, None)
+    assert answer["statusCode"] == 404
+    assert '"urn:product-catalog:problem:no-such-route"' in answer["body"]

@@ -227,7 +227,6 @@ def test_a_redrive_replays_what_is_stuck(world: World, body: object, count: int)
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"status": "pending"}, "status"),
         ({"status": "delivered"}, "status"),
         ({"status": "lost"}, "status"),
         ({"sku": "S"}, "sku"),
@@ -239,8 +238,8 @@ def test_a_redrive_of_anything_else_is_refused(world: World, body: Json, field: 
 
 
 def test_a_refusal_says_what_can_be_redriven(world: World) -> None:
-    answer = world.client.post("/sync/redrive", {"status": "pending"})
-    message = "Input should be 'exhausted', 'rejected' or 'retrying'"
+    answer = world.client.post("/sync/redrive", {"status": "delivered"})
+    message = "Input should be 'exhausted', 'rejected', 'retrying' or 'pending'"
     assert answer.json()["errors"] == [{"field": "status", "message": message}]
 
 
@@ -254,7 +253,7 @@ def test_a_redrive_can_be_filtered_by_query_too(world: World) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "field"),
     [
-        ("/sync/redrive?status=pending", None, "status"),
+        ("/sync/redrive?status=delivered", None, "status"),
         ("/sync/redrive?state=rejected", None, "state"),
         ("/sync/redrive?status=rejected", {"status": "exhausted"}, "status"),
     ],
@@ -312,7 +311,11 @@ def test_ready_names_every_dependency(world: World) -> None:
     answer = WsgiClient(world.gateway).get("/ready")
     assert (answer.status, answer.json()) == (
         200,
-        {"status": "ok", "dependencies": {"mongodb": "ok", "nats": "ok", "sqs": "ok"}},
+        {
+            "status": "ok",
+            "dependencies": {"mongodb": "ok", "nats": "ok", "sqs": "ok"},
+            "ageSeconds": 0.0,
+        },
     )
 
 
@@ -346,7 +349,7 @@ def test_it_is_ready_without_the_stream_or_the_queue(world: World, name: str) ->
 def test_ready_does_not_wait_for_a_dependency_that_hangs(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chalicelib.bootstrap.READY_SECONDS", 0.1)
+    monkeypatch.setattr("chalicelib.usecases.readiness.PATIENCE_SECONDS", 0.1)
     release = threading.Event()
     monkeypatch.setattr(world.queue, "ping", lambda: release.wait(10))
     try:
@@ -359,7 +362,7 @@ def test_ready_does_not_wait_for_a_dependency_that_hangs(
 def test_a_dependency_that_hangs_is_asked_once_however_many_ask_for_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chalicelib.bootstrap.READY_SECONDS", 0.1)
+    monkeypatch.setattr("chalicelib.usecases.readiness.PATIENCE_SECONDS", 0.1)
     release, asked = threading.Event(), []
 
     def hang() -> None:

@@ -200,7 +200,13 @@ def test_a_dead_letter_says_of_which_product_it_is_and_why(world: World) -> None
     world.reconcile_once()
     sent = letters(world)
 
-    assert owed == {"count": 0, "items": [expected], "nextCursor": None, "poison": []}
+    assert owed == {
+        "count": 0,
+        "items": [expected],
+        "nextCursor": None,
+        "poison": [],
+        "poisonCount": 0,
+    }
     assert sent == {**owed, "count": 1, "items": [{**expected, "letterSent": True}]}
 
 
@@ -228,13 +234,16 @@ def test_without_the_queue_the_letters_are_listed_and_not_counted(world: World) 
 
 def test_a_letter_that_is_about_no_product_is_shown_with_its_reason(world: World) -> None:
     world.queue.dead_letter([DeadLetter("x" * 600, {"reason": "not JSON"})])
+    message_id = world.queue.dead[0].id
     assert letters(world)["poison"] == []
 
     world.reconcile_once()
 
-    assert letters(world)["poison"] == [
+    page = letters(world)
+    assert (page["count"], page["poisonCount"]) == (0, 1)
+    assert page["poison"] == [
         {
-            "messageId": world.queue.dead[0].id,
+            "messageId": message_id,
             "reason": "not JSON",
             "body": "x" * 500,
             "seenAt": "2026-01-01T00:00:00.000Z",

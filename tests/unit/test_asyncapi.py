@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from jsonschema import Draft7Validator  # type: ignore[import-untyped]  # ships no types
 
-from chalicelib.domain.events import STREAM, Event, EventType
+from chalicelib.domain.events import Event, EventType, StreamNames
 from chalicelib.domain.product import ProductFields
 from chalicelib.domain.retry import Schedule
 from chalicelib.http import asyncapi
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TRACE = "Root=1-67891233-abcdef012345678912345678"
 SCHEMA = Path(__file__).parents[1] / "schemas/asyncapi/3.0.0.json"
-DOCUMENT: Json = json.loads(asyncapi.document())
+DOCUMENT: Json = json.loads(asyncapi.document(StreamNames()))
 MESSAGES: dict[str, Json] = {
     message["name"]: message for message in DOCUMENT["components"]["messages"].values()
 }
@@ -96,14 +96,23 @@ def test_the_catalog_sends_on_each_channel_the_message_of_this_channel() -> None
 
 
 def test_the_document_names_the_stream() -> None:
-    assert DOCUMENT["servers"]["nats"]["x-jetstream"]["stream"] == STREAM
-    assert f"`{STREAM}`" in DOCUMENT["info"]["description"]
+    assert DOCUMENT["servers"]["nats"]["x-jetstream"]["stream"] == "PRODUCTS"
+    assert "`PRODUCTS`" in DOCUMENT["info"]["description"]
+
+
+def test_the_document_of_an_environment_has_its_names() -> None:
+    document = json.loads(asyncapi.document(StreamNames.of("staging")))
+    named = document["servers"]["nats"]["x-jetstream"]
+    assert (named["stream"], named["subjects"]) == ("staging-PRODUCTS", ["staging.product.*"])
+    assert "`staging-PRODUCTS`" in document["info"]["description"]
+    addresses = [channel["address"] for channel in document["channels"].values()]
+    assert addresses == [f"staging.{event_type.subject}" for event_type in EventType]
 
 
 def test_everybody_can_read_the_document(world: World) -> None:
     answer = WsgiClient(world.gateway).get("/asyncapi.json")
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
-    assert answer.text == asyncapi.document()
+    assert answer.text == asyncapi.document(StreamNames())
 
 
 # ---- is it true? ----
@@ -125,7 +134,7 @@ def a_life() -> RecordedStream:
     """The stream after a product was created, changed, and deleted.
 
     One change is delivered at once, one is rejected and delivered after a replay, the deletion is
-    given up and delivered after a replay.
+    given up and delivered after a replay. Between them the catalog is published again.
     """
     pipeline = Pipeline(schedule=Schedule(1, 0))
     pipeline.stream = stream = RecordedStream(pipeline.clock)
@@ -138,6 +147,8 @@ def a_life() -> RecordedStream:
     pipeline.pass_on()
     pipeline.operations.replay(product_id)
     pipeline.sync_once()
+    pipeline.republishes.start({})
+    pipeline.reconcile_once()
     pipeline.catalog.delete(product_id, Precondition(), Origin())
     pipeline.pass_on()
     pipeline.operations.replay(product_id)
@@ -161,6 +172,7 @@ def test_everything_that_is_published_fits_the_document() -> None:
         ("product:sync-rejected", 1),
         ("product:sync-complete", 1),
         ("product:sync-recovered", 1),
+        ("product:republished", 1),
         ("product:deleted", 2),
         ("product:sync-exhausted", 2),
         ("product:sync-complete", 2),
@@ -213,7 +225,8 @@ def test_the_example_of_a_type_fits_its_schemas(event_type: EventType) -> None:
     validator(message["payload"]).validate(example["payload"])
     validator(message["headers"]).validate(example["headers"])
     assert example["payload"]["type"] == event_type
-    assert example["headers"]["Nats-Msg-Id"] == example["payload"]["id"]
+    run = f":{payload['run']}" if "run" in (payload := example["payload"]) else ""
+    assert example["headers"]["Nats-Msg-Id"] == payload["id"] + run
 
 
 # ---- does it refuse what is no such event? ----

@@ -12,7 +12,8 @@ import pytest
 from chalicelib.domain.errors import StreamUnavailableError
 from chalicelib.domain.messages import SyncMessage
 from chalicelib.usecases import bridge as bridge_module
-from chalicelib.usecases.bridge import NAK_DELAY_SECONDS, PAYLOAD_LIMIT, PULL_LIMIT, Bridged
+from chalicelib.usecases.bridge import NAK_DELAY_SECONDS, PAYLOAD_LIMIT, Bridged
+from chalicelib.usecases.ports import PULL_LIMIT
 from tests.fakes import Pipeline
 
 if TYPE_CHECKING:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from chalicelib.bootstrap import SECRETS_FRESH_SECONDS, Containers
+from chalicelib.domain.errors import InvalidTokenError
 from chalicelib.settings import SettingsError, parse_secrets, read_settings
+from tests.unit.conftest import a_token
 
 ENVIRONMENT = {
     "NATS_URL": "nats://127.0.0.1:1",
@@ -103,6 +106,50 @@ def test_no_secrets_at_first_is_an_error(vault: Vault, containers: Containers) -
     with pytest.raises(SettingsError, match="CATALOG_SECRET_ID"):
         containers.get()
     vault.error = None
+
+
+# ---- the rotation of the secret that signs tokens ----
+
+
+def held_by(vault: Vault, **secrets: str) -> None:
+    """Let the vault hold these, and two minutes pass."""
+    vault.text = json.dumps({**SECRETS, **secrets})
+    vault.now += SECRETS_FRESH_SECONDS
+
+
+def is_good(containers: Containers, secret: str) -> bool:
+    try:
+        containers.get().tokens.verify(f"Bearer {a_token('products:read', secret=secret)}")
+    except InvalidTokenError:
+        return False
+    return True
+
+
+OLD, NEW = "s" * 32, "n" * 32
+
+
+def test_a_rotation_of_the_token_secret_refuses_nobody_until_the_previous_one_is_removed(
+    vault: Vault, containers: Containers
+) -> None:
+    assert [is_good(containers, OLD), is_good(containers, NEW)] == [True, False]
+    held_by(vault, CATALOG_JWT_SECRET=NEW, CATALOG_JWT_SECRET_PREVIOUS=OLD)
+    assert [is_good(containers, OLD), is_good(containers, NEW)] == [True, True]
+    held_by(vault, CATALOG_JWT_SECRET=NEW)
+    assert [is_good(containers, OLD), is_good(containers, NEW)] == [False, True]
+
+
+def test_the_use_of_the_previous_secret_is_counted_and_logged_with_its_subject(
+    vault: Vault, containers: Containers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    containers.get()
+    held_by(vault, CATALOG_JWT_SECRET=NEW, CATALOG_JWT_SECRET_PREVIOUS=OLD)
+    until = int(time.time()) + 3 * 86_400 + 60
+    containers.get().tokens.verify(f"Bearer {a_token(secret=OLD, sub='shop', exp=until)}")
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (told,) = (line for line in lines if line.get("message") == "the previous secret was used")
+    assert (told["subject"], told["days_left"]) == ("shop", 3)
+    assert [line["previous_secrets_used"] for line in lines if "_aws" in line] == [1]
 
 
 def test_secrets_win_over_the_environment() -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from chalicelib.domain.events import Event
 from chalicelib.domain.messages import DeadLetter, SyncMessage, dead_letter_for
-from chalicelib.domain.poison import POISON_KEPT, PoisonLetter
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import Lease, SyncState, SyncStatus
 from chalicelib.usecases.dead_letters import AT_ONCE, ROUNDS
@@ -114,73 +112,6 @@ def test_of_several_letters_of_a_product_the_one_with_the_smallest_id_stays(
     assert ids(pipeline) == [smallest]
 
 
-def test_a_poison_message_stays_dead_and_can_be_seen(pipeline: Pipeline) -> None:
-    pipeline.queue.dead_letter([DeadLetter("no sync message", {"reason": "not JSON"})])
-
-    assert pipeline.reconcile_once().settled == 0
-    assert products_of(pipeline) == [None]
-
-
-def poison(pipeline: Pipeline, body: str = "no sync message") -> str:
-    """Put a letter into the dead-letter queue that is about no product; its id."""
-    pipeline.queue.dead_letter([DeadLetter(body, {"reason": "not JSON"})])
-    return pipeline.queue.dead[-1].id
-
-
-def remembered(pipeline: Pipeline) -> list[str]:
-    return [letter.message_id for letter in pipeline.store.stored_poison]
-
-
-def test_a_poison_message_is_remembered_as_it_was_first_seen(pipeline: Pipeline) -> None:
-    first = poison(pipeline, "a")
-    pipeline.reconcile_once()
-    pipeline.clock.advance(60)
-    second = poison(pipeline, "b")
-    dead_letter(pipeline, REJECTED)
-
-    pipeline.reconcile_once()
-
-    assert pipeline.store.stored_poison == (
-        PoisonLetter(first, "not JSON", "a", START),
-        PoisonLetter(second, "not JSON", "b", START + timedelta(seconds=60)),
-    )
-
-
-def test_nothing_is_written_while_the_same_poison_messages_are_there(pipeline: Pipeline) -> None:
-    poison(pipeline)
-    pipeline.reconcile_once()
-    pipeline.store.broken = {"save_poison"}
-
-    pipeline.reconcile_once()
-
-
-def test_a_poison_message_that_is_gone_is_forgotten_after_a_complete_sweep_only(
-    pipeline: Pipeline,
-) -> None:
-    gone, stays = poison(pipeline), poison(pipeline)
-    pipeline.reconcile_once()
-    # Somebody looks at one of them right now.
-    pipeline.queue.receive_dead_letters(1)
-    pipeline.reconcile_once()
-    assert remembered(pipeline) == [gone, stays]
-
-    del pipeline.queue.dead[0]
-    pipeline.reconcile_once()
-    assert remembered(pipeline) == [stays]
-
-
-def test_of_many_poison_messages_the_first_are_remembered(pipeline: Pipeline) -> None:
-    first = poison(pipeline)
-    pipeline.reconcile_once()
-    for _ in range(POISON_KEPT):
-        poison(pipeline)
-
-    pipeline.reconcile_once()
-
-    assert len(remembered(pipeline)) == POISON_KEPT
-    assert remembered(pipeline)[0] == first
-
-
 def test_the_letter_of_a_document_that_cannot_be_read_stays(pipeline: Pipeline) -> None:
     product_id = dead_letter(pipeline, DELIVERED)
     pipeline.store.unreadable = {product_id}
@@ -196,7 +127,8 @@ def test_of_several_dead_letters_each_is_judged_on_its_own(pipeline: Pipeline) -
 
     pipeline.reconcile_once()
 
-    assert products_of(pipeline) == [failed, None]
+    assert products_of(pipeline) == [failed]
+    assert [letter.body for letter in pipeline.store.poison.values()] == ["poison"]
 
 
 def test_dead_letters_that_stay_do_not_keep_the_later_ones_from_being_settled(

@@ -16,7 +16,7 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
-from chalicelib.adapters.mongo.client import make_client
+from chalicelib.adapters.mongo.client import Pool, make_client
 from chalicelib.adapters.mongo.failures import NOT_USABLE, REFUSED, told
 from chalicelib.bootstrap import Container
 from chalicelib.domain.errors import StoreUnavailableError
@@ -32,7 +32,7 @@ CANARY = "hunter2"
 
 def failure(uri: str) -> str:
     """What is told of an address, after a short wait."""
-    with pytest.raises(PyMongoError) as caught, make_client(uri, 0.2, 1) as client:
+    with pytest.raises(PyMongoError) as caught, make_client(uri, 0.2, 1, Pool(1, 60)) as client:
         client.admin.command("ping")
     return told(caught.value)
 

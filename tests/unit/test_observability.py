@@ -44,13 +44,13 @@ SEVERAL = re.compile(r"for (\w+) in \[([^]]+)\] : \[" + OWN + r'(?:\1|"([^"]*)\$
 
 def watched() -> set[str]:
     """The metrics of our own namespace in dashboard and alarms."""
-    alarms = yaml.safe_load((ROOT / "terraform" / "alarms.yaml").read_text())
+    alarms = yaml.safe_load((ROOT / "terraform/modules/catalog/alarms.yaml").read_text())
     metrics = [metric for alarm in alarms.values() for metric in alarm["metrics"].values()]
     return on_the_dashboard() | {metric["metric"] for metric in metrics if "aws" not in metric}
 
 
 def on_the_dashboard() -> set[str]:
-    text = (ROOT / "terraform" / "observability.tf").read_text()
+    text = (ROOT / "terraform/modules/catalog/observability.tf").read_text()
     single, loops = ONE.findall(text), SEVERAL.findall(text)
     # A new way to write it would be overlooked.
     assert text.count("local.metrics_namespace") == len(single) + len(loops)

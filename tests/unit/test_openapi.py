@@ -110,7 +110,8 @@ def check(method: str, template: str, answer: Answer) -> None:
     content = described["content"][kind]
     plain = simplejson.loads(answer.text)
     fits(content["schema"], plain)
-    times_are_described(plain)
+    if template != "/asyncapi.json":  # its examples are events, which it describes itself
+        times_are_described(plain)
     if kind == "application/problem+json":
         slug = plain["type"].rpartition(":")[2]
         assert slug in content["examples"], f"{method} {template}: {slug} has no example"
@@ -169,9 +170,15 @@ def test_answers_of_success_fit_their_schemas(world: World) -> None:
     world.reconcile_once()
     client.get("/sync/products?limit=1")
     client.get("/sync/dead-letters")
+    client.get("/sync/dead-letters/poison")
+    client.post("/sync/dead-letters/discard")
+    client.get("/sync/republish")
+    client.post("/sync/republish")
+    client.delete("/sync/republish")
     client.get("/sync/audit")
     client.post("/sync/audit")
     client.delete("/sync/audit")
+    client.get("/sync/restore")
     client.post("/sync/redrive")
     client.put("/sync/control", {"paused": True, "until": "2026-01-02T00:00:00Z"})
     client.get("/sync")
@@ -214,6 +221,7 @@ def test_problems_fit_their_schema(world: World) -> None:
     client.post("/sync/redrive", {"status": "pending"})
     client.put("/sync/control", {"paused": "yes"})
     client.put("/sync/control", "{")
+    client.post("/sync/restore")
     for scopes in ((READ,), (WRITE,), ()):
         other = world.client_with(*scopes)
         other.post("/sync/redrive")
@@ -248,6 +256,7 @@ def test_the_answer_to_a_malformed_entity_tag_is_described(
         ("put", "/sync/control"),
         ("post", "/products/{product_id}/sync"),
         ("post", "/sync/audit"),
+        ("post", "/sync/restore"),
     ],
 )
 def test_every_way_to_read_a_body_is_described(method: str, path: str) -> None:
@@ -339,7 +348,7 @@ def test_what_the_api_refuses_the_schema_refuses_too(world: World, change: Json)
 
 
 def test_the_gateway_answers_the_problems_of_the_table() -> None:
-    terraform = (ROOT / "terraform/api.tf").read_text()
+    terraform = (ROOT / "terraform/modules/catalog/api.tf").read_text()
     answers = re.findall(r'status = "(\d+)", slug = "([a-z-]+)", title = "([^"]+)"', terraform)
     rows = {problem.slug: problem for problem in PROBLEMS.values()}
     assert len(answers) > 8

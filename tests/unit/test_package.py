@@ -26,6 +26,20 @@ def test_pins_are_read_without_their_comments_and_markers() -> None:
     assert package.read_pins(text) == {"pymongo": "4.1", "six": "1.0"}
 
 
+def test_pins_are_read_with_the_hashes_of_their_files() -> None:
+    text = "a==1 ; os_name == 'nt' \\\n    --hash=sha256:0a \\\n    --hash=sha256:0b\n    # via b\n"
+    assert package.read_pins(text) == {"a": "1 --hash=sha256:0a --hash=sha256:0b"}
+
+
+def test_every_requirement_of_every_file_has_a_hash() -> None:
+    files = [*ROOT.glob("requirements*.txt"), *ROOT.glob("requirements/*.txt")]
+    assert len(files) == 8
+    for path in files:
+        pins = package.read_pins(path.read_text())
+        assert pins
+        assert [name for name, pin in pins.items() if "--hash=sha256:" not in pin] == [], path
+
+
 @pytest.mark.parametrize("roots", [package.ROOTS, package.API_ROOTS], ids=["functions", "api"])
 def test_neither_the_runtime_nor_chalices_tools_are_packed(
     roots: tuple[str, ...], pins: dict[str, str]

@@ -13,6 +13,8 @@ import pytest
 from chalicelib.bootstrap import Container
 from chalicelib.domain.breaker import BreakerPolicy
 from chalicelib.settings import (
+    ROTATED,
+    SECRET_NAMES,
     Settings,
     SettingsError,
     parse_secrets,
@@ -29,7 +31,12 @@ ATTRIBUTES = {
     "MONGODB_URI": "mongodb_uri",
     "MONGODB_DATABASE": "mongodb_database",
     "NATS_URL": "nats_url",
+    "MONGODB_MAX_POOL_SIZE": "mongodb_max_pool_size",
+    "MONGODB_MAX_IDLE_SECONDS": "mongodb_max_idle",
     "NATS_CREDENTIALS": "nats_credentials",
+    "NATS_PREFIX": "nats_prefix",
+    "NATS_STREAM_REPLICAS": "nats_stream_replicas",
+    "NATS_CONSUMER_START": "nats_consumer_start",
     "NATS_STREAM_MAX_BYTES": "nats_stream_max_bytes",
     "SYNC_QUEUE_URL": "sync_queue_url",
     "SYNC_DLQ_URL": "sync_dlq_url",
@@ -37,6 +44,7 @@ ATTRIBUTES = {
     "SUPPLY_CHAIN_URL": "supply_chain_url",
     "SUPPLY_CHAIN_TIMEOUT_SECONDS": "supply_chain_timeout",
     "SUPPLY_CHAIN_SIGNING_SECRET": "supply_chain_signing_secret",
+    "SUPPLY_CHAIN_SIGNING_SECRET_PREVIOUS": "supply_chain_signing_secret_previous",
     "SUPPLY_CHAIN_REJECT_STATUSES": "supply_chain_reject_statuses",
     "SYNC_MAX_ATTEMPTS": "sync_max_attempts",
     "SYNC_HORIZON_SECONDS": "sync_horizon",
@@ -56,9 +64,14 @@ ATTRIBUTES = {
     "RECONCILE_GRACE_SECONDS": "reconcile_grace",
     "AUDIT_SAMPLE": "audit_sample",
     "AUDIT_MAX_RATE": "audit_max_rate",
+    "REPUBLISH_MAX_RATE": "republish_max_rate",
     "AUDIT_REPAIR": "audit_repair",
+    "CATALOG_MODE": "mode",
     "CATALOG_JWT_SECRET": "jwt_secret",
+    "CATALOG_JWT_SECRET_PREVIOUS": "jwt_secret_previous",
     "CATALOG_JWKS_URL": "jwks_url",
+    "CATALOG_JWT_ISSUER": "jwt_issuer",
+    "CATALOG_JWT_AUDIENCE": "jwt_audience",
     "LOG_LEVEL": "log_level",
     "API_HOST": "api_host",
     "PORT": "api_port",
@@ -68,11 +81,17 @@ ATTRIBUTES = {
 }
 DEFAULTS: dict[str, object] = {
     "MONGODB_DATABASE": "catalog",
+    "MONGODB_MAX_POOL_SIZE": 10,
+    "MONGODB_MAX_IDLE_SECONDS": 300.0,
     "NATS_CREDENTIALS": None,
+    "NATS_PREFIX": None,
+    "NATS_STREAM_REPLICAS": 1,
+    "NATS_CONSUMER_START": "all",
     "NATS_STREAM_MAX_BYTES": None,
     "SYNC_BULK_QUEUE_URL": None,
     "SUPPLY_CHAIN_TIMEOUT_SECONDS": 10.0,
     "SUPPLY_CHAIN_SIGNING_SECRET": None,
+    "SUPPLY_CHAIN_SIGNING_SECRET_PREVIOUS": None,
     "SUPPLY_CHAIN_REJECT_STATUSES": {413, 422},
     "SYNC_MAX_ATTEMPTS": 18,
     "SYNC_HORIZON_SECONDS": 259_200.0,
@@ -92,8 +111,13 @@ DEFAULTS: dict[str, object] = {
     "RECONCILE_GRACE_SECONDS": 300.0,
     "AUDIT_SAMPLE": 20,
     "AUDIT_MAX_RATE": 10.0,
+    "REPUBLISH_MAX_RATE": 500.0,
     "AUDIT_REPAIR": True,
+    "CATALOG_JWT_SECRET_PREVIOUS": None,
+    "CATALOG_MODE": "normal",
     "CATALOG_JWKS_URL": None,
+    "CATALOG_JWT_ISSUER": None,
+    "CATALOG_JWT_AUDIENCE": None,
     "LOG_LEVEL": "INFO",
     "API_HOST": "127.0.0.1",
     "PORT": 8000,
@@ -103,6 +127,11 @@ DEFAULTS: dict[str, object] = {
 }
 REQUIRED = ["MONGODB_URI", "NATS_URL", "SYNC_QUEUE_URL", "SYNC_DLQ_URL", "SUPPLY_CHAIN_URL"]
 CANARY = "hunter2-do-not-tell"
+OF_A_PROVIDER = {
+    "CATALOG_JWKS_URL": "https://idp/keys",
+    "CATALOG_JWT_ISSUER": "https://idp",
+    "CATALOG_JWT_AUDIENCE": "catalog",
+}
 
 
 def read(**changes: str) -> Settings:
@@ -131,10 +160,10 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_terraform_passes_settings_that_exist_with_their_own_defaults() -> None:
-    variables = (ROOT / "terraform" / "variables.tf").read_text()
+    variables = (ROOT / "terraform/modules/catalog/variables.tf").read_text()
     passed = re.findall(
         r"(\w+) += tostring\(var\.(sync|breaker|audit)\.(\w+)\)",
-        (ROOT / "terraform" / "main.tf").read_text(),
+        (ROOT / "terraform/modules/catalog/main.tf").read_text(),
     )
     for name, group, field in passed:
         block = variables.partition(f'variable "{group}"')[2]
@@ -170,7 +199,15 @@ def test_a_required_setting_that_is_missing_is_named(name: str, value: str | Non
         ("MONGODB_URI", "mongodb+srv://u:p@host/x?w=1", "mongodb+srv://u:p@host/x?w=1"),
         ("MONGODB_DATABASE", "other", "other"),
         ("NATS_URL", "tls://a:4222,tls://b:4222", "tls://a:4222,tls://b:4222"),
+        ("NATS_URL", "nats://u:p@a:4222 , nats://b", "nats://u:p@a:4222 , nats://b"),
         ("NATS_CREDENTIALS", "/etc/nats.creds", "/etc/nats.creds"),
+        ("NATS_PREFIX", "staging-2", "staging-2"),
+        ("NATS_STREAM_REPLICAS", "3", 3),
+        ("NATS_STREAM_REPLICAS", "5", 5),
+        ("NATS_CONSUMER_START", "new", "new"),
+        ("NATS_CONSUMER_START", "2026-01-31T13:00:00+01:00", "2026-01-31T12:00:00.000Z"),
+        ("MONGODB_MAX_POOL_SIZE", "100", 100),
+        ("MONGODB_MAX_IDLE_SECONDS", "60", 60.0),
         ("NATS_STREAM_MAX_BYTES", "1000000000", 1_000_000_000),
         ("SYNC_QUEUE_URL", "https://sqs/1/q", "https://sqs/1/q"),
         ("SYNC_DLQ_URL", "https://sqs/1/d", "https://sqs/1/d"),
@@ -205,8 +242,11 @@ def test_a_required_setting_that_is_missing_is_named(name: str, value: str | Non
         ("AUDIT_MAX_RATE", "0.01", 0.01),
         ("AUDIT_REPAIR", "false", False),
         ("AUDIT_REPAIR", "true", True),
+        ("CATALOG_MODE", "restore", "restore"),
         ("CATALOG_JWT_SECRET", "y" * 32, "y" * 32),
-        ("CATALOG_JWKS_URL", "https://idp/keys", "https://idp/keys"),
+        ("CATALOG_JWT_SECRET_PREVIOUS", "y" * 32, "y" * 32),
+        ("CATALOG_JWT_ISSUER", "https://idp/", "https://idp/"),
+        ("CATALOG_JWT_AUDIENCE", "catalog", "catalog"),
         ("LOG_LEVEL", "DEBUG", "DEBUG"),
         ("LOG_LEVEL", "CRITICAL", "CRITICAL"),
         ("API_HOST", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - only read, never bound
@@ -228,7 +268,18 @@ WRONG = [
     ("NATS_URL", "http://host"),
     # That would take a library more.
     ("NATS_URL", "wss://host"),
+    ("NATS_URL", "nats://a,b"),
+    ("NATS_URL", "nats://a,"),
     ("NATS_STREAM_MAX_BYTES", "0"),
+    ("NATS_STREAM_REPLICAS", "2"),
+    ("NATS_STREAM_REPLICAS", "7"),
+    ("NATS_PREFIX", "a.b"),
+    ("NATS_PREFIX", "*"),
+    ("NATS_CONSUMER_START", "yesterday"),
+    ("NATS_CONSUMER_START", "2026-01-31T12:00:00"),
+    ("MONGODB_MAX_POOL_SIZE", "0"),
+    ("MONGODB_MAX_POOL_SIZE", "1001"),
+    ("MONGODB_MAX_IDLE_SECONDS", "0"),
     ("SYNC_QUEUE_URL", "product-sync"),
     ("SYNC_QUEUE_URL", "ftp://host/q"),
     ("SYNC_DLQ_URL", "https://a b"),
@@ -286,8 +337,11 @@ WRONG = [
     ("AUDIT_SAMPLE", "-1"),
     ("AUDIT_SAMPLE", "1001"),
     ("AUDIT_MAX_RATE", "0"),
+    ("REPUBLISH_MAX_RATE", "0"),
     ("AUDIT_REPAIR", "maybe"),
+    ("CATALOG_MODE", "read-only"),
     ("CATALOG_JWT_SECRET", "x" * 31),
+    ("CATALOG_JWT_SECRET_PREVIOUS", "x" * 31),
     ("CATALOG_JWKS_URL", "file:///etc/passwd"),
     ("LOG_LEVEL", "LOUD"),
     ("LOG_LEVEL", "info"),
@@ -317,10 +371,11 @@ def test_a_duration_that_no_clock_can_add_is_refused(name: str, text: str) -> No
     assert name in refused({**ENVIRONMENT, "SYNC_MAX_ATTEMPTS": "1", name: text})
 
 
+@pytest.mark.parametrize("suffix", ["", "_PREVIOUS"])
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_a", "!!", "\u00e9\u00e9\u00e9\u00e9"])
-def test_a_signing_secret_that_cannot_sign_is_refused(secret: str) -> None:
-    message = refused({**ENVIRONMENT, "SUPPLY_CHAIN_SIGNING_SECRET": secret})
-    assert message.startswith("SUPPLY_CHAIN_SIGNING_SECRET")
+def test_a_signing_secret_that_cannot_sign_is_refused(secret: str, suffix: str) -> None:
+    name = f"SUPPLY_CHAIN_SIGNING_SECRET{suffix}"
+    assert refused({**ENVIRONMENT, name: secret}).startswith(f"{name}: must be base64")
 
 
 @pytest.mark.parametrize(
@@ -331,6 +386,8 @@ def test_a_signing_secret_that_cannot_sign_is_refused(secret: str) -> None:
         ("SUPPLY_CHAIN_URL", f"user:{CANARY}@host"),
         ("SUPPLY_CHAIN_SIGNING_SECRET", f"{CANARY}\u00e9"),
         ("CATALOG_JWT_SECRET", CANARY),
+        ("CATALOG_JWT_SECRET_PREVIOUS", CANARY),
+        ("SUPPLY_CHAIN_SIGNING_SECRET_PREVIOUS", f"{CANARY}\u00e9"),
         ("PORT", CANARY),
         ("METRICS_PORT", CANARY),
         ("SUPPLY_CHAIN_REJECT_STATUSES", CANARY),
@@ -386,7 +443,8 @@ def test_each_setting_with_a_pattern_has_an_example_that_is_accepted() -> None:
     fields = Settings.model_fields.values()
     shown = {str(field.alias): field.examples[0] for field in fields if field.examples}
     assert shown.keys() >= {name for name, _ in WRONG if name.endswith(("_URI", "_URL"))}
-    assert all(value_of(name, read(**{name: text})) == text for name, text in shown.items())
+    rest = {"CATALOG_JWT_ISSUER": "https://idp", "CATALOG_JWT_AUDIENCE": "catalog"}
+    assert all(value_of(name, read(**rest, **{name: text})) == text for name, text in shown.items())
 
 
 def test_all_faults_are_told_at_once() -> None:
@@ -419,8 +477,39 @@ def test_a_way_to_check_tokens_is_required() -> None:
 
 
 def test_keys_of_an_identity_provider_are_enough() -> None:
-    settings = read(CATALOG_JWT_SECRET="", CATALOG_JWKS_URL="https://idp/keys")
-    assert settings.jwt_secret is None
+    settings = read(CATALOG_JWT_SECRET="", **OF_A_PROVIDER)
+    assert (settings.jwt_secret, settings.jwks_url) == (None, "https://idp/keys")
+
+
+@pytest.mark.parametrize("missing", ["CATALOG_JWT_ISSUER", "CATALOG_JWT_AUDIENCE"])
+def test_keys_of_an_identity_provider_need_an_issuer_and_an_audience(missing: str) -> None:
+    message = refused({**ENVIRONMENT, **OF_A_PROVIDER, missing: ""})
+    assert message.startswith("CATALOG_JWT_ISSUER and CATALOG_JWT_AUDIENCE: both are required")
+    assert "set them to `iss` and `aud` of its tokens" in message
+
+
+@pytest.mark.parametrize("name", ROTATED)
+def test_a_previous_secret_needs_the_one_that_follows_it(name: str) -> None:
+    others = {**ENVIRONMENT, **OF_A_PROVIDER, "CATALOG_JWT_SECRET": ""}
+    message = refused({**others, f"{name}_PREVIOUS": "c2VjcmV0" * 4})
+    assert message == f"{name}_PREVIOUS: {name} is required with it"
+
+
+@pytest.mark.parametrize(
+    ("given", "signing"),
+    [
+        ({}, ()),
+        ({"SUPPLY_CHAIN_SIGNING_SECRET": "bmV3"}, ("bmV3",)),
+        (
+            {"SUPPLY_CHAIN_SIGNING_SECRET": "bmV3", "SUPPLY_CHAIN_SIGNING_SECRET_PREVIOUS": "b2xk"},
+            ("bmV3", "b2xk"),
+        ),
+    ],
+)
+def test_calls_are_signed_with_each_secret_the_current_one_first(
+    given: dict[str, str], signing: tuple[str, ...]
+) -> None:
+    assert read(**given).signing_secrets == signing
 
 
 def test_other_variables_do_not_matter() -> None:
@@ -554,7 +643,9 @@ def test_the_name_of_the_secret_is_a_variable(text: str, name: str | None) -> No
 
 
 def test_the_secret_is_a_json_object_of_settings() -> None:
-    assert parse_secrets('{"NATS_CREDENTIALS": "x"}') == {"NATS_CREDENTIALS": "x"}
+    secrets = dict.fromkeys(SECRET_NAMES, "x")
+    assert parse_secrets(json.dumps(secrets)) == secrets
+    assert {f"{name}_PREVIOUS" for name in ROTATED} < SECRET_NAMES
 
 
 @pytest.mark.parametrize(

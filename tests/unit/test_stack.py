@@ -11,6 +11,7 @@ from pathlib import Path
 import jwt
 import pytest
 
+from chalicelib.adapters.tokens import JwtVerifier
 from chalicelib.settings import SettingsError, read_settings
 from embedded import demo, processes, services, stack
 from embedded.processes import Process
@@ -182,6 +183,13 @@ def test_the_token_carries_every_scope_and_expires() -> None:
     assert claims["sub"] == "developer"
     assert claims["scope"] == "products:read products:write sync:admin"
     assert "exp" in claims
+
+
+def test_the_token_is_for_the_issuer_and_the_audience_of_the_roles() -> None:
+    signed = stack.sign_token("s" * 32, "https://idp", "catalog")
+    assert JwtVerifier("s" * 32, None, issuer="https://idp", audience="catalog").verify(
+        f"Bearer {signed}"
+    )
 
 
 def test_a_missing_tool_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

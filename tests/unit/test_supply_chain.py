@@ -12,7 +12,14 @@ from chalicelib.domain.times import now_utc
 from chalicelib.domain.trace import to_traceparent
 from tests.fakes import START, a_product, fields
 from tests.http import ScriptedServer, refused_port, reply
-from tests.unit.chains import SIGNING_SECRET, TRACE, a_chain, delivered, outcome_of
+from tests.unit.chains import (
+    NEXT_SIGNING_SECRET,
+    SIGNING_SECRET,
+    TRACE,
+    a_chain,
+    delivered,
+    outcome_of,
+)
 
 # ---- the request ----
 
@@ -117,7 +124,7 @@ def test_the_signature_verifies_as_a_standard_webhook(
     server: ScriptedServer, *, deleted: bool
 ) -> None:
     # The library refuses old timestamps, so here the clock is the real one.
-    chain = a_chain(server.url, secret=SIGNING_SECRET, clock=now_utc)
+    chain = a_chain(server.url, secrets=[SIGNING_SECRET], clock=now_utc)
     chain.deliver(a_product(version=5, deleted_at=START if deleted else None), None)
     (seen,) = server.seen
     headers = {name.lower(): value for name, value in seen.headers.items()}
@@ -128,12 +135,25 @@ def test_the_signature_verifies_as_a_standard_webhook(
 def test_each_question_is_signed_under_an_id_of_its_own(server: ScriptedServer) -> None:
     server.answers += [reply(404)] * 3
     product = a_product(version=5, deleted_at=START)
-    a_chain(server.url, secret=SIGNING_SECRET, clock=now_utc).deliver(product, None)
+    a_chain(server.url, secrets=[SIGNING_SECRET], clock=now_utc).deliver(product, None)
     assert [seen.method for seen in server.seen] == ["DELETE", "GET", "GET"]
     assert len({seen.headers["webhook-id"] for seen in server.seen}) == 3
     for asked in server.seen[1:]:
         headers = {name.lower(): value for name, value in asked.headers.items()}
         Webhook(SIGNING_SECRET).verify(b"", headers, json_parse=False)
+
+
+@pytest.mark.parametrize("known", [SIGNING_SECRET, NEXT_SIGNING_SECRET])
+def test_in_a_rotation_a_receiver_needs_only_one_of_the_two_secrets(
+    server: ScriptedServer, known: str
+) -> None:
+    secrets = [NEXT_SIGNING_SECRET, SIGNING_SECRET]
+    a_chain(server.url, secrets=secrets, clock=now_utc).deliver(a_product(), None)
+    (seen,) = server.seen
+    headers = {name.lower(): value for name, value in seen.headers.items()}
+    Webhook(known).verify(seen.body, headers, json_parse=False)
+    signatures = headers["webhook-signature"].split(" ")
+    assert [signature.partition(",")[0] for signature in signatures] == ["v1", "v1"]
 
 
 def test_without_a_secret_nothing_is_signed(server: ScriptedServer) -> None:

@@ -75,6 +75,12 @@ def test_up_ends_what_down_began_and_nothing_else(chain: Client) -> None:
     assert (settings(chain)["down"], settings(chain)["failureRate"]) == (False, 0.5)
 
 
+def test_a_reset_leaves_who_signs(chain: Client) -> None:
+    chain.control(signingSecrets=["c2VjcmV0"])
+    assert supply_chain.main(["reset"]) == 0
+    assert settings(chain)["signingSecrets"] == ["c2VjcmV0"]
+
+
 def test_a_limit_can_be_taken_away(chain: Client) -> None:
     chain.control(callsPerSecond=5)
     assert supply_chain.main(["limit", "none"]) == 0
@@ -118,7 +124,8 @@ def test_show_changes_nothing(chain: Client, capsys: pytest.CaptureFixture[str])
 
 
 def test_reset_is_the_fake_without_any_failure() -> None:
-    assert Settings(failure_rate=0).to_json() == supply_chain.RELIABLE
+    reliable = Settings(failure_rate=0).to_json()
+    assert reliable == {**supply_chain.RELIABLE, "signingSecrets": ()}
 
 
 @pytest.mark.usefixtures("chain")

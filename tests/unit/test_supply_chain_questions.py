@@ -244,7 +244,7 @@ def test_an_audit_asks_for_a_product_by_its_id(server: ScriptedServer) -> None:
 def test_a_question_is_signed_each_time_under_another_id(server: ScriptedServer) -> None:
     product = a_product()
     server.answers.extend([reply(404), reply(404)])
-    chain = a_chain(server.url, secret=SIGNING_SECRET)
+    chain = a_chain(server.url, secrets=[SIGNING_SECRET])
     for _ in range(2):
         chain.ask(product)
     names = [seen.headers["webhook-id"] for seen in server.seen]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from chalicelib.adapters import tokens
 from chalicelib.adapters.tokens import JwtVerifier
 from chalicelib.domain.errors import InvalidTokenError
 from tests.http import ScriptedServer, hang_up, refused_port, reply, reset
+from tests.support import eventually
 from tests.unit.conftest import SECRET, a_token
 
 if TYPE_CHECKING:
@@ -177,6 +179,129 @@ def test_the_forger_of_these_tests_can_forge() -> None:
     assert verify(token).principal == "me"
 
 
+# ---- two secrets during a rotation ----
+
+PREVIOUS = "the secret of before, of enough characters too"
+
+
+class Notes(list[tuple[str, int]]):
+    """What a verifier says of the previous secret."""
+
+    def __call__(self, subject: str, expires: int) -> None:
+        self.append((subject, expires))
+
+
+def in_rotation(notes: Notes | None = None) -> JwtVerifier:
+    note = Notes() if notes is None else notes
+    return JwtVerifier(SECRET, None, previous_secret=PREVIOUS, note_previous=note)
+
+
+@pytest.mark.parametrize("secret", [SECRET, PREVIOUS])
+def test_in_a_rotation_tokens_of_both_secrets_are_good(secret: str) -> None:
+    caller = in_rotation().verify(f"Bearer {a_token('sync:admin', secret=secret, sub='shop')}")
+    assert (caller.principal, caller.scopes) == ("shop", frozenset({"sync:admin"}))
+
+
+def test_after_a_rotation_a_token_of_the_previous_secret_is_refused() -> None:
+    assert "Signature" in refused(f"Bearer {a_token(secret=PREVIOUS)}")
+
+
+def test_in_a_rotation_a_token_of_a_third_secret_is_refused() -> None:
+    refused(f"Bearer {a_token(secret='x' * 32)}", in_rotation())
+
+
+def test_the_claims_of_a_token_of_the_previous_secret_count_too() -> None:
+    token = a_token(secret=PREVIOUS, exp=time.time() - 10)
+    assert "expired" in refused(f"Bearer {token}", in_rotation())
+
+
+def test_a_token_of_the_current_secret_that_has_expired_is_said_to_be_just_that() -> None:
+    assert "expired" in refused(f"Bearer {a_token(exp=time.time() - 10)}", in_rotation())
+
+
+def test_who_still_uses_the_previous_secret_is_told_and_until_when() -> None:
+    notes, until = Notes(), int(time.time()) + 50
+    verifier = in_rotation(notes)
+    verifier.verify(f"Bearer {a_token()}")
+    assert notes == []
+    verifier.verify(f"Bearer {a_token(secret=PREVIOUS, sub='shop', exp=until)}")
+    assert notes == [("shop", until)]
+
+
+def test_the_use_of_the_previous_secret_is_told_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes = Notes()
+    verifier = in_rotation(notes)
+
+    def used_by(subject: str) -> None:
+        token = a_token(secret=PREVIOUS, sub=subject, exp=time.time() + 3600)
+        verifier.verify(f"Bearer {token}")
+
+    used_by("one")
+    used_by("two")
+    monkeypatch.setattr(tokens, "time", Later(tokens.NOTED_SECONDS))
+    used_by("three")
+
+    assert [subject for subject, _ in notes] == ["one", "three"]
+
+
+def test_a_refused_token_of_the_previous_secret_is_no_use_of_it() -> None:
+    notes = Notes()
+    refused(f"Bearer {a_token(secret=PREVIOUS, exp=1)}", in_rotation(notes))
+    assert notes == []
+
+
+# ---- the issuer and the audience ----
+
+
+def strict(secret: str | None = SECRET, url: str | None = None) -> JwtVerifier:
+    return JwtVerifier(secret, url, issuer="https://idp/", audience="catalog")
+
+
+OURS: dict[str, object] = {"iss": "https://idp/", "aud": "catalog"}
+
+
+@pytest.mark.parametrize("audience", ["catalog", ["other", "catalog"]])
+def test_a_token_for_us_is_good(audience: object) -> None:
+    token = a_token(iss="https://idp/", aud=audience)
+    assert strict().verify(f"Bearer {token}").principal == "tester"
+
+
+FOREIGN = [
+    ({"iss": "https://idp"}, "issuer"),
+    ({"iss": "https://idp/other"}, "issuer"),
+    ({"iss": ["https://idp/"]}, "Issuer"),
+    ({"iss": None}, "Issuer"),
+    ({"aud": "catalogue"}, "Audience"),
+    ({"aud": ["other"]}, "Audience"),
+    ({"aud": []}, "aud"),
+    ({"aud": {"catalog": 1}}, "claim"),
+    ({"aud": None}, "aud"),
+]
+"""What is wrong with a token for somebody else, and a word of the reason."""
+
+
+@pytest.mark.parametrize(("claims", "word"), FOREIGN)
+def test_a_token_for_somebody_else_is_refused_with_the_reason(
+    claims: dict[str, object], word: str
+) -> None:
+    token = forged({"alg": "HS256"}, {"exp": time.time() + 60, **OURS, **claims}, SECRET)
+    assert word in refused(f"Bearer {token}", strict())
+
+
+@pytest.mark.parametrize("missing", ["iss", "aud"])
+def test_a_token_that_names_no_issuer_or_audience_is_refused(missing: str) -> None:
+    claims = {name: text for name, text in OURS.items() if name != missing}
+    token = forged({"alg": "HS256"}, {"exp": time.time() + 60, **claims}, SECRET)
+    assert f'"{missing}"' in refused(f"Bearer {token}", strict())
+
+
+def test_a_token_of_the_previous_secret_must_be_for_us_too() -> None:
+    verifier = JwtVerifier(SECRET, None, previous_secret=PREVIOUS, audience="catalog")
+    refused(f"Bearer {a_token(secret=PREVIOUS, aud='other')}", verifier)
+
+
 # ---- the keys of an identity provider ----
 
 
@@ -216,6 +341,14 @@ def test_a_token_of_the_provider_is_good(provider: ScriptedServer, kid: str, key
     assert (caller.principal, caller.scopes) == ("them", frozenset({"products:read"}))
 
 
+def test_a_token_of_the_provider_for_another_application_is_refused(
+    provider: ScriptedServer,
+) -> None:
+    verifier = strict(None, f"{provider.url}/keys")
+    assert verifier.verify(f"Bearer {signed(**OURS)}").principal == "them"
+    assert "Audience" in refused(f"Bearer {signed(**{**OURS, 'aud': 'another'})}", verifier)
+
+
 def test_the_provider_is_asked_once_for_many_tokens(provider: ScriptedServer) -> None:
     verifier = keys_of(provider)
     for number in range(5):
@@ -242,6 +375,23 @@ def test_a_token_of_another_key_is_refused(provider: ScriptedServer) -> None:
 @pytest.mark.parametrize("kid", ["unknown", None, ""])
 def test_a_token_of_an_unknown_key_is_refused(provider: ScriptedServer, kid: str | None) -> None:
     refused(f"Bearer {signed(kid)}", keys_of(provider))
+
+
+def test_many_tokens_of_unknown_keys_ask_the_provider_once(provider: ScriptedServer) -> None:
+    verifier = keys_of(provider)
+    for number in range(5):
+        assert "signing key" in refused(f"Bearer {signed(f'unknown-{number}')}", verifier)
+    assert len(provider.seen) == 1
+
+
+def test_a_key_that_the_provider_has_added_is_found_after_half_a_minute(
+    provider: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier = keys_of(provider)
+    verifier.verify(f"Bearer {signed()}")
+    provider.default = key_set(ec=EC_KEY, new=OTHER_KEY)
+    monkeypatch.setattr(jwt.jwks_client, "time", Later(31))
+    assert verifier.verify(f"Bearer {signed('new', OTHER_KEY)}").principal == "them"
 
 
 def test_a_key_used_as_another_kind_is_refused(provider: ScriptedServer) -> None:
@@ -401,12 +551,71 @@ def test_a_provider_that_answers_rubbish_is_not_the_tokens_fault(
         keys_of(server).verify(f"Bearer {signed()}")
 
 
-def test_a_provider_that_comes_back_is_asked_again(provider: ScriptedServer) -> None:
+def not_judged(verifier: JwtVerifier, token: str) -> None:
+    with pytest.raises(jwt.PyJWKClientConnectionError):
+        verifier.verify(f"Bearer {token}")
+
+
+def test_a_provider_that_comes_back_is_asked_again(
+    provider: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     provider.answers.append(reply(503))
     verifier = keys_of(provider)
-    with pytest.raises(jwt.PyJWKClientConnectionError):
-        verifier.verify(f"Bearer {signed()}")
+    not_judged(verifier, signed())
+    monkeypatch.setattr(tokens, "time", Later(tokens.PROVIDER_SECONDS))
     assert verifier.verify(f"Bearer {signed()}").principal == "them"
+
+
+def test_a_provider_that_fails_is_left_alone_for_a_while(provider: ScriptedServer) -> None:
+    provider.answers.append(reply(503))
+    verifier = keys_of(provider)
+    for _ in range(3):
+        not_judged(verifier, signed())
+    assert len(provider.seen) == 1
+
+
+def test_a_provider_that_says_nothing_is_not_waited_for(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "PROVIDER_SECONDS", 0.1)
+    server.default = server.silent
+    not_judged(keys_of(server), signed())
+    assert server.left.wait(5)
+
+
+@pytest.mark.parametrize("answer", [reply(503), reply(200, "<html>down</html>"), hang_up])
+def test_known_keys_are_good_while_a_new_one_cannot_be_asked_for(
+    answer: Behaviour, provider: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier = keys_of(provider)
+    verifier.verify(f"Bearer {signed()}")
+    provider.default = answer
+    monkeypatch.setattr(jwt.jwks_client, "time", Later(31))
+    for number in range(3):
+        not_judged(verifier, signed(f"new-{number}", OTHER_KEY))
+        caller = verifier.verify(f"Bearer {signed(sub=str(number))}")
+        assert caller.principal == str(number)
+    assert len(provider.seen) == 2
+
+
+def test_a_known_key_waits_for_nobody_who_asks_for_another(
+    provider: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier = keys_of(provider)
+    verifier.verify(f"Bearer {signed()}")
+    provider.default = provider.silent
+    monkeypatch.setattr(jwt.jwks_client, "time", Later(31))
+    asking = threading.Thread(
+        target=lambda: not_judged(verifier, signed("new", OTHER_KEY)), daemon=True
+    )
+    asking.start()
+    eventually(lambda: len(provider.seen) == 2)
+
+    verifier.verify(f"Bearer {signed(sub='other')}")
+
+    assert asking.is_alive()
+    provider.close()
+    asking.join(10)
 
 
 def test_keys_at_hand_outlast_a_provider_that_goes_away(provider: ScriptedServer) -> None:

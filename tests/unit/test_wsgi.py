@@ -172,7 +172,7 @@ def test_pages_of_the_given_origin_may_send_what_the_api_reads(
     headers = world.client.request("OPTIONS", "/products").headers
     assert headers["Access-Control-Allow-Origin"] == "https://shop.example"
     assert headers["Access-Control-Allow-Methods"] == "GET, HEAD, OPTIONS, POST"
-    terraform = (ROOT / "terraform/api.tf").read_text()
+    terraform = (ROOT / "terraform/modules/catalog/api.tf").read_text()
     assert f'= "{headers["Access-Control-Allow-Headers"]}$' in terraform
     assert f'"Access-Control-Max-Age"       = "{headers["Access-Control-Max-Age"]}"' in terraform
 

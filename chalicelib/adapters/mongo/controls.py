@@ -1,8 +1,7 @@
-"""The state of the sync as a whole, and the poison letters: documents of `control`."""
+"""The state of the sync as a whole, as a document of the collection `control`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
@@ -11,12 +10,10 @@ from chalicelib.adapters.mongo.documents import Document
 from chalicelib.domain.breaker import Breaker, BreakerState, Tally
 from chalicelib.domain.control import CatchUp, Control, Pause, Redrive
 from chalicelib.domain.errors import StoreUnavailableError
-from chalicelib.domain.poison import PoisonLetter
 from chalicelib.domain.selection import Selection
 from chalicelib.domain.sync_state import Position, SyncStatus
 
 CONTROL_ID = "sync"
-POISON_ID = "poison"
 _FILTERED = "filtered_redrive"
 
 
@@ -113,19 +110,3 @@ def _to_redrive(document: Document | None) -> Redrive | None:
 
 def _to_position(document: Document | None) -> Position | None:
     return Position(**known(Position, document)) if document else None
-
-
-# ---- poison letters ----
-
-
-def poison_to_document(letters: Sequence[PoisonLetter]) -> Document:
-    """Convert to a document; fields have the names of the dataclass."""
-    return {"_id": POISON_ID, "letters": [asdict(letter) for letter in letters]}
-
-
-def to_poison(document: Document) -> tuple[PoisonLetter, ...]:
-    """Convert a document back; what another release has stored is seen again by the next sweep."""
-    try:
-        return tuple(PoisonLetter(**known(PoisonLetter, each)) for each in document["letters"])
-    except (LookupError, TypeError, AttributeError):
-        return ()

@@ -66,7 +66,7 @@ ANY_STATUS = PRESENT_TEXT
 
 Definition = tuple[list[tuple[str, Any]], Document]
 _NOT_DEFINING = {"key", "name", "v", "ns", "background"}
-_NO_COLLECTION = 26
+NO_COLLECTION = 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def list_indexes(products: MongoCollection[Document]) -> list[Listed]:
     try:
         answer = products.database.command(command, codec_options=products.codec_options)
     except OperationFailure as error:
-        if error.code == _NO_COLLECTION:
+        if error.code == NO_COLLECTION:
             return []
         raise
     # A collection has 64 indexes at most: all are in the first batch.

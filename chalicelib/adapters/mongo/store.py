@@ -14,23 +14,16 @@ from functools import cached_property
 from typing import Any
 
 from bson.codec_options import CodecOptions
-from pymongo import DESCENDING, DeleteOne, MongoClient, UpdateOne, WriteConcern
+from pymongo import DESCENDING, DeleteOne, InsertOne, MongoClient, UpdateOne, WriteConcern
 from pymongo.collection import Collection as MongoCollection
-from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.results import BulkWriteResult
 
 from chalicelib.adapters.mongo.activity import counting, to_minute
 from chalicelib.adapters.mongo.acts import act_to_document, to_act
 from chalicelib.adapters.mongo.audits import AUDIT_ID, audit_to_document, to_audit
-from chalicelib.adapters.mongo.controls import (
-    CONTROL_ID,
-    POISON_ID,
-    control_to_document,
-    poison_to_document,
-    to_control,
-    to_poison,
-)
+from chalicelib.adapters.mongo.controls import CONTROL_ID, control_to_document, to_control
 from chalicelib.adapters.mongo.documents import (
     EPOCH,
     NO_LEASE,
@@ -41,14 +34,32 @@ from chalicelib.adapters.mongo.documents import (
     to_product,
 )
 from chalicelib.adapters.mongo.failures import told
-from chalicelib.adapters.mongo.indexes import ANY_STATUS, LIVE, PRESENT, check_indexes
+from chalicelib.adapters.mongo.indexes import (
+    ANY_STATUS,
+    LIVE,
+    NO_COLLECTION,
+    PRESENT,
+    check_indexes,
+)
+from chalicelib.adapters.mongo.poison import condition_of, letter_to_document, to_letter
 from chalicelib.adapters.mongo.queries import ORDERS, Hint, conditions, hint_for, ranges
+from chalicelib.adapters.mongo.republishes import (
+    REPUBLISH_ID,
+    republish_to_document,
+    to_republish,
+)
+from chalicelib.adapters.mongo.restores import (
+    RESTORE_ID,
+    restore_to_document,
+    to_restore,
+)
 from chalicelib.adapters.mongo.updates import (
     NEXT_REVISION,
     budget_fields,
     claim_update,
     into_outbox,
     out_of_outbox,
+    put_back_update,
     result_update,
     superseded_update,
     transition_update,
@@ -60,14 +71,17 @@ from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Claim, SyncResult, Transition
 from chalicelib.domain.errors import (
     CatalogError,
+    ConcurrentChangeError,
     DuplicateIdempotencyKeyError,
     DuplicateSkuError,
     StoreUnavailableError,
     UnreadableDocumentError,
 )
 from chalicelib.domain.events import Event
-from chalicelib.domain.poison import PoisonLetter
+from chalicelib.domain.poison import PoisonLetter, PoisonSelection
 from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_PAGE, Product
+from chalicelib.domain.republish import RepublishState
+from chalicelib.domain.restore import RestoreState
 from chalicelib.domain.selection import Portion
 from chalicelib.domain.sync_state import (
     FAILED_STATUSES,
@@ -83,6 +97,7 @@ from chalicelib.usecases.ports import (
     Found,
     Order,
     ProductQuery,
+    PutBack,
     Summary,
     Window,
 )
@@ -190,6 +205,14 @@ class MongoStore:
             codec_options=self._collection.codec_options,
             write_concern=self._collection.write_concern,
             read_concern=ReadConcern("majority"),
+        )
+
+    @cached_property
+    def _poison(self) -> MongoCollection[Document]:
+        return self._client[self._database].get_collection(
+            "poison",
+            codec_options=self._collection.codec_options,
+            write_concern=self._collection.write_concern,
         )
 
     @cached_property
@@ -376,10 +399,11 @@ class MongoStore:
         with _unavailable():
             return self._products.count_documents(condition, **options)
 
-    def walk(self, after: str | None, limit: int) -> Found:
+    def walk(self, after: str | None, limit: int, *, majority: bool = False) -> Found:
         condition: Document = {"_id": {"$gt": after}} if after else {}
         with _unavailable():
-            cursor = self._products.find(condition, _WITHOUT_BULK).sort("_id").limit(limit)
+            products = self._committed if majority else self._products
+            cursor = products.find(condition, _WITHOUT_BULK).sort("_id").limit(limit)
             found = list(cursor)
         return _found(found)
 
@@ -576,6 +600,73 @@ class MongoStore:
     def save_audit(self, state: AuditState, *, expected_revision: int) -> bool:
         return self._replace(audit_to_document(state), expected_revision)
 
+    # ---- a restored store ----
+
+    def put_back(self, products: Sequence[PutBack]) -> dict[str, CatalogError]:
+        failures: dict[str, CatalogError] = {}
+        for start in range(0, len(products), AT_ONCE):
+            failures |= self._put_back(products[start : start + AT_ONCE])
+        return failures
+
+    def _put_back(self, products: Sequence[PutBack]) -> dict[str, CatalogError]:
+        operations = [
+            InsertOne(to_document(product, None))
+            if expected is None
+            else put_back_update(product, expected)
+            for product, expected in products
+        ]
+        failures: dict[str, CatalogError] = {}
+        with _unavailable():
+            try:
+                done = self._products.bulk_write(operations, ordered=False)
+                written = done.matched_count + done.inserted_count
+            except BulkWriteError as error:
+                refused = _only_duplicates(error)
+                failures = self._refusals([(it, products[it["index"]].product) for it in refused])
+                written = error.details["nMatched"] + error.details["nInserted"]
+            if written + len(failures) < len(products):
+                failures |= self._moved([each.product for each in products], failures)
+        return failures
+
+    def _refusals(self, refused: Sequence[tuple[Document, Product]]) -> dict[str, CatalogError]:
+        skus = [item.fields.sku for _, item in refused if item.fields.sku is not None]
+        holders = self._holders(skus)
+        return {
+            item.id: _another_document()
+            if _is_of_id(failure)
+            else _duplicate(failure, holders.get(item.fields.sku))
+            for failure, item in refused
+        }
+
+    def _moved(self, wanted: Sequence[Product], failed: Collection[str]) -> dict[str, CatalogError]:
+        """Find those whose document is another one than was read, and than was to be written."""
+        ids = [item.id for item in wanted if item.id not in failed]
+        found = self._products.find({"_id": {"$in": ids}}, {"version": True, "revision": True})
+        there = {each["_id"]: (each["version"], each["revision"]) for each in found}
+        return {
+            item.id: _another_document()
+            for item in wanted
+            if item.id not in failed and there.get(item.id) != (item.version, item.revision)
+        }
+
+    def restore(self) -> RestoreState:
+        with _unavailable():
+            found = self._controls.find_one({"_id": RESTORE_ID})
+        return to_restore(found) if found else RestoreState()
+
+    def save_restore(self, state: RestoreState, *, expected_revision: int) -> bool:
+        return self._replace(restore_to_document(state), expected_revision)
+
+    # ---- how far a republish is ----
+
+    def republish(self) -> RepublishState:
+        with _unavailable():
+            found = self._controls.find_one({"_id": REPUBLISH_ID})
+        return to_republish(found) if found else RepublishState()
+
+    def save_republish(self, state: RepublishState, *, expected_revision: int) -> bool:
+        return self._replace(republish_to_document(state), expected_revision)
+
     # ---- what operators look at ----
 
     def add_activity(self, minutes: Sequence[Minute]) -> None:
@@ -606,15 +697,47 @@ class MongoStore:
             found = list(self._acts.find(condition).sort("_id", DESCENDING).limit(limit))
         return [to_act(document) for document in found]
 
-    def poison(self) -> tuple[PoisonLetter, ...]:
-        with _unavailable():
-            found = self._controls.find_one({"_id": POISON_ID})
-        return to_poison(found) if found else ()
+    # ---- the quarantine ----
 
-    def save_poison(self, letters: Sequence[PoisonLetter]) -> None:
+    def quarantine(self, letters: Sequence[PoisonLetter]) -> None:
+        if not letters:
+            return
         with _unavailable():
-            document = poison_to_document(letters)
-            self._controls.replace_one({"_id": POISON_ID}, document, upsert=True)
+            try:
+                self._poison.insert_many(map(letter_to_document, letters), ordered=False)
+            except BulkWriteError as error:
+                # They come again if their deletion from the queue has failed.
+                _only_duplicates(error)
+
+    def quarantined(
+        self, selection: PoisonSelection, limit: int, *, after: str | None = None
+    ) -> list[PoisonLetter]:
+        place: Document = {"_id": {"$gt": after}} if after is not None else {}
+        with _unavailable():
+            cursor = self._poison.find({**condition_of(selection), **place})
+            return [to_letter(found) for found in cursor.sort("_id").limit(limit)]
+
+    def count_quarantined(self, selection: PoisonSelection) -> int:
+        condition = condition_of(selection)
+        with _unavailable():
+            if not condition:
+                # Each minute: it must not read them all.
+                return self._poison.estimated_document_count()
+            return self._poison.count_documents(condition)
+
+    def quarantine_bytes(self) -> int:
+        with _unavailable():
+            try:
+                answer = self._poison.database.command("collStats", self._poison.name)
+            except OperationFailure as error:
+                if error.code == NO_COLLECTION:
+                    return 0
+                raise
+        return int(answer["size"])
+
+    def discard(self, message_ids: Collection[str]) -> int:
+        with _unavailable():
+            return self._poison.delete_many({"_id": {"$in": list(message_ids)}}).deleted_count
 
     def ping(self) -> None:
         with _unavailable():
@@ -646,6 +769,14 @@ def _duplicate(failure: Document, holder: str | None) -> CatalogError:
     ):
         return DuplicateIdempotencyKeyError("a product was created under this key")
     return DuplicateSkuError(holder)
+
+
+def _is_of_id(failure: Document) -> bool:
+    return "_id" in failure.get("keyPattern", {}) or "_id_" in failure["errmsg"]
+
+
+def _another_document() -> ConcurrentChangeError:
+    return ConcurrentChangeError("the document is another one by now")
 
 
 def _is_unchanged(document: Document, written: Product) -> bool:

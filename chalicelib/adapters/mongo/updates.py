@@ -14,11 +14,13 @@ from chalicelib.adapters.mongo.documents import (
     Document,
     attempt_to_document,
     event_to_document,
+    fields_to_document,
     sync_to_document,
+    to_document,
 )
 from chalicelib.domain.delivery import Claim, SyncResult, Transition
 from chalicelib.domain.events import Event
-from chalicelib.domain.product import OUTBOX_LIMIT
+from chalicelib.domain.product import OPTIONAL_FIELDS, OUTBOX_LIMIT, Product
 from chalicelib.domain.sync_state import HISTORY_LIMIT, SyncState
 
 NEXT_REVISION: Document = {"revision": 1}
@@ -108,6 +110,16 @@ def superseded_update(result: SyncResult) -> UpdateOne:
     """Release the lease of a call whose result is ignored; keep the call in the history."""
     owner = {"_id": result.product.id, "sync.lease.owner": result.claim.token}
     return UpdateOne(owner, _after_call(result, result.announcements))
+
+
+def put_back_update(product: Product, expected_revision: int) -> UpdateOne:
+    """Write a product as a whole, but for what is known of its creation."""
+    document = to_document(product, None)
+    update: Document = {"$set": document}
+    if absent := dict.fromkeys(OPTIONAL_FIELDS - fields_to_document(product).keys(), ""):
+        update["$unset"] = absent
+    condition = {"_id": document.pop("_id"), "revision": expected_revision}
+    return UpdateOne(condition, update)
 
 
 def _after_call(result: SyncResult, events: Sequence[Event]) -> Document:

@@ -1,11 +1,5 @@
 # A Lambda function with its own role, log group and alias.
 
-terraform {
-  required_providers {
-    aws = { source = "hashicorp/aws" }
-  }
-}
-
 data "aws_iam_policy_document" "assume" {
   statement {
     actions = ["sts:AssumeRole"]
@@ -17,9 +11,16 @@ data "aws_iam_policy_document" "assume" {
 }
 
 resource "aws_iam_role" "this" {
-  name               = var.name
-  description        = "Permissions of the function ${var.name}"
-  assume_role_policy = data.aws_iam_policy_document.assume.json
+  name                 = "${var.name}${var.common.role.suffix}"
+  path                 = var.common.role.path
+  permissions_boundary = var.common.role.permissions_boundary
+  description          = "Permissions of the function ${var.name}"
+  assume_role_policy   = data.aws_iam_policy_document.assume.json
+
+  # With another name, the versions in use still have the old role until their alias has moved.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 data "aws_iam_policy_document" "this" {
@@ -89,7 +90,7 @@ resource "aws_lambda_function" "this" {
   #checkov:skip=CKV_AWS_50:A variable that the check does not follow: xray.mode, whose two values it accepts
   #checkov:skip=CKV_AWS_272:The plan shows the artifact's hash; code signing needs a pipeline that signs
   function_name = var.name
-  description   = var.description
+  description   = "${var.description}; release ${var.common.release}"
   role          = aws_iam_role.this.arn
 
   runtime          = var.common.runtime
@@ -133,10 +134,28 @@ resource "aws_lambda_function" "this" {
 
 # Every caller uses the alias, so a rollback is an alias that points to an older version.
 resource "aws_lambda_alias" "live" {
-  name             = "live"
-  description      = "The version in use"
-  function_name    = aws_lambda_function.this.function_name
-  function_version = coalesce(var.pinned_version, aws_lambda_function.this.version)
+  name          = "live"
+  description   = "The version in use"
+  function_name = aws_lambda_function.this.function_name
+  # Where CodeDeploy moves it, it stays where it is. (ignore_changes cannot depend on a variable.)
+  function_version = coalesce(
+    var.pinned_version,
+    one(data.aws_lambda_alias.live[*].function_version),
+    aws_lambda_function.this.version,
+  )
 
   depends_on = [var.alias_after]
+
+  lifecycle {
+    # The shares of a move that is under way are CodeDeploy's.
+    ignore_changes = [routing_config]
+  }
+}
+
+# By the function's name, so that it is read before anything changes.
+data "aws_lambda_alias" "live" {
+  count = var.common.shifted ? 1 : 0
+
+  function_name = var.name
+  name          = "live"
 }

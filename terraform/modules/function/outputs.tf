@@ -23,6 +23,16 @@ output "version" {
   value       = aws_lambda_alias.live.function_version
 }
 
+output "newest_version" {
+  description = "Number of the version of this code and these settings."
+  value       = aws_lambda_function.this.version
+}
+
+output "function_arn" {
+  description = "ARN of the function, without a version."
+  value       = aws_lambda_function.this.arn
+}
+
 output "role_arn" {
   description = "ARN of the function's role."
   value       = aws_iam_role.this.arn

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the function and of its role; the log group is /aws/lambda/NAME."
+  description = "Name of the function; its role has this name and common.role.suffix, its log group is /aws/lambda/NAME."
   type        = string
 }
 
@@ -42,8 +42,9 @@ variable "alias_after" {
 }
 
 variable "common" {
-  description = "Settings that are the same for every function."
+  description = "What is the same for every function. With shifted, the alias stays at the version it has, and CodeDeploy moves it."
   type = object({
+    release            = string
     runtime            = string
     architecture       = string
     environment        = map(string)
@@ -53,5 +54,7 @@ variable "common" {
     log_retention_days = number
     kms_key_arn        = optional(string)
     vpc                = optional(object({ subnet_ids = set(string), security_group_ids = set(string) }))
+    role               = optional(object({ suffix = optional(string, ""), path = optional(string, "/"), permissions_boundary = optional(string) }), {})
+    shifted            = optional(bool, false)
   })
 }

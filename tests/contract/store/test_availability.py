@@ -15,11 +15,14 @@ from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.domain.acts import Act, ActKind
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import StoreUnavailableError
+from chalicelib.domain.poison import ALL_POISON, PoisonLetter
 from chalicelib.domain.product import Product
+from chalicelib.domain.republish import RepublishState
+from chalicelib.domain.restore import RestoreState
 from chalicelib.domain.selection import Portion
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.domain.throughput import Minute
-from chalicelib.usecases.ports import Order, ProductQuery
+from chalicelib.usecases.ports import Order, ProductQuery, PutBack
 from tests.contract.conftest import NOWHERE
 from tests.contract.store.steps import LATER, a_claim, a_redrive, a_result
 from tests.fakes import START, a_product
@@ -54,8 +57,13 @@ EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
     "overdue": lambda store, _: store.overdue(LATER, 1),
     "postpone": lambda store, product: store.postpone({product.id: (START, LATER)}),
     "apply": lambda store, product: store.apply([a_redrive(product)]),
-    "poison": lambda store, _: store.poison(),
-    "save_poison": lambda store, _: store.save_poison(()),
+    "quarantine": lambda store, _: store.quarantine([PoisonLetter("a", None, "", START)]),
+    "quarantined": lambda store, _: store.quarantined(ALL_POISON, 1),
+    "count_quarantined": lambda store, _: store.count_quarantined(ALL_POISON),
+    "quarantine_bytes": lambda store, _: store.quarantine_bytes(),
+    "discard": lambda store, _: store.discard(["a"]),
+    "republish": lambda store, _: store.republish(),
+    "save_republish": lambda store, _: store.save_republish(RepublishState(), expected_revision=0),
     "control": lambda store, _: store.control(),
     "save_control": lambda store, _: store.save_control(Control(), expected_revision=0),
     "claim": lambda store, product: store.claim([a_claim(product)]),
@@ -68,6 +76,9 @@ EVERY_METHOD: dict[str, Callable[[Store, Product], object]] = {
     "forget_activity": lambda store, _: store.forget_activity(START),
     "add_act": lambda store, _: store.add_act(Act("id", START, "jane", ActKind.PAUSE)),
     "acts": lambda store, _: store.acts(1),
+    "put_back": lambda store, product: store.put_back([PutBack(product, 0)]),
+    "restore": lambda store, _: store.restore(),
+    "save_restore": lambda store, _: store.save_restore(RestoreState(), expected_revision=0),
     "ping": lambda store, _: store.ping(),
 }
 

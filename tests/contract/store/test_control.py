@@ -12,7 +12,6 @@ from chalicelib.adapters.mongo.store import MongoStore
 from chalicelib.domain.breaker import Breaker, BreakerState, Tally
 from chalicelib.domain.control import CatchUp, Control, Pause, Redrive
 from chalicelib.domain.errors import StoreUnavailableError
-from chalicelib.domain.poison import PoisonLetter
 from chalicelib.domain.selection import Selection
 from chalicelib.domain.sync_state import Position, SyncStatus
 from tests.fakes import START
@@ -231,39 +230,3 @@ USES: dict[str, Callable[[Store], object]] = {
 def test_a_store_that_is_away_has_no_state(store_away: Store, use: str) -> None:
     with pytest.raises(StoreUnavailableError):
         USES[use](store_away)
-
-
-# ---- poison letters ----
-
-LETTERS = (PoisonLetter("a", "not JSON", "{", at(1)), PoisonLetter("b", None, "", at(2)))
-
-
-def test_at_first_no_poison_letter_is_known(store: Store) -> None:
-    assert store.poison() == ()
-
-
-def test_poison_letters_are_read_as_they_were_written(store: Store) -> None:
-    store.save_poison(LETTERS[:1])
-    store.save_poison(LETTERS)
-    assert store.poison() == LETTERS
-
-    store.save_poison(())
-    assert store.poison() == ()
-
-
-def test_poison_letters_are_no_part_of_the_state_of_the_sync(store: Store) -> None:
-    store.save_poison(LETTERS)
-    assert store.control() == Control()
-
-    store.save_control(FULL, expected_revision=0)
-    assert store.poison() == LETTERS
-
-
-@pytest.mark.parametrize("letters", ["none", [7], [{"reason": "no id"}]])
-def test_poison_letters_that_cannot_be_read_are_seen_anew(
-    mongo_store: MongoStore, letters: object
-) -> None:
-    mongo_store.save_poison(LETTERS)
-    mongo_store._controls.update_one({"_id": "poison"}, {"$set": {"letters": letters}})
-
-    assert mongo_store.poison() == ()

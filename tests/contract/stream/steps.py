@@ -70,4 +70,5 @@ USES: dict[str, Callable[[JetStream], object]] = {
     "pull": lambda stream: stream.pull(1, SHORT),
     "ping": lambda stream: stream.ping(),
     "usage": lambda stream: stream.usage(),
+    "read": lambda stream: stream.read(0, 1),
 }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
     from chalicelib.domain.messages import SyncMessage
 
-VARIABLES = Path(__file__).parents[3] / "terraform" / "variables.tf"
+VARIABLES = Path(__file__).parents[3] / "terraform/modules/catalog/variables.tf"
 MINUTE = 3.0
 """Seconds between two runs, in this test."""
 LATE = (0.0, 1.0, 0.0)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from chalicelib.adapters.jetstream import JetStream
     from tests.contract.conftest import Servers
+    from tests.contract.services import Streams
 
 pytestmark = pytest.mark.embedded("nats", "a server that is away, silent, killed or frozen")
 
@@ -52,6 +53,17 @@ def test_a_server_that_never_answers_does_not_hang_its_callers(
     assert timed(lambda: USES[use](stream)) < 7
     # Nobody waits for it a second time at once.
     assert timed(lambda: USES[use](stream)) < 0.5
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_the_second_server_is_used_where_the_first_is_away(
+    open_stream: Streams, silent_server: str, monkeypatch: pytest.MonkeyPatch, *, silent: bool
+) -> None:
+    monkeypatch.setattr("chalicelib.adapters.jetstream.random.randrange", lambda _: 0)
+    first = silent_server if silent else f"nats://{NOWHERE}"
+    stream, event = open_stream(f"{first}, {open_stream.server.url}"), an_event()
+
+    assert stream.publish([event]) == [event]
 
 
 def test_a_killed_server_is_noticed_and_used_again_when_it_is_back(

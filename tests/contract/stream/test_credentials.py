@@ -1,47 +1,30 @@
-"""A server that asks for credentials."""
+"""A server that asks for credentials, and lets each user do what it needs."""
 
 from __future__ import annotations
 
 import json
-import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.domain.errors import StreamUnavailableError
-from embedded.processes import free_port, port_is_free
-from embedded.servers import ServerProcesses
-from embedded.services import Service, tool
-from tests.contract.guarded_nats import guarded
-from tests.contract.stream.steps import an_event, event_ids, pulled, timed
+from chalicelib.domain.errors import StreamNotMigratedError, StreamUnavailableError
+from embedded.processes import free_port
+from tests.contract.guarded_nats import guarded, running
+from tests.contract.stream.steps import SHORT, an_event, event_ids, timed, works
+from tests.support import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from nats.aio.client import Client
+
     from chalicelib.adapters.jetstream import JetStream
+    from tests.contract.guarded_nats import Permitted
 
 pytestmark = pytest.mark.embedded("nats", "a server whose users the test has made")
 
 NO_JWT = "-----BEGIN NATS USER JWT-----\nx\n------END NATS USER JWT------"
-
-
-@contextmanager
-def running(config: Path, port: int) -> Iterator[None]:
-    """A server of this configuration, which has it listen there."""
-
-    def missing() -> str | None:
-        return "it does not listen" if port_is_free(port) else None
-
-    command = (tool("nats-server"), "-c", str(config))
-    services = {"nats": Service(command, dict(os.environ), missing)}
-    servers = ServerProcesses(config.parent / "server")
-    try:
-        servers.start(services)
-        yield
-    finally:
-        servers.stop(services)
 
 
 @pytest.fixture
@@ -53,31 +36,98 @@ def guarded_server(tmp_path: Path) -> Iterator[tuple[str, str]]:
         yield f"nats://127.0.0.1:{port}", credentials
 
 
-@pytest.fixture
-def frugal_server(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The addresses of a server, by user: `anyone` may do all, `worker` may change no stream."""
-    port, config = free_port(), tmp_path / "nats.conf"
-    config.write_text(
-        f"listen: 127.0.0.1:{port}\n"
-        f"jetstream {{ store_dir: {json.dumps(str(tmp_path / 'data'))} }}\n"
-        "authorization { users: [\n"
-        "  { user: anyone, password: p }\n"
-        "  { user: worker, password: p, permissions: {\n"
-        '    publish: { deny: ["$JS.API.STREAM.UPDATE.>"] }, subscribe: { allow: [">"] } } }\n'
-        "] }\n"
-    )
-    with running(config, port):
-        yield {user: f"nats://{user}:p@127.0.0.1:{port}" for user in ("anyone", "worker")}
+# ---- users with the permissions of docs/nats-permissions.conf ----
 
 
-def test_who_may_not_change_the_stream_uses_it_as_it_is(
-    open_stream: Callable[..., JetStream], frugal_server: dict[str, str]
+@pytest.mark.parametrize("user", ["catalog", "listener"])
+@pytest.mark.parametrize(
+    "request_", ["STREAM.DELETE", "STREAM.PURGE", "STREAM.UPDATE", "STREAM.CREATE"]
+)
+def test_who_uses_the_stream_may_neither_delete_purge_nor_change_it(
+    permitted: Permitted, user: str, request_: str
 ) -> None:
-    open_stream(frugal_server["anyone"], duplicate_window=120.0).publish([an_event()])
-    stream, event = open_stream(frugal_server["worker"], duplicate_window=1200.0), an_event()
+    assert permitted.refuses(user, f"$JS.API.{request_}.PRODUCTS")
+
+
+@pytest.mark.parametrize(
+    ("user", "subject"),
+    [
+        ("catalog", "$JS.API.CONSUMER.DELETE.PRODUCTS.sync-bridge"),
+        ("catalog", "$JS.API.STREAM.MSG.DELETE.PRODUCTS"),
+        ("catalog", "staging.product.created"),
+        ("listener", "product.created"),
+        ("listener", "$JS.API.CONSUMER.MSG.NEXT.PRODUCTS.sync-bridge"),
+        ("migration", "$JS.API.STREAM.DELETE.PRODUCTS"),
+        ("migration", "$JS.API.STREAM.PURGE.PRODUCTS"),
+        ("migration", "product.created"),
+    ],
+)
+def test_nobody_may_do_what_is_somebody_elses(
+    permitted: Permitted, user: str, subject: str
+) -> None:
+    assert permitted.refuses(user, subject)
+
+
+def test_a_wrong_stream_is_reported_to_who_may_not_change_it(permitted: Permitted) -> None:
+    permitted.update(discard="old")
+    stream, event = permitted.open("catalog"), an_event()
 
     assert stream.publish([event]) == [event]
-    assert event.id in event_ids(pulled(stream, 2))
+    done, (left,) = stream.migrate()
+
+    assert not done
+    assert "discard is old" in left
+    assert "permissions violation" in left
+    assert permitted.open("migration").migrate()[1] == []
+    assert stream.migrate() == ([], [])
+
+
+def test_a_missing_stream_is_named_to_who_may_not_make_it(permitted: Permitted) -> None:
+    permitted.remove()
+    wanted = (
+        "the stream PRODUCTS is missing, and cannot be made: NATS: .*permissions.*functions.migrate"
+    )
+    with pytest.raises(StreamNotMigratedError, match=wanted):
+        permitted.open("catalog").publish([an_event()])
+
+
+def test_without_its_consumer_the_catalog_publishes_all_the_same(permitted: Permitted) -> None:
+    permitted.remove_consumer()
+    reported: list[str] = []
+    stream, event = permitted.open("catalog", reported.append), an_event()
+
+    assert stream.publish([event]) == [event]
+    with pytest.raises(StreamUnavailableError):
+        stream.pull(1, SHORT)
+    with pytest.raises(StreamNotMigratedError, match="there is no sync-bridge: run python -m"):
+        stream.ping()
+
+    (missing,) = stream.migrate()[1]
+    assert missing.startswith("there is no sync-bridge: run python -m functions.migrate with a")
+    (problem,) = reported
+    assert (
+        "the consumer sync-bridge is missing, and cannot be made: NATS: nats: permissions"
+        in problem
+    )
+    permitted.make()
+    assert event_ids(eventually(lambda: works(lambda: list(stream.pull(1, SHORT))))) == [event.id]
+
+
+def test_the_listener_of_the_documentation_needs_no_more(permitted: Permitted) -> None:
+    event = an_event()
+    permitted.open("catalog").publish([event])
+
+    async def listen(client: Client) -> str:
+        stream = client.jetstream()
+        consumer = await stream.pull_subscribe("product.*", durable="my-copy", stream="PRODUCTS")
+        (message,) = await consumer.fetch(1, timeout=5)
+        await message.ack_sync()
+        return str(json.loads(message.data)["id"])
+
+    assert permitted.server("listener").ask(listen) == event.id
+
+
+# ---- credentials ----
 
 
 @pytest.mark.parametrize("as_file", [False, True])

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from nats.js.api import DeliverPolicy
 
-from chalicelib.adapters.jetstream import BRIDGE, PulledMessage
+from chalicelib.adapters.jetstream import JetStream, PulledMessage
+from chalicelib.adapters.stream_setup import StreamPlan
 from chalicelib.bootstrap import Container
-from chalicelib.domain.errors import StreamUnavailableError
-from chalicelib.domain.events import STREAM
+from chalicelib.domain.errors import StreamNotMigratedError, StreamUnavailableError
+from chalicelib.domain.events import StreamNames
 from chalicelib.settings import read_settings
 from embedded.services import role_settings
 from tests.contract.services import Nats, Streams
@@ -19,14 +23,16 @@ from tests.contract.stream.steps import SHORT, an_event, event_ids, pulled, work
 from tests.support import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
-    from chalicelib.adapters.jetstream import JetStream
     from chalicelib.domain.events import Event
     from tests.contract.conftest import Servers
+
+
+NAMES = StreamNames()
 
 
 def received_ahead(stream: JetStream) -> Event:
@@ -93,7 +99,7 @@ def test_who_has_given_back_takes_nothing_until_the_next_pull(
 def test_what_a_bridge_had_received_ahead_when_it_died_comes_again(
     open_stream: Callable[..., JetStream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chalicelib.adapters.jetstream.ACK_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr("chalicelib.adapters.stream_setup.ACK_WAIT_SECONDS", 0.5)
     first, second = open_stream(), open_stream()
     ahead = received_ahead(first)
 
@@ -105,13 +111,9 @@ def test_what_a_bridge_had_received_ahead_when_it_died_comes_again(
 def test_a_consumer_that_refuses_the_request_is_an_error(
     open_stream: Streams,
 ) -> None:
+    make_stream(open_stream)
+    make_consumer(open_stream, ack_policy="explicit", max_batch=5)
     stream = open_stream()
-    stream.ping()
-    config = {"durable_name": BRIDGE, "ack_policy": "explicit", "max_batch": 5}
-    request = json.dumps({"stream_name": open_stream.name, "config": config}).encode()
-    make = f"$JS.API.CONSUMER.DURABLE.CREATE.{open_stream.name}.{BRIDGE}"
-    answer = open_stream.server.ask(lambda client: client.request(make, request))
-    assert "error" not in json.loads(answer.data)
 
     with pytest.raises(StreamUnavailableError, match="APIError"):
         stream.pull(10, 5.0)
@@ -133,7 +135,7 @@ def test_a_consumer_that_was_deleted_is_made_anew(open_stream: Streams) -> None:
     stream.pull(1, SHORT)
 
     name = open_stream.name
-    open_stream.server.ask(lambda client: client.jetstream().delete_consumer(name, BRIDGE))
+    open_stream.server.ask(lambda client: client.jetstream().delete_consumer(name, NAMES.consumer))
 
     event = an_event()
     stream.publish([event])
@@ -170,6 +172,15 @@ def test_stream_and_consumer_are_made_where_they_are_missing_and_used_where_not(
     assert second.publish([event]) == [event]
     # The consumer is the same one, which has received that event already.
     assert not second.pull(1, SHORT)
+
+
+def test_several_who_make_the_stream_at_the_same_time_agree(open_stream: Streams) -> None:
+    streams = [open_stream() for _ in range(4)]
+
+    with ThreadPoolExecutor(len(streams)) as threads:
+        list(threads.map(lambda stream: stream.ping(), streams))
+
+    assert not open_stream.reported
 
 
 def stream_config(server: Nats, name: str) -> dict[str, Any]:
@@ -265,6 +276,43 @@ def test_the_stream_knows_an_event_again_for_as_long_as_it_is_told(
     assert settings_of(open_stream)["duplicate_window"] == 1234 * SECOND
 
 
+@contextmanager
+def catalog_on(server: Servers, **settings: str) -> Iterator[Container]:
+    """The catalog with these settings, on this NATS server."""
+    secret = "a secret of at least thirty-two characters"
+    catalog = Container(read_settings(role_settings(settings, server.where, secret)))
+    with closing(catalog):
+        yield catalog
+
+
+@pytest.mark.embedded("nats", "the stream of the name staging-PRODUCTS")
+def test_a_catalog_has_the_stream_of_its_settings_and_logs_what_is_wrong_with_it(
+    own_nats: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    staging = {"NATS_PREFIX": "staging", "NATS_STREAM_MAX_BYTES": "1000000"}
+    with catalog_on(own_nats, NATS_CONSUMER_START="new", **staging) as catalog:
+        made = list(catalog.migrate_stream())
+    server = Nats(own_nats.where.nats)
+    consumer = server.ask(
+        lambda client: client.jetstream().consumer_info("staging-PRODUCTS", "staging-sync-bridge")
+    )
+    assert made[0] == "made the stream staging-PRODUCTS"
+    assert stream_config(server, "staging-PRODUCTS")["max_bytes"] == 1_000_000
+    assert consumer.config.deliver_policy == DeliverPolicy.NEW
+
+    with catalog_on(own_nats, NATS_STREAM_REPLICAS="3", **staging) as catalog:
+        catalog.stream.publish([an_event()])
+        with pytest.raises(StreamNotMigratedError, match="num_replicas is 1"):
+            list(catalog.migrate_stream())
+
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "num_replicas" in line]
+    logged = json.loads(line)
+    assert (logged["level"], logged["message"]) == (
+        "ERROR",
+        "the stream is not as the catalog needs it",
+    )
+
+
 @pytest.mark.embedded("nats", "the stream of the name PRODUCTS")
 @pytest.mark.parametrize(
     ("grace", "seconds"), [("20", 1200), ("3600", 3780), (str(14 * 24 * 3600), 14 * 24 * 3600)]
@@ -272,21 +320,55 @@ def test_the_stream_knows_an_event_again_for_as_long_as_it_is_told(
 def test_the_catalogs_stream_knows_an_event_again_for_longer_than_reconcile_may_publish_it(
     own_nats: Servers, grace: str, seconds: int
 ) -> None:
-    where = own_nats.where
-    secret = "a secret of at least thirty-two characters"
-    settings = role_settings({"RECONCILE_GRACE_SECONDS": grace}, where, secret)
-    catalog = Container(read_settings(settings))
+    with catalog_on(own_nats, RECONCILE_GRACE_SECONDS=grace) as catalog:
+        catalog.stream.publish([an_event()])
 
-    catalog.stream.publish([an_event()])
-    catalog.close()
-
-    config = stream_config(Nats(where.nats), STREAM)
+    config = stream_config(Nats(own_nats.where.nats), NAMES.stream)
     assert config["duplicate_window"] == seconds * SECOND
 
 
-def test_a_stream_that_forgets_events_too_soon_is_changed_in_that_alone(
-    open_stream: Streams,
-) -> None:
+def make_consumer(streams: Streams, **settings: Any) -> None:  # noqa: ANN401 - the server's
+    """Make the bridge's consumer as a person did."""
+    config = {"durable_name": NAMES.consumer, **settings}
+    request = json.dumps({"stream_name": streams.name, "config": config}).encode()
+    subject = f"$JS.API.CONSUMER.DURABLE.CREATE.{streams.name}.{NAMES.consumer}"
+
+    async def make(client: Client) -> Msg:
+        return await client.request(subject, request)
+
+    assert "error" not in json.loads(streams.server.ask(make).data)
+
+
+# ---- a stream or consumer that is not as the catalog needs it ----
+
+
+def test_a_wrong_stream_is_used_as_it_is_and_reported_once(open_stream: Streams) -> None:
+    before = make_stream(open_stream, duplicate_window=120 * SECOND, discard="old")
+    stream, event = open_stream(), an_event()
+
+    assert stream.publish([event]) == [event]
+    stream.close()
+    assert stream.publish([event]) == [event]
+
+    assert settings_of(open_stream) == before
+    of, remedy = f"stream {open_stream.name}", "python -m functions.migrate changes it"
+    discard = "discard is old, must be new, else a full stream drops its oldest events"
+    window = "duplicate_window is 120 s, must be 1200 s or more"
+    assert open_stream.reported == [f"{of}: {discard}; {remedy}", f"{of}: {window}; {remedy}"]
+
+
+def test_a_wrong_stream_is_not_ready_until_it_is_migrated(open_stream: Streams) -> None:
+    make_stream(open_stream, duplicate_window=120 * SECOND)
+    stream = open_stream()
+    with pytest.raises(StreamNotMigratedError, match=r"discard is old.*duplicate_window is 120 s"):
+        stream.ping()
+
+    open_stream().migrate()
+
+    stream.ping()
+
+
+def test_the_migration_changes_what_is_wrong_and_nothing_else(open_stream: Streams) -> None:
     before = make_stream(
         open_stream,
         duplicate_window=120 * SECOND,
@@ -296,28 +378,133 @@ def test_a_stream_that_forgets_events_too_soon_is_changed_in_that_alone(
         compression="s2",
         max_msgs_per_subject=1000,
     )
+    make_consumer(open_stream, ack_policy="explicit", ack_wait=90 * SECOND, max_deliver=5)
 
-    open_stream(duplicate_window=1200.0).publish([an_event()])
+    done, left = open_stream().migrate()
 
-    assert settings_of(open_stream) == before | {"duplicate_window": 1200 * SECOND}
+    assert not left
+    assert [line.split(" of ")[0] for line in done] == [
+        "changed discard",
+        "changed max_msgs_per_subject",
+        "changed max_age",
+        "changed duplicate_window",
+        "changed max_deliver",
+        "changed filter_subjects",
+    ]
+    assert settings_of(open_stream) == before | {
+        "discard": "new",
+        "max_msgs_per_subject": -1,
+        "max_age": 14 * 24 * 3600 * SECOND,
+        "duplicate_window": 1200 * SECOND,
+    }
+    assert open_stream().migrate() == ([], [])
 
 
-def test_a_stream_that_knows_events_for_longer_is_left_alone(
-    open_stream: Streams,
-) -> None:
-    before = make_stream(open_stream, duplicate_window=1300 * SECOND)
+def test_the_migration_makes_what_is_missing(open_stream: Streams) -> None:
+    name = open_stream.name
+    made = [f"made the stream {name}", f"made the consumer {NAMES.consumer}"]
 
-    open_stream(duplicate_window=1200.0).publish([an_event()])
+    assert open_stream().migrate() == (made, [])
+    assert open_stream().migrate() == ([], [])
+
+
+def test_what_nobody_may_change_is_left_to_a_person_by_name(open_stream: Streams) -> None:
+    make_stream(open_stream, storage="memory", discard="new", duplicate_window=1200 * SECOND)
+    make_consumer(open_stream, ack_policy="none", filter_subjects=[])
+
+    done, left = open_stream().migrate()
+
+    assert [line.split(" is ")[0] for line in left] == [
+        f"stream {open_stream.name}: storage",
+        f"consumer {NAMES.consumer}: ack_policy",
+    ]
+    assert [line.split(" of ")[0] for line in done] == ["changed filter_subjects"]
+
+
+@pytest.mark.embedded("nats", "a server that is in no cluster")
+def test_a_change_that_nats_refuses_is_left_with_its_reason(open_stream: Streams) -> None:
+    open_stream().migrate()
+
+    done, (left,) = open_stream(replicas=3).migrate()
+
+    assert not done
+    assert "num_replicas is 1, must be 3 or more (NATS_STREAM_REPLICAS)" in left
+    assert "was refused: NATS: " in left
+
+
+@pytest.mark.embedded("nats", "a server that is in no cluster")
+def test_a_stream_that_nats_does_not_make_is_no_server_that_is_away(open_stream: Streams) -> None:
+    wanted = f"the stream {open_stream.name} is missing, and cannot be made: NATS: .*replicas"
+    with pytest.raises(StreamNotMigratedError, match=wanted):
+        open_stream(replicas=3).migrate()
+
+
+def test_subjects_that_are_another_streams_are_told(open_stream: Streams) -> None:
+    with open_stream.server.names.one() as name:
+        another = Streams(open_stream.server, name)
+        another.names = replace(open_stream.names, stream=name)
+        another().migrate()
+        with pytest.raises(StreamNotMigratedError, match=r"cannot be made: NATS: .*overlap"):
+            open_stream().migrate()
+        for stream in another.opened:
+            stream.close()
+
+
+def test_a_stream_that_knows_events_for_longer_is_left_alone(open_stream: Streams) -> None:
+    before = make_stream(open_stream, duplicate_window=1300 * SECOND, discard="new")
+
+    assert open_stream().migrate()[1] == []
 
     assert settings_of(open_stream) == before
 
 
-def test_a_stream_that_cannot_know_events_for_so_long_is_used_as_it_is(
-    open_stream: Streams,
-) -> None:
-    # The window cannot exceed the time for which the stream keeps events.
-    before = make_stream(open_stream, duplicate_window=120 * SECOND, max_age=600 * SECOND)
-    event = an_event()
+# ---- where a consumer that is made anew begins ----
 
-    assert open_stream(duplicate_window=1200.0).publish([event]) == [event]
-    assert settings_of(open_stream) == before
+
+@pytest.mark.parametrize("start", ["all", "new", "2000-01-01T00:00:00.000Z"])
+def test_a_consumer_that_was_deleted_begins_where_it_is_told(
+    open_stream: Streams, start: str
+) -> None:
+    stream, before, after = open_stream(consumer_start=start), an_event(), an_event()
+    stream.publish([before])
+    name = open_stream.name
+    open_stream.server.ask(lambda client: client.jetstream().delete_consumer(name, NAMES.consumer))
+    eventually(lambda: not stream_problems_of(stream), message="it is made anew")
+
+    stream.publish([after])
+
+    expected = [after.id] if start == "new" else [before.id, after.id]
+    assert event_ids(pulled(stream, len(expected))) == expected
+    assert not stream.pull(1, SHORT)
+
+
+def stream_problems_of(stream: JetStream) -> str:
+    """What the adapter finds wrong; nothing if all is well."""
+    try:
+        stream.ping()
+    except StreamUnavailableError as error:
+        return str(error)
+    return ""
+
+
+# ---- environments ----
+
+
+@pytest.mark.embedded("nats", "the streams of the names PRODUCTS and staging-PRODUCTS")
+def test_two_environments_on_one_server_get_nothing_of_each_other(own_nats: Servers) -> None:
+    url = own_nats.where.nats
+    production = JetStream(url, plan=StreamPlan(StreamNames.of(None)))
+    staging = JetStream(url, plan=StreamPlan(StreamNames.of("staging")))
+    ours, theirs = an_event(), an_event()
+    production.publish([ours])
+    staging.publish([theirs])
+
+    (message,) = pulled(production, 1)
+    (other,) = pulled(staging, 1)
+
+    assert (message.subject, event_ids([message])) == ("product.created", [ours.id])
+    assert (other.subject, event_ids([other])) == ("staging.product.created", [theirs.id])
+    assert not production.pull(1, SHORT)
+    assert not staging.pull(1, SHORT)
+    for stream in (production, staging):
+        stream.close()

@@ -15,7 +15,7 @@ import nats
 import nats.errors
 import simplejson
 
-from chalicelib.domain.events import STREAM
+from chalicelib.domain.events import StreamNames
 from tests.e2e.delivery.steps import PATIENCE, wait_for
 from tests.support import Json, RunningStack, code_block, eventually
 
@@ -51,9 +51,10 @@ def test_an_independent_listener_gets_every_event(stack: RunningStack) -> None:
 
 async def listen(url: str) -> list[Json]:
     """What a microservice called "listener" hears next: up to 100 events."""
+    name = StreamNames().stream
     async with await nats.connect(url) as connection:
         stream = connection.jetstream()
-        listener = await stream.pull_subscribe("product.*", durable="listener", stream=STREAM)
+        listener = await stream.pull_subscribe("product.*", durable="listener", stream=name)
         try:
             messages = await listener.fetch(100, timeout=0.5)
         except nats.errors.TimeoutError:

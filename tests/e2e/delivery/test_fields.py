@@ -12,7 +12,7 @@ import simplejson
 from nats.js.api import DeliverPolicy
 
 from catalogctl.importing import import_file
-from chalicelib.domain.events import STREAM
+from chalicelib.domain.events import StreamNames
 from chalicelib.domain.product import FIELD_TYPES
 from tests.e2e.delivery.steps import wait_until_held
 from tests.fakes import every_field
@@ -106,11 +106,15 @@ def fields_of(product: Json) -> Json:
 async def newest_events(url: str) -> dict[str, Json]:
     """The data of the newest event of each product, as a listener of its own hears them."""
     newest: dict[str, Json] = {}
+    stream = StreamNames().stream
     async with await nats.connect(url) as connection:
         subscription = await connection.jetstream().subscribe(
-            "product.*", stream=STREAM, ordered_consumer=True, deliver_policy=DeliverPolicy.ALL
+            "product.*",
+            stream=stream,
+            ordered_consumer=True,
+            deliver_policy=DeliverPolicy.ALL,
         )
-        last = (await connection.jetstream().stream_info(STREAM)).state.last_seq
+        last = (await connection.jetstream().stream_info(stream)).state.last_seq
         message = await subscription.next_msg(timeout=10)
         while True:
             if b'"specversion"' in message.data:

@@ -61,12 +61,3 @@ def test_writes_are_refused_clearly_while_mongodb_is_away(stack: RunningStack) -
     assert answer.headers["Retry-After"] == "5"
     stack.up()
     wait_for(stack, stack.create()["id"], "delivered")
-
-
-def test_a_queue_that_was_purged_heals(stack: RunningStack) -> None:
-    stack.stop("sync")
-    products = [stack.create() for _ in range(5)]
-    eventually(lambda: stack.queued() >= 5, PATIENCE, "the messages are in the queue")
-    stack.purge_queue()
-    stack.up()
-    wait_until_held(stack, products)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.kubernetes.checks.access import network
+from tests.kubernetes.checks.access import credentials, network
 from tests.kubernetes.checks.configuration import secrets, settings
-from tests.kubernetes.checks.endpoints import api_probes, ports, probes
+from tests.kubernetes.checks.endpoints import api_probes, load_balancer, ports, probes
 from tests.kubernetes.checks.metrics import metrics
-from tests.kubernetes.checks.references import budgets, queue_scaling, selectors, targets
+from tests.kubernetes.checks.references import (
+    budgets,
+    queue_scaling,
+    request_scaling,
+    selectors,
+    targets,
+)
 from tests.kubernetes.checks.schema import schemas
 from tests.kubernetes.checks.workloads import images, migration, resources, roles, security, volumes
 from tests.kubernetes.cluster import Cluster
@@ -25,9 +31,11 @@ CHECKS: tuple[Callable[[Cluster], Iterator[str]], ...] = (
     targets,
     budgets,
     queue_scaling,
+    request_scaling,
     probes,
     api_probes,
     ports,
+    load_balancer,
     metrics,
     images,
     security,
@@ -36,4 +44,5 @@ CHECKS: tuple[Callable[[Cluster], Iterator[str]], ...] = (
     migration,
     volumes,
     network,
+    credentials,
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
+from chalicelib.settings import secret_id
 from tests.kubernetes.checks.endpoints import listening
 from tests.kubernetes.cluster import COMPONENT, ROLES, Cluster, matches, pod_labels
 
@@ -16,10 +18,14 @@ if TYPE_CHECKING:
 # Who needs whom, by the parts that chalicelib/bootstrap.py gives each role.
 NEEDS = {
     "mongodb": {"api", "sync", "reconcile", "migrate"},
-    "nats": {"api", "bridge", "sync", "reconcile"},
+    "nats": {"api", "bridge", "sync", "reconcile", "migrate"},
     "sqs": {"api", "bridge", "sync", "reconcile"},
     "supply-chain": {"sync", "reconcile"},
 }
+# On each node, by IPv4 and IPv6: the agent of EKS Pod Identity, and the metadata, which would give
+# a pod the IAM role of the node.
+AGENT = ("169.254.170.23", "fd00:ec2::23")
+METADATA = ("169.254.169.254", "fd00:ec2::254")
 
 
 def network(cluster: Cluster) -> Iterator[str]:
@@ -108,3 +114,35 @@ def _has(cluster: Cluster, labels: dict[str, str], given: Json, port: int) -> bo
 
 def _is_peer(peer: Json, labels: dict[str, str]) -> bool:
     return "podSelector" in peer and matches(peer["podSelector"], labels)
+
+
+def credentials(cluster: Cluster) -> Iterator[str]:
+    """Who uses AWS reaches the agent that gives it its IAM role; nobody reaches the metadata."""
+    for container in (*map(cluster.role, ROLES), cluster.migration()):
+        name = container.workload["metadata"]["name"]
+        environment = cluster.environment(container)
+        uses = name in NEEDS["sqs"] or bool(secret_id(environment))
+        on_aws = "AWS_ENDPOINT_URL_SQS" not in environment
+        for address in AGENT:
+            if _reaches(cluster, name, address, 80) != (uses and on_aws):
+                yield f"{name} may {'not ' if uses and on_aws else ''}reach the agent at {address}"
+        if any(_reaches(cluster, name, address) for address in METADATA):
+            yield f"{name} may reach the metadata of the node"
+
+
+def _reaches(cluster: Cluster, name: str, address: str, port: int | None = None) -> bool:
+    """Whether pods may connect to an address outside of the cluster, on this or on any port."""
+    blocks = [
+        peer["ipBlock"]
+        for policy in cluster.kind("NetworkPolicy")
+        if matches(policy["spec"]["podSelector"], {COMPONENT: name})
+        for rule in policy["spec"].get("egress", [])
+        if port is None or any(given["port"] == port for given in rule["ports"])
+        for peer in rule["to"]
+        if "ipBlock" in peer
+    ]
+    return any(
+        ip_address(address) in ip_network(block["cidr"])
+        and not any(ip_address(address) in ip_network(it) for it in block.get("except", []))
+        for block in blocks
+    )

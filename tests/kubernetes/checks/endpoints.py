@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
     from tests.kubernetes.cluster import Json
 
 
-HEALTHCHECK_PATH = "alb.ingress.kubernetes.io/healthcheck-path"
+ALB = "alb.ingress.kubernetes.io/"
+HEALTHCHECK_PATH = f"{ALB}healthcheck-path"
+# TLS 1.3, or 1.2 with the restricted ciphers too.
+TLS_POLICY = r"ELBSecurityPolicy-TLS13-1-(2-Res|3)(-PQ)?-\d{4}-\d{2}"
 # What the probes of the servers that are not ours ask; the embedded ones answer the same.
 SERVER_ROUTES = {
     "nats": {"/healthz"},
@@ -133,6 +138,21 @@ def _ingress_faults(cluster: Cluster) -> Iterator[str]:
                     yield f"Ingress: no Service {service}"
                 if (path["path"], path["pathType"]) != (wsgi.BASE, "Prefix"):
                     yield f"Ingress: {path['path']} is not where the API is"
+
+
+def load_balancer(cluster: Cluster) -> Iterator[str]:
+    """The way in from the internet speaks TLS 1.2 or newer and nothing else, and has a limit."""
+    for item in cluster.kind("Ingress"):
+        given = item["metadata"].get("annotations", {})
+        if given.get(f"{ALB}scheme") != "internet-facing":
+            continue
+        if not re.fullmatch(TLS_POLICY, given.get(f"{ALB}ssl-policy", "")):
+            yield f"Ingress: {given.get(f'{ALB}ssl-policy')} allows old TLS or old ciphers"
+        listens = {name for it in json.loads(given[f"{ALB}listen-ports"]) for name in it.items()}
+        if listens != {("HTTP", 80), ("HTTPS", 443)} or given.get(f"{ALB}ssl-redirect") != "443":
+            yield "Ingress: HTTP is not redirected"
+        if ":regional/webacl/" not in given.get(f"{ALB}wafv2-acl-arn", ""):
+            yield "Ingress: nothing limits the rate"
 
 
 def _address_faults(cluster: Cluster) -> Iterator[str]:

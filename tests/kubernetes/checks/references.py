@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chalicelib.http import contract
+from chalicelib.metrics import HTTP_REQUESTS
 from tests.kubernetes.checks.workloads import BATCH
 from tests.kubernetes.cluster import COMPONENT, ROLES, Cluster, matches, pod_labels
 
 BULK_LENGTH = 5_000
 """Bulk messages for each pod: an import does not start all pods at once."""
+PROBED = ("/health", "/ready")
+TRANSFER = "scaledobject.keda.sh/transfer-hpa-ownership"
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,9 +66,11 @@ def _unselected(cluster: Cluster) -> Iterator[str]:
 
 def targets(cluster: Cluster) -> Iterator[str]:
     """What scales has a Deployment; a Deployment has a number, or what scales it, never both."""
-    scaled = set()
+    scaled = set[str]()
     for item in cluster.kind("HorizontalPodAutoscaler", "ScaledObject"):
         target = item["spec"]["scaleTargetRef"]["name"]
+        if target in scaled:
+            yield f"Deployment {target} is scaled twice"
         scaled.add(target)
         found = [it for it in cluster.kind("Deployment") if it["metadata"]["name"] == target]
         if not found:
@@ -101,7 +107,7 @@ def budgets(cluster: Cluster) -> Iterator[str]:
 def queue_scaling(cluster: Cluster) -> Iterator[str]:
     """KEDA looks at the queues that the sync pods read, as they read them."""
     environment = cluster.environment(cluster.role("sync"))
-    for item in cluster.kind("ScaledObject"):
+    for item in _scaled_objects(cluster, "sync"):
         single, bulk = item["spec"]["triggers"]
         lengths = (int(environment["SYNC_POLLERS"]) * BATCH, BULK_LENGTH)
         urls = (environment["SYNC_QUEUE_URL"], environment["SYNC_BULK_QUEUE_URL"])
@@ -117,3 +123,27 @@ def queue_scaling(cluster: Cluster) -> Iterator[str]:
             names = {it["metadata"]["name"] for it in cluster.kind("TriggerAuthentication")}
             if trigger["authenticationRef"]["name"] not in names:
                 yield f"ScaledObject: no {trigger['authenticationRef']}"
+
+
+def request_scaling(cluster: Cluster) -> Iterator[str]:
+    """KEDA counts the requests of the API, by what it exports, without those of the probes."""
+    probed = sorted(it.name for it in contract.OPERATIONS if it.path in PROBED)
+    requests = f'{HTTP_REQUESTS.in_prometheus}{{operation!~"{"|".join(probed)}"}}'
+    every = f"sum(rate({HTTP_REQUESTS.in_prometheus}[2m]))"
+    for item in _scaled_objects(cluster, "api"):
+        asked, cpu = item["spec"]["triggers"]
+        if asked["metadata"]["query"] != f"sum(rate({requests}[2m])) or 0 * {every}":
+            yield f"ScaledObject api: it asks for {asked['metadata']['query']}"
+        if asked["metadata"].get("ignoreNullValues") != "false" or "fallback" in item["spec"]:
+            yield "ScaledObject api: it scales down while Prometheus is away"
+        if (cpu["type"], cpu["metricType"]) != ("cpu", "Utilization"):
+            yield "ScaledObject api: nothing counts what a request costs"
+        # The name of the autoscaler of production, which may be there.
+        name = item["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["name"]
+        if (name, item["metadata"]["annotations"].get(TRANSFER)) != ("api", "true"):
+            yield "ScaledObject api: KEDA refuses it beside the autoscaler that is there"
+
+
+def _scaled_objects(cluster: Cluster, target: str) -> list[Json]:
+    found = cluster.kind("ScaledObject")
+    return [it for it in found if it["spec"]["scaleTargetRef"]["name"] == target]

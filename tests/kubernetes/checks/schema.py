@@ -1,4 +1,4 @@
-"""Each object has the fields that Kubernetes, KEDA or the Prometheus operator knows."""
+"""Each object has the fields that Kubernetes or the operator that reads it knows."""
 
 from __future__ import annotations
 
@@ -28,6 +28,29 @@ def _fields(required: str, optional: str = "", **known: Json) -> Json:
 # KEDA's definitions are in no package for Python that could stay beside pytest: these are the
 # fields of KEDA 2.16 to 2.18, of which those that we use are typed.
 COUNT = {"type": "integer", "minimum": 0}
+NUMBER = {"type": "string", "pattern": r"^\d+(\.\d+)?$"}
+TRIGGERS = [
+    _fields(
+        "type metadata",
+        "name authenticationRef metricType useCachedMetrics",
+        type={"const": kind},
+        metadata=metadata,
+        authenticationRef=_fields("name", "kind"),
+        metricType={"enum": ["AverageValue", "Value", "Utilization"]},
+    )
+    for kind, metadata in {
+        "aws-sqs-queue": _fields(
+            "queueURL awsRegion",
+            "queueLength activationQueueLength awsEndpoint scaleOnInFlight scaleOnDelayed",
+        ),
+        "prometheus": _fields(
+            "serverAddress query threshold",
+            "activationThreshold namespace customHeaders ignoreNullValues unsafeSsl timeout",
+            threshold=NUMBER,
+        ),
+        "cpu": _fields("value", "containerName", value=NUMBER),
+    }.items()
+]
 KEDA = {
     "ScaledObject": _fields(
         "scaleTargetRef triggers",
@@ -35,18 +58,12 @@ KEDA = {
         " maxReplicaCount fallback advanced",
         scaleTargetRef=_fields("name", "apiVersion kind envSourceContainerName"),
         fallback=_fields("failureThreshold replicas", "behavior", replicas=COUNT),
-        triggers={
-            "minItems": 1,
-            "items": _fields(
-                "type metadata",
-                "name authenticationRef metricType useCachedMetrics",
-                metadata=_fields(
-                    "queueURL awsRegion",
-                    "queueLength activationQueueLength awsEndpoint scaleOnInFlight scaleOnDelayed",
-                ),
-                authenticationRef=_fields("name", "kind"),
-            ),
-        },
+        advanced=_fields(
+            "",
+            "restoreToOriginalReplicaCount horizontalPodAutoscalerConfig scalingModifiers",
+            horizontalPodAutoscalerConfig=_fields("", "name behavior"),
+        ),
+        triggers={"minItems": 1, "items": {"oneOf": TRIGGERS}},
         **dict.fromkeys(("pollingInterval", "cooldownPeriod"), COUNT),
         **dict.fromkeys(("minReplicaCount", "maxReplicaCount"), COUNT),
     ),
@@ -84,7 +101,34 @@ OPERATOR = {
         groups={"items": _fields("name rules", "interval", rules={"items": RULE})},
     ),
 }
-DEFINED_HERE = {"keda.sh": KEDA, "monitoring.coreos.com": OPERATOR}
+
+# Nor are those of the External Secrets Operator (external-secrets.io/v1).
+EXTERNAL = {
+    "SecretStore": _fields(
+        "provider",
+        "refreshInterval retrySettings",
+        provider=_fields(
+            "aws", aws=_fields("service region", "auth role", service={"const": "SecretsManager"})
+        ),
+    ),
+    "ExternalSecret": _fields(
+        "secretStoreRef target",
+        "refreshInterval refreshPolicy data dataFrom",
+        secretStoreRef=_fields("name", "kind"),
+        target=_fields(
+            "name",
+            "creationPolicy deletionPolicy template immutable",
+            creationPolicy={"enum": ["Owner", "Orphan", "Merge", "None"]},
+            deletionPolicy={"enum": ["Delete", "Merge", "Retain"]},
+        ),
+        dataFrom={"items": _fields("extract", "rewrite", extract=_fields("key", "version"))},
+    ),
+}
+DEFINED_HERE = {
+    "keda.sh": KEDA,
+    "monitoring.coreos.com": OPERATOR,
+    "external-secrets.io": EXTERNAL,
+}
 
 
 def schemas(cluster: Cluster) -> Iterator[str]:

@@ -108,8 +108,17 @@ def migration(cluster: Cluster) -> Iterator[str]:
         yield f"{container} runs {container.spec.get('command')}"
     if container.spec["image"] != cluster.role("api").spec["image"]:
         yield f"{container} is not of the release: {container.spec['image']}"
-    if pod.get("restartPolicy") != "OnFailure" or not job.get("backoffLimit"):
+    if pod.get("restartPolicy") != "Never" or not job.get("backoffLimit"):
         yield f"{container} gives up when MongoDB is away"
+    rules = {it["action"]: it for it in job.get("podFailurePolicy", {}).get("rules", [])}
+    if rules.get("FailJob", {}).get("onExitCodes") != {
+        "containerName": container.spec["name"],
+        "operator": "In",
+        "values": [migrate.UNUSABLE_SETTINGS],
+    }:
+        yield f"{container} is tried again with settings that it cannot use"
+    if rules.get("Ignore", {}).get("onPodConditions", [{}])[0].get("type") != "DisruptionTarget":
+        yield f"{container} fails when its node is drained"
     if "activeDeadlineSeconds" in job:
         yield f"{container} may be ended while MongoDB builds an index"
     if not job.get("ttlSecondsAfterFinished"):

@@ -1,4 +1,4 @@
-"""CloudWatch's alarms, as far as terraform/alarms.yaml uses them: one evaluation a minute.
+"""CloudWatch's alarms, as far as the catalog's alarms.yaml uses them: one evaluation a minute.
 
 A period ends with the minute of the evaluation. What CloudWatch does with data that comes late is
 left out; so is the minute that it waits for a cause to be raised too.
@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 ALARMS: dict[str, Any] = yaml.safe_load(
-    (Path(__file__).parents[3] / "terraform" / "alarms.yaml").read_text()
+    (Path(__file__).parents[3] / "terraform/modules/catalog/alarms.yaml").read_text()
 )
 LATELY = 60
 """Minutes for which a cause silences its consequences after its end."""

@@ -25,6 +25,7 @@ GAUGES: dict[str, Value] = {
     # With the gauges, reconcile starts these counters.
     "exhausted": 0,
     "rejected": 0,
+    "quarantined": 0,
 }
 """What reconcile writes in each of its runs."""
 QUIET: dict[str, Value] = GAUGES | {
@@ -41,6 +42,7 @@ QUIET: dict[str, Value] = GAUGES | {
     "audit_differences": None,
     "authorizer_failed": None,
     "secrets_not_renewed": None,
+    "store_behind": None,
 }
 """A minute in which all is well."""
 

@@ -13,7 +13,7 @@ from tests.unit.test_documents import anchors
 
 ROOT = Path(__file__).parents[3]
 RUNBOOK = ROOT / "docs" / "operations.md"
-TERRAFORM = (ROOT / "terraform" / "alarms.tf").read_text()
+TERRAFORM = (ROOT / "terraform/modules/catalog/alarms.tf").read_text()
 NEEDED = {"severity", "summary", "metrics", "periods"}
 FIELDS = NEEDED | {"expression", "above", "below", "of", "seconds", "windows", "missing", "unless"}
 EACH = pytest.mark.parametrize("name", ALARMS)

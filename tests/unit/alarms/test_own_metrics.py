@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from chalicelib.domain.errors import CatalogError
+from chalicelib.domain.product import Product
 from tests.fakes import Pipeline
 from tests.unit.alarms.cloudwatch import Value
 from tests.unit.alarms.days import Day
@@ -88,6 +89,29 @@ def test_an_outage_is_one_page(capsys: Capture, port: str, page: str) -> None:
     watch = lived(2, capsys, outage(port)).watched()
 
     assert [f"{severity} {name}" for _, severity, name in watch.told] == [f"page {page}"]
+
+
+def test_a_store_that_is_restored_while_changes_go_on_is_one_page(capsys: Capture) -> None:
+    kept: dict[str, Product] = {}
+
+    def back_up(pipeline: Pipeline) -> None:
+        kept.update(pipeline.store.products)
+
+    def change_all(pipeline: Pipeline) -> None:
+        for product_id in kept:
+            pipeline.update(product_id, name="Newer")
+
+    def restore(pipeline: Pipeline) -> None:
+        pipeline.store.products = dict(kept)
+
+    def change(pipeline: Pipeline) -> None:
+        # The changes of the minute before are in the stream, and not in the store.
+        change_all(pipeline)
+        restore(pipeline)
+
+    watch = lived(2, capsys, {2: back_up, 30: change}).watched()
+
+    assert [name for _, severity, name in watch.told if severity == "page"] == ["store-restored"]
 
 
 def test_a_rejected_product_is_one_ticket_and_the_next_outage_a_page(capsys: Capture) -> None:

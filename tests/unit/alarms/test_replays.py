@@ -108,7 +108,14 @@ def test_many_rejected_products_at_once_are_a_page() -> None:
     assert day.watched().pages() == ["products-stuck-flood"]
 
 
-def test_dead_letters_of_failed_products_are_no_ticket_of_their_own_but_poison_is() -> None:
+def test_a_flood_of_poison_is_one_ticket_which_ends_by_itself() -> None:
+    day = Day(8).happens(HOUR, HOUR + 10, quarantined=10_000, dead_letters=50_000)
+    watch = day.watched()
+
+    assert watch.told == [(HOUR, "ticket", "poison")]
+
+
+def test_dead_letters_of_failed_products_are_no_ticket_of_their_own_but_others_are() -> None:
     day = Day().happens(0, products_exhausted=3, dead_letters=3)
     assert day.watched().told == []
 
@@ -122,6 +129,22 @@ def test_a_letter_that_reconcile_is_about_to_delete_is_no_ticket() -> None:
         day.happens(at, at + 3, products_exhausted=0)
 
     assert day.watched().told == []
+
+
+# ---- the store is behind ----
+
+
+def test_a_store_that_was_restored_is_a_page() -> None:
+    # Kept messages come again, less and less often.
+    day = Day()
+    for minute in (0, 1, 3, 7, 15, 31):
+        day.happens(HOUR + minute, HOUR + minute + 1, store_behind=200)
+
+    assert day.watched().told == [(HOUR + 1, "page", "store-restored")]
+
+
+def test_a_moment_of_a_failover_is_no_page() -> None:
+    assert Day().happens(HOUR, HOUR + 1, store_behind=3).watched().told == []
 
 
 # ---- tokens ----

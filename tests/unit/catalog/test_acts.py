@@ -13,6 +13,7 @@ from chalicelib.domain.errors import (
     ProductNotFoundError,
     StoreUnavailableError,
 )
+from chalicelib.domain.poison import PoisonLetter
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.usecases.catalog import Origin
 from tests.fakes import START, Pipeline, a_failed_state
@@ -54,12 +55,23 @@ def audit(pipeline: Pipeline) -> object:
     return pipeline.audits.start({"reason": WHY, "repair": False}, JANE)
 
 
+def republish(pipeline: Pipeline) -> None:
+    pipeline.republishes.start({"reason": WHY, "maxRate": 7}, JANE)
+
+
+def discard(pipeline: Pipeline) -> None:
+    pipeline.store.quarantine([PoisonLetter("a", "not JSON", "{", START)])
+    pipeline.quarantine.discard({"reason": "json", "why": WHY}, JANE)
+
+
 ACTS: dict[ActKind, Callable[[Pipeline], object]] = {
     ActKind.REPLAY: replay,
     ActKind.REDRIVE: redrive,
     ActKind.PAUSE: pause,
     ActKind.RESUME: resume,
     ActKind.AUDIT: audit,
+    ActKind.REPUBLISH: republish,
+    ActKind.DISCARD: discard,
 }
 DETAILS: dict[ActKind, Json] = {
     ActKind.REPLAY: {"version": 0},
@@ -67,6 +79,8 @@ DETAILS: dict[ActKind, Json] = {
     ActKind.PAUSE: {"until": UNTIL},
     ActKind.RESUME: {},
     ActKind.AUDIT: {"repair": False},
+    ActKind.REPUBLISH: {"maxRate": 7.0},
+    ActKind.DISCARD: {"reason": "json", "until": "2026-01-01T00:00:00.000Z", "count": 1},
 }
 
 
@@ -89,6 +103,7 @@ def test_an_act_that_cannot_be_kept_has_no_effect(pipeline: Pipeline, what: ActK
         ACTS[what](pipeline)
 
     assert pipeline.store.stored_control == before
+    assert pipeline.store.stored_republish.run is None
     assert all(item.sync.budget == 0 for item in pipeline.store.products.values())
     assert pipeline.queue.messages == []
 
@@ -99,7 +114,8 @@ def test_it_is_kept_before_it_takes_effect(
 ) -> None:
     monkeypatch.setattr(pipeline.store, "save_sync", lambda *_, **__: pytest.fail("an effect"))
     monkeypatch.setattr(pipeline.store, "save_control", lambda *_, **__: pytest.fail("an effect"))
-    monkeypatch.setattr(pipeline.store, "save_audit", lambda *_, **__: pytest.fail("an effect"))
+    for effect in ("save_audit", "save_republish", "discard"):
+        monkeypatch.setattr(pipeline.store, effect, lambda *_, **__: pytest.fail("an effect"))
     pipeline.store.stored_control = Control(pause=Pause(START))
 
     with pytest.raises(pytest.fail.Exception, match="an effect"):
@@ -125,7 +141,7 @@ def test_a_replay_that_meets_other_writers_is_kept_once(
 REFUSED: dict[str, Callable[[Pipeline], object]] = {
     "a replay of what is not there": lambda it: it.operations.replay("0" * 24),
     "a replay for something else": lambda it: it.operations.replay(a_stuck_product(it), {"x": 1}),
-    "a redrive of what is on its way": lambda it: it.operations.redrive({"status": "pending"}),
+    "a redrive of what is delivered": lambda it: it.operations.redrive({"status": "delivered"}),
     "a pause that has ended": lambda it: it.operations.control(
         {"paused": True, "until": "2025-01-01T00:00:00Z"}
     ),

@@ -233,7 +233,7 @@ def test_a_redrive_can_be_for_one_status_only(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"status": "pending"}, "status"),
+        ({"status": "delivered"}, "status"),
         ({"status": "lost"}, "status"),
         ({"all": True}, "all"),
         ([], "body"),
@@ -263,3 +263,20 @@ def test_a_redrive_of_nothing_enqueues_nothing(pipeline: Pipeline) -> None:
 
     assert pipeline.operations.redrive({})["count"] == 0
     assert bodies_in_queue(pipeline) == []
+
+
+@pytest.mark.parametrize("purged", [True, False])
+def test_what_waits_for_its_first_attempt_gets_another_message_and_is_delivered_once(
+    pipeline: Pipeline, *, purged: bool
+) -> None:
+    product_id = pipeline.create()
+    pipeline.bridge_once()
+    if purged:
+        pipeline.queue.messages.clear()
+
+    assert pipeline.operations.redrive({"status": "pending"})["count"] == 1
+    while pipeline.queue.messages:
+        pipeline.sync_once()
+
+    assert pipeline.product(product_id).sync.status is SyncStatus.DELIVERED
+    assert len(pipeline.supply_chain.calls) == 1

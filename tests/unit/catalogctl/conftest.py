@@ -34,7 +34,7 @@ ID = "6b05e78b3969dfca0964608b"
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No stack or setting of the developer's; always noon, in UTC, on a terminal of 80 columns."""
     monkeypatch.chdir(tmp_path)
-    for name in ("API", "TOKEN", "JWT_SECRET"):
+    for name in ("API", "TOKEN", "JWT_SECRET", "JWT_ISSUER", "JWT_AUDIENCE"):
         monkeypatch.delenv(f"CATALOG_{name}", raising=False)
     for name in ("NATS_URL", "NATS_CREDENTIALS", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)

@@ -10,6 +10,8 @@ import pytest
 
 from catalogctl.connection import Connection
 from catalogctl.errors import UsageError
+from catalogctl.events import Source
+from chalicelib.domain.events import StreamNames
 from tests.http import ScriptedServer
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def test_a_stack_is_found_in_a_folder_above(tmp_path: Path) -> None:
     (tmp_path / "a/b").mkdir(parents=True)
     found = Connection(folder=tmp_path / "a/b")
     assert found.address_and_token() == (STACK["api"], STACK["token"])
-    assert found.nats() == (STACK["nats"], None)
+    assert found.nats() == Source(STACK["nats"])
     assert found.secret() == STACK["jwtSecret"]
 
 
@@ -108,7 +110,18 @@ def test_nats_of_the_environment_wins_with_its_credentials(
     write_stack(tmp_path)
     monkeypatch.setenv("NATS_URL", "tls://nats.example")
     monkeypatch.setenv("NATS_CREDENTIALS", "user.creds")
-    assert Connection().nats() == ("tls://nats.example", "user.creds")
+    assert Connection().nats() == Source("tls://nats.example", "user.creds")
+
+
+def test_the_stream_is_that_of_the_environments_prefix(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NATS_URL", "tls://nats.example")
+    monkeypatch.setenv("NATS_PREFIX", "staging")
+    assert Connection().nats().names.stream == "staging-PRODUCTS"
+    monkeypatch.delenv("NATS_URL")
+    write_stack(tmp_path, {**STACK, "nats": "nats://127.0.0.1:4222", "natsPrefix": "mine"})
+    assert Connection().nats() == Source("nats://127.0.0.1:4222", names=StreamNames.of("mine"))
 
 
 def test_without_nats_the_remedy_is_told() -> None:

@@ -14,7 +14,7 @@ import simplejson
 from nats.js.api import DeliverPolicy
 
 from catalogctl import events, output
-from catalogctl.events import Wanted
+from catalogctl.events import Source, Wanted
 from tests.http import refused_port
 from tests.unit.catalogctl.conftest import ID, NOON
 from tests.unit.catalogctl.documents import EVENT
@@ -29,10 +29,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Wanted]:
     """What the command asks of the stream, which gives one event."""
     seen: list[Wanted] = []
 
-    def listen(
-        url: str, credentials: str | None, wanted: Wanted, emit: Callable[[Json], None]
-    ) -> None:
-        assert (url, credentials) == ("nats://127.0.0.1:1", None)
+    def listen(source: Source, wanted: Wanted, emit: Callable[[Json], None]) -> None:
+        assert source == Source("nats://127.0.0.1:1")
         seen.append(wanted)
         emit(EVENT)
 

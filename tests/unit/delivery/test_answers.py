@@ -167,9 +167,13 @@ def test_what_a_question_raises_ends_the_attempt() -> None:
         judge(TOMBSTONE, Answer(404), unanswered, ())
 
 
-@pytest.mark.parametrize("held", [body(version=5), body(version=6, id=PRODUCT.id)])
-def test_a_conflict_is_a_delivery_if_this_version_or_a_newer_one_is_held(held: bytes) -> None:
-    assert judged(Answer(409), Answer(200, held)) == Judgement(DELIVERED)
+def test_a_conflict_is_a_delivery_if_this_version_is_held() -> None:
+    assert judged(Answer(409), Answer(200, body(version=5))) == Judgement(DELIVERED)
+
+
+def test_a_conflict_with_a_newer_version_is_a_delivery_that_names_it() -> None:
+    newer = Answer(200, body(version=6, id=PRODUCT.id))
+    assert judged(Answer(409), newer) == Judgement(DELIVERED, held=6)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.delivery import EARLY, Acknowledge, Defer, Try
+from chalicelib.domain.delivery import EARLY, Acknowledge, Defer, Doubt, Try
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import FAILED_STATUSES, Lease, SyncStatus
 from tests.unit.delivery.steps import EARLIER, LATER, MESSAGE_ID, NOW, OTHER, decided, product
@@ -53,11 +53,6 @@ def test_a_message_of_a_failed_products_own_budget_is_a_duplicate(
 ) -> None:
     failed = product(status=status, message_id=MESSAGE_ID)
     assert decided(failed, message_id) == DUPLICATE
-
-
-@pytest.mark.parametrize("status", FAILED)
-def test_a_higher_budget_of_another_version_redrives_nothing(status: SyncStatus) -> None:
-    assert decided(product(status=status), version=4, budget=1) == DUPLICATE
 
 
 # ---- delivered ----
@@ -130,11 +125,16 @@ def test_a_pending_product_is_tried_in_its_own_budget() -> None:
     assert decided(product(budget=2), budget=2) == Try(2)
 
 
-@pytest.mark.parametrize(("version", "budget"), [(4, 0), (3, 9)])
-def test_a_message_that_is_newer_than_the_document_is_judged_by_the_document(
-    version: int, budget: int
+def test_a_message_of_a_higher_budget_is_judged_by_the_document() -> None:
+    assert decided(product(budget=1), version=3, budget=9) == Try(1)
+
+
+@pytest.mark.parametrize("status", SyncStatus)
+@pytest.mark.parametrize("budget", [0, 1])
+def test_a_message_of_a_higher_version_than_the_document_is_doubted(
+    status: SyncStatus, budget: int
 ) -> None:
-    assert decided(product(budget=1), version=version, budget=budget) == Try(1)
+    assert decided(product(status=status), version=4, budget=budget) == Doubt()
 
 
 # ---- what holds for all ----

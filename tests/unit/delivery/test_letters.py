@@ -56,9 +56,12 @@ def test_a_letter_whose_product_is_gone_means_nothing() -> None:
     assert judged(None, budget=1) is LetterMeans.NOTHING
 
 
-@pytest.mark.parametrize("version", [2, 4])
-def test_a_letter_of_another_version_means_nothing(version: int) -> None:
-    assert judged(product(status=SyncStatus.EXHAUSTED), version, 1) is LetterMeans.NOTHING
+def test_a_letter_of_an_older_version_means_nothing() -> None:
+    assert judged(product(status=SyncStatus.EXHAUSTED), 2, 1) is LetterMeans.NOTHING
+
+
+def test_a_letter_of_a_later_version_stays_since_the_store_may_be_restored() -> None:
+    assert judged(product(status=SyncStatus.EXHAUSTED), 4, 1) is LetterMeans.WAIT
 
 
 @pytest.mark.parametrize("status", FAILED)

@@ -21,10 +21,14 @@ class Client:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def post(self, timeout: float = 10, **product: object) -> requests.Response:
+    def post(
+        self, timeout: float = 10, headers: dict[str, str] | None = None, **product: object
+    ) -> requests.Response:
         body = {"id": "p1", "name": "Lamp", "price": Decimal("9.90"), "quantity": 3, **product}
         data = simplejson.dumps(body, use_decimal=True)
-        return requests.post(f"{self.url}/supply-chain", data=data, timeout=timeout)
+        return requests.post(
+            f"{self.url}/supply-chain", data=data, headers=headers, timeout=timeout
+        )
 
     def get(self, path: str) -> requests.Response:
         return requests.get(self.url + path, timeout=10)

@@ -19,6 +19,7 @@ def test_the_settings_can_be_read(client: Client) -> None:
         "latencySeconds": 0,
         "down": False,
         "callsPerSecond": None,
+        "signingSecrets": [],
         "seed": None,
     }
 
@@ -45,6 +46,9 @@ def test_a_partial_change_leaves_the_other_settings(client: Client) -> None:
         ("down", 1),
         ("callsPerSecond", 0),
         ("callsPerSecond", True),
+        ("signingSecrets", "c2VjcmV0"),
+        ("signingSecrets", [""]),
+        ("signingSecrets", ["x"]),
         ("seed", 1.5),
         ("failurerate", 0.5),
     ],

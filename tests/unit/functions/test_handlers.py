@@ -158,7 +158,7 @@ def test_reconcile_says_how_much_was_done(monkeypatch: pytest.MonkeyPatch) -> No
 
     def run_reconcile(seconds_left: Callable[[], float]) -> Reconciled:
         left.append(seconds_left())
-        return Reconciled(1, 2, 3, 4, 5, 6, 7)
+        return Reconciled(1, 2, 3, 4, 5, 6, 7, 8, 9)
 
     done = SimpleNamespace(run=run_reconcile)
     monkeypatch.setattr(reconcile, "container", lambda: SimpleNamespace(reconcile=done))
@@ -172,6 +172,8 @@ def test_reconcile_says_how_much_was_done(monkeypatch: pytest.MonkeyPatch) -> No
         "dropped": 5,
         "forwarded": 6,
         "redriven": 7,
+        "quarantined": 8,
+        "republished": 9,
     }
 
 

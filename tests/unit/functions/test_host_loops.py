@@ -17,6 +17,7 @@ from chalicelib.domain.audit import AuditState
 from chalicelib.domain.breaker import Breaker, BreakerState
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import StoreUnavailableError, StreamUnavailableError
+from chalicelib.domain.republish import RepublishState
 from chalicelib.domain.times import rfc3339
 from functions import bridge, reconcile, run, sync
 from tests.fakes import START
@@ -160,12 +161,13 @@ def test_an_open_breaker_needs_reconcile_for_its_probes_but_not_while_paused(
     assert not world.reconcile.is_needed()
 
 
-def test_reconcile_at_rest_reads_two_documents_and_writes_nothing(
+def test_reconcile_at_rest_reads_three_documents_and_writes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.store.away = True
     monkeypatch.setattr(world.store, "control", Control)
     monkeypatch.setattr(world.store, "audit", AuditState)
+    monkeypatch.setattr(world.store, "republish", RepublishState)
     assert not world.reconcile.is_needed()
 
 

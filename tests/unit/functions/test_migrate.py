@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.bootstrap import Container
-from chalicelib.domain.errors import StoreUnavailableError
+from chalicelib.domain.errors import (
+    CatalogError,
+    StoreUnavailableError,
+    StreamNotMigratedError,
+    StreamUnavailableError,
+)
 from chalicelib.settings import SettingsError, read_settings
 from functions import migrate
 from functions.run import HostContext
@@ -24,10 +29,20 @@ CHANGES = ["made the index sku", "dropped the index status"]
 
 
 class Store:
-    """Gives these changes, then fails if there is an error; notes how long it may take."""
+    """Gives these changes, then fails if there is an error; notes how long it may take.
 
-    def __init__(self, *changes: str, error: Exception | None = None) -> None:
-        self._changes, self._error = changes, error
+    `stream`: what the migration of the stream gives, or how it fails.
+    """
+
+    def __init__(
+        self,
+        *changes: str,
+        error: Exception | None = None,
+        stream: list[str | CatalogError] | None = None,
+        mode: str = "normal",
+    ) -> None:
+        self.settings = read_settings({**ENVIRONMENT, "CATALOG_MODE": mode})
+        self._changes, self._error, self._stream = changes, error, stream or []
         self.patience: float | None = -1
 
     def migrate(self, patience: float | None = None) -> Iterator[str]:
@@ -35,6 +50,12 @@ class Store:
         yield from self._changes
         if self._error:
             raise self._error
+
+    def migrate_stream(self) -> Iterator[str]:
+        for step in self._stream:
+            if isinstance(step, CatalogError):
+                raise step
+            yield step
 
 
 @pytest.fixture
@@ -71,7 +92,7 @@ def test_the_command_prints_a_line_for_each_change(
     use(store)
     assert migrate.main() == 0
     *lines, last = capsys.readouterr().out.splitlines()
-    assert (lines, last) == (CHANGES, "2 changes: the store is as this release needs it")
+    assert (lines, last) == (CHANGES, "2 changes: all is as this release needs it")
     assert store.patience is None, "it takes as long as it takes"
 
 
@@ -82,6 +103,48 @@ def test_the_command_fails_if_the_store_is_away_and_says_why(
     assert migrate.main() == 1
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == (f"{CHANGES[0]}\n", "error: MongoDB: away\n")
+
+
+def test_a_store_that_is_away_does_not_hold_up_the_mode_of_its_restore(
+    use: Use, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Else the functions would still take writes when the store is back, as it was yesterday.
+    use(Store(error=StoreUnavailableError("MongoDB: away"), mode="restore"))
+    assert migrate.main() == 0
+    assert capsys.readouterr().err == "warning: the store was not looked at: MongoDB: away\n"
+    assert migrate.handler({}, HostContext(60)) == {"changes": []}
+
+
+MADE = "made the stream PRODUCTS"
+WRONG = StreamNotMigratedError("stream PRODUCTS: storage is memory")
+
+
+def test_the_stream_is_migrated_after_the_store(
+    use: Use, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(Store(CHANGES[0], stream=[MADE]))
+    assert migrate.main() == 0
+    assert capsys.readouterr().out.splitlines()[:-1] == [CHANGES[0], MADE]
+    assert migrate.handler({}, HostContext(60)) == {"changes": [CHANGES[0], MADE]}
+
+
+def test_a_stream_that_needs_a_person_fails_the_command_and_the_lambda(
+    use: Use, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(Store(CHANGES[0], stream=[MADE, WRONG]))
+    assert migrate.main() == 1
+    assert capsys.readouterr().err == "error: stream PRODUCTS: storage is memory\n"
+    with pytest.raises(StreamNotMigratedError):
+        migrate.handler({}, HostContext(60))
+
+
+def test_a_stream_that_is_away_holds_up_no_release(
+    use: Use, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(Store(CHANGES[0], stream=[StreamUnavailableError("NATS: away")]))
+    assert migrate.main() == 0
+    assert capsys.readouterr().err == "warning: the stream was not looked at: NATS: away\n"
+    assert migrate.handler({}, HostContext(60)) == {"changes": [CHANGES[0]]}
 
 
 @pytest.mark.usefixtures("use")

@@ -1,0 +1,1 @@
+"""A store that was restored to an earlier time is made whole."""

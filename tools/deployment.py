@@ -1,0 +1,44 @@
+"""How terraform/ names the parts of a deployment, for the tools that look at one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tools.package import HANDLERS
+
+ALIAS = "live"
+"""Of each function: what every caller uses."""
+STAGE = "api"
+# Nobody calls it through its alias but an operator by hand.
+RELEASED = tuple(role for role in HANDLERS if role != "migrate")
+"""The functions whose aliases make up what runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one deployment; `suffix` is Terraform's variable `name_suffix`."""
+
+    suffix: str = ""
+
+    @property
+    def all(self) -> str:
+        """Give the name of the deployment as a whole, which is that of its API too."""
+        return f"product-catalog{self.suffix}"
+
+    def function(self, role: str) -> str:
+        """Give the name of a function."""
+        return f"{self.all}-{role}"
+
+    def alarm(self, key: str) -> str:
+        """Give the name of an alarm of alarms.yaml."""
+        return f"{self.all}-{key}"
+
+    @property
+    def queue(self) -> str:
+        """Give the name of the queue of single changes."""
+        return f"product-sync{self.suffix}"
+
+    @property
+    def dead_letters(self) -> str:
+        """Give the name of the dead-letter queue."""
+        return f"product-sync-dlq{self.suffix}"

@@ -1,0 +1,1 @@
+"""A smoke test of a deployed catalog: `make verify-deployment`."""
