@@ -392,18 +392,22 @@ def discard(
     if dry_run or not found["count"]:
         output.show(found, _would_discard, as_json=as_json)
         return
-    wanted["until"] = found["until"]
     file = export_to or Path(f"poison-{re.sub('[-:.]', '', found['until'])}.ndjson")
     if not yes:
         _confirm(f"write {_messages(found)} to {file}, and discard them?")
     exported = discarding.export(file, api, wanted)
-    done = {"count": discarding.discard(api, wanted, exported, why), "exported": str(file)}
-    text = f"{_messages(done)} discarded; {file} has them"
+    done = {"count": discarding.discard(api, file, why), "exported": str(file)}
+    text = f"{_messages(done)} discarded; {file} has {_them(exported, done['count'])}"
     output.show(done, lambda _: typer.echo(text), as_json=as_json)
 
 
 def _messages(found: Json) -> str:
     return f"{found['count']:,} message{'' if found['count'] == 1 else 's'}"
+
+
+def _them(exported: int, discarded: int) -> str:
+    # Somebody else has discarded the others meanwhile.
+    return "them" if exported == discarded else f"{exported:,}"
 
 
 def _would_discard(found: Json) -> None:

@@ -632,8 +632,8 @@ class Discarded(BaseModel):
     )
     dryRun: bool = Field(description="Nothing was discarded.")  # noqa: N815 - JSON's name
     until: Time = Field(
-        description="What was moved into the quarantine later is not meant. An export up to this "
-        "time has all that a request with this `until` discards."
+        description="What was moved into the quarantine later is not meant, unless `messageIds` "
+        "name it. By the clock of the catalog: discard an export by its `messageIds`."
     )
 
 
@@ -1004,6 +1004,7 @@ OPERATIONS = (
         examples={
             "count": {"dryRun": True},
             "what is no JSON": {"reason": "not JSON", "until": "2026-01-31T12:00:00Z"},
+            "what was exported": {"messageIds": ["2f8a1c9e-5d34-4b1a-9a57-6c0e2d7b4f11"]},
         },
         answers={202: Discarded},
         problems=_BODY,
