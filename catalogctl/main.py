@@ -323,7 +323,11 @@ def _audit(api: Api, reason: str | None, repair: bool | None) -> Json:
 
 
 def _finished(api: Api, path: str, found: Json) -> Json:
+    told = None
     while found["state"] == "running":
+        if found["held"] != told and (told := found["held"]):
+            # Also in a log: it may wait for somebody, and then for ever.
+            output.say(f"waits: {told}")
         if sys.stderr.isatty():
             output.say(f"checked {found['checked']:,} of {found['total']:,}")
         time.sleep(LOOK_SECONDS)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from chalicelib import telemetry
 from chalicelib.bootstrap import container
@@ -61,17 +61,19 @@ def _log_left(what: str, reason: str) -> None:
     telemetry.log.warning(what, reason=reason)
 
 
-def _print_left(what: str, reason: str) -> None:
-    print(f"warning: {what}: {reason}", file=sys.stderr)
-
-
 def main() -> int:
     """Migrate; print a line for each change; give the exit code."""
     # Without a handler, process 1 of a container ignores SIGTERM.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    left: list[str] = []
+
+    def warn(what: str, reason: str) -> None:
+        print(f"warning: {what}: {reason}", file=sys.stderr)
+        left.append(what)
+
     try:
         changes = 0
-        for change in _migrate(None, _print_left):
+        for change in _migrate(None, warn):
             print(change, flush=True)
             changes += 1
     except SettingsError as error:
@@ -83,8 +85,14 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted: an index that is being built goes on; run this again", file=sys.stderr)
         return 1
-    print(f"{changes} changes: all is as this release needs it")
+    print(_told(changes, left))
     return 0
+
+
+def _told(changes: int, left: Sequence[str]) -> str:
+    if left:
+        return f"{changes} changes, but {' and '.join(left)}: run this again when it answers"
+    return f"{changes} changes: all is as this release needs it"
 
 
 if __name__ == "__main__":

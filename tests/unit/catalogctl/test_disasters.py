@@ -81,6 +81,16 @@ def test_a_republish_that_waits_says_why(api: Api, run: Run) -> None:
     assert "the stream does not answer" in run("republish").stdout
 
 
+def test_waiting_for_one_that_makes_no_progress_says_why_once(
+    api: Api, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "LOOK_SECONDS", 0)
+    held = {**RUNNING, "held": "the catalog is read-only"}
+    api.answer(held, held, RUNNING, DONE)
+    ended = run("republish", "--start", "--wait")
+    assert (ended.exit_code, ended.stderr) == (0, "waits: the catalog is read-only\n")
+
+
 def test_before_the_first_one_it_says_how_to_start(api: Api, run: Run) -> None:
     api.answer({**RUNNING, "state": "none", "startedAt": None, "startedBy": None, "maxRate": None})
     assert run("republish").stdout == "there was none: catalogctl republish --start\n"

@@ -32,8 +32,11 @@ NONE: Json = {
     "unanswered": 0,
     "lost": 0,
     "losses": [],
+    "skuCount": 0,
     "skus": [],
+    "strayCount": 0,
     "strays": [],
+    "unreadableCount": 0,
     "unreadable": [],
     "liftedAt": None,
     "finishedAt": None,
@@ -136,14 +139,34 @@ def test_what_an_operator_must_decide_is_listed(api: Api, run: Run) -> None:
     found: Json = {
         "lost": 1,
         "losses": [{"id": ID, "restored": 5, "held": 7}],
+        "skuCount": 1,
         "skus": [{"id": "b", "sku": "LAMP-1", "holder": None}],
+        "strayCount": 1,
         "strays": [{"id": "c", "version": 3}],
+        "unreadableCount": 1,
         "unreadable": ["d"],
     }
     api.answer({**LIFTED, **found})
     shown = words(run("restore").stdout)
     for text in (f"{ID} 5 7", "b LAMP-1 -", "ONLY A DEAD LETTER VERSION c 3", "UNREADABLE d"):
         assert text in shown
+    assert "the first" not in shown
+
+
+@pytest.mark.parametrize(
+    ("count", "items", "row"),
+    [
+        ("lost", {"losses": [{"id": "a", "restored": 5, "held": 7}]}, "a 5 7"),
+        ("skuCount", {"skus": [{"id": "b", "sku": "LAMP-1", "holder": None}]}, "b LAMP-1 -"),
+        ("strayCount", {"strays": [{"id": "c", "version": 3}]}, "c 3"),
+        ("unreadableCount", {"unreadable": ["d"]}, "d"),
+    ],
+)
+def test_a_list_that_is_cut_says_how_many_there_are(
+    api: Api, run: Run, count: str, items: Json, row: str
+) -> None:
+    api.answer({**LIFTED, **items, count: 2345})
+    assert f"{row} the first 1 of 2,345; reconcile has logged all" in words(run("restore").stdout)
 
 
 @pytest.mark.parametrize("option", [["--no-ask"], ["--reason", "x"]])
