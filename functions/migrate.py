@@ -3,9 +3,9 @@
 Run before the other functions of a release: they refuse to work without the indexes that they need.
 The command has exit code 0 if all is as this release needs it, 1 if MongoDB is away or refuses a
 change, or the stream needs a person, 2 for unusable settings. NATS may be away, as it may be for a
-write: that is a warning. With CATALOG_MODE=restore, so is MongoDB. It takes as long as MongoDB
-needs to build an index. A Lambda may have too little time for that; the build goes on, and another
-run waits for its end.
+write: that is a warning. With CATALOG_MODE=restore, so is MongoDB, and a stream that needs a person
+is one too. It takes as long as MongoDB needs to build an index. A Lambda may have too little time
+for that; the build goes on, and another run waits for its end.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from functions.context import Context, seconds_left
 RESERVE_SECONDS = 20.0
 """Seconds to report that the time was too short; Lambda's own timeout would not say why."""
 STORE_LEFT, STREAM_LEFT = "the store was not looked at", "the stream was not looked at"
+STREAM_WRONG = "the stream needs a person"
 UNUSABLE_SETTINGS = 2
 """The exit code for which another try is of no use: the Job of Kubernetes makes none."""
 
@@ -51,8 +52,11 @@ def _migrate(patience: float | None, warn: Callable[[str, str], None]) -> Iterat
         warn(STORE_LEFT, str(error))
     try:
         yield from parts.migrate_stream()
-    except StreamNotMigratedError:
-        raise
+    except StreamNotMigratedError as error:
+        # In the region that is to take over it is a mirror until then.
+        if parts.settings.mode != "restore":
+            raise
+        warn(STREAM_WRONG, str(error))
     except StreamUnavailableError as error:
         warn(STREAM_LEFT, str(error))
 
@@ -91,7 +95,7 @@ def main() -> int:
 
 def _told(changes: int, left: Sequence[str]) -> str:
     if left:
-        return f"{changes} changes, but {' and '.join(left)}: run this again when it answers"
+        return f"{changes} changes, but {' and '.join(left)}: run this again"
     return f"{changes} changes: all is as this release needs it"
 
 
