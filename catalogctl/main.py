@@ -400,8 +400,9 @@ def discard(
     if not yes:
         _confirm(f"write {_messages(found)} to {file}, and discard them?")
     exported = discarding.export(file, api, wanted)
-    done = {"count": discarding.discard(api, file, why), "exported": str(file)}
-    text = f"{_messages(done)} discarded; {file} has {_them(exported, done['count'])}"
+    count = discarding.discard(api, file, why)
+    done = {"count": count, "exported": str(file)}
+    text = f"{_messages(done)} discarded; {file} has {_them(exported, count)}"
     output.show(done, lambda _: typer.echo(text), as_json=as_json)
 
 

@@ -147,7 +147,7 @@ class Quarantine:
             "until": rfc3339(until) if until else None,
             "named": None if request.message_ids is None else len(request.message_ids),
         }
-        given = {name: value for name, value in filters.items() if value is not None}
+        given: Json = {name: value for name, value in filters.items() if value is not None}
         self._acts.record(ActKind.DISCARD, origin, why=request.why, **given, count=count)
 
     def _discard(self, selection: PoisonSelection, end: datetime) -> int:
