@@ -18,7 +18,7 @@ from catalogctl import discarding, exporting, importing, output, restoring, time
 from catalogctl import events as stream
 from catalogctl.client import Api, product_path
 from catalogctl.connection import Connection
-from catalogctl.errors import CommandError, UsageError
+from catalogctl.errors import CommandError, UnavailableError, UsageError
 from chalicelib.domain.events import EventType
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.times import rfc3339
@@ -33,6 +33,8 @@ CODES = """Exit codes:
 130  interrupted"""
 LOOK_SECONDS = 1.0
 """How often a running audit, republish or restore is looked at."""
+PATIENCE_SECONDS = 60.0
+"""How long a command that waits goes on while the API does not answer."""
 Redriven = Literal["exhausted", "rejected", "retrying", "pending"]
 Format = Literal["ndjson", "csv"]
 
@@ -330,9 +332,20 @@ def _finished(api: Api, path: str, found: Json) -> Json:
             output.say(f"waits: {told}")
         if sys.stderr.isatty():
             output.say(f"checked {found['checked']:,} of {found['total']:,}")
-        time.sleep(LOOK_SECONDS)
-        found = api.get(path)
+        found = _look_again(api, path)
     return found
+
+
+def _look_again(api: Api, path: str) -> Json:
+    """Look after a while, and again if the API does not answer: what runs does not need it."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        time.sleep(LOOK_SECONDS)
+        try:
+            return api.get(path)
+        except UnavailableError:
+            if time.monotonic() > end:
+                raise
 
 
 @app.command()
@@ -461,8 +474,7 @@ def _restored(api: Api, found: Json) -> Json:
     while restoring.goes_on(found):
         if sys.stderr.isatty():
             output.say(output.restore_progress(found))
-        time.sleep(LOOK_SECONDS)
-        found = api.get("/sync/restore")
+        found = _look_again(api, "/sync/restore")
     return found
 
 

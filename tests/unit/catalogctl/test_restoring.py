@@ -60,6 +60,7 @@ LIFTING: Json = {
 READY = "every product is ready to be delivered: set CATALOG_MODE=normal"
 LIFTED: Json = {**LIFTING, "state": "lifted", "lifted": 5000, "held": READY}
 AUDITING: Json = {**LIFTED, "state": "auditing", "mode": "normal", "held": None}
+AWAY: Json = {"type": "x", "title": "Try again later", "status": 503, "detail": "away"}
 STATEMENT = "at 2026-11-29T12:03:00.000Z the supply chain held the newest version of all 5,000"
 DONE: Json = {**AUDITING, "state": "done", "statement": STATEMENT, "proved": True}
 
@@ -100,6 +101,26 @@ def test_while_it_is_read_only_waiting_ends_when_writes_may_be_accepted(api: Api
     assert ended.exit_code == 0
     assert len(api.asked()) == 4
     assert READY in words(ended.stdout)
+
+
+def test_waiting_goes_on_while_the_api_is_away_for_a_moment(
+    api: Api, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
+    api.answer(REPLAYING)
+    api.answer(*[AWAY] * 4, status=503)
+    api.answer(LIFTED)
+    assert run("restore", "--wait").exit_code == 0
+
+
+def test_waiting_ends_with_4_if_the_api_stays_away(
+    api: Api, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
+    monkeypatch.setattr(main, "PATIENCE_SECONDS", -1)
+    api.answer(REPLAYING)
+    api.answer(*[AWAY] * 4, status=503)
+    assert run("restore", "--wait").exit_code == 4
 
 
 def test_after_that_waiting_ends_with_the_proof(api: Api, run: Run) -> None:
