@@ -18,7 +18,7 @@ from catalogctl import discarding, exporting, importing, output, restoring, time
 from catalogctl import events as stream
 from catalogctl.client import Api, product_path
 from catalogctl.connection import Connection
-from catalogctl.errors import CommandError, UsageError
+from catalogctl.errors import CommandError, UnavailableError, UsageError
 from chalicelib.domain.events import EventType
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.times import rfc3339
@@ -33,6 +33,8 @@ CODES = """Exit codes:
 130  interrupted"""
 LOOK_SECONDS = 1.0
 """How often a running audit, republish or restore is looked at."""
+PATIENCE_SECONDS = 60.0
+"""How long a command that waits goes on while the API does not answer."""
 Redriven = Literal["exhausted", "rejected", "retrying", "pending"]
 Format = Literal["ndjson", "csv"]
 
@@ -323,12 +325,27 @@ def _audit(api: Api, reason: str | None, repair: bool | None) -> Json:
 
 
 def _finished(api: Api, path: str, found: Json) -> Json:
+    told = None
     while found["state"] == "running":
+        if found["held"] != told and (told := found["held"]):
+            # Also in a log: it may wait for somebody, and then for ever.
+            output.say(f"waits: {told}")
         if sys.stderr.isatty():
             output.say(f"checked {found['checked']:,} of {found['total']:,}")
-        time.sleep(LOOK_SECONDS)
-        found = api.get(path)
+        found = _look_again(api, path)
     return found
+
+
+def _look_again(api: Api, path: str) -> Json:
+    """Look after a while, and again if the API does not answer: what runs does not need it."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        time.sleep(LOOK_SECONDS)
+        try:
+            return api.get(path)
+        except UnavailableError:
+            if time.monotonic() > end:
+                raise
 
 
 @app.command()
@@ -392,18 +409,23 @@ def discard(
     if dry_run or not found["count"]:
         output.show(found, _would_discard, as_json=as_json)
         return
-    wanted["until"] = found["until"]
     file = export_to or Path(f"poison-{re.sub('[-:.]', '', found['until'])}.ndjson")
     if not yes:
         _confirm(f"write {_messages(found)} to {file}, and discard them?")
     exported = discarding.export(file, api, wanted)
-    done = {"count": discarding.discard(api, wanted, exported, why), "exported": str(file)}
-    text = f"{_messages(done)} discarded; {file} has them"
+    count = discarding.discard(api, file, why)
+    done = {"count": count, "exported": str(file)}
+    text = f"{_messages(done)} discarded; {file} has {_them(exported, count)}"
     output.show(done, lambda _: typer.echo(text), as_json=as_json)
 
 
 def _messages(found: Json) -> str:
     return f"{found['count']:,} message{'' if found['count'] == 1 else 's'}"
+
+
+def _them(exported: int, discarded: int) -> str:
+    # Somebody else has discarded the others meanwhile.
+    return "them" if exported == discarded else f"{exported:,}"
 
 
 def _would_discard(found: Json) -> None:
@@ -452,8 +474,7 @@ def _restored(api: Api, found: Json) -> Json:
     while restoring.goes_on(found):
         if sys.stderr.isatty():
             output.say(output.restore_progress(found))
-        time.sleep(LOOK_SECONDS)
-        found = api.get("/sync/restore")
+        found = _look_again(api, "/sync/restore")
     return found
 
 

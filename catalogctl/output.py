@@ -536,7 +536,7 @@ def restore_progress(document: Json) -> str:
 
 def restore(document: Json) -> None:
     """Print a restore and what it has found."""
-    done = "green" if document["proved"] else ""
+    done, unreadable = "green" if document["proved"] else "", document["unreadableEvents"]
     rows: list[tuple[str, Cell]] = [("restore", styled(restore_progress(document), done))]
     if document["state"] != "none":
         rows += [
@@ -550,7 +550,7 @@ def restore(document: Json) -> None:
             ),
             (
                 "unreadable",
-                f"{len(document['unreadable'])} products, {document['unreadableEvents']:,} events",
+                f"{document['unreadableCount']:,} products, {unreadable:,} events",
             ),
         ]
     if document["held"]:
@@ -558,22 +558,26 @@ def restore(document: Json) -> None:
     if document["onlySupplyChain"] is not None:
         rows.append(("only there", f"{len(document['onlySupplyChain']):,} products"))
     pairs(rows)
-    _list(("LOST HERE", "RESTORED", "HELD"), document["losses"], ("id", "restored", "held"))
-    _list(("WITHOUT SKU", "SKU", "HAS IT"), document["skus"], ("id", "sku", "holder"))
-    _list(("ONLY A DEAD LETTER", "VERSION"), document["strays"], ("id", "version"))
-    _list(("UNREADABLE",), [{"id": name} for name in document["unreadable"]], ("id",))
+    lost, clashes = document["losses"], document["skus"]
+    strays, closed = document["strays"], [{"id": name} for name in document["unreadable"]]
     only = [{"id": name} for name in document["onlySupplyChain"] or ()]
-    _list(("ONLY THE SUPPLY CHAIN",), only, ("id",))
+    _list(("LOST HERE", "RESTORED", "HELD"), lost, ("id", "restored", "held"), document["lost"])
+    _list(("WITHOUT SKU", "SKU", "HAS IT"), clashes, ("id", "sku", "holder"), document["skuCount"])
+    _list(("ONLY A DEAD LETTER", "VERSION"), strays, ("id", "version"), document["strayCount"])
+    _list(("UNREADABLE",), closed, ("id",), document["unreadableCount"])
+    _list(("ONLY THE SUPPLY CHAIN",), only, ("id",), len(only))
 
 
-def _list(heads: Sequence[str], items: Sequence[Json], names: Sequence[str]) -> None:
-    """Print a table, if there is anything in it."""
+def _list(heads: Sequence[str], items: Sequence[Json], names: Sequence[str], count: int) -> None:
+    """Print a table, if there is anything in it; `count`: how many rows there would be in all."""
     if items:
         console().print()
         rows = (
             [NONE if it[name] is None else styled(str(it[name])) for name in names] for it in items
         )
         table(heads, rows, "")
+        if count > len(items):
+            console().print(f"the first {len(items):,} of {count:,}; reconcile has logged all")
 
 
 def event(document: Json) -> None:

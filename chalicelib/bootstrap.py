@@ -348,7 +348,9 @@ class Container:
     @Part
     def republishes(self) -> Republishes:
         rate = self.settings.republish_max_rate
-        return Republishes(self.store, self.acts, rate=rate, clock=now_utc)
+        return Republishes(
+            self.store, self.acts, rate=rate, restoring=self._restoring, clock=now_utc
+        )
 
     @Part
     def republisher(self) -> Republisher:

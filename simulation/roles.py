@@ -172,7 +172,12 @@ class Parts:
 
     def republishes(self) -> Republishes:
         return Republishes(
-            self._store, self._acts(), rate=5.0, clock=self._clock, pause=self._pause
+            self._store,
+            self._acts(),
+            rate=5.0,
+            restoring=self._world.restoring,
+            clock=self._clock,
+            pause=self._pause,
         )
 
     def _questions(self) -> Questions:

@@ -202,9 +202,9 @@ class SupplyChainControl:
 class RunningStack:
     """An embedded stack that is up, with clients for its API, its supply chain and its queues."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, **environment: str) -> None:
         self.run_dir, self.environ, self._route = stack.run_dir, stack.environ, stack.route
-        self.up()
+        self.up(**environment)
 
     # ---- its processes ----
 

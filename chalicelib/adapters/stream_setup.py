@@ -16,6 +16,7 @@ from chalicelib.usecases.ports import PULL_LIMIT
 ACK_WAIT_SECONDS = 60
 MIGRATE = "python -m functions.migrate"
 BY_MIGRATION = f"{MIGRATE} changes it"
+OF_A_MIRROR = "docs/disaster.md, The region is lost"
 A_WRONG_STREAM = "A stream that cannot be mended"
 """The heading of docs/nats.md."""
 DUPLICATE_WINDOW_SECONDS = 1200.0
@@ -167,6 +168,10 @@ _CONSUMER_RULES = (
 def stream_problems(found: Config, plan: StreamPlan) -> list[Problem]:
     """Say what is wrong with the stream. More than the catalog asks for is not wrong."""
     of = f"stream {plan.names.stream}"
+    if mirror := found.get("mirror"):
+        # Nothing else is looked at: it is changed when it becomes the stream.
+        needed = "must not be set, else it takes no events"
+        return [Problem(of, "mirror", mirror.get("name"), needed, remedy=OF_A_MIRROR)]
     remedy = f"it cannot be changed: docs/nats.md, {A_WRONG_STREAM}"
     return [
         *_wrong_subjects(found, plan, of),

@@ -44,14 +44,21 @@ class PoisonLetter:
 
 @dataclass(frozen=True, slots=True)
 class PoisonSelection:
-    """Some of the letters. `reason`: a text in it, in upper or lower case."""
+    """Some of the letters. `reason`: a text in it, in upper or lower case.
+
+    The times are of the clock of the copy of reconcile that has moved a letter. So one that is
+    written later may have an earlier time: only `message_ids` select what somebody has seen.
+    """
 
     reason: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    message_ids: frozenset[str] | None = None
 
     def selects(self, letter: PoisonLetter) -> bool:
         """Say whether it is one of them."""
+        if self.message_ids is not None and letter.message_id not in self.message_ids:
+            return False
         wanted, reason = self.reason, letter.reason or ""
         if wanted is not None and wanted.casefold() not in reason.casefold():
             return False

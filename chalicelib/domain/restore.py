@@ -240,9 +240,10 @@ class Restore:
     message of the stream that was replayed; `left`: how many follow, None before the first page.
     `events` and `unreadable_events` of the stream; `replayed`: products of which it was newer.
     `skus`: of products that had to do without, since another one had it then.
-    `after`: the last id that was lifted. `lost`: how many `losses` there are, also beyond those
-    listed. `audits`: how many have ended; `audit_at`: the beginning of the one that runs.
-    `proved`: the last one found every product right.
+    `after`: the last id that was lifted. `lost`, `unreadable_count`, `clash_count`, `stray_count`:
+    how many `losses`, `unreadable`, `clashes`, `strays` there are, also beyond those listed.
+    `audits`: how many have ended; `audit_at`: the beginning of the one that runs. `proved`: the
+    last one found every product right.
     """
 
     started_at: datetime
@@ -261,10 +262,13 @@ class Restore:
     lifted: int = 0
     unanswered: int = 0
     unreadable: tuple[str, ...] = ()
+    unreadable_count: int = 0
     losses: tuple[Loss, ...] = ()
     lost: int = 0
     clashes: tuple[Clash, ...] = ()
+    clash_count: int = 0
     strays: tuple[Stray, ...] = ()
+    stray_count: int = 0
     lifted_at: datetime | None = None
     audit_at: datetime | None = None
     audits: int = 0
@@ -287,6 +291,7 @@ class Restore:
             losses=other.losses,
             lost=other.lost,
             clashes=other.clashes,
+            clash_count=other.clash_count,
         )
 
     def with_replay(self, seen: Restore, page: Replay) -> Restore:
@@ -328,12 +333,16 @@ class Restore:
         """Add a page of products, unless another copy was faster."""
         if not self.is_at(seen):
             return self
+        # One that had to do without its sku before may have to again.
+        clashes = {it.id: it for it in (*self.clashes, *page.clashes)}
         return replace(
             self,
             after=page.after or self.after,
             lifted=self.lifted + page.lifted,
             unreadable=(*self.unreadable, *page.unreadable)[:LISTED],
-            clashes=tuple({it.id: it for it in (*self.clashes, *page.clashes)}.values())[:LISTED],
+            unreadable_count=self.unreadable_count + len(page.unreadable),
+            clashes=tuple(clashes.values())[:LISTED],
+            clash_count=self.clash_count + len(clashes) - len(self.clashes),
         )
 
     def is_at(self, seen: Restore) -> bool:
@@ -345,8 +354,14 @@ class Restore:
         """All products are lifted: from now on writes may be accepted."""
         if not self.is_at(seen):
             return self
-        named = tuple(strays[:LISTED])
-        return replace(self, phase=Phase.LIFTED, strays=named, lifted_at=now, skus={})
+        return replace(
+            self,
+            phase=Phase.LIFTED,
+            strays=tuple(strays[:LISTED]),
+            stray_count=len(strays),
+            lifted_at=now,
+            skus={},
+        )
 
     def with_audit(self, seen: Restore, begun: datetime) -> Restore:
         """The audit that began then is the last phase."""
@@ -380,8 +395,11 @@ class Restore:
             "unanswered": self.unanswered,
             "lost": self.lost,
             "losses": [each.to_json() for each in self.losses],
+            "skuCount": self.clash_count,
             "skus": [each.to_json() for each in self.clashes],
+            "strayCount": self.stray_count,
             "strays": [each.to_json() for each in self.strays],
+            "unreadableCount": self.unreadable_count,
             "unreadable": list(self.unreadable),
             "liftedAt": rfc3339_or_none(self.lifted_at),
             "finishedAt": rfc3339_or_none(self.finished_at),

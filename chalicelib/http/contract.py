@@ -418,7 +418,10 @@ class StrayRecord(BaseModel):
 
 
 class RestoreRecord(BaseModel):
-    """The last restore: how far it is, and what it has found. Lists have 1,000 entries at most."""
+    """The last restore: how far it is, and what it has found.
+
+    Lists have 1,000 entries at most; the counts before them are of all, and the logs name all.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -440,8 +443,11 @@ class RestoreRecord(BaseModel):
                     "unanswered": 0,
                     "lost": 1,
                     "losses": [{"id": "6b05e78b3969dfca0964608b", "restored": 5, "held": 7}],
+                    "skuCount": 0,
                     "skus": [],
+                    "strayCount": 0,
                     "strays": [],
+                    "unreadableCount": 0,
                     "unreadable": [],
                     "liftedAt": "2026-01-31T12:01:40.000Z",
                     "finishedAt": None,
@@ -479,8 +485,11 @@ class RestoreRecord(BaseModel):
     unanswered: int = Field(description="Lifted without an answer of the supply chain.")
     lost: int = Field(description="How many `losses` there are, also those not listed.")
     losses: list[LossRecord]
+    skuCount: int  # noqa: N815 - JSON's name
     skus: list[ClashRecord] = Field(description="Products that have no sku now.")
+    strayCount: int  # noqa: N815 - JSON's name
     strays: list[StrayRecord] = Field(description="Products that neither store nor stream has.")
+    unreadableCount: int  # noqa: N815 - JSON's name
     unreadable: list[str] = Field(description="Documents that could not be read, nor lifted.")
     liftedAt: Time | None  # noqa: N815 - JSON's name
     finishedAt: Time | None  # noqa: N815 - JSON's name
@@ -632,8 +641,8 @@ class Discarded(BaseModel):
     )
     dryRun: bool = Field(description="Nothing was discarded.")  # noqa: N815 - JSON's name
     until: Time = Field(
-        description="What was moved into the quarantine later is not meant. An export up to this "
-        "time has all that a request with this `until` discards."
+        description="What was moved into the quarantine later is not meant, unless `messageIds` "
+        "name it. By the clock of the catalog: discard an export by its `messageIds`."
     )
 
 
@@ -1004,6 +1013,7 @@ OPERATIONS = (
         examples={
             "count": {"dryRun": True},
             "what is no JSON": {"reason": "not JSON", "until": "2026-01-31T12:00:00Z"},
+            "what was exported": {"messageIds": ["2f8a1c9e-5d34-4b1a-9a57-6c0e2d7b4f11"]},
         },
         answers={202: Discarded},
         problems=_BODY,

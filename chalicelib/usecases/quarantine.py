@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -23,10 +24,13 @@ PAGE_CHARACTERS = 1_000_000
 """Of the bodies on a page, about: Lambda answers 6 MB at most."""
 AT_ONCE = 100
 """Letters that are discarded with one statement."""
+NAMED = 1_000
+"""Letters that a request may name: each request is an act, and a million makes a thousand."""
 DISCARD_WITHIN = timedelta(seconds=8)
 """How long a request goes on discarding: it must be answered in time."""
 
 ReasonText = Annotated[str, StringConstraints(min_length=1, max_length=200)] | None
+MessageId = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
 class _Selected(BaseModel):
@@ -69,6 +73,14 @@ class DiscardRequest(_Selected):
     dry_run: Annotated[StrictBool, BeforeValidator(true_or_false)] = Field(
         default=False, alias="dryRun", description="Only count them: nothing is discarded."
     )
+    message_ids: list[MessageId] | None = Field(
+        default=None,
+        alias="messageIds",
+        min_length=1,
+        max_length=NAMED,
+        description="Only these, such as those of an export: the times of letters are of another "
+        "machine's clock, so `until` alone may select one that came after the export.",
+    )
     why: str | None = Field(
         default=None, max_length=REASON_LIMIT, description="Kept with the act: GET /sync/acts."
     )
@@ -110,9 +122,13 @@ class Quarantine:
         which a letter may have come to be discarded. Raises InvalidRequestError.
         """
         request = validated(DiscardRequest, body)
-        now = self._clock()
-        until = min(request.until or now, now)
-        selection = PoisonSelection(request.reason, request.selection().since, until)
+        now, selection = self._clock(), request.selection()
+        until = min(selection.until or now, now)
+        if request.message_ids is None:
+            selection = replace(selection, until=until)
+        else:
+            # One that is named is meant, also if its clock is ahead of this one.
+            selection = replace(selection, message_ids=frozenset(request.message_ids))
         count = self._store.count_quarantined(selection)
         told = {"dryRun": request.dry_run, "until": rfc3339(until)}
         if request.dry_run or not count:
@@ -129,8 +145,9 @@ class Quarantine:
             "reason": selection.reason,
             "since": rfc3339(since) if since else None,
             "until": rfc3339(until) if until else None,
+            "named": None if request.message_ids is None else len(request.message_ids),
         }
-        given = {name: value for name, value in filters.items() if value is not None}
+        given: Json = {name: value for name, value in filters.items() if value is not None}
         self._acts.record(ActKind.DISCARD, origin, why=request.why, **given, count=count)
 
     def _discard(self, selection: PoisonSelection, end: datetime) -> int:

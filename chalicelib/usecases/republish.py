@@ -34,6 +34,10 @@ PUT_OFF = timedelta(seconds=10)
 """Until the next page, after one that the stream did not take, or took slowly."""
 SLOW = timedelta(seconds=1)
 """A page that took longer delays the queue, which comes first."""
+READ_ONLY = (
+    "the catalog is read-only: it goes on with CATALOG_MODE=normal, unless a restore is started, "
+    "which ends it"
+)
 ROOM = 0.75
 """The share of the stream's limit up to which events are republished: a full stream refuses those
 of changes. Below the share at which an alarm is raised."""
@@ -65,7 +69,8 @@ class RepublishRequest(BaseModel):
 class Republishes:
     """Reads and changes the one document about it. Every method raises StoreUnavailableError.
 
-    `rate`: events per second, unless a request says otherwise.
+    `rate`: events per second, unless a request says otherwise. `restoring`: the catalog is
+    read-only, and reconcile makes restores only.
     """
 
     def __init__(
@@ -74,12 +79,14 @@ class Republishes:
         acts: Acts,
         *,
         rate: float,
+        restoring: bool,
         clock: Callable[[], datetime],
         pause: Callable[[int], None] = sleep_shortly,
     ) -> None:
         self._store = store
         self._acts = acts
         self._rate = rate
+        self._restoring = restoring
         self._clock = clock
         self._pause = pause
 
@@ -103,7 +110,7 @@ class Republishes:
 
         if self.read().run is None:
             self._acts.record(ActKind.REPUBLISH, origin, why=request.reason, maxRate=rate)
-        return _to_json(self._change(begin))
+        return self._to_json(self._change(begin))
 
     def stop(self, origin: Origin = NOBODY) -> Json:
         """Stop the one that runs, if one does; give the state then.
@@ -114,11 +121,18 @@ class Republishes:
         if seen is None:
             return self.show()
         self._acts.record(ActKind.REPUBLISH, origin, stopped=True)
-        return _to_json(self._change(lambda stored: stored.with_stop(seen, who, self._clock())))
+        stopped = self._change(lambda stored: stored.with_stop(seen, who, self._clock()))
+        return self._to_json(stopped)
 
     def show(self) -> Json:
         """Give the one that runs, or the last one."""
-        return _to_json(self.read())
+        return self._to_json(self.read())
+
+    def _to_json(self, state: RepublishState) -> Json:
+        if state.shown is None:
+            return NEVER
+        waits = self._restoring and state.run is not None
+        return {**state.shown.to_json(), **({"held": READ_ONLY} if waits else {})}
 
     def _count(self) -> int:
         summary = self._store.summary(self._clock())
@@ -145,10 +159,6 @@ class Republishes:
             "the state of the republish",
         )
         return after
-
-
-def _to_json(state: RepublishState) -> Json:
-    return state.shown.to_json() if state.shown else NEVER
 
 
 class Republisher:

@@ -7,7 +7,7 @@ When writes are accepted again, reconcile follows the deliveries, and has an aud
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -200,7 +200,7 @@ class Restorer:
         page = Lift(
             names[-1],
             len(products),
-            tuple(name for name in names if name in found.unreadable),
+            _logged(name for name in names if name in found.unreadable),
             tuple(self._put_lifted(run, products, asked.held)),
         )
         return self._restores.note(lambda stored: stored.with_lift(run, page)) is not None
@@ -273,6 +273,10 @@ class Restorer:
         ids = {letter.product_id for letter in named.messages}
         known = self._store.get_many(ids, details=False)
         strays = strays_of(named.messages, known.products.keys() | known.unreadable)
+        for stray in strays:
+            telemetry.log.warning(
+                "only a dead letter names a product", product_id=stray.id, version=stray.version
+            )
         now = self._clock()
         after = self._restores.note(lambda stored: stored.with_end_of_lift(run, strays, now))
         if after is not None and after.phase is Phase.LIFTED:
@@ -326,6 +330,13 @@ class Restorer:
         )
         if after is not None and after.phase is Phase.DONE:
             telemetry.log.info("a restore is done", statement=statement)
+
+
+def _logged(unreadable: Iterable[str]) -> tuple[str, ...]:
+    names = tuple(unreadable)
+    for name in names:
+        telemetry.log.error("the document cannot be read, nor lifted", product_id=name)
+    return names
 
 
 def _clashes(failures: Mapping[str, CatalogError]) -> dict[str, DuplicateSkuError]:

@@ -1,44 +1,33 @@
-"""MongoDB is restored to an earlier time; the whole procedure of docs/disaster.md, on real servers.
-
-RESTORE_PRODUCTS: how many products there are, for the measurement that the page quotes.
-"""
+"""MongoDB is restored to an earlier time: the procedure of docs/disaster.md, on real servers."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections import Counter
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import simplejson
-from pymongo import MongoClient
-from typer.testing import CliRunner
 
-from catalogctl.main import app
-from embedded.services import ROLES
 from embedded.stack import Stack
 from tests.e2e.conftest import SETTINGS
-from tests.e2e.delivery.steps import wait_until_held
-from tests.support import (
-    PRODUCT,
-    Json,
-    RunningStack,
-    eventually,
-    stack_environment,
-    stopped_for_sure,
+from tests.e2e.restoring import (
+    PRODUCTS,
+    a_day,
+    changed,
+    check_end,
+    created,
+    delivered,
+    dump,
+    put_back,
+    restored,
+    seconds,
+    stop_roles,
 )
+from tests.support import PRODUCT, RunningStack, stack_environment, stopped_for_sure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
-
-PRODUCTS = int(os.environ.get("RESTORE_PRODUCTS", "40"))
-PATIENCE = 60.0 + PRODUCTS / 10
-AT_ONCE = 20
-Dump = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -49,152 +38,6 @@ def alone(tmp_path: Path) -> Iterator[RunningStack]:
         yield RunningStack(own)
 
 
-# ---- what MongoDB's own tools do ----
-
-
-def database(stack: RunningStack) -> MongoClient[dict[str, Any]]:
-    return MongoClient(stack.settings["mongodb"])
-
-
-def dump(stack: RunningStack) -> Dump:
-    """All collections as they are now."""
-    with database(stack) as client:
-        there = client["catalog"]
-        return {name: list(there[name].find()) for name in there.list_collection_names()}
-
-
-def put_back(stack: RunningStack, kept: Dump) -> None:
-    """Restore all collections. The indexes stay."""
-    with database(stack) as client:
-        there = client["catalog"]
-        for name in {*there.list_collection_names(), *kept}:
-            there[name].delete_many({})
-            if documents := kept.get(name):
-                there[name].insert_many(documents)
-
-
-# ---- what a catalog does ----
-
-
-def created(stack: RunningStack, number: int, what: str) -> list[Json]:
-    items = [
-        {"name": f"{what} {index}", "price": 1, "quantity": index, "sku": f"{what}-{index}"}
-        for index in range(number)
-    ]
-    made: list[Json] = []
-    for start in range(0, number, AT_ONCE):
-        body, key = {"items": items[start : start + AT_ONCE]}, f"{what}-{start}"
-
-        def answered(body: Json = body, key: str = key) -> Json | None:
-            answer = stack.api.post("/products/batch", body, {"Idempotency-Key": key})
-            found: Json = simplejson.loads(answer.text)
-            return found if answer.status_code == 207 else None
-
-        # Again if MongoDB was too slow: under the same key nothing is created twice.
-        made += [item["product"] for item in eventually(answered, PATIENCE)["items"]]
-    return made
-
-
-def changed(stack: RunningStack, products: Sequence[Json], **fields: object) -> list[Json]:
-    answers = [stack.api.patch(f"/products/{item['id']}", fields) for item in products]
-    assert {answer.status_code for answer in answers} == {200}
-    return [simplejson.loads(answer.text, use_decimal=True) for answer in answers]
-
-
-def delivered(stack: RunningStack) -> None:
-    def waiting() -> int:
-        counts = stack.get("/sync")["products"]
-        return int(counts["pending"]) + int(counts["retrying"])
-
-    eventually(lambda: not waiting(), PATIENCE, "all is delivered")
-
-
-def listed(stack: RunningStack) -> dict[str, Json]:
-    """Every product of the catalog, by id."""
-    found: dict[str, Json] = {}
-    cursor = ""
-    while True:
-        page = stack.get(f"/products?limit=100{cursor}")
-        found |= {item["id"]: item for item in page["items"]}
-        if page["nextCursor"] is None:
-            return found
-        cursor = f"&cursor={page['nextCursor']}"
-
-
-def shown(products: Mapping[str, Json]) -> dict[str, tuple[object, ...]]:
-    names = ("version", "name", "price", "quantity", "sku")
-    return {key: tuple(item.get(name) for name in names) for key, item in products.items()}
-
-
-def stored_under(stack: RunningStack) -> Counter[str]:
-    """How often a body was stored under each key. The same body again counts as a repetition."""
-    calls = stack.supply_chain.calls()
-    return Counter(str(it["idempotencyKey"]) for it in calls if it["outcome"] == "stored")
-
-
-def restored(*arguments: str) -> Json:
-    ended = CliRunner().invoke(app, ["restore", *arguments, "--json"])
-    assert ended.exit_code == 0, ended.output
-    document: Json = simplejson.loads(ended.stdout, use_decimal=True)
-    return document
-
-
-def stop_roles(stack: RunningStack) -> None:
-    for role in ROLES:
-        stack.stop(role)
-
-
-@dataclass(frozen=True)
-class Day:
-    """What happened after the backup; `only_there` came to the supply chain from somebody else."""
-
-    newest: list[Json]
-    gone: list[Json]
-    new: list[Json]
-    taker: Json
-    lost: Json
-    only_there: str = "f" * 24
-
-    @property
-    def writes(self) -> int:
-        """Writes that the backup has not; of one of them the event was lost."""
-        return 2 * len(self.newest) + len(self.gone) + len(self.new) + 2
-
-
-def a_day(stack: RunningStack, old: list[Json]) -> Day:
-    """Changes, deletions, creations, a sku that is handed on; all of it is delivered."""
-    some = len(old) // 4
-    changed(stack, old[:some], name="changed once")
-    delivered(stack)
-    newest = changed(stack, old[:some], name="changed twice")
-    gone = old[some : 2 * some]
-    assert {stack.api.delete(f"/products/{it['id']}").status_code for it in gone} == {204}
-    new = created(stack, some, "new")
-    (taker,) = changed(stack, new[:1], sku=gone[0]["sku"])
-    wait_until_held(stack, [*newest, *new[1:], taker])
-    delivered(stack)
-    # The stream never gets this one; reconcile has it delivered all the same.
-    stack.kill("nats")
-    (lost,) = changed(stack, old[-1:], name="only the supply chain knows")
-    wait_until_held(stack, [lost])
-    day = Day(newest, gone, new, taker, lost)
-    foreign: Json = {"id": day.only_there, "name": "x", "price": 1, "quantity": 1, "version": 0}
-    stack.supply_chain.deliver(foreign)
-    return day
-
-
-def check_end(stack: RunningStack, old: list[Json], day: Day) -> None:
-    """Catalog and supply chain agree on every product, and have what was newest."""
-    catalog, held = listed(stack), stack.supply_chain.products()
-    del held[day.only_there]
-    assert shown(catalog) == shown(held)
-    gone = {it["id"] for it in day.gone}
-    assert catalog.keys() == {it["id"] for it in [*old, *day.new]} - gone
-    assert {catalog[it["id"]]["name"] for it in day.newest} == {"changed twice"}
-    assert catalog[day.taker["id"]]["sku"] == day.taker["sku"]
-    assert [key for key, count in stored_under(stack).items() if count > 1] == []
-
-
 @pytest.mark.timeout(600)
 def test_a_restored_store_and_the_supply_chain_agree_again(
     alone: RunningStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -203,7 +46,7 @@ def test_a_restored_store_and_the_supply_chain_agree_again(
     old = created(stack, PRODUCTS, "old")
     delivered(stack)
     yesterday = dump(stack)
-    day = a_day(stack, old)
+    day = a_day(stack, old, lambda: stack.kill("nats"))
 
     # The worst day: MongoDB is restored to yesterday.
     stop_roles(stack)
@@ -243,8 +86,3 @@ def test_a_restored_store_and_the_supply_chain_agree_again(
         f"{open_again - begun:.1f} s, of which the restore of the catalog took {ours:.1f} s; all "
         f"delivered and proved {proved - open_again:.1f} s after that"
     )
-
-
-def seconds(document: Json, end: str) -> float:
-    times = [datetime.fromisoformat(document[name]) for name in ("startedAt", end)]
-    return (times[1] - times[0]).total_seconds()

@@ -137,7 +137,12 @@ class Pipeline:
             clock=clock,
         )
         self.republishes = Republishes(
-            store, self.acts, rate=100.0, clock=clock, pause=lambda _: None
+            store,
+            self.acts,
+            rate=100.0,
+            restoring=self.restoring,
+            clock=clock,
+            pause=lambda _: None,
         )
         self.republisher = Republisher(store, self.republishes, self.outbox, clock=clock)
         self.quarantine = Quarantine(store, self.acts, clock=clock)

@@ -68,8 +68,11 @@ def test_all_that_it_may_find_fits_its_schema(read_only: World) -> None:
         losses=(Loss("a", 5, 7),),
         lost=1,
         clashes=(Clash("b", "SKU", None),),
+        clash_count=1,
         strays=(Stray("c", 3),),
+        stray_count=1,
         unreadable=("d",),
+        unreadable_count=1,
         left=3,
     )
     read_only.store.stored_restore = replace(stored, run=found)

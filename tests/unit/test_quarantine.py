@@ -16,6 +16,7 @@ from chalicelib.domain.poison import QUARANTINE_BYTES, PoisonLetter
 from chalicelib.domain.sync_state import SyncState, SyncStatus
 from chalicelib.usecases import dead_letters, quarantine
 from chalicelib.usecases.dead_letters import AT_ONCE, FLOOD, ROUNDS
+from chalicelib.usecases.quarantine import NAMED
 from tests.fakes import START, Pipeline
 from tests.unit.catalog.steps import SOMEBODY
 
@@ -216,6 +217,27 @@ def test_a_dead_letter_of_a_product_is_never_discarded(pipeline: Pipeline) -> No
     assert pipeline.product(real).sync.status is SyncStatus.REJECTED
 
 
+@pytest.mark.parametrize("behind", [timedelta(minutes=-5), timedelta(), timedelta(minutes=5)])
+def test_whoever_names_what_was_exported_discards_nothing_else_whatever_the_clocks_say(
+    pipeline: Pipeline, behind: timedelta
+) -> None:
+    seen_at = pipeline.clock() - behind
+    pipeline.store.quarantine([PoisonLetter("a", None, "", seen_at)])
+    exported = [item["messageId"] for item in pipeline.quarantine.page({})["items"]]
+    pipeline.store.quarantine([PoisonLetter("b", None, "", seen_at)])
+
+    done = pipeline.quarantine.discard({"messageIds": exported}, SOMEBODY)
+
+    assert (done["count"], done["left"], kept(pipeline)) == (1, 0, ["b"])
+    assert pipeline.store.kept_acts[0].details == {"named": 1, "count": 1}
+
+
+def test_of_those_that_are_named_only_the_selected_are_discarded(pipeline: Pipeline) -> None:
+    three_letters(pipeline)
+    pipeline.quarantine.discard({"messageIds": ["a", "b"], "reason": "json"})
+    assert kept(pipeline) == ["b", "c"]
+
+
 def test_what_comes_after_the_export_is_not_discarded(pipeline: Pipeline) -> None:
     three_letters(pipeline)
     until = pipeline.quarantine.discard({"dryRun": True})["until"]
@@ -258,6 +280,9 @@ def test_to_discard_nothing_is_no_act(pipeline: Pipeline) -> None:
         {"reason": ""},
         {"status": "rejected"},
         {"dryRun": "perhaps"},
+        {"messageIds": []},
+        {"messageIds": [""]},
+        {"messageIds": ["a"] * (NAMED + 1)},
     ],
 )
 def test_a_request_that_breaks_a_rule_is_refused(pipeline: Pipeline, body: object) -> None:

@@ -21,9 +21,12 @@ def to_letter(document: Document) -> PoisonLetter:
     return PoisonLetter(document["_id"], document["reason"], document["body"], document["seenAt"])
 
 
-def condition_of(selection: PoisonSelection) -> Document:
-    """Say which documents are selected."""
+def condition_of(selection: PoisonSelection, after: str | None = None) -> Document:
+    """Say which documents are selected; `after` this message id."""
     wanted: Document = {}
+    names = {} if selection.message_ids is None else {"$in": sorted(selection.message_ids)}
+    if place := names | ({} if after is None else {"$gt": after}):
+        wanted["_id"] = place
     if selection.reason is not None:
         wanted["reason"] = {"$regex": re.escape(selection.reason), "$options": "i"}
     times = {"$gte": selection.since, "$lte": selection.until}

@@ -712,9 +712,8 @@ class MongoStore:
     def quarantined(
         self, selection: PoisonSelection, limit: int, *, after: str | None = None
     ) -> list[PoisonLetter]:
-        place: Document = {"_id": {"$gt": after}} if after is not None else {}
         with _unavailable():
-            cursor = self._poison.find({**condition_of(selection), **place})
+            cursor = self._poison.find(condition_of(selection, after))
             return [to_letter(found) for found in cursor.sort("_id").limit(limit)]
 
     def count_quarantined(self, selection: PoisonSelection) -> int:

@@ -51,6 +51,9 @@ def test_pages_go_on_after_a_letter(store: Store) -> None:
 
     assert store.quarantined(ALL_POISON, 2) == [A, B]
     assert store.quarantined(ALL_POISON, 2, after="b") == [C]
+    named = PoisonSelection(message_ids=frozenset("bc"))
+    assert store.quarantined(named, 1) == [B]
+    assert store.quarantined(named, 1, after="b") == [C]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,9 @@ def test_pages_go_on_after_a_letter(store: Store) -> None:
         (at(1), [B, C]),
         (PoisonSelection(until=B.seen_at), [A, B]),
         (PoisonSelection(reason="e", since=B.seen_at, until=B.seen_at), [B]),
+        (PoisonSelection(message_ids=frozenset("acz")), [A, C]),
+        (PoisonSelection(message_ids=frozenset()), []),
+        (PoisonSelection(reason="json", message_ids=frozenset("ac")), [A]),
     ],
 )
 def test_what_is_selected_is_found_and_counted(

@@ -32,8 +32,11 @@ NONE: Json = {
     "unanswered": 0,
     "lost": 0,
     "losses": [],
+    "skuCount": 0,
     "skus": [],
+    "strayCount": 0,
     "strays": [],
+    "unreadableCount": 0,
     "unreadable": [],
     "liftedAt": None,
     "finishedAt": None,
@@ -57,6 +60,7 @@ LIFTING: Json = {
 READY = "every product is ready to be delivered: set CATALOG_MODE=normal"
 LIFTED: Json = {**LIFTING, "state": "lifted", "lifted": 5000, "held": READY}
 AUDITING: Json = {**LIFTED, "state": "auditing", "mode": "normal", "held": None}
+AWAY: Json = {"type": "x", "title": "Try again later", "status": 503, "detail": "away"}
 STATEMENT = "at 2026-11-29T12:03:00.000Z the supply chain held the newest version of all 5,000"
 DONE: Json = {**AUDITING, "state": "done", "statement": STATEMENT, "proved": True}
 
@@ -99,6 +103,26 @@ def test_while_it_is_read_only_waiting_ends_when_writes_may_be_accepted(api: Api
     assert READY in words(ended.stdout)
 
 
+def test_waiting_goes_on_while_the_api_is_away_for_a_moment(
+    api: Api, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
+    api.answer(REPLAYING)
+    api.answer(*[AWAY] * 4, status=503)
+    api.answer(LIFTED)
+    assert run("restore", "--wait").exit_code == 0
+
+
+def test_waiting_ends_with_4_if_the_api_stays_away(
+    api: Api, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
+    monkeypatch.setattr(main, "PATIENCE_SECONDS", -1)
+    api.answer(REPLAYING)
+    api.answer(*[AWAY] * 4, status=503)
+    assert run("restore", "--wait").exit_code == 4
+
+
 def test_after_that_waiting_ends_with_the_proof(api: Api, run: Run) -> None:
     api.answer({**LIFTED, "mode": "normal"}, AUDITING, DONE)
     ended = run("restore", "--wait")
@@ -136,14 +160,34 @@ def test_what_an_operator_must_decide_is_listed(api: Api, run: Run) -> None:
     found: Json = {
         "lost": 1,
         "losses": [{"id": ID, "restored": 5, "held": 7}],
+        "skuCount": 1,
         "skus": [{"id": "b", "sku": "LAMP-1", "holder": None}],
+        "strayCount": 1,
         "strays": [{"id": "c", "version": 3}],
+        "unreadableCount": 1,
         "unreadable": ["d"],
     }
     api.answer({**LIFTED, **found})
     shown = words(run("restore").stdout)
     for text in (f"{ID} 5 7", "b LAMP-1 -", "ONLY A DEAD LETTER VERSION c 3", "UNREADABLE d"):
         assert text in shown
+    assert "the first" not in shown
+
+
+@pytest.mark.parametrize(
+    ("count", "items", "row"),
+    [
+        ("lost", {"losses": [{"id": "a", "restored": 5, "held": 7}]}, "a 5 7"),
+        ("skuCount", {"skus": [{"id": "b", "sku": "LAMP-1", "holder": None}]}, "b LAMP-1 -"),
+        ("strayCount", {"strays": [{"id": "c", "version": 3}]}, "c 3"),
+        ("unreadableCount", {"unreadable": ["d"]}, "d"),
+    ],
+)
+def test_a_list_that_is_cut_says_how_many_there_are(
+    api: Api, run: Run, count: str, items: Json, row: str
+) -> None:
+    api.answer({**LIFTED, **items, count: 2345})
+    assert f"{row} the first 1 of 2,345; reconcile has logged all" in words(run("restore").stdout)
 
 
 @pytest.mark.parametrize("option", [["--no-ask"], ["--reason", "x"]])

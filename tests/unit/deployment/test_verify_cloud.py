@@ -259,22 +259,19 @@ def test_beside_a_domain_the_default_address_must_be_closed(
 
 
 def shown(body: str) -> Json:
-    letter = {"body": body, "reason": "not JSON", "seenAt": "2026-01-31T12:00:00Z"}
+    letter = {"messageId": f"id of {body}", "body": body, "reason": "not JSON"}
     return {"items": [], "poison": [letter]}
 
 
-@pytest.mark.parametrize(
-    ("selected", "end"), [(1, "is discarded again"), (2, "stays, since others came with it")]
-)
-def test_poison_is_shown_and_discarded_unless_others_would_go_with_it(
-    aws: Aws, looking: Cloud, selected: int, end: str
-) -> None:
+def test_poison_is_shown_and_discarded_and_no_other(aws: Aws, looking: Cloud) -> None:
     told = looking._web
     assert isinstance(told, Told)
     told.tell("GET /sync/dead-letters", answer(200, shown("x")), answer(200, shown("mark: a test")))
-    counts = answer(202, {"count": selected}), answer(202, {"count": 1})
-    told.tell("POST /sync/dead-letters/discard", *counts)
-    assert looking.poison() == f"a message of nobody became a dead letter (not JSON), which {end}"
+    told.tell("POST /sync/dead-letters/discard", answer(202, {"count": 1}))
+    end = "which is discarded again"
+    assert looking.poison() == f"a message of nobody became a dead letter (not JSON), {end}"
+    body = {"messageIds": ["id of mark: a test"], "why": "mark: a test"}
+    assert told.asked[-1] == ("POST /sync/dead-letters/discard", body)
     assert aws.client("sqs").send_message.call_args.kwargs["QueueUrl"] == "product-sync-test"
 
 

@@ -111,7 +111,9 @@ def test_a_store_that_is_away_does_not_hold_up_the_mode_of_its_restore(
     # Else the functions would still take writes when the store is back, as it was yesterday.
     use(Store(error=StoreUnavailableError("MongoDB: away"), mode="restore"))
     assert migrate.main() == 0
-    assert capsys.readouterr().err == "warning: the store was not looked at: MongoDB: away\n"
+    told = capsys.readouterr()
+    assert told.err == "warning: the store was not looked at: MongoDB: away\n"
+    assert told.out == "0 changes, but the store was not looked at: run this again\n"
     assert migrate.handler({}, HostContext(60)) == {"changes": []}
 
 
@@ -138,12 +140,28 @@ def test_a_stream_that_needs_a_person_fails_the_command_and_the_lambda(
         migrate.handler({}, HostContext(60))
 
 
+def test_a_stream_that_needs_a_person_does_not_hold_up_the_mode_of_a_restore(
+    use: Use, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # In the region that is to take over it is a mirror until then.
+    use(Store(stream=[WRONG], mode="restore"))
+    assert migrate.main() == 0
+    told = capsys.readouterr()
+    assert told.err == "warning: the stream needs a person: stream PRODUCTS: storage is memory\n"
+    assert told.out == "0 changes, but the stream needs a person: run this again\n"
+    assert migrate.handler({}, HostContext(60)) == {"changes": []}
+
+
 def test_a_stream_that_is_away_holds_up_no_release(
     use: Use, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use(Store(CHANGES[0], stream=[StreamUnavailableError("NATS: away")]))
     assert migrate.main() == 0
-    assert capsys.readouterr().err == "warning: the stream was not looked at: NATS: away\n"
+    told = capsys.readouterr()
+    assert told.err == "warning: the stream was not looked at: NATS: away\n"
+    *lines, last = told.out.splitlines()
+    assert lines == [CHANGES[0]]
+    assert last.startswith("1 changes, but the stream was not looked at: run this again")
     assert migrate.handler({}, HostContext(60)) == {"changes": [CHANGES[0]]}
 
 

@@ -13,7 +13,7 @@ from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.messages import DeadLetter, dead_letter_for
 from chalicelib.domain.poison import ALL_POISON
 from chalicelib.domain.republish import RepublishState, Run
-from chalicelib.domain.restore import Loss, Phase, Restore, RestoreState
+from chalicelib.domain.restore import LISTED, Clash, Lift, Loss, Phase, Restore, RestoreState
 from chalicelib.domain.sync_state import Attempt, Lease, SyncState, SyncStatus
 from tests.fakes import GRACE, START, Pipeline, a_product
 from tests.unit.audit.steps import NO_ANSWER, ids
@@ -305,6 +305,32 @@ def test_a_flood_of_poison_does_not_hide_the_letter_of_a_lost_product(
     assert restore(pipeline)["strays"] == [{"id": failed.id, "version": 7}]
 
     assert pipeline.store.count_quarantined(ALL_POISON) == 250
+
+
+def test_beyond_the_length_of_a_list_all_are_counted_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("chalicelib.domain.restore.LISTED", 1)
+    pipeline = restored(2)
+    pipeline.queue.dead_letter([dead_letter_for(a_product(version=7)) for _ in range(2)])
+    pipeline.store.unreadable = set(ids(pipeline))
+
+    done = restore(pipeline)
+
+    assert (len(done["strays"]), done["strayCount"]) == (1, 2)
+    assert (len(done["unreadable"]), done["unreadableCount"]) == (1, 2)
+    assert caplog.text.count("only a dead letter names a product") == 2
+    assert caplog.text.count("the document cannot be read, nor lifted") == 2
+
+
+def test_clashes_beyond_those_listed_are_counted_and_one_that_comes_again_once() -> None:
+    run = Restore(START, "x", ask=True, total=1, phase=Phase.LIFTING)
+    clashes = [Clash(f"{number}", "A", None) for number in range(LISTED + 5)]
+    for page in (clashes[:LISTED], clashes[:3], clashes[LISTED - 1 :]):
+        run = run.with_lift(run, Lift(None, clashes=tuple(page)))
+    assert (len(run.clashes), run.clash_count) == (LISTED, LISTED + 5)
+    again = replace(run, started_at=START + GRACE, clashes=(), clash_count=0).instead_of(run)
+    assert (again.clashes, again.clash_count) == (run.clashes, LISTED + 5)
 
 
 def test_letters_that_another_copy_has_in_hand_are_waited_for() -> None:

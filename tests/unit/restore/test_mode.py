@@ -83,6 +83,27 @@ def test_reconcile_relays_enqueues_sweeps_and_audits_nothing() -> None:
     assert pipeline.audits.show()["checked"] == 0
 
 
+def test_a_republish_waits_and_says_for_what() -> None:
+    pipeline = read_only()
+    begun = pipeline.republishes.start({}, SOMEBODY)
+    pipeline.reconcile_once()
+    waiting = pipeline.republishes.show()
+    assert (waiting["state"], waiting["published"]) == ("running", 0)
+    assert begun["held"] == waiting["held"]
+    assert "CATALOG_MODE=normal" in waiting["held"]
+
+    switch(pipeline, restoring=False)
+    pipeline.reconcile_once()
+    ended = pipeline.republishes.show()
+    assert (ended["state"], ended["published"], ended["held"]) == ("done", 1, None)
+
+
+def test_a_republish_that_is_over_waits_for_nothing() -> None:
+    pipeline = read_only()
+    pipeline.republishes.start({}, SOMEBODY)
+    assert pipeline.republishes.stop(SOMEBODY)["held"] is None
+
+
 def test_a_restore_that_is_over_says_that_another_one_must_be_started() -> None:
     pipeline = read_only()
     ended = Restore(START, "x", ask=True, total=1, phase=Phase.DONE)

@@ -1,0 +1,236 @@
+"""A catalog that goes on after a backup, and what a restore must find: of a store, of a region.
+
+RESTORE_PRODUCTS: how many products there are, for the measurements that docs/disaster.md quotes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import simplejson
+from pymongo import MongoClient
+from typer.testing import CliRunner, Result
+
+from catalogctl.errors import UnavailableError
+from catalogctl.main import app
+from embedded.services import ROLES
+from tests.e2e.delivery.steps import wait_until_held
+from tests.support import Json, RunningStack, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from requests import Response
+
+PRODUCTS = int(os.environ.get("RESTORE_PRODUCTS", "40"))
+PATIENCE = 60.0 + PRODUCTS / 10
+AT_ONCE = 20
+Dump = dict[str, list[dict[str, Any]]]
+
+
+# ---- what MongoDB's own tools do ----
+
+
+def database(stack: RunningStack) -> MongoClient[dict[str, Any]]:
+    return MongoClient(stack.settings["mongodb"])
+
+
+def dump(stack: RunningStack) -> Dump:
+    """All collections as they are now."""
+    with database(stack) as client:
+        there = client["catalog"]
+        return {name: list(there[name].find()) for name in there.list_collection_names()}
+
+
+def put_back(stack: RunningStack, kept: Dump) -> None:
+    """Restore all collections. The indexes stay."""
+    with database(stack) as client:
+        there = client["catalog"]
+        for name in {*there.list_collection_names(), *kept}:
+            there[name].delete_many({})
+            if documents := kept.get(name):
+                there[name].insert_many(documents)
+
+
+# ---- what a catalog does ----
+
+
+def answered(call: Callable[[], Response], *wanted: int) -> Response:
+    """The first answer that is not 503: the machine may be too slow for MongoDB's time limits."""
+
+    def given() -> Response | None:
+        answer = call()
+        return None if answer.status_code == 503 else answer
+
+    answer = eventually(given, PATIENCE, "the API answers")
+    assert answer.status_code in wanted, answer.text
+    return answer
+
+
+def parsed(answer: Response) -> Json:
+    found: Json = simplejson.loads(answer.text, use_decimal=True)
+    return found
+
+
+def seen(stack: RunningStack, path: str) -> Json:
+    return parsed(answered(lambda: stack.api.get(path), 200))
+
+
+def created(stack: RunningStack, number: int, what: str) -> list[Json]:
+    items = [
+        {"name": f"{what} {index}", "price": 1, "quantity": index, "sku": f"{what}-{index}"}
+        for index in range(number)
+    ]
+    made: list[Json] = []
+    for start in range(0, number, AT_ONCE):
+        body, key = (
+            {"items": items[start : start + AT_ONCE]},
+            {"Idempotency-Key": f"{what}-{start}"},
+        )
+        # Under the same key nothing is created twice.
+        answer = answered(partial(stack.api.post, "/products/batch", body, key), 207)
+        made += [item["product"] for item in parsed(answer)["items"]]
+    return made
+
+
+def changed(stack: RunningStack, products: Sequence[Json], **fields: object) -> list[Json]:
+    return [change(stack, f"/products/{item['id']}", fields) for item in products]
+
+
+def change(stack: RunningStack, path: str, fields: Json) -> Json:
+    """Change a product once, also if the first answer was 503 and the change was stored."""
+
+    def once() -> Response:
+        now = stack.api.get(path)
+        if now.status_code != 200 or fields.items() <= parsed(now).items():
+            return now
+        return stack.api.patch(path, fields, {"If-Match": now.headers["ETag"]})
+
+    return parsed(answered(once, 200))
+
+
+def deleted(stack: RunningStack, products: Sequence[Json]) -> None:
+    for item in products:
+        # Gone, if it was deleted with an answer of 503.
+        answered(partial(stack.api.delete, f"/products/{item['id']}"), 204, 404)
+
+
+def delivered(stack: RunningStack) -> None:
+    def waiting() -> int:
+        counts = seen(stack, "/sync")["products"]
+        return int(counts["pending"]) + int(counts["retrying"])
+
+    eventually(lambda: not waiting(), PATIENCE, "all is delivered")
+
+
+def published(stack: RunningStack) -> None:
+    """Wait until the stream has every event: a product may be delivered before its event is."""
+    with database(stack) as client:
+        products = client["catalog"]["products"]
+
+        def is_empty() -> bool:
+            return products.find_one({"outbox.0": {"$exists": True}}) is None
+
+        eventually(is_empty, PATIENCE, "no outbox has an event")
+
+
+def listed(stack: RunningStack) -> dict[str, Json]:
+    """Every product of the catalog, by id."""
+    found: dict[str, Json] = {}
+    cursor = ""
+    while True:
+        page = seen(stack, f"/products?limit=100{cursor}")
+        found |= {item["id"]: item for item in page["items"]}
+        if page["nextCursor"] is None:
+            return found
+        cursor = f"&cursor={page['nextCursor']}"
+
+
+def shown(products: Mapping[str, Json]) -> dict[str, tuple[object, ...]]:
+    names = ("version", "name", "price", "quantity", "sku")
+    return {key: tuple(item.get(name) for name in names) for key, item in products.items()}
+
+
+def stored_under(stack: RunningStack) -> Counter[str]:
+    """How often a body was stored under each key. The same body again counts as a repetition."""
+    calls = stack.supply_chain.calls()
+    return Counter(str(it["idempotencyKey"]) for it in calls if it["outcome"] == "stored")
+
+
+def restored(*arguments: str) -> Json:
+    def reached() -> Result | None:
+        ended = CliRunner().invoke(app, ["restore", *arguments, "--json"])
+        return None if ended.exit_code == UnavailableError.exit_code else ended
+
+    # To start it a second time does no harm.
+    ended = eventually(reached, PATIENCE, "the API answers")
+    assert ended.exit_code == 0, ended.output
+    document: Json = simplejson.loads(ended.stdout, use_decimal=True)
+    return document
+
+
+def stop_roles(stack: RunningStack) -> None:
+    for role in ROLES:
+        stack.stop(role)
+
+
+@dataclass(frozen=True)
+class Day:
+    """What happened after the backup; `only_there` came to the supply chain from somebody else."""
+
+    newest: list[Json]
+    gone: list[Json]
+    new: list[Json]
+    taker: Json
+    lost: Json
+    only_there: str = "f" * 24
+
+    @property
+    def writes(self) -> int:
+        """Writes that the backup has not; of one of them the event was lost."""
+        return 2 * len(self.newest) + len(self.gone) + len(self.new) + 2
+
+
+def a_day(stack: RunningStack, old: list[Json], lose_the_stream: Callable[[], object]) -> Day:
+    """Changes, deletions, creations, a sku that is handed on; all of it is delivered."""
+    some = len(old) // 4
+    changed(stack, old[:some], name="changed once")
+    delivered(stack)
+    newest = changed(stack, old[:some], name="changed twice")
+    gone = old[some : 2 * some]
+    deleted(stack, gone)
+    new = created(stack, some, "new")
+    (taker,) = changed(stack, new[:1], sku=gone[0]["sku"])
+    wait_until_held(stack, [*newest, *new[1:], taker])
+    delivered(stack)
+    published(stack)
+    # The stream never gets this one; reconcile has it delivered all the same.
+    lose_the_stream()
+    (lost,) = changed(stack, old[-1:], name="only the supply chain knows")
+    wait_until_held(stack, [lost])
+    day = Day(newest, gone, new, taker, lost)
+    foreign: Json = {"id": day.only_there, "name": "x", "price": 1, "quantity": 1, "version": 0}
+    stack.supply_chain.deliver(foreign)
+    return day
+
+
+def check_end(stack: RunningStack, old: list[Json], day: Day) -> None:
+    """Catalog and supply chain agree on every product, and have what was newest."""
+    catalog, held = listed(stack), stack.supply_chain.products()
+    del held[day.only_there]
+    assert shown(catalog) == shown(held)
+    gone = {it["id"] for it in day.gone}
+    assert catalog.keys() == {it["id"] for it in [*old, *day.new]} - gone
+    assert {catalog[it["id"]]["name"] for it in day.newest} == {"changed twice"}
+    assert catalog[day.taker["id"]]["sku"] == day.taker["sku"]
+    assert [key for key, count in stored_under(stack).items() if count > 1] == []
+
+
+def seconds(document: Json, end: str) -> float:
+    times = [datetime.fromisoformat(document[name]) for name in ("startedAt", end)]
+    return (times[1] - times[0]).total_seconds()
