@@ -524,7 +524,7 @@ def restore_progress(document: Json) -> str:
     left = document["eventsLeft"]
     texts = {
         "none": "there was none: catalogctl restore --start",
-        "replaying": f"replaying: {document['events']:,} changes read, "
+        "replaying": f"replaying: {document['events']:,} events read, "
         f"{'?' if left is None else f'{left:,}'} messages left",
         "lifting": f"lifted {document['lifted']:,} of {document['total']:,} products",
         "lifted": f"lifted all {document['lifted']:,} products",

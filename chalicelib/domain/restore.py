@@ -15,7 +15,7 @@ from typing import Any
 
 from chalicelib.domain import exact_json
 from chalicelib.domain.errors import PoisonMessageError
-from chalicelib.domain.events import BRIDGED_TYPES, EventType
+from chalicelib.domain.events import EventType
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import SyncMessage, is_version_of
 from chalicelib.domain.product import FIELD_TYPES, OPTIONAL_FIELDS, Product, ProductFields
@@ -33,6 +33,7 @@ LISTED = 1_000
 """How many of each kind are listed; the others are counted, and logged one by one."""
 KEPT_SKUS = 10_000
 """Replayed skus that wait for one another; beyond that, products stay without theirs."""
+TYPES = frozenset(event_type.value for event_type in EventType)
 AUDITS = 3
 """Audits at the end, until one has nothing to except: writes go on meanwhile."""
 
@@ -51,9 +52,11 @@ class Phase(StrEnum):
 
 
 def product_of(data: bytes) -> Product | None:
-    """Give the product of an event as it was at that version; None if no change is told.
+    """Give the product of an event as it was at that version; None of a type that is not known.
 
-    Raises PoisonMessageError if a change is told that cannot be read.
+    Each event has the whole product, also one of a delivery or of a republish: it may be the only
+    one, since that of the change was never published, or a stream before this one had it. Raises
+    PoisonMessageError if it cannot be read.
     """
     try:
         event = exact_json.loads(data)
@@ -61,12 +64,20 @@ def product_of(data: bytes) -> Product | None:
         raise PoisonMessageError(f"the event is not JSON: {error}") from error
     match event:
         case {"type": kind, "data": {"id": product_id, "version": version, **rest}} if (
-            kind in BRIDGED_TYPES and is_version_of(product_id, version) and version <= HIGHEST
+            kind in TYPES and is_version_of(product_id, version) and version <= HIGHEST
         ):
             return _product(product_id, version, rest)
-        case {"type": kind} if kind not in BRIDGED_TYPES:
+        case {"type": kind} if kind not in TYPES:
             return None
     raise PoisonMessageError("the event names no product and version")
+
+
+def told_at(data: bytes) -> datetime | None:
+    """Say when an event was; None if it does not say so."""
+    try:
+        return datetime.fromisoformat(exact_json.loads(data)["time"])
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 def _product(product_id: str, version: int, said: Mapping[Any, Any]) -> Product:

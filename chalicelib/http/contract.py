@@ -466,7 +466,7 @@ class RestoreRecord(BaseModel):
         description="When the oldest change that the stream has was made. If that is after the "
         "time that the store was restored to, changes between the two may be lost."
     )
-    events: int = Field(description="Changes that were read from the stream.")
+    events: int = Field(description="Events of products that were read from the stream.")
     eventsLeft: int | None = Field(  # noqa: N815 - JSON's name
         description="Messages of the stream that follow; null before the first was read."
     )

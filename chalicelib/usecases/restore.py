@@ -37,6 +37,7 @@ from chalicelib.domain.restore import (
     product_of,
     replayed,
     strays_of,
+    told_at,
     with_sku,
     without_sku,
 )
@@ -123,6 +124,7 @@ class Restorer:
         """Write what the stream knows better than the store."""
         page = self._stream.read(run.position, PAGE)
         products: list[Product] = []
+        times: list[datetime] = []
         unreadable = 0
         for message in page.messages:
             try:
@@ -131,7 +133,11 @@ class Restorer:
                 telemetry.log.error("poison event", sequence=message.sequence, reason=str(error))
                 unreadable += 1
                 continue
-            products += [found] if found else []
+            if found is None:
+                continue
+            products.append(found)
+            if run.first_event_at is None and (time := told_at(message.data)):
+                times.append(time)
         written, skus = self._put_newer(run, newest(products))
         done = Replay(
             page.messages[-1].sequence if page.messages else run.position,
@@ -139,7 +145,7 @@ class Restorer:
             len(products),
             unreadable,
             written,
-            min((product.updated_at for product in products), default=None),
+            min(times, default=None),
             skus,
         )
         return self._restores.note(lambda stored: stored.with_replay(run, done)) is not None

@@ -151,6 +151,41 @@ def test_what_the_rolling_audit_found_before_anybody_noticed_has_overwritten_not
     assert names(pipeline)[product_id] == "Newest"
 
 
+def test_what_only_a_republish_has_told_the_stream_is_replayed() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    pipeline.update(product_id, name="Newest")
+    settle(pipeline)
+    pipeline.stream.log.clear()
+    pipeline.clock.advance(60)
+    pipeline.republishes.start({})
+    pipeline.reconcile_once()
+    put_back(pipeline, yesterday)
+
+    done = restore(pipeline)
+
+    assert (done["replayed"], done["losses"], names(pipeline)) == (1, [], {product_id: "Newest"})
+    assert done["firstEventAt"] == "2026-01-01T00:01:00.000Z"
+
+
+def test_what_only_the_event_of_its_delivery_has_told_the_stream_is_replayed() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    pipeline.stream.refused.add(f"{product_id}:1:product:updated")
+    pipeline.update(product_id, name="Newest")
+    pipeline.clock.advance(400)
+    pipeline.reconcile_once()
+    settle(pipeline)
+    assert pipeline.supply_chain.held[product_id].version == 1
+    put_back(pipeline, yesterday)
+
+    done = restore(pipeline)
+
+    assert (done["replayed"], done["losses"], names(pipeline)) == (1, [], {product_id: "Newest"})
+
+
 # ---- skus ----
 
 
