@@ -546,7 +546,7 @@ def restore(document: Json) -> None:
             ("unanswered", f"{document['unanswered']:,}" if document["asks"] else "not asked"),
             (
                 "lost here",
-                f"{document['lost']:,} products whose last change only the supply chain had",
+                f"{document['lost']:,} products of which a change is lost here",
             ),
             (
                 "unreadable",

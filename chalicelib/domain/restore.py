@@ -20,7 +20,7 @@ from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import SyncMessage, is_version_of
 from chalicelib.domain.product import FIELD_TYPES, OPTIONAL_FIELDS, Product, ProductFields
 from chalicelib.domain.sync_state import SyncState
-from chalicelib.domain.times import rfc3339, rfc3339_or_none
+from chalicelib.domain.times import in_milliseconds, rfc3339, rfc3339_or_none
 
 MARGIN = 1_000_000
 """Added to the highest version that is known: a write whose event never reached the stream, and
@@ -138,6 +138,20 @@ def is_newer(found: Product, stored: Product | None) -> bool:
     return stored is None or found.version > stored.version
 
 
+def given_out_twice(told: Iterable[Product], stored: Mapping[str, Product]) -> list[Loss]:
+    """Name the products of which two changes have one version, since somebody wrote in between.
+
+    Only one of them can stay.
+    """
+    times = {(it.id, it.version): it.updated_at for it in stored.values()}
+    found: dict[str, Loss] = {}
+    for it in told:
+        first = times.setdefault((it.id, it.version), it.updated_at)
+        if in_milliseconds(first) != in_milliseconds(it.updated_at):
+            found[it.id] = Loss(it.id, it.version, it.version)
+    return list(found.values())
+
+
 def lacked_sku(found: Product, stored: Product) -> str | None:
     """Give the sku that a document of this version should have and has not."""
     is_same = found.version == stored.version and stored.deleted_at is None
@@ -159,7 +173,7 @@ def with_sku(product: Product, sku: str | None) -> Product:
 def lifted(product: Product, held: int | None, now: datetime, grace: timedelta) -> Product:
     """Make a version above all that may have been given out, which must be delivered.
 
-    `held`: the version of the supply chain, if it is known and higher.
+    `held`: the version of the supply chain, if it is known and not lower.
     """
     known = max(product.version, held if held is not None and held <= HIGHEST else -1)
     # As a new product: a lease or a budget of before the restore says nothing.
@@ -177,7 +191,8 @@ class Loss:
     """A product of which only the supply chain knows the newest version.
 
     `restored`: the version that store and stream have; `held`: the supply chain's, None if it does
-    not have the product any more: the deletion is lost.
+    not have the product any more: the deletion is lost. Both are the same if that version was given
+    out twice: the supply chain, or the stream, has another change of that number.
     """
 
     id: str

@@ -124,6 +124,23 @@ def test_a_deletion_that_only_the_supply_chain_knows_is_listed() -> None:
     assert pipeline.product(deleted).version == 1 + MARGIN
 
 
+def test_a_change_of_the_same_version_that_only_the_supply_chain_has_is_listed() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    lost_in_the_stream(pipeline, product_id, name="Lost")
+    pipeline.store = yesterday
+    switch(pipeline, restoring=False)
+    pipeline.clock.advance(1)
+    pipeline.update(product_id, name="Written before anybody noticed")
+    switch(pipeline, restoring=True)
+
+    done = restore(pipeline)
+
+    assert done["losses"] == [{"id": product_id, "restored": 1, "held": 1}]
+    assert pipeline.product(product_id).version == 1 + MARGIN
+
+
 def test_a_product_that_was_never_delivered_is_not_taken_for_a_lost_deletion() -> None:
     pipeline = restored(0)
     pipeline.put()

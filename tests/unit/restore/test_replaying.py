@@ -186,6 +186,47 @@ def test_what_only_the_event_of_its_delivery_has_told_the_stream_is_replayed() -
     assert (done["replayed"], done["losses"], names(pipeline)) == (1, [], {product_id: "Newest"})
 
 
+def test_a_change_of_now_that_has_the_version_of_a_lost_one_is_listed_before_it_is_replaced() -> (
+    None
+):
+    pipeline = a_catalog(2)
+    product_id, _ = ids(pipeline)
+    yesterday = backup(pipeline)
+    for number in range(2):
+        pipeline.clock.advance(1)
+        pipeline.update(product_id, name=f"Lost {number}")
+    pipeline.clock.advance(1)
+    pipeline.store = yesterday
+    switch(pipeline, restoring=False)
+    pipeline.update(product_id, name="Written before anybody noticed")
+    switch(pipeline, restoring=True)
+    pipeline.restores.start({})
+    crash(pipeline, "put_back")
+
+    pipeline.reconcile_once()
+
+    done = pipeline.restores.show()
+    assert done["losses"] == [{"id": product_id, "restored": 1, "held": 1}]
+    assert names(pipeline)[product_id] == "Lost 1"
+
+
+def test_a_lost_change_whose_version_the_store_has_for_another_one_is_listed() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    pipeline.update(product_id, name="Lost")
+    pipeline.clock.advance(1)
+    pipeline.store = yesterday
+    switch(pipeline, restoring=False)
+    pipeline.update(product_id, name="Written before anybody noticed")
+    switch(pipeline, restoring=True)
+
+    done = restore(pipeline)
+
+    assert done["losses"] == [{"id": product_id, "restored": 1, "held": 1}]
+    assert names(pipeline)[product_id] == "Written before anybody noticed"
+
+
 # ---- skus ----
 
 
