@@ -313,6 +313,8 @@ class Restore:
             losses=other.losses,
             lost=other.lost,
             clashes=other.clashes,
+            # Their letters are deleted once writes are accepted.
+            strays=other.strays,
         )
 
     def with_replay(self, seen: Restore, page: Replay) -> Restore:
@@ -424,12 +426,17 @@ class RestoreState:
     revision: int = 0
 
 
-def strays_of(letters: Iterable[SyncMessage], known: Iterable[str]) -> list[Stray]:
-    """Give the products that letters name and the store does not have, by their highest version."""
+def strays_of(
+    letters: Iterable[SyncMessage], before: Iterable[Stray], known: Iterable[str]
+) -> list[Stray]:
+    """Give the products that letters name and the store does not have, by their highest version.
+
+    `before`: what was listed before this restore was started again.
+    """
     there = set(known)
+    named = [(letter.product_id, letter.version) for letter in letters]
     highest: dict[str, int] = {}
-    for letter in letters:
-        if letter.product_id not in there:
-            version = max(letter.version, highest.get(letter.product_id, -1))
-            highest[letter.product_id] = version
+    for name, version in [*named, *((stray.id, stray.version) for stray in before)]:
+        if name not in there:
+            highest[name] = max(version, highest.get(name, -1))
     return [Stray(name, version) for name, version in sorted(highest.items())]

@@ -287,9 +287,9 @@ class Restorer:
             telemetry.log.error(
                 "too many dead letters: some may name lost products", left=named.left
             )
-        ids = {letter.product_id for letter in named.messages}
+        ids = {letter.product_id for letter in named.messages} | {it.id for it in run.strays}
         known = self._store.get_many(ids, details=False)
-        strays = strays_of(named.messages, known.products.keys() | known.unreadable)
+        strays = strays_of(named.messages, run.strays, known.products.keys() | known.unreadable)
         now = self._clock()
         after = self._restores.note(lambda stored: stored.with_end_of_lift(run, strays, now))
         if after is not None and after.phase is Phase.LIFTED:

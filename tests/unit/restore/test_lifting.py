@@ -310,6 +310,21 @@ def test_a_product_that_only_a_dead_letter_names_is_listed_and_its_letter_stays(
     assert pipeline.queue.count_dead_letters() == 1
 
 
+def test_a_restore_that_is_started_again_keeps_the_products_whose_letters_are_deleted_by_now() -> (
+    None
+):
+    pipeline = restored()
+    failed = a_product(version=7)
+    pipeline.queue.dead_letter([dead_letter_for(failed)])
+    restore(pipeline)
+    switch(pipeline, restoring=False)
+    pipeline.reconcile_once()
+    assert pipeline.queue.count_dead_letters() == 0
+    switch(pipeline, restoring=True)
+
+    assert restore(pipeline)["strays"] == [{"id": failed.id, "version": 7}]
+
+
 def test_a_flood_of_poison_does_not_hide_the_letter_of_a_lost_product(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
