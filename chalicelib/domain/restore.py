@@ -32,7 +32,8 @@ HIGHEST = 2**52
 LISTED = 1_000
 """How many of each kind are listed; the others are counted, and logged one by one."""
 KEPT_SKUS = 10_000
-"""Replayed skus that wait for one another; beyond that, products stay without theirs."""
+"""Replayed skus that wait for one another; beyond that, products stay without theirs, and are
+listed."""
 TYPES = frozenset(event_type.value for event_type in EventType)
 AUDITS = 3
 """Audits at the end, until one has nothing to except: writes go on meanwhile."""
@@ -333,6 +334,9 @@ class Restore:
             unreadable_events=self.unreadable_events + page.unreadable,
             replayed=self.replayed + page.products,
             skus=dict(skus[:KEPT_SKUS]),
+            clashes=_listed(
+                self.clashes, [Clash(name, sku, None) for name, sku in skus[KEPT_SKUS:]]
+            ),
         )
 
     def with_losses(self, seen: Restore, losses: Sequence[Loss], unanswered: int = 0) -> Restore:
@@ -361,7 +365,7 @@ class Restore:
             after=page.after or self.after,
             lifted=self.lifted + page.lifted,
             unreadable=(*self.unreadable, *page.unreadable)[:LISTED],
-            clashes=tuple({it.id: it for it in (*self.clashes, *page.clashes)}.values())[:LISTED],
+            clashes=_listed(self.clashes, page.clashes),
         )
 
     def is_at(self, seen: Restore) -> bool:
@@ -416,6 +420,11 @@ class Restore:
             "statement": self.statement,
             "proved": self.proved,
         }
+
+
+def _listed(before: Sequence[Clash], found: Sequence[Clash]) -> tuple[Clash, ...]:
+    """Add these, each product once."""
+    return tuple({it.id: it for it in (*before, *found)}.values())[:LISTED]
 
 
 @dataclass(frozen=True, slots=True)

@@ -296,6 +296,21 @@ def test_a_sku_that_waits_is_not_forgotten_for_an_older_event_that_comes_late(
     assert [pipeline.product(it).fields.sku for it in (one, two)] == ["B", "A"]
 
 
+def test_more_skus_than_can_wait_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chalicelib.domain.restore.KEPT_SKUS", 0)
+    pipeline = a_catalog(0)
+    one, two = pipeline.create(sku="A"), pipeline.create(sku="B")
+    yesterday = backup(pipeline)
+    for product_id, sku in ((one, None), (two, "A"), (one, "B")):
+        pipeline.update(product_id, sku=sku)
+    put_back(pipeline, yesterday)
+
+    assert restore(pipeline)["skus"] == [
+        {"id": one, "sku": "B", "holder": None},
+        {"id": two, "sku": "A", "holder": None},
+    ]
+
+
 def test_a_sku_that_waits_is_not_forgotten_by_a_crash() -> None:
     pipeline = a_catalog(0)
     one, two = pipeline.create(sku="A"), pipeline.create(sku="B")
