@@ -34,6 +34,11 @@ LISTED = 1_000
 KEPT_SKUS = 10_000
 """Replayed skus that wait for one another; beyond that, products stay without theirs, and are
 listed."""
+LEFT_AFTER = timedelta(hours=1)
+"""A restore whose last step was longer ago does not go on by itself: a store that was restored once
+more remembers one in its middle, and not what was written since that has ended."""
+LOOKED_AT_EVERY = timedelta(minutes=10)
+"""How often one that waits for something is noted to be looked after."""
 TYPES = frozenset(event_type.value for event_type in EventType)
 AUDITS = 3
 """Audits at the end, until one has nothing to except: writes go on meanwhile."""
@@ -269,7 +274,7 @@ class Restore:
     `skus`: of products that had to do without, since another one had it then.
     `after`: the last id that was lifted. `lost`: how many `losses` there are, also beyond those
     listed. `audits`: how many have ended; `audit_at`: the beginning of the one that runs.
-    `proved`: the last one found every product right.
+    `proved`: the last one found every product right. `seen_at`: when it was looked after last.
     """
 
     started_at: datetime
@@ -298,11 +303,20 @@ class Restore:
     finished_at: datetime | None = None
     statement: str | None = None
     proved: bool = False
+    seen_at: datetime | None = None
 
     @property
     def needs_the_mode(self) -> bool:
         """Say whether it goes on only while the catalog is read-only."""
         return self.phase in {Phase.REPLAYING, Phase.LIFTING}
+
+    def is_left(self, now: datetime) -> bool:
+        """Say whether nobody has looked after it for so long that it must be started again."""
+        return self.needs_the_mode and now - (self.seen_at or self.started_at) > LEFT_AFTER
+
+    def is_unseen(self, now: datetime) -> bool:
+        """Say whether it must be noted that it is looked after."""
+        return now - (self.seen_at or self.started_at) > LOOKED_AT_EVERY
 
     def instead_of(self, other: Restore | None) -> Restore:
         """Keep what one that is not at its end has found: after its lift nobody can tell again."""

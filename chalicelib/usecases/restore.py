@@ -102,14 +102,18 @@ class Restorer:
     def is_needed(self) -> bool:
         """Say whether there is a step to do."""
         run = self._restores.read().run
-        return run is not None and run.needs_the_mode and not self._is_silent()
+        return run is not None and self._goes_on(run) and not self._is_silent()
+
+    def _goes_on(self, run: Restore) -> bool:
+        return run.needs_the_mode and not run.is_left(self._clock())
 
     def step(self) -> bool:
         """Do a page; say whether there is another one to do now."""
         run = self._restores.read().run
-        if run is None or not run.needs_the_mode or self._is_silent():
+        if run is None or not self._goes_on(run) or self._is_silent():
             return False
         try:
+            self._restores.look_after(run)
             return self._replay(run) if run.phase is Phase.REPLAYING else self._lift(run)
         except (StreamUnavailableError, QueueUnavailableError, ConcurrentChangeError) as error:
             telemetry.log.warning("the restore waits", reason=str(error))

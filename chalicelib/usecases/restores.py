@@ -30,6 +30,10 @@ NEVER: Json = {
     "startedBy": None,
 }
 OVER = "this restore is an earlier one, and the one that CATALOG_MODE=restore is set for"
+LEFT = (
+    "nobody has looked after this restore for an hour, and MongoDB may have been restored since: "
+    "catalogctl restore --start"
+)
 NOT_RESTORING = "first set CATALOG_MODE=restore for all functions: writes must not go on meanwhile"
 
 
@@ -143,6 +147,8 @@ class Restores:
             return f"{OVER} has not begun: catalogctl restore --start"
         if run.phase is Phase.DONE:
             return None
+        if self._restoring and run.is_left(self._clock()):
+            return LEFT
         if run.needs_the_mode and not self._restoring:
             return f"this restore is not at its end, and writes go on: {NOT_RESTORING}"
         if not run.needs_the_mode and self._restoring:
@@ -187,6 +193,18 @@ class Restores:
 
     def note(self, change: Callable[[Restore], Restore]) -> Restore | None:
         """Change the restore that there is; give it afterwards."""
+        now = self._clock()
+
+        def seen(run: Restore) -> Restore:
+            changed = change(run)
+            return run if changed is run else replace(changed, seen_at=now)
+
         return self.change(
-            lambda stored: replace(stored, run=change(stored.run)) if stored.run else stored
+            lambda stored: replace(stored, run=seen(stored.run)) if stored.run else stored
         ).run
+
+    def look_after(self, run: Restore) -> None:
+        """Note now and then that somebody does, though it may have to wait."""
+        now = self._clock()
+        if run.is_unseen(now):
+            self.note(lambda stored: replace(stored, seen_at=now) if stored.is_at(run) else stored)

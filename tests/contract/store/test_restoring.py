@@ -159,6 +159,7 @@ WHOLE = Restore(
     finished_at=LATER,
     statement="all",
     proved=True,
+    seen_at=LATER,
 )
 
 
