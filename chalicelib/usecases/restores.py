@@ -143,20 +143,23 @@ class Restores:
 
     def _held(self, run: Restore) -> str | None:
         """Say what it waits for, if it needs somebody or something."""
-        if self._restoring and run.phase in {Phase.AUDITING, Phase.DONE}:
-            return f"{OVER} has not begun: catalogctl restore --start"
-        if run.phase is Phase.DONE:
-            return None
-        if self._restoring and run.is_left(self._clock()):
-            return LEFT
-        if run.needs_the_mode and not self._restoring:
+        if self._restoring:
+            return self._held_read_only(run)
+        if run.needs_the_mode:
             return f"this restore is not at its end, and writes go on: {NOT_RESTORING}"
-        if not run.needs_the_mode and self._restoring:
-            return "every product is ready to be delivered: set CATALOG_MODE=normal"
-        if run.phase is Phase.LIFTING and run.ask:
-            return self._controls.read().put_off_by(self._clock(), self._breaker)
         if run.phase is Phase.LIFTED:
             return "what was lifted is delivered first; then an audit begins"
+        return None
+
+    def _held_read_only(self, run: Restore) -> str | None:
+        if run.phase in {Phase.AUDITING, Phase.DONE}:
+            return f"{OVER} has not begun: catalogctl restore --start"
+        if run.phase is Phase.LIFTED:
+            return "every product is ready to be delivered: set CATALOG_MODE=normal"
+        if run.is_left(self._clock()):
+            return LEFT
+        if run.phase is Phase.LIFTING and run.ask:
+            return self._controls.read().put_off_by(self._clock(), self._breaker)
         return None
 
     # ---- for reconcile ----
