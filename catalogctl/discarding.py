@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from catalogctl.client import Api
@@ -11,6 +12,9 @@ from catalogctl.exporting import lines
 from chalicelib.domain.exact_json import Json
 
 DISCARD = "/sync/dead-letters/discard"
+SETTLED_SECONDS = 2.0
+"""A message is stored a moment after the time that it has, which is of another machine's clock. So
+long after the end of what is selected none comes that belongs to it."""
 
 
 def count(api: Api, wanted: Json) -> Json:
@@ -38,8 +42,12 @@ def export(path: Path, api: Api, wanted: Json) -> int:
     return written
 
 
-def discard(api: Api, wanted: Json, exported: int, why: str | None) -> int:
-    """Discard what was exported; give the number of messages."""
+def discard(api: Api, wanted: Json, exported: int, why: str | None, begun: float) -> int:
+    """Discard what was exported; give the number of messages.
+
+    `begun`: when it was first counted, by the monotonic clock.
+    """
+    time.sleep(max(0.0, begun + SETTLED_SECONDS - time.monotonic()))
     if (found := count(api, wanted)["count"]) != exported:
         raise CommandError(
             f"{exported:,} messages were exported, and {found:,} are selected now: nothing was "

@@ -388,7 +388,7 @@ def discard(
         raise UsageError("give --poison: nothing but what is about no product can be discarded")
     api = _api(ctx)
     wanted: Json = {"reason": reason, "since": since}
-    found = discarding.count(api, wanted)
+    found, begun = discarding.count(api, wanted), time.monotonic()
     if dry_run or not found["count"]:
         output.show(found, _would_discard, as_json=as_json)
         return
@@ -397,7 +397,7 @@ def discard(
     if not yes:
         _confirm(f"write {_messages(found)} to {file}, and discard them?")
     exported = discarding.export(file, api, wanted)
-    done = {"count": discarding.discard(api, wanted, exported, why), "exported": str(file)}
+    done = {"count": discarding.discard(api, wanted, exported, why, begun), "exported": str(file)}
     text = f"{_messages(done)} discarded; {file} has them"
     output.show(done, lambda _: typer.echo(text), as_json=as_json)
 
