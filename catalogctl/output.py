@@ -524,7 +524,7 @@ def restore_progress(document: Json) -> str:
     left = document["eventsLeft"]
     texts = {
         "none": "there was none: catalogctl restore --start",
-        "replaying": f"replaying: {document['events']:,} changes read, "
+        "replaying": f"replaying: {document['events']:,} events read, "
         f"{'?' if left is None else f'{left:,}'} messages left",
         "lifting": f"lifted {document['lifted']:,} of {document['total']:,} products",
         "lifted": f"lifted all {document['lifted']:,} products",
@@ -546,7 +546,7 @@ def restore(document: Json) -> None:
             ("unanswered", f"{document['unanswered']:,}" if document["asks"] else "not asked"),
             (
                 "lost here",
-                f"{document['lost']:,} products whose last change only the supply chain had",
+                f"{document['lost']:,} products of which a change is lost here",
             ),
             (
                 "unreadable",

@@ -27,8 +27,8 @@ class Disaster:
         self._world = world
         self._backup: Snapshot | None = None
         self._wanted: dict[str, Product] = {}
-        self._held: dict[str, int] = {}
-        self._deleted: set[str] = set()
+        self._delivered: set[str] = set()
+        self._lost: set[str] = set()
 
     def plan(self) -> None:
         """Let it happen, if it is planned."""
@@ -58,13 +58,12 @@ class Disaster:
         world.store.go_back(self._backup)
         told = [found for item in world.stream.log if (found := product_of(item.data))]
         self._wanted = newest([*world.store.products.values(), *told])
-        contents = world.supply_chain.contents
-        self._held = {name: held.version for name, held in contents.items()}
-        self._deleted = {
+        self._delivered = {
             name
             for name, it in world.store.products.items()
-            if it.sync.delivered_version is not None and name not in contents
+            if it.sync.delivered_version is not None
         }
+        self._lost = self._lost_now()
         world.promises.forget(lost - self._wanted.keys())
         self._start()
 
@@ -119,14 +118,23 @@ class Disaster:
             if found.version <= given_out or found.sync.lease is not None:
                 raise BrokenPromiseError(f"{found} is not lifted above {given_out}")
         run = store.stored_restore.run
-        lost = {
+        if run is None or run.unanswered:
+            return
+        listed, before, lost = {loss.id for loss in run.losses}, self._lost, self._lost_now()
+        # A call of before may be applied long after its worker has ended, also after the question.
+        if not before & lost <= listed <= before | lost:
+            raise BrokenPromiseError(f"{before}, {lost} are lost, and listed are: {run.losses}")
+
+    def _lost_now(self) -> set[str]:
+        """Name the products of which only the supply chain knows the newest version."""
+        contents = self._world.supply_chain.contents
+        held = {name: it.version for name, it in contents.items()}
+        gone = self._delivered - held.keys()
+        return {
             name
             for name, it in self._wanted.items()
-            if self._held.get(name, -1) > it.version
-            or (name in self._deleted and it.deleted_at is None)
+            if held.get(name, -1) > it.version or (name in gone and it.deleted_at is None)
         }
-        if run is not None and not run.unanswered and lost != {loss.id for loss in run.losses}:
-            raise BrokenPromiseError(f"{lost} are lost, and these are listed: {run.losses}")
 
     def check(self) -> None:
         """The restore has come to its end. Raises BrokenPromiseError."""

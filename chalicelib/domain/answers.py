@@ -54,7 +54,7 @@ class Answer:
 class Judgement:
     """A verdict; `error` is None if it is DELIVERED.
 
-    `held`: the version of the supply chain, if it has refused this one for a newer one.
+    `held`: the version of the supply chain, if it has refused or ignored this one for a newer one.
     """
 
     verdict: Verdict
@@ -77,6 +77,7 @@ def judge(
     refusal = Verdict.REJECTED if answer.status in reject_statuses else Verdict.FAILED
     if answer.is_success:
         refusal, doubt = Verdict.FAILED, _contradiction(product, answer)
+        held = None if deleting else _newer(product, answer)
     elif deleting and answer.status in ABSENT:
         refusal, doubt = Verdict.FAILED, _doubt_absence(product, ask)
     elif answer.status == 409 and not deleting:
@@ -88,12 +89,21 @@ def judge(
     return Judgement(Verdict.DELIVERED, held=held)
 
 
+def _says(answer: Answer) -> Json:
+    """Give what the body of a success says about the product."""
+    # The body of a 202 describes a job.
+    return {} if answer.status == 202 else answer.json()
+
+
+def _newer(product: Product, answer: Answer) -> int | None:
+    """Give the version that is held in place of this one, if it is newer."""
+    version = _version(_says(answer))
+    return version if version is not None and version > product.version else None
+
+
 def _contradiction(product: Product, answer: Answer) -> str | None:
     """Say how the body of a success contradicts it; a field of another type is ignored."""
-    if answer.status == 202 or not answer.body:
-        # The body of a 202 describes a job.
-        return None
-    said = answer.json()
+    said = _says(answer)
     if other := _other_product(product, said):
         return f"it answers with product {other}"
     version = _version(said)

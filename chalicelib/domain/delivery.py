@@ -315,7 +315,7 @@ class Outcome:
     """One attempt and its verdict.
 
     `retry_after`: the time that the supply chain asked for. `held`: the version that it holds, if
-    it has refused this one for a newer one.
+    it has refused or ignored this one for a newer one.
     """
 
     attempt: Attempt

@@ -15,12 +15,12 @@ from typing import Any
 
 from chalicelib.domain import exact_json
 from chalicelib.domain.errors import PoisonMessageError
-from chalicelib.domain.events import BRIDGED_TYPES, EventType
+from chalicelib.domain.events import EventType
 from chalicelib.domain.exact_json import Json
 from chalicelib.domain.messages import SyncMessage, is_version_of
 from chalicelib.domain.product import FIELD_TYPES, OPTIONAL_FIELDS, Product, ProductFields
 from chalicelib.domain.sync_state import SyncState
-from chalicelib.domain.times import rfc3339, rfc3339_or_none
+from chalicelib.domain.times import in_milliseconds, rfc3339, rfc3339_or_none
 
 MARGIN = 1_000_000
 """Added to the highest version that is known: a write whose event never reached the stream, and
@@ -32,7 +32,14 @@ HIGHEST = 2**52
 LISTED = 1_000
 """How many of each kind are listed; the others are counted, and logged one by one."""
 KEPT_SKUS = 10_000
-"""Replayed skus that wait for one another; beyond that, products stay without theirs."""
+"""Replayed skus that wait for one another; beyond that, products stay without theirs, and are
+listed."""
+LEFT_AFTER = timedelta(hours=1)
+"""A restore whose last step was longer ago does not go on by itself: a store that was restored once
+more remembers one in its middle, and not what was written since that has ended."""
+LOOKED_AT_EVERY = timedelta(minutes=10)
+"""How often one that waits for something is noted to be looked after."""
+TYPES = frozenset(event_type.value for event_type in EventType)
 AUDITS = 3
 """Audits at the end, until one has nothing to except: writes go on meanwhile."""
 
@@ -51,9 +58,11 @@ class Phase(StrEnum):
 
 
 def product_of(data: bytes) -> Product | None:
-    """Give the product of an event as it was at that version; None if no change is told.
+    """Give the product of an event as it was at that version; None of a type that is not known.
 
-    Raises PoisonMessageError if a change is told that cannot be read.
+    Each event has the whole product, also one of a delivery or of a republish: it may be the only
+    one, since that of the change was never published, or a stream before this one had it. Raises
+    PoisonMessageError if it cannot be read.
     """
     try:
         event = exact_json.loads(data)
@@ -61,12 +70,20 @@ def product_of(data: bytes) -> Product | None:
         raise PoisonMessageError(f"the event is not JSON: {error}") from error
     match event:
         case {"type": kind, "data": {"id": product_id, "version": version, **rest}} if (
-            kind in BRIDGED_TYPES and is_version_of(product_id, version) and version <= HIGHEST
+            kind in TYPES and is_version_of(product_id, version) and version <= HIGHEST
         ):
             return _product(product_id, version, rest)
-        case {"type": kind} if kind not in BRIDGED_TYPES:
+        case {"type": kind} if kind not in TYPES:
             return None
     raise PoisonMessageError("the event names no product and version")
+
+
+def told_at(data: bytes) -> datetime | None:
+    """Say when an event was; None if it does not say so."""
+    try:
+        return datetime.fromisoformat(exact_json.loads(data)["time"])
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 def _product(product_id: str, version: int, said: Mapping[Any, Any]) -> Product:
@@ -127,6 +144,20 @@ def is_newer(found: Product, stored: Product | None) -> bool:
     return stored is None or found.version > stored.version
 
 
+def given_out_twice(told: Iterable[Product], stored: Mapping[str, Product]) -> list[Loss]:
+    """Name the products of which two changes have one version, since somebody wrote in between.
+
+    Only one of them can stay.
+    """
+    times = {(it.id, it.version): it.updated_at for it in stored.values()}
+    found: dict[str, Loss] = {}
+    for it in told:
+        first = times.setdefault((it.id, it.version), it.updated_at)
+        if in_milliseconds(first) != in_milliseconds(it.updated_at):
+            found[it.id] = Loss(it.id, it.version, it.version)
+    return list(found.values())
+
+
 def lacked_sku(found: Product, stored: Product) -> str | None:
     """Give the sku that a document of this version should have and has not."""
     is_same = found.version == stored.version and stored.deleted_at is None
@@ -148,7 +179,7 @@ def with_sku(product: Product, sku: str | None) -> Product:
 def lifted(product: Product, held: int | None, now: datetime, grace: timedelta) -> Product:
     """Make a version above all that may have been given out, which must be delivered.
 
-    `held`: the version of the supply chain, if it is known and higher.
+    `held`: the version of the supply chain, if it is known and not lower.
     """
     known = max(product.version, held if held is not None and held <= HIGHEST else -1)
     # As a new product: a lease or a budget of before the restore says nothing.
@@ -166,7 +197,8 @@ class Loss:
     """A product of which only the supply chain knows the newest version.
 
     `restored`: the version that store and stream have; `held`: the supply chain's, None if it does
-    not have the product any more: the deletion is lost.
+    not have the product any more: the deletion is lost. Both are the same if that version was given
+    out twice: the supply chain, or the stream, has another change of that number.
     """
 
     id: str
@@ -243,7 +275,7 @@ class Restore:
     `after`: the last id that was lifted. `lost`, `unreadable_count`, `clash_count`, `stray_count`:
     how many `losses`, `unreadable`, `clashes`, `strays` there are, also beyond those listed.
     `audits`: how many have ended; `audit_at`: the beginning of the one that runs. `proved`: the
-    last one found every product right.
+    last one found every product right. `seen_at`: when it was looked after last.
     """
 
     started_at: datetime
@@ -275,11 +307,20 @@ class Restore:
     finished_at: datetime | None = None
     statement: str | None = None
     proved: bool = False
+    seen_at: datetime | None = None
 
     @property
     def needs_the_mode(self) -> bool:
         """Say whether it goes on only while the catalog is read-only."""
         return self.phase in {Phase.REPLAYING, Phase.LIFTING}
+
+    def is_left(self, now: datetime) -> bool:
+        """Say whether nobody has looked after it for so long that it must be started again."""
+        return self.needs_the_mode and now - (self.seen_at or self.started_at) > LEFT_AFTER
+
+    def is_unseen(self, now: datetime) -> bool:
+        """Say whether it must be noted that it is looked after."""
+        return now - (self.seen_at or self.started_at) > LOOKED_AT_EVERY
 
     def instead_of(self, other: Restore | None) -> Restore:
         """Keep what one that is not at its end has found: after its lift nobody can tell again."""
@@ -292,6 +333,9 @@ class Restore:
             lost=other.lost,
             clashes=other.clashes,
             clash_count=other.clash_count,
+            # Their letters are deleted once writes are accepted.
+            strays=other.strays,
+            stray_count=other.stray_count,
         )
 
     def with_replay(self, seen: Restore, page: Replay) -> Restore:
@@ -310,7 +354,7 @@ class Restore:
             unreadable_events=self.unreadable_events + page.unreadable,
             replayed=self.replayed + page.products,
             skus=dict(skus[:KEPT_SKUS]),
-        )
+        ).with_clashes([Clash(name, sku, None) for name, sku in skus[KEPT_SKUS:]])
 
     def with_losses(self, seen: Restore, losses: Sequence[Loss], unanswered: int = 0) -> Restore:
         """List these, before they are lifted; once, though a page may come twice.
@@ -333,14 +377,19 @@ class Restore:
         """Add a page of products, unless another copy was faster."""
         if not self.is_at(seen):
             return self
-        # One that had to do without its sku before may have to again.
-        clashes = {it.id: it for it in (*self.clashes, *page.clashes)}
         return replace(
             self,
             after=page.after or self.after,
             lifted=self.lifted + page.lifted,
             unreadable=(*self.unreadable, *page.unreadable)[:LISTED],
             unreadable_count=self.unreadable_count + len(page.unreadable),
+        ).with_clashes(page.clashes)
+
+    def with_clashes(self, found: Sequence[Clash]) -> Restore:
+        """List these too; one that had to do without its sku before may have to again."""
+        clashes = {it.id: it for it in (*self.clashes, *found)}
+        return replace(
+            self,
             clashes=tuple(clashes.values())[:LISTED],
             clash_count=self.clash_count + len(clashes) - len(self.clashes),
         )
@@ -416,12 +465,17 @@ class RestoreState:
     revision: int = 0
 
 
-def strays_of(letters: Iterable[SyncMessage], known: Iterable[str]) -> list[Stray]:
-    """Give the products that letters name and the store does not have, by their highest version."""
+def strays_of(
+    letters: Iterable[SyncMessage], before: Iterable[Stray], known: Iterable[str]
+) -> list[Stray]:
+    """Give the products that letters name and the store does not have, by their highest version.
+
+    `before`: what was listed before this restore was started again.
+    """
     there = set(known)
+    named = [(letter.product_id, letter.version) for letter in letters]
     highest: dict[str, int] = {}
-    for letter in letters:
-        if letter.product_id not in there:
-            version = max(letter.version, highest.get(letter.product_id, -1))
-            highest[letter.product_id] = version
+    for name, version in [*named, *((stray.id, stray.version) for stray in before)]:
+        if name not in there:
+            highest[name] = max(version, highest.get(name, -1))
     return [Stray(name, version) for name, version in sorted(highest.items())]

@@ -392,13 +392,14 @@ class AuditRecord(AuditWalk):
 
 
 class LossRecord(BaseModel):
-    """A product of which only the supply chain had the newest version, or had the deletion."""
+    """A product of which a change is lost here."""
 
     id: str
     restored: int = Field(description="The newest version that store and stream knew.")
     held: int | None = Field(
         description="The version that the supply chain had; null if it once had the product, and "
-        "had it no more."
+        "had it no more, so that a deletion is lost. The same as `restored`: two changes have this "
+        "version, since somebody wrote in between; the supply chain or the stream has the other."
     )
 
 
@@ -472,7 +473,7 @@ class RestoreRecord(BaseModel):
         description="When the oldest change that the stream has was made. If that is after the "
         "time that the store was restored to, changes between the two may be lost."
     )
-    events: int = Field(description="Changes that were read from the stream.")
+    events: int = Field(description="Events of products that were read from the stream.")
     eventsLeft: int | None = Field(  # noqa: N815 - JSON's name
         description="Messages of the stream that follow; null before the first was read."
     )

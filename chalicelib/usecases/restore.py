@@ -7,7 +7,7 @@ When writes are accepted again, reconcile follows the deliveries, and has an aud
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -30,6 +30,7 @@ from chalicelib.domain.restore import (
     Phase,
     Replay,
     Restore,
+    given_out_twice,
     is_newer,
     lacked_sku,
     lifted,
@@ -37,6 +38,7 @@ from chalicelib.domain.restore import (
     product_of,
     replayed,
     strays_of,
+    told_at,
     with_sku,
     without_sku,
 )
@@ -59,8 +61,9 @@ BY_RESTORE = "restore"
 class Asked:
     """What the supply chain has said about a page of products.
 
-    `open`: must be asked again. `held`: its versions, where they are above the catalog's. `gone`:
-    what it had once and does not have any more. `unanswered`: no answer can be believed.
+    `open`: must be asked again. `held`: its versions, where they are above the catalog's, or are
+    other changes of the same number. `gone`: what it had once and does not have any more.
+    `unanswered`: no answer can be believed.
     """
 
     open: frozenset[str] = frozenset()
@@ -99,14 +102,18 @@ class Restorer:
     def is_needed(self) -> bool:
         """Say whether there is a step to do."""
         run = self._restores.read().run
-        return run is not None and run.needs_the_mode and not self._is_silent()
+        return run is not None and self._goes_on(run) and not self._is_silent()
+
+    def _goes_on(self, run: Restore) -> bool:
+        return run.needs_the_mode and not run.is_left(self._clock())
 
     def step(self) -> bool:
         """Do a page; say whether there is another one to do now."""
         run = self._restores.read().run
-        if run is None or not run.needs_the_mode or self._is_silent():
+        if run is None or not self._goes_on(run) or self._is_silent():
             return False
         try:
+            self._restores.look_after(run)
             return self._replay(run) if run.phase is Phase.REPLAYING else self._lift(run)
         except (StreamUnavailableError, QueueUnavailableError, ConcurrentChangeError) as error:
             telemetry.log.warning("the restore waits", reason=str(error))
@@ -123,6 +130,7 @@ class Restorer:
         """Write what the stream knows better than the store."""
         page = self._stream.read(run.position, PAGE)
         products: list[Product] = []
+        times: list[datetime] = []
         unreadable = 0
         for message in page.messages:
             try:
@@ -131,28 +139,36 @@ class Restorer:
                 telemetry.log.error("poison event", sequence=message.sequence, reason=str(error))
                 unreadable += 1
                 continue
-            products += [found] if found else []
-        written, skus = self._put_newer(run, newest(products))
+            if found is None:
+                continue
+            products.append(found)
+            if run.first_event_at is None and (time := told_at(message.data)):
+                times.append(time)
+        written, skus = self._put_newer(run, products)
         done = Replay(
             page.messages[-1].sequence if page.messages else run.position,
             page.left,
             len(products),
             unreadable,
             written,
-            min((product.updated_at for product in products), default=None),
+            min(times, default=None),
             skus,
         )
         return self._restores.note(lambda stored: stored.with_replay(run, done)) is not None
 
     def _put_newer(
-        self, run: Restore, wanted: Mapping[str, Product]
+        self, run: Restore, told: Sequence[Product]
     ) -> tuple[int, dict[str, str | None]]:
         """Write what is newer; give how many products this restore has not written before.
 
         And the skus: of those who must wait for theirs, None for those who need not any more.
         """
+        wanted = newest(told)
         stored, now, mark = self._store.get_many(wanted), self._clock(), run.started_at
         there = stored.products
+        if twice := given_out_twice(told, there):
+            # Before it is written: afterwards nobody could tell.
+            self._note_losses(run, twice)
         readable = {name: it for name, it in wanted.items() if name not in stored.unreadable}
         newer = {name: it for name, it in readable.items() if is_newer(it, there.get(name))}
 
@@ -217,7 +233,7 @@ class Restorer:
             telemetry.log.warning("the restore waits", reason="no question is answered")
             self._silent_until = self._clock() + SILENT_FOR
             return Asked(frozenset(inquiries))
-        held = {name: above for name, it in inquiries.items() if (above := _held_above(it))}
+        held = {name: held for name, it in inquiries.items() if (held := _held(it)) is not None}
         unanswered = {name for name, it in inquiries.items() if not it.is_believed}
         gone = {name for name, it in inquiries.items() if _is_gone(it)}
         return Asked(frozenset(unfinished), held, frozenset(gone), frozenset(unanswered))
@@ -228,14 +244,19 @@ class Restorer:
             for name, product in products.items()
             if name in asked.held or name in asked.gone
         ]
+        self._note_losses(run, losses, len(asked.unanswered & products.keys()))
+
+    def _note_losses(self, run: Restore, losses: Sequence[Loss], unknown: int = 0) -> None:
         for loss in losses:
+            twice = loss.held == loss.restored
             telemetry.log.warning(
-                "only the supply chain knows the newest version",
+                "two changes have one version"
+                if twice
+                else "only the supply chain knows the newest version",
                 product_id=loss.id,
                 version=loss.restored,
                 held=loss.held,
             )
-        unknown = len(asked.unanswered & products.keys())
         after = self._restores.note(lambda stored: stored.with_losses(run, losses, unknown))
         if after is None or not after.is_at(run):
             # Nothing was listed, and after the lift nobody could find it out.
@@ -270,9 +291,9 @@ class Restorer:
             telemetry.log.error(
                 "too many dead letters: some may name lost products", left=named.left
             )
-        ids = {letter.product_id for letter in named.messages}
+        ids = {letter.product_id for letter in named.messages} | {it.id for it in run.strays}
         known = self._store.get_many(ids, details=False)
-        strays = strays_of(named.messages, known.products.keys() | known.unreadable)
+        strays = strays_of(named.messages, run.strays, known.products.keys() | known.unreadable)
         for stray in strays:
             telemetry.log.warning(
                 "only a dead letter names a product", product_id=stray.id, version=stray.version
@@ -349,11 +370,16 @@ def _clashes(failures: Mapping[str, CatalogError]) -> dict[str, DuplicateSkuErro
     return found
 
 
-def _held_above(inquiry: Inquiry) -> int | None:
-    """Give the version of the supply chain, if it is believed and above the catalog's."""
+def _held(inquiry: Inquiry) -> int | None:
+    """Give the version of the supply chain, if it is believed and no version of the catalog's.
+
+    It is above the catalog's, or the same with other data.
+    """
     said = inquiry.said
-    newer = inquiry.is_believed and said is not None and said.difference is Difference.NEWER
-    return said.held if newer and said is not None else None
+    if said is None or not inquiry.is_believed:
+        return None
+    twice = said.difference is Difference.DIFFERENT and said.held == inquiry.product.version
+    return said.held if twice or said.difference is Difference.NEWER else None
 
 
 def _is_gone(inquiry: Inquiry) -> bool:

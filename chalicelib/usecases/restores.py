@@ -30,6 +30,10 @@ NEVER: Json = {
     "startedBy": None,
 }
 OVER = "this restore is an earlier one, and the one that CATALOG_MODE=restore is set for"
+LEFT = (
+    "nobody has looked after this restore for an hour, and MongoDB may have been restored since: "
+    "catalogctl restore --start"
+)
 NOT_RESTORING = "first set CATALOG_MODE=restore for all functions: writes must not go on meanwhile"
 
 
@@ -139,18 +143,23 @@ class Restores:
 
     def _held(self, run: Restore) -> str | None:
         """Say what it waits for, if it needs somebody or something."""
-        if self._restoring and run.phase in {Phase.AUDITING, Phase.DONE}:
-            return f"{OVER} has not begun: catalogctl restore --start"
-        if run.phase is Phase.DONE:
-            return None
-        if run.needs_the_mode and not self._restoring:
+        if self._restoring:
+            return self._held_read_only(run)
+        if run.needs_the_mode:
             return f"this restore is not at its end, and writes go on: {NOT_RESTORING}"
-        if not run.needs_the_mode and self._restoring:
-            return "every product is ready to be delivered: set CATALOG_MODE=normal"
-        if run.phase is Phase.LIFTING and run.ask:
-            return self._controls.read().put_off_by(self._clock(), self._breaker)
         if run.phase is Phase.LIFTED:
             return "what was lifted is delivered first; then an audit begins"
+        return None
+
+    def _held_read_only(self, run: Restore) -> str | None:
+        if run.phase in {Phase.AUDITING, Phase.DONE}:
+            return f"{OVER} has not begun: catalogctl restore --start"
+        if run.phase is Phase.LIFTED:
+            return "every product is ready to be delivered: set CATALOG_MODE=normal"
+        if run.is_left(self._clock()):
+            return LEFT
+        if run.phase is Phase.LIFTING and run.ask:
+            return self._controls.read().put_off_by(self._clock(), self._breaker)
         return None
 
     # ---- for reconcile ----
@@ -187,6 +196,18 @@ class Restores:
 
     def note(self, change: Callable[[Restore], Restore]) -> Restore | None:
         """Change the restore that there is; give it afterwards."""
+        now = self._clock()
+
+        def seen(run: Restore) -> Restore:
+            changed = change(run)
+            return run if changed is run else replace(changed, seen_at=now)
+
         return self.change(
-            lambda stored: replace(stored, run=change(stored.run)) if stored.run else stored
+            lambda stored: replace(stored, run=seen(stored.run)) if stored.run else stored
         ).run
+
+    def look_after(self, run: Restore) -> None:
+        """Note now and then that somebody does, though it may have to wait."""
+        now = self._clock()
+        if run.is_unseen(now):
+            self.note(lambda stored: replace(stored, seen_at=now) if stored.is_at(run) else stored)

@@ -213,6 +213,11 @@ class Sync:
                 dispositions[message.id] = self._doubted(message, sync_message)
             elif not isinstance(decision, Try):
                 dispositions[message.id] = decision
+                if product is None:
+                    # As of a dead letter: it may be the last trace of a product that was lost.
+                    telemetry.log.info(
+                        "a message of no product is deleted", **sync_message.log_fields
+                    )
             else:
                 # If the claim fails, or another message of the batch is for this product.
                 dispositions[message.id] = Defer(now + LOST_RACE)

@@ -305,7 +305,7 @@ RULES = [
     ),
     Rule(
         "what only the supply chain knows is listed before it is overwritten",
-        lambda patch: patch.setattr(restore, "_held_above", lambda _: None),
+        lambda patch: patch.setattr(restore, "_held", lambda _: None),
         "restore",
     ),
     Rule(

@@ -162,6 +162,7 @@ WHOLE = Restore(
     finished_at=LATER,
     statement="all",
     proved=True,
+    seen_at=LATER,
 )
 
 

@@ -86,7 +86,7 @@ def test_a_restore_is_started_with_its_reason(api: Api, run: Run) -> None:
     assert ended.exit_code == 0
     assert api.asked() == ["POST /api/sync/restore"]
     assert api.sent() == {"reason": "restored to noon", "ask": False}
-    assert "replaying: 0 changes read, ? messages left" in words(ended.stdout)
+    assert "replaying: 0 events read, ? messages left" in words(ended.stdout)
 
 
 def test_before_the_first_restore_it_says_how_to_start_one(api: Api, run: Run) -> None:
@@ -152,7 +152,7 @@ def test_waiting_for_a_restore_that_nobody_goes_on_with_ends_with_1(api: Api, ru
 def test_waiting_at_a_terminal_shows_the_progress(api: Api, run: Run) -> None:
     api.answer(REPLAYING, LIFTING, LIFTED)
     assert run("restore", "--wait").stderr == (
-        "replaying: 500 changes read, 8,620 messages left\nlifted 120 of 5,000 products\n"
+        "replaying: 500 events read, 8,620 messages left\nlifted 120 of 5,000 products\n"
     )
 
 

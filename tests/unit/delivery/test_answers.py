@@ -75,7 +75,6 @@ def test_an_upsert_that_finds_nothing_has_failed(status: int) -> None:
         b'{"id": "cut of',
         body(id=PRODUCT.id),
         body(id=PRODUCT.id, version=5),
-        body(version=6),
         body(id=7),
         body(id=None, version=None),
         body(version="4"),
@@ -106,6 +105,18 @@ def test_a_success_that_contradicts_is_a_failure_that_says_how(
 ) -> None:
     error = f"HTTP 200, but it answers with {contradiction}: {said.decode()}"
     assert judged(Answer(200, said)) == Judgement(FAILED, error)
+
+
+def test_a_success_with_a_newer_version_is_a_delivery_that_names_it() -> None:
+    assert judged(Answer(200, body(version=6))) == Judgement(DELIVERED, held=6)
+
+
+@pytest.mark.parametrize(("status", "deleting"), [(202, False), (200, True)])
+def test_a_version_that_is_not_the_products_own_names_no_newer_one(
+    status: int, *, deleting: bool
+) -> None:
+    found = judged(Answer(status, body(version=6)), deleting=deleting)
+    assert found == Judgement(DELIVERED)
 
 
 def test_a_contradiction_is_no_rejection_whatever_the_settings() -> None:

@@ -10,8 +10,9 @@ from chalicelib.domain import exact_json
 from chalicelib.domain.errors import PoisonMessageError
 from chalicelib.domain.events import EventType
 from chalicelib.domain.product import FIELD_TYPES, ProductFields
-from chalicelib.domain.restore import newest, product_of
+from chalicelib.domain.restore import Loss, given_out_twice, newest, product_of, told_at
 from chalicelib.domain.sync_state import SyncState
+from chalicelib.domain.times import PRECISION
 from tests.fakes import START, a_product, every_field
 
 
@@ -42,8 +43,20 @@ def test_a_whole_price_is_a_decimal_too() -> None:
     assert str(type(found.fields.price)) == "<class 'decimal.Decimal'>"
 
 
-def test_an_event_of_a_delivery_tells_no_change() -> None:
-    assert product_of(told(EventType.SYNC_COMPLETE)) is None
+@pytest.mark.parametrize("kind", EventType)
+def test_an_event_of_each_type_has_the_whole_product(kind: EventType) -> None:
+    product = a_product(version=3)
+    found = product_of(told(kind, id=product.id, version=3, fields=product.fields))
+    assert found == replace(product, sync=SyncState(), outbox=(), revision=0)
+
+
+def test_an_event_of_another_type_tells_nothing() -> None:
+    assert product_of(told().replace(b"product:updated", b"order:updated")) is None
+
+
+@pytest.mark.parametrize("data", [b"poison", b"[]", b"{}", b'{"time":1}', b'{"time":"soon"}'])
+def test_an_event_without_a_time_does_not_say_when_it_was(data: bytes) -> None:
+    assert told_at(data) is None
 
 
 def test_a_field_of_a_later_release_is_left_out() -> None:
@@ -68,6 +81,18 @@ def test_a_field_of_a_later_release_is_left_out() -> None:
 def test_what_tells_a_change_and_cannot_be_read_is_poison(data: bytes) -> None:
     with pytest.raises(PoisonMessageError):
         product_of(data)
+
+
+def test_two_changes_of_one_version_are_told_apart_by_their_times() -> None:
+    product = a_product(version=3, updated_at=START)
+    other = replace(product, updated_at=START + PRECISION)
+    stored = {product.id: product}
+    lost = [Loss(product.id, 3, 3)]
+    assert given_out_twice([product, other], {}) == lost
+    assert given_out_twice([other, replace(other, version=4)], stored) == lost
+    # What is stored has milliseconds.
+    same = replace(product, updated_at=START + PRECISION / 2)
+    assert given_out_twice([same, same], stored) == []
 
 
 def test_of_several_events_the_highest_version_wins_in_any_order() -> None:

@@ -124,6 +124,23 @@ def test_a_deletion_that_only_the_supply_chain_knows_is_listed() -> None:
     assert pipeline.product(deleted).version == 1 + MARGIN
 
 
+def test_a_change_of_the_same_version_that_only_the_supply_chain_has_is_listed() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    lost_in_the_stream(pipeline, product_id, name="Lost")
+    pipeline.store = yesterday
+    switch(pipeline, restoring=False)
+    pipeline.clock.advance(1)
+    pipeline.update(product_id, name="Written before anybody noticed")
+    switch(pipeline, restoring=True)
+
+    done = restore(pipeline)
+
+    assert done["losses"] == [{"id": product_id, "restored": 1, "held": 1}]
+    assert pipeline.product(product_id).version == 1 + MARGIN
+
+
 def test_a_product_that_was_never_delivered_is_not_taken_for_a_lost_deletion() -> None:
     pipeline = restored(0)
     pipeline.put()
@@ -291,6 +308,21 @@ def test_a_product_that_only_a_dead_letter_names_is_listed_and_its_letter_stays(
     assert restore(pipeline)["strays"] == [{"id": failed.id, "version": 7}]
 
     assert pipeline.queue.count_dead_letters() == 1
+
+
+def test_a_restore_that_is_started_again_keeps_the_products_whose_letters_are_deleted_by_now() -> (
+    None
+):
+    pipeline = restored()
+    failed = a_product(version=7)
+    pipeline.queue.dead_letter([dead_letter_for(failed)])
+    restore(pipeline)
+    switch(pipeline, restoring=False)
+    pipeline.reconcile_once()
+    assert pipeline.queue.count_dead_letters() == 0
+    switch(pipeline, restoring=True)
+
+    assert restore(pipeline)["strays"] == [{"id": failed.id, "version": 7}]
 
 
 def test_a_flood_of_poison_does_not_hide_the_letter_of_a_lost_product(
@@ -486,10 +518,12 @@ def test_what_a_resume_or_a_redrive_begins_does_not_hold_the_lift() -> None:
 def test_a_pause_that_ends_by_itself_does_not_hold_the_lift() -> None:
     pipeline = restored(1)
     pipeline.restores.start({})
-    until = (pipeline.clock() + timedelta(hours=1)).isoformat()
+    until = (pipeline.clock() + timedelta(hours=2)).isoformat()
     pipeline.operations.control({"paused": True, "until": until}, SOMEBODY)
-    pipeline.clock.advance(7200)
-    pipeline.reconcile_once()
+    for _ in range(4):
+        # Longer than a restore may be without anybody who looks after it, but somebody does.
+        pipeline.clock.advance(1800)
+        pipeline.reconcile_once()
     pipeline.clock.advance(3600)
     pipeline.reconcile_once()
     assert pipeline.restores.show()["state"] == "lifted"

@@ -14,7 +14,7 @@ from chalicelib.usecases.reconcile import Reconciled
 from tests.fakes import BODY, START, Pipeline
 from tests.unit.audit.steps import ids
 from tests.unit.catalog.steps import SOMEBODY
-from tests.unit.restore.steps import a_catalog, switch
+from tests.unit.restore.steps import a_catalog, backup, finish, put_back, restore, settle, switch
 
 WRITES: dict[str, Callable[[Pipeline, str], object]] = {
     "create": lambda made, _: made.catalog.create(BODY, SOMEBODY),
@@ -117,3 +117,27 @@ def test_a_restore_is_not_started_while_writes_are_accepted() -> None:
         pipeline.restores.start({})
     assert pipeline.restores.show()["state"] == "none"
     assert pipeline.store.kept_acts == []
+
+
+def test_an_earlier_restore_that_the_store_remembers_in_its_middle_does_not_go_on_by_itself() -> (
+    None
+):
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    put_back(pipeline, backup(pipeline))
+    pipeline.restores.start({})
+    assert pipeline.restorer.step()
+    in_its_middle = backup(pipeline)
+    pipeline.reconcile_once()
+    finish(pipeline)
+    pipeline.clock.advance(3600)
+    pipeline.update(product_id, name="Newest")
+    settle(pipeline)
+    put_back(pipeline, in_its_middle)
+    pipeline.reconcile_once()
+    assert pipeline.restores.show()["held"].startswith("nobody has looked after this restore")
+    assert not pipeline.reconcile.is_needed()
+
+    restore(pipeline)
+
+    assert pipeline.product(product_id).fields.name == "Newest"

@@ -151,6 +151,82 @@ def test_what_the_rolling_audit_found_before_anybody_noticed_has_overwritten_not
     assert names(pipeline)[product_id] == "Newest"
 
 
+def test_what_only_a_republish_has_told_the_stream_is_replayed() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    pipeline.update(product_id, name="Newest")
+    settle(pipeline)
+    pipeline.stream.log.clear()
+    pipeline.clock.advance(60)
+    pipeline.republishes.start({})
+    pipeline.reconcile_once()
+    put_back(pipeline, yesterday)
+
+    done = restore(pipeline)
+
+    assert (done["replayed"], done["losses"], names(pipeline)) == (1, [], {product_id: "Newest"})
+    assert done["firstEventAt"] == "2026-01-01T00:01:00.000Z"
+
+
+def test_what_only_the_event_of_its_delivery_has_told_the_stream_is_replayed() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    pipeline.stream.refused.add(f"{product_id}:1:product:updated")
+    pipeline.update(product_id, name="Newest")
+    pipeline.clock.advance(400)
+    pipeline.reconcile_once()
+    settle(pipeline)
+    assert pipeline.supply_chain.held[product_id].version == 1
+    put_back(pipeline, yesterday)
+
+    done = restore(pipeline)
+
+    assert (done["replayed"], done["losses"], names(pipeline)) == (1, [], {product_id: "Newest"})
+
+
+def test_a_change_of_now_that_has_the_version_of_a_lost_one_is_listed_before_it_is_replaced() -> (
+    None
+):
+    pipeline = a_catalog(2)
+    product_id, _ = ids(pipeline)
+    yesterday = backup(pipeline)
+    for number in range(2):
+        pipeline.clock.advance(1)
+        pipeline.update(product_id, name=f"Lost {number}")
+    pipeline.clock.advance(1)
+    pipeline.store = yesterday
+    switch(pipeline, restoring=False)
+    pipeline.update(product_id, name="Written before anybody noticed")
+    switch(pipeline, restoring=True)
+    pipeline.restores.start({})
+    crash(pipeline, "put_back")
+
+    pipeline.reconcile_once()
+
+    done = pipeline.restores.show()
+    assert done["losses"] == [{"id": product_id, "restored": 1, "held": 1}]
+    assert names(pipeline)[product_id] == "Lost 1"
+
+
+def test_a_lost_change_whose_version_the_store_has_for_another_one_is_listed() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    yesterday = backup(pipeline)
+    pipeline.update(product_id, name="Lost")
+    pipeline.clock.advance(1)
+    pipeline.store = yesterday
+    switch(pipeline, restoring=False)
+    pipeline.update(product_id, name="Written before anybody noticed")
+    switch(pipeline, restoring=True)
+
+    done = restore(pipeline)
+
+    assert done["losses"] == [{"id": product_id, "restored": 1, "held": 1}]
+    assert names(pipeline)[product_id] == "Written before anybody noticed"
+
+
 # ---- skus ----
 
 
@@ -219,6 +295,21 @@ def test_a_sku_that_waits_is_not_forgotten_for_an_older_event_that_comes_late(
     assert restore(pipeline)["skus"] == []
 
     assert [pipeline.product(it).fields.sku for it in (one, two)] == ["B", "A"]
+
+
+def test_more_skus_than_can_wait_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chalicelib.domain.restore.KEPT_SKUS", 0)
+    pipeline = a_catalog(0)
+    one, two = pipeline.create(sku="A"), pipeline.create(sku="B")
+    yesterday = backup(pipeline)
+    for product_id, sku in ((one, None), (two, "A"), (one, "B")):
+        pipeline.update(product_id, sku=sku)
+    put_back(pipeline, yesterday)
+
+    assert restore(pipeline)["skus"] == [
+        {"id": one, "sku": "B", "holder": None},
+        {"id": two, "sku": "A", "holder": None},
+    ]
 
 
 def test_a_sku_that_waits_is_not_forgotten_by_a_crash() -> None:

@@ -19,8 +19,8 @@ from tests.unit.sync.steps import (
 )
 
 
-def test_a_message_for_a_product_that_is_not_there_is_acknowledged_as_superseded(
-    pipeline: Pipeline,
+def test_a_message_for_a_product_that_is_not_there_is_acknowledged_as_superseded_and_logged(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
     enqueue(pipeline, a_product())
 
@@ -28,6 +28,7 @@ def test_a_message_for_a_product_that_is_not_there_is_acknowledged_as_superseded
 
     assert pipeline.queue.messages == []
     assert nothing_called(pipeline)
+    assert caplog.messages == ["a message of no product is deleted"]
 
 
 def test_a_message_for_an_older_version_is_acknowledged_as_superseded(pipeline: Pipeline) -> None:
