@@ -37,12 +37,8 @@ class Disaster:
             self._at(backup, self._back_up)
             self._at(disaster, self._strike)
 
-    def _at(self, after: float, act: object) -> None:
-        def run() -> None:
-            if callable(act):
-                act()
-
-        self._world.scheduler.spawn(Process("operator"), run, after)
+    def _at(self, after: float, act: Callable[[], object]) -> None:
+        self._world.scheduler.spawn(Process("operator"), act, after)
 
     def _back_up(self) -> None:
         self._backup = self._world.store.back_up()

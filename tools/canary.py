@@ -16,12 +16,13 @@ import sys
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import boto3
-from botocore.exceptions import ClientError, WaiterError
+from botocore.exceptions import BotoCoreError, ClientError, WaiterError
+
+from tools.deployment import ALIAS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ALIAS = "live"
 PAUSE_SECONDS, LOOKS = 15, 480
 """Two hours: the slowest of AWS's own configurations takes one and a half."""
 
@@ -105,7 +106,7 @@ def main() -> int:
         return 1
     try:
         return 0 if move_all(boto3.client("lambda"), boto3.client("codedeploy"), canary) else 1
-    except ClientError as error:
+    except (ClientError, BotoCoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -317,26 +317,43 @@ class JetStream:
 
     async def _read(self, after: int, limit: int) -> StreamPage:
         client = await self._connected()
-        # A consumer for each page: there is nothing to keep while a function is frozen. It says how
-        # many messages there are, so that none is missed because the server is slow. The server
-        # refuses it while another copy reads: they would share the messages, and miss some.
+        left = await self._make_reader(client, after)
+        messages: list[StreamMessage] = []
+        if left:
+            messages, left = await self._take(client, min(limit, left), left)
+        # If that fails, the server drops it after a while.
+        with suppress(nats.errors.Error):
+            # One name, since a permission cannot be given for names that begin with something.
+            await client.jetstream(timeout=ANSWER_SECONDS).delete_consumer(
+                self._names.stream, self._names.reader
+            )
+        if left and not messages:
+            raise nats.errors.Error("the stream gives no message")
+        self._used = time.monotonic()
+        return StreamPage(messages, left)
+
+    async def _make_reader(self, client: Client, after: int) -> int:
+        """Make the consumer that reads a page; give the number of messages from there on.
+
+        One for each page: there is nothing to keep while a function is frozen. It says how many
+        messages there are, so that none is missed because the server is slow. The server refuses it
+        while another copy reads: they would share the messages, and miss some.
+        """
         names = self._names
         made = await self._request(
             client,
             f"CONSUMER.CREATE.{names.stream}.{names.reader}",
             {"stream_name": names.stream, "config": _reading(after, names), "action": "create"},
         )
-        left = int(made["num_pending"])
+        return int(made["num_pending"])
+
+    async def _take(self, client: Client, limit: int, left: int) -> tuple[list[StreamMessage], int]:
+        """Take up to `limit` of the `left` messages that the reader has; give how many follow."""
         messages: list[StreamMessage] = []
         subscription = await client.subscribe(inbox := client.new_inbox())
-        request = {
-            "batch": min(limit, left),
-            "expires": int(READ_SECONDS * 1e9),
-            "max_bytes": READ_BYTES,
-        }
-        if left:
-            requests = f"{API}.CONSUMER.MSG.NEXT.{names.stream}.{names.reader}"
-            await client.publish(requests, json.dumps(request).encode(), inbox)
+        requests = f"{API}.CONSUMER.MSG.NEXT.{self._names.stream}.{self._names.reader}"
+        request = {"batch": limit, "expires": int(READ_SECONDS * 1e9), "max_bytes": READ_BYTES}
+        await client.publish(requests, json.dumps(request).encode(), inbox)
         while left and len(messages) < limit:
             message = await subscription.next_msg(timeout=READ_SECONDS)
             if not message.reply.startswith("$JS.ACK"):
@@ -345,16 +362,7 @@ class JetStream:
             messages.append(PulledMessage(message))
             left = message.metadata.num_pending
         await subscription.unsubscribe()
-        # If that fails, the server drops it after a while.
-        with suppress(nats.errors.Error):
-            # One name, since a permission cannot be given for names that begin with something.
-            await client.jetstream(timeout=ANSWER_SECONDS).delete_consumer(
-                names.stream, names.reader
-            )
-        if left and not messages:
-            raise nats.errors.Error("the stream gives no message")
-        self._used = time.monotonic()
-        return StreamPage(messages, left)
+        return messages, left
 
     # ---- the connection ----
 

@@ -32,12 +32,11 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.product import Product
 from chalicelib.domain.sync_state import SyncStatus
-from chalicelib.domain.times import LONG_AGO
 from chalicelib.usecases.audits import BY_RECONCILE, Audits
 from chalicelib.usecases.controls import FEW_TRIES, Controls
 from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.outbox import Outbox
-from chalicelib.usecases.pace import Pace
+from chalicelib.usecases.pace import Cooldown, Pace
 from chalicelib.usecases.parallel import InThreads, Parallel
 from chalicelib.usecases.ports import Found, Store
 
@@ -257,7 +256,7 @@ class Auditor:
         self._breaker = breaker
         self._clock = clock
         self._pace = Pace(clock)
-        self._silent_until = LONG_AGO
+        self._silence = Cooldown(clock, SILENT_FOR)
 
     def step(self, control: Control) -> int | None:
         """Do a page of the full audit that runs; give how much was done.
@@ -301,10 +300,8 @@ class Auditor:
         return self._audits.open_differences()
 
     def _is_put_off(self, control: Control) -> bool:
-        now = self._clock()
-        # A clock may be set back.
-        silent = now < self._silent_until <= now + SILENT_FOR
-        return silent or control.put_off_by(now, self._breaker) is not None
+        held = control.put_off_by(self._clock(), self._breaker)
+        return self._silence.is_on or held is not None
 
     def _rate(self) -> float:
         share = self._share()
@@ -322,11 +319,11 @@ class Auditor:
         wanted = [item for item in found.products.values() if _is_delivered(item)]
         inquiries, questions = self._questions.inquire((run.started_by, run.started_at), wanted)
         self._pace.owe(questions)
-        page = self._judged(run, found, inquiries, is_last=_size(found) < limit)
+        page = self._judged(run, found, inquiries, is_last=len(found.ids) < limit)
         if page is None:
             return questions, None
         if page.silent:
-            self._silent_until = self._clock() + SILENT_FOR
+            self._silence.begin()
         return questions, page if self._note(run, page, rolling=rolling) else None
 
     def _note(self, run: Run, page: Page, *, rolling: bool) -> bool:
@@ -355,14 +352,14 @@ class Auditor:
         asked = [inquiry for inquiry in inquiries.values() if inquiry.tries]
         silent = bool(asked) and not any(inquiry.row for inquiry in asked)
         names: list[str] = []
-        for name in sorted({*found.products, *found.unreadable}):
+        for name in found.ids:
             inquiry = inquiries.get(name)
             if inquiry is not None and not inquiry.is_over and not (silent and inquiry.tries):
                 break
             names.append(name)
-        if not names and _size(found):
+        if not names and found.ids:
             return None
-        page = Page(names[-1] if names else None, is_last and len(names) == _size(found))
+        page = Page(names[-1] if names else None, is_last and len(names) == len(found.ids))
         page = replace(page, checked=len(names), silent=silent)
         if silent and not run.gives_up:
             return page
@@ -398,10 +395,6 @@ class Auditor:
 
 def _is_delivered(product: Product) -> bool:
     return product.sync.status is SyncStatus.DELIVERED
-
-
-def _size(found: Found) -> int:
-    return len(found.products) + len(found.unreadable)
 
 
 def _is_believed(inquiry: Inquiry | None) -> bool:

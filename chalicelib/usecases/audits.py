@@ -99,7 +99,8 @@ class Audits:
 
     def _begun(self, who: str, *, repair: bool) -> AuditState:
         """Give the state with a full audit that runs: this one, unless there was another."""
-        now, total = self._clock(), self._count()
+        now = self._clock()
+        total = self._store.summary(now).total
 
         def begin(stored: AuditState) -> AuditState:
             if stored.run is not None:
@@ -151,10 +152,6 @@ class Audits:
         permits, _ = control.spare(1, now, self._breaker)
         return None if permits else "deliveries use up the rate limit of calls"
 
-    def _count(self) -> int:
-        summary = self._store.summary(self._clock())
-        return sum(summary.products.values()) + summary.unreadable
-
     # ---- for reconcile ----
 
     def read(self) -> AuditState:
@@ -163,7 +160,8 @@ class Audits:
 
     def rolling(self) -> Run:
         """Begin the next walk of the rolling audit."""
-        return Run(self._clock(), BY_RECONCILE, self._repair, self._count())
+        now = self._clock()
+        return Run(now, BY_RECONCILE, self._repair, self._store.summary(now).total)
 
     def add(self, seen: Run, page: Page, *, rolling: bool) -> AuditState:
         """Add what a page has found to its run. Raises ConcurrentChangeError."""

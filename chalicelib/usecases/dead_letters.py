@@ -72,14 +72,8 @@ class DeadLetters:
         # Read before the letters: a product that fails during the sweep sends its own letter.
         failed = self._store.failed(ROUNDS * AT_ONCE) if seen else []
         held: dict[str, ReceivedDeadLetter] = {}
-        moved = 0
         try:
-            for _ in range(ROUNDS):
-                page = self._queue.receive_dead_letters(AT_ONCE)
-                held |= {letter.id: letter for letter in page}
-                moved += self._quarantine(held)
-                if len(page) < AT_ONCE or moved >= FLOOD:
-                    break
+            moved, _ = self._receive_into(held, most_poison=FLOOD)
             complete = self._queue.count_dead_letters() == len(held)
             done, kept = self._judge(list(held.values()))
             self._queue.delete_dead_letters([letter.receipt for letter in done])
@@ -103,20 +97,32 @@ class DeadLetters:
     def named(self) -> Named:
         """Give what the letters say that are sync messages, which stay; poison is moved."""
         held: dict[str, ReceivedDeadLetter] = {}
-        moved = 0
         try:
-            for _ in range(ROUNDS):
-                page = self._queue.receive_dead_letters(AT_ONCE)
-                held |= {letter.id: letter for letter in page}
-                # Otherwise a flood of it would hide the others.
-                moved += self._quarantine(held)
-                if len(page) < AT_ONCE:
-                    break
+            moved, more = self._receive_into(held, most_poison=ROUNDS * AT_ONCE)
             left = self._queue.count_dead_letters() - len(held)
         finally:
             self._queue.release_dead_letters([letter.receipt for letter in held.values()])
         messages = [letter.message for letter in held.values() if letter.message is not None]
-        return Named(messages, max(0, left), more=len(page) == AT_ONCE, moved=moved)
+        return Named(messages, max(0, left), more=more, moved=moved)
+
+    def _receive_into(
+        self, held: dict[str, ReceivedDeadLetter], *, most_poison: int
+    ) -> tuple[int, bool]:
+        """Receive what a sweep can see, until there is no more or so much poison was moved.
+
+        Gives how much that was, since a flood of it would hide the others; and whether there may be
+        more letters. What is received is in `held` also if an error ends this, to be released.
+        """
+        moved = 0
+        for _ in range(ROUNDS):
+            page = self._queue.receive_dead_letters(AT_ONCE)
+            held |= {letter.id: letter for letter in page}
+            moved += self._quarantine(held)
+            if len(page) < AT_ONCE:
+                return moved, False
+            if moved >= most_poison:
+                break
+        return moved, True
 
     def count(self) -> int:
         """Count the dead letters, also those that a sweep has in hand."""

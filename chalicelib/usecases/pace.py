@@ -1,9 +1,11 @@
-"""How much may be done now, at a rate per second."""
+"""How much may be done now, at a rate per second; and what is put off for a while."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from chalicelib.domain.times import LONG_AGO
 
 
 class Pace:
@@ -35,3 +37,23 @@ class Pace:
     def owe(self, count: int) -> None:
         """Use permits up; what is beyond them comes off the next ones."""
         self._permits -= count
+
+
+class Cooldown:
+    """Puts off what would be in vain, or would delay others, for this `time`."""
+
+    def __init__(self, clock: Callable[[], datetime], time: timedelta) -> None:
+        self._clock = clock
+        self._time = time
+        self._until = LONG_AGO
+
+    def begin(self) -> None:
+        """Put it off from now on."""
+        self._until = self._clock() + self._time
+
+    @property
+    def is_on(self) -> bool:
+        """Say whether it is put off."""
+        now = self._clock()
+        # A clock may be set back.
+        return now < self._until <= now + self._time

@@ -109,6 +109,11 @@ class Summary:
     outbox_backlog: int
     unreadable: int = 0
 
+    @property
+    def total(self) -> int:
+        """Count all products, and the documents that cannot be read."""
+        return sum(self.products.values()) + self.unreadable
+
     def count(self, statuses: Collection[SyncStatus]) -> int:
         """Count the products with one of these statuses."""
         return sum(self.products.get(status, 0) for status in statuses)
@@ -125,6 +130,11 @@ class Found:
 
     products: Mapping[str, Product]
     unreadable: frozenset[str] = frozenset()
+
+    @property
+    def ids(self) -> list[str]:
+        """Give all of these ids, in their order."""
+        return sorted({*self.products, *self.unreadable})
 
 
 class PutBack(NamedTuple):

@@ -157,7 +157,7 @@ class Reconcile:
             relaying = relaying and seconds_left() > 0
             relayed, relaying = self._relay() if relaying else (0, False)
             done = done.plus(replace(step, enqueued=step.enqueued + probes, relayed=relayed))
-            moved, published = self._besides(seconds_left, flooded=flooded)
+            moved, published = self._do_what_may_wait(seconds_left, flooded=flooded)
             flooded = moved > 0
             done = done.plus(Reconciled(quarantined=moved, republished=published or 0))
             # Last, and only if nothing else waits: its questions take some seconds.
@@ -175,19 +175,10 @@ class Reconcile:
             self._gauge_dependencies(queue_away=swept is None)
             if seconds_left() > 0:
                 self._auditor.sample(control, seconds_left)
-        telemetry.count(
-            relayed=done.relayed,
-            enqueued=done.enqueued,
-            letters_sent=done.letters,
-            dead_letters_settled=done.settled,
-            brought_forward=done.forwarded,
-            redriven=done.redriven,
-            tombstones_dropped=done.dropped,
-            quarantined=done.quarantined,
-        )
+        _count(done)
         return done
 
-    def _besides(
+    def _do_what_may_wait(
         self, seconds_left: Callable[[], float], *, flooded: bool
     ) -> tuple[int, int | None]:
         """Do a page of the rest of a flood of poison, and of a republish: deliveries come first.
@@ -353,6 +344,20 @@ class Reconcile:
             telemetry.gauge(stream_bytes=usage.bytes)
             if usage.limit is not None:
                 telemetry.gauge(stream_limit_bytes=usage.limit)
+
+
+def _count(done: Reconciled) -> None:
+    """Count a run; the events of a republish are counted page by page."""
+    telemetry.count(
+        relayed=done.relayed,
+        enqueued=done.enqueued,
+        letters_sent=done.letters,
+        dead_letters_settled=done.settled,
+        brought_forward=done.forwarded,
+        redriven=done.redriven,
+        tombstones_dropped=done.dropped,
+        quarantined=done.quarantined,
+    )
 
 
 def _is_busy(control: Control, now: datetime) -> bool:

@@ -24,7 +24,7 @@ from chalicelib.usecases.catalog import Origin
 from chalicelib.usecases.collisions import compare_and_set
 from chalicelib.usecases.controls import TRIES, sleep_shortly
 from chalicelib.usecases.outbox import Outbox
-from chalicelib.usecases.pace import Pace
+from chalicelib.usecases.pace import Cooldown, Pace
 from chalicelib.usecases.ports import Store, StreamUsage
 from chalicelib.usecases.validation import validated
 
@@ -98,7 +98,8 @@ class Republishes:
         Raises InvalidRequestError, ConcurrentChangeError.
         """
         request = validated(RepublishRequest, body)
-        now, total = self._clock(), self._count()
+        now = self._clock()
+        total = self._store.summary(now).total
         rate, who = request.max_rate or self._rate, origin.principal or UNKNOWN
 
         def begin(stored: RepublishState) -> RepublishState:
@@ -133,10 +134,6 @@ class Republishes:
             return NEVER
         waits = self._restoring and state.run is not None
         return {**state.shown.to_json(), **({"held": READ_ONLY} if waits else {})}
-
-    def _count(self) -> int:
-        summary = self._store.summary(self._clock())
-        return sum(summary.products.values()) + summary.unreadable
 
     # ---- for reconcile ----
 
@@ -181,14 +178,14 @@ class Republisher:
         self._outbox = outbox
         self._clock = clock
         self._pace = Pace(clock)
-        self._put_off_until = LONG_AGO
+        self._cooldown = Cooldown(clock, PUT_OFF)
 
     def step(self) -> int | None:
         """Do a page of the one that runs; give the number of its events that were published.
 
         0 if it must wait for its rate; None if there is nothing to do for now.
         """
-        run = None if self._is_put_off() else self._republishes.read().run
+        run = None if self._cooldown.is_on else self._republishes.read().run
         if run is None:
             return None
         allowed = self._pace.allowed(run.rate, PAGE)
@@ -198,26 +195,21 @@ class Republisher:
         page = self._page(run, allowed)
         self._pace.owe(page.checked)
         if page.held or page.missing or self._clock() - begun > SLOW:
-            self._put_off_until = self._clock() + PUT_OFF
+            self._cooldown.begin()
         self._note(run, page)
         # A page without an event, of deletions only, is a step too.
         return None if page.held else max(page.published, 1)
 
     def is_needed(self) -> bool:
         """Say whether the next step must follow soon."""
-        return not self._is_put_off() and self._republishes.read().run is not None
-
-    def _is_put_off(self) -> bool:
-        now = self._clock()
-        # A clock may be set back.
-        return now < self._put_off_until <= now + PUT_OFF
+        return not self._cooldown.is_on and self._republishes.read().run is not None
 
     def _page(self, run: Run, limit: int) -> Page:
         if held := held_by(self._outbox.stream_usage()):
             return Page(held=held)
         # From the majority: a version that a failover takes back must not be published.
         found = self._store.walk(run.position, limit, majority=True)
-        names = sorted({*found.products, *found.unreadable})
+        names = found.ids
         present = [item for item in found.products.values() if item.deleted_at is None]
         events = [republished(item, run.started_at, self._clock()) for item in present]
         published = len(self._outbox.publish(events))

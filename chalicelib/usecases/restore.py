@@ -43,11 +43,11 @@ from chalicelib.domain.restore import (
     without_sku,
 )
 from chalicelib.domain.sync_state import WAITING_STATUSES
-from chalicelib.domain.times import LONG_AGO
 from chalicelib.usecases.audit import FEW, SILENT_FOR, Questions
 from chalicelib.usecases.audit import PAGE as ASKED_AT_ONCE
 from chalicelib.usecases.audits import Audits
 from chalicelib.usecases.dead_letters import DeadLetters
+from chalicelib.usecases.pace import Cooldown
 from chalicelib.usecases.ports import Found, PutBack, Store, StreamReader
 from chalicelib.usecases.restores import Restores
 
@@ -95,22 +95,23 @@ class Restorer:
         self._audits = audits
         self._clock = clock
         self._grace = grace
-        self._silent_until = LONG_AGO
+        self._silence = Cooldown(clock, SILENT_FOR)
 
     # ---- while the catalog is read-only ----
 
     def is_needed(self) -> bool:
         """Say whether there is a step to do."""
         run = self._restores.read().run
-        return run is not None and self._goes_on(run) and not self._is_silent()
+        return run is not None and self._goes_on(run) and not self._silence.is_on
 
     def _goes_on(self, run: Restore) -> bool:
         return run.needs_the_mode and not run.is_left(self._clock())
 
+
     def step(self) -> bool:
         """Do a page; say whether there is another one to do now."""
         run = self._restores.read().run
-        if run is None or not self._goes_on(run) or self._is_silent():
+        if run is None or not self._goes_on(run) or self._silence.is_on:
             return False
         try:
             self._restores.look_after(run)
@@ -118,11 +119,6 @@ class Restorer:
         except (StreamUnavailableError, QueueUnavailableError, ConcurrentChangeError) as error:
             telemetry.log.warning("the restore waits", reason=str(error))
             return False
-
-    def _is_silent(self) -> bool:
-        now = self._clock()
-        # A clock may be set back.
-        return now < self._silent_until <= now + SILENT_FOR
 
     # ---- the stream ----
 
@@ -203,13 +199,12 @@ class Restorer:
     def _lift(self, run: Restore) -> bool:
         """Lift a page of products above all versions that may have been given out."""
         found = self._store.walk(run.after, ASKED_AT_ONCE if run.ask else PAGE)
-        if not found.products and not found.unreadable:
+        if not found.ids:
             return self._end_lift(run)
         asked = self._asked(run, found) if run.ask else Asked()
-        every = sorted({*found.products, *found.unreadable})
-        names = list(takewhile(lambda name: name not in asked.open, every))
+        names = list(takewhile(lambda name: name not in asked.open, found.ids))
         if not names:
-            return not self._is_silent()
+            return not self._silence.is_on
         products = {name: found.products[name] for name in names if name in found.products}
         # Before the lift: afterwards nobody could tell.
         self._list_losses(run, products, asked)
@@ -231,7 +226,7 @@ class Restorer:
         waits = unfinished or len(inquiries) >= FEW
         if waits and not any(inquiry.row for inquiry in inquiries.values()):
             telemetry.log.warning("the restore waits", reason="no question is answered")
-            self._silent_until = self._clock() + SILENT_FOR
+            self._silence.begin()
             return Asked(frozenset(inquiries))
         held = {name: held for name, it in inquiries.items() if (held := _held(it)) is not None}
         unanswered = {name for name, it in inquiries.items() if not it.is_believed}

@@ -90,7 +90,8 @@ class Restores:
         request = validated(RestoreRequest, body)
         if not self._restoring:
             raise NotRestoringError(NOT_RESTORING)
-        who, now, total = origin.principal or UNKNOWN, self._clock(), self._count()
+        who, now = origin.principal or UNKNOWN, self._clock()
+        total = self._store.summary(now).total
         self._acts.record(ActKind.RESTORE, origin, why=request.reason, ask=request.ask)
         self._forget_the_past()
 
@@ -126,10 +127,6 @@ class Restores:
             TRIES,
             "the state of the republish",
         )
-
-    def _count(self) -> int:
-        summary = self._store.summary(self._clock())
-        return sum(summary.products.values()) + summary.unreadable
 
     def show(self) -> Json:
         """Give the last restore: how far it is, and what it has found."""

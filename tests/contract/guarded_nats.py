@@ -129,8 +129,8 @@ def permitting(folder: Path, port: int) -> tuple[Path, dict[str, str]]:
     config = folder / "nats.conf"
     store = json.dumps(str(folder / "data"))
     config.write_text(f"listen: 127.0.0.1:{port}\njetstream {{ store_dir: {store} }}\n{users}")
-    names = ("CATALOG_PASSWORD", "MIGRATION_PASSWORD", "LISTENER_PASSWORD")
-    return config, dict.fromkeys(names, PASSWORD)
+    names = ("CATALOG", "MIGRATION", "LISTENER", "OPERATOR")
+    return config, {f"{name}_PASSWORD": PASSWORD for name in names}
 
 
 class Permitted:

@@ -111,6 +111,14 @@ def test_each_decision_that_the_project_names_exists() -> None:
     assert missing == set()
 
 
+def test_the_decisions_are_numbered_without_a_gap_and_each_says_its_status() -> None:
+    pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert [page.name[:4] for page in pages] == [f"{n:04}" for n in range(1, len(pages) + 1)]
+    head = re.compile(r"# (\d+)\. .+\n\n(## Status\n\n)?(Accepted|Replaced)\b")
+    found = [head.match(page.read_text()) for page in pages]
+    assert [it and int(it[1]) for it in found] == list(range(1, len(pages) + 1))
+
+
 def test_nothing_refers_to_a_document_that_is_not_in_the_project() -> None:
     found = {
         f"{named(path)}: {match.group()}"

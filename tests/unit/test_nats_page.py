@@ -20,7 +20,7 @@ from chalicelib.adapters.stream_setup import (
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/nats.md").read_text()
 PERMISSIONS = (ROOT / "docs/nats-permissions.conf").read_text()
-USERS = ["catalog", "migration", "listener"]
+USERS = ["catalog", "migration", "listener", "operator"]
 UNITS = {"d": 86_400, "m": 60, "s": 1}
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from catalogctl import events
 from chalicelib.domain.errors import StreamNotMigratedError, StreamUnavailableError
 from embedded.processes import free_port
 from tests.contract.guarded_nats import guarded, running
@@ -60,12 +61,27 @@ def test_who_uses_the_stream_may_neither_delete_purge_nor_change_it(
         ("migration", "$JS.API.STREAM.DELETE.PRODUCTS"),
         ("migration", "$JS.API.STREAM.PURGE.PRODUCTS"),
         ("migration", "product.created"),
+        ("operator", "product.created"),
+        ("operator", "$JS.API.STREAM.UPDATE.PRODUCTS"),
+        ("operator", "$JS.API.CONSUMER.DELETE.PRODUCTS.sync-bridge"),
     ],
 )
 def test_nobody_may_do_what_is_somebody_elses(
     permitted: Permitted, user: str, subject: str
 ) -> None:
     assert permitted.refuses(user, subject)
+
+
+def test_an_operator_hears_the_events(permitted: Permitted) -> None:
+    event, heard = an_event(), list[object]()
+    permitted.open("catalog").publish([event])
+
+    wanted = events.Wanted(everything=True, follow=False)
+    events.listen(
+        events.Source(permitted.url("operator")), wanted, lambda it: heard.append(it["id"])
+    )
+
+    assert heard == [event.id]
 
 
 def test_a_wrong_stream_is_reported_to_who_may_not_change_it(permitted: Permitted) -> None:

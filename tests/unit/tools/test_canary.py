@@ -8,6 +8,7 @@ import json
 
 import boto3
 import pytest
+from botocore.exceptions import NoRegionError
 from botocore.stub import Stubber
 
 from tools import canary
@@ -87,3 +88,15 @@ def test_an_error_of_aws_is_told(
         lambdas.add_client_error("get_alias", "AccessDeniedException", "not allowed")
         assert canary.main() == 1
     assert "not allowed" in capsys.readouterr().err
+
+
+def test_without_an_answer_of_aws_the_reason_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without_region(_: str) -> None:
+        raise NoRegionError
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(CANARY)))
+    monkeypatch.setattr(boto3, "client", without_region)
+    assert canary.main() == 1
+    assert "You must specify a region" in capsys.readouterr().err
