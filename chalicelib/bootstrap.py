@@ -486,6 +486,10 @@ def _fetch_secrets(name: str) -> str:
     return text
 
 
+def _warn_of_unread(name: str) -> None:
+    telemetry.log.warning("this release does not use a value of the secret", setting=name)
+
+
 class Containers:
     """Keeps the container of this process; creates a new one when the secrets have changed."""
 
@@ -514,7 +518,8 @@ class Containers:
 
     def _read(self) -> Settings:
         name = secret_id()
-        return read_settings(secrets=parse_secrets(self._fetch(name)) if name else None)
+        secrets = parse_secrets(self._fetch(name), _warn_of_unread) if name else None
+        return read_settings(secrets=secrets)
 
     def _renewed(self, current: Container) -> Container:
         # By now, what was in another thread's hands when it was replaced has ended.

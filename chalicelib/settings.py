@@ -7,7 +7,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -330,8 +330,13 @@ def cors_origin(environment: Mapping[str, str] | None = None) -> str | None:
     return given.get("CORS_ORIGIN") or None
 
 
-def parse_secrets(text: str) -> dict[str, str]:
-    """Parse the secret's value, a JSON object of settings. Raises SettingsError."""
+def parse_secrets(text: str, on_left_out: Callable[[str], object] | None = None) -> dict[str, str]:
+    """Parse the secret's value, a JSON object of settings. Raises SettingsError.
+
+    A later release may rotate a value that this one does not rotate. With `on_left_out`, the
+    `…_PREVIOUS` of a known name is left out then, and told, so that one can roll back to this
+    release in the middle of a rotation. Any other unknown name is refused: it may be misspelt.
+    """
     # Neither the value nor a parser's message about it may get into a log.
     try:
         content = json.loads(text)
@@ -339,9 +344,17 @@ def parse_secrets(text: str) -> dict[str, str]:
         raise SettingsError("the secret CATALOG_SECRET_ID is not JSON") from None
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
         raise SettingsError("the secret CATALOG_SECRET_ID is not a JSON object of strings")
-    if unknown := sorted(content.keys() - SECRET_NAMES):
-        raise SettingsError(f"the secret CATALOG_SECRET_ID must not hold {', '.join(unknown)}")
-    return content
+    unknown = sorted(content.keys() - SECRET_NAMES)
+    if refused := [name for name in unknown if on_left_out is None or not _is_of_before(name)]:
+        raise SettingsError(f"the secret CATALOG_SECRET_ID must not hold {', '.join(refused)}")
+    if on_left_out:
+        for name in unknown:
+            on_left_out(name)
+    return {name: value for name, value in content.items() if name in SECRET_NAMES}
+
+
+def _is_of_before(name: str) -> bool:
+    return name.endswith("_PREVIOUS") and name.removesuffix("_PREVIOUS") in SECRET_NAMES
 
 
 def read_settings(

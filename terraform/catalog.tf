@@ -39,6 +39,7 @@ module "catalog" {
   audit                        = var.audit
   republish_max_rate           = var.republish_max_rate
   throttle                     = var.throttle
+  ready_throttle               = var.ready_throttle
   api_keys_required            = var.api_keys_required
   cors_origin                  = var.cors_origin
   domain                       = var.domain
@@ -304,6 +305,12 @@ variable "republish_max_rate" {
 
 variable "throttle" {
   description = "Throttle of API Gateway over all callers: requests per second, and burst."
+  type        = object({ rate = number, burst = number })
+  default     = null
+}
+
+variable "ready_throttle" {
+  description = "Throttle of GET /ready over all callers, which needs no token and asks MongoDB, NATS and SQS: requests per second, and burst."
   type        = object({ rate = number, burst = number })
   default     = null
 }

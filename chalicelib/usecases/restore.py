@@ -107,7 +107,6 @@ class Restorer:
     def _goes_on(self, run: Restore) -> bool:
         return run.needs_the_mode and not run.is_left(self._clock())
 
-
     def step(self) -> bool:
         """Do a page; say whether there is another one to do now."""
         run = self._restores.read().run

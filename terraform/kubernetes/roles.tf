@@ -58,6 +58,10 @@ locals {
     merge(lookup(local.queue_rights, name, {}), lookup(local.secret_rights, name, {}), lookup(local.key_rights, name, {}))
   }
 
+  # With the region, since names of roles are of the whole account, and another region may have the same
+  # deployment. A name may have 64 characters, which the longest suffix and region leave this.
+  role_names = { for name in keys(local.rights) : name => name == "external-secrets" ? "secrets" : name }
+
   oidc_issuer = var.oidc_provider_arn == null ? null : split(":oidc-provider/", var.oidc_provider_arn)[1]
 
   # A role is for one service account of one cluster, whoever may make associations or accounts.
@@ -84,7 +88,7 @@ locals {
 
 resource "aws_iam_role" "pod" {
   for_each             = local.rights
-  name                 = "${local.name}-${each.key}"
+  name                 = "${local.name}-${local.role_names[each.key]}-${data.aws_region.current.name}"
   path                 = var.role_path
   permissions_boundary = var.permissions_boundary
   description          = "Permissions of the service account ${local.namespaces[each.key]}/${local.accounts[each.key]} of the cluster ${var.cluster_name}"
@@ -92,6 +96,11 @@ resource "aws_iam_role" "pod" {
     Version   = "2012-10-17"
     Statement = [merge({ Sid = "ServiceAccount", Effect = "Allow" }, local.trust[each.key])]
   })
+
+  # With another name, the pods have the old role until they are told of the new one.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_iam_role_policy" "pod" {

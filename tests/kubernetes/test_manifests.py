@@ -144,7 +144,7 @@ def test_pods_that_read_secrets_manager_have_no_secret() -> None:
 def test_by_web_identity_each_role_has_an_iam_role_of_its_own(role: str) -> None:
     account = with_components("irsa").get("ServiceAccount", role)
     arn = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
-    assert arn.endswith(f":role/product-catalog-{role}")
+    assert arn.endswith(f":role/product-catalog-{role}-eu-central-1")
 
 
 def test_by_pod_identity_the_manifests_name_no_iam_role() -> None:

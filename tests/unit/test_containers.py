@@ -89,6 +89,16 @@ def test_secrets_that_cannot_be_used_leave_the_old_ones(
     assert containers.get() is first
 
 
+def test_a_process_starts_with_a_value_that_only_a_later_release_uses_and_says_so(
+    vault: Vault, containers: Containers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vault.text = json.dumps({**SECRETS, "MONGODB_URI_PREVIOUS": "mongodb://before"})
+    assert containers.get().settings.mongodb_uri == "mongodb://one"
+    (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (line["level"], line["setting"]) == ("WARNING", "MONGODB_URI_PREVIOUS")
+    assert "mongodb://before" not in str(line)
+
+
 def test_secrets_manager_being_away_leaves_the_old_ones(
     vault: Vault, containers: Containers, capsys: pytest.CaptureFixture[str]
 ) -> None:

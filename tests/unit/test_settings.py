@@ -667,6 +667,28 @@ def test_a_secret_of_another_form_is_refused_and_not_told(text: str) -> None:
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize("name", ["MONGODB_URI_PREVIOUS", "NATS_CREDENTIALS_PREVIOUS"])
+def test_a_value_of_before_that_only_a_later_release_rotates_is_left_out_where_that_is_told(
+    name: str,
+) -> None:
+    told: list[str] = []
+    text = json.dumps({"MONGODB_URI": "x", name: CANARY})
+    assert parse_secrets(text, told.append) == {"MONGODB_URI": "x"}
+    assert told == [name]
+    with pytest.raises(SettingsError, match=f"must not hold {name}"):
+        parse_secrets(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["CATALOG_JWT_SECERT", "CATALOG_JWT_SECERT_PREVIOUS", "PORT_PREVIOUS", "_PREVIOUS"]
+)
+def test_a_name_that_may_be_misspelt_is_refused_beside_one_that_is_left_out(name: str) -> None:
+    told: list[str] = []
+    with pytest.raises(SettingsError, match=f"must not hold {name}$"):
+        parse_secrets(json.dumps({name: "x", "MONGODB_URI_PREVIOUS": "x"}), told.append)
+    assert told == []
+
+
 def test_what_is_accepted_makes_a_container() -> None:
     parts = Container(read(SUPPLY_CHAIN_SIGNING_SECRET="whsec_c2VjcmV0"))
     made = [parts.supply_chain, parts.tokens, parts.sync, parts.bridge, parts.reconcile]

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tools import canary
+
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTIONS = sorted((ROOT / ".github" / "actions").rglob("action.yml"))
@@ -122,3 +124,14 @@ def test_what_was_applied_is_released_before_it_is_verified() -> None:
     order = ["terraform apply", "-m tools.canary", "make verify-deployment"]
     found = [next(i for i, run in enumerate(runs) if words in run) for words in order]
     assert found == sorted(found)
+
+
+def test_an_apply_and_its_login_outlast_the_slowest_canary() -> None:
+    (job,) = jobs(ROOT / ".github/workflows/apply.yml")
+    seconds = 60 * int(job["timeout-minutes"])
+    # Beside it, the migration alone may take a quarter of an hour.
+    assert seconds >= canary.PAUSE_SECONDS * canary.LOOKS + 45 * 60
+    (ours,) = (step for step in job["steps"] if step.get("uses") == OURS)
+    assert int(ours["with"]["role-seconds"]) == seconds
+    (login,) = (step for step in steps(ACTIONS[0]) if step.get("uses", "").startswith(LOGS_IN))
+    assert login["with"]["role-duration-seconds"] == "${{ inputs.role-seconds }}"

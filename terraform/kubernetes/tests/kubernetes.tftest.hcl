@@ -105,6 +105,26 @@ run "pod_identity_trusts_one_account_of_one_cluster" {
   }
 }
 
+run "a_role_names_its_region_and_its_name_is_not_too_long" {
+  variables {
+    name_suffix   = "-abcdefghij-abcdefghi"
+    secret_arn    = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:product-catalog/settings-AbCdEf"
+    secret_reader = "external-secrets"
+  }
+  override_data {
+    target = data.aws_region.current
+    values = { name = "ap-southeast-1" }
+  }
+  assert {
+    condition     = aws_iam_role.pod["sync"].name == "product-catalog-abcdefghij-abcdefghi-sync-ap-southeast-1"
+    error_message = "roles are of the whole account, and another region may have the same deployment"
+  }
+  assert {
+    condition     = contains(keys(aws_iam_role.pod), "external-secrets") && alltrue([for role in aws_iam_role.pod : length(role.name) <= 64])
+    error_message = "IAM takes 64 characters"
+  }
+}
+
 run "web_identity_trusts_one_account_of_one_cluster" {
   variables {
     oidc_provider_arn = "arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/ABC"

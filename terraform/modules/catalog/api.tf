@@ -335,6 +335,29 @@ resource "aws_api_gateway_method_settings" "all" {
   }
 }
 
+# Anybody may ask whether the catalog is ready, and each container that does not know asks MongoDB, NATS and
+# SQS: the throttle of all methods would let a stranger start as many containers as the API may have.
+resource "aws_api_gateway_method_settings" "ready" {
+  #checkov:skip=CKV_AWS_225:Each container keeps its answer for some seconds itself
+  # The app answers HEAD as GET. That is a method under ANY, whose settings go by its own name.
+  for_each    = toset(["GET", "HEAD"])
+  rest_api_id = aws_api_gateway_rest_api.catalog.id
+  stage_name  = aws_api_gateway_stage.api.stage_name
+  method_path = "ready/${each.key}"
+
+  settings {
+    # Nothing is taken over from the settings of all methods.
+    metrics_enabled        = false
+    logging_level          = "ERROR"
+    data_trace_enabled     = false
+    throttling_rate_limit  = var.ready_throttle.rate
+    throttling_burst_limit = var.ready_throttle.burst
+  }
+
+  # Both change the stage.
+  depends_on = [aws_api_gateway_method_settings.all]
+}
+
 # Counts and throttles each API key separately, in addition to the throttle of all callers. API Gateway
 # checks keys only where a method requires one: api_keys_required.
 resource "aws_api_gateway_usage_plan" "callers" {

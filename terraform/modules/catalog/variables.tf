@@ -509,6 +509,17 @@ variable "throttle" {
   }
 }
 
+variable "ready_throttle" {
+  description = "Throttle of GET /ready over all callers, which needs no token and asks MongoDB, NATS and SQS: requests per second, and burst."
+  type        = object({ rate = number, burst = number })
+  default     = { rate = 5, burst = 10 }
+  nullable    = false
+  validation {
+    condition     = var.ready_throttle.rate > 0 && var.ready_throttle.burst > 0
+    error_message = "ready_throttle: rate and burst must be above 0."
+  }
+}
+
 variable "api_keys_required" {
   description = "Whether requests that need a token also need an API key of the usage plan, in the header X-Api-Key. Each key is counted and throttled separately."
   type        = bool

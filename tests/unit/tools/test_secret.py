@@ -221,6 +221,15 @@ def test_what_is_broken_already_is_told(vault: Vault, capsys: pytest.CaptureFixt
     assert printed.err == "error: the secret CATALOG_SECRET_ID is not JSON\n"
 
 
+def test_a_name_that_a_process_leaves_out_is_refused_here(
+    vault: Vault, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vault.put(MONGODB_URI=URI, CATALOG_JWT_SECRET=OLD, MONGODB_URI_PREVIOUS=URI)
+    assert vault.run(CATALOG_JWT_SECRET=NEW) == 1
+    assert vault.versions() == 1
+    assert "must not hold MONGODB_URI_PREVIOUS" in capsys.readouterr().err
+
+
 def test_tokens_of_an_identity_provider_alone_need_no_secret(
     vault: Vault, capsys: pytest.CaptureFixture[str]
 ) -> None:

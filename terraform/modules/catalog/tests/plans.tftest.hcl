@@ -45,6 +45,14 @@ run "what_has_no_default_is_enough" {
     error_message = "Settings that are not given are not set."
   }
   assert {
+    condition     = { for path, it in aws_api_gateway_method_settings.ready : it.method_path => [it.settings[0].throttling_rate_limit, it.settings[0].throttling_burst_limit] } == { "ready/GET" = [5, 10], "ready/HEAD" = [5, 10] }
+    error_message = "A stranger may ask whether the catalog is ready a few times a second, by GET or by HEAD."
+  }
+  assert {
+    condition     = contains(keys(aws_api_gateway_method.route), "GET /ready") && aws_api_gateway_method_settings.ready["GET"].settings[0].logging_level == aws_api_gateway_method_settings.all.settings[0].logging_level
+    error_message = "The path is that of a route, and its errors are logged as all others are."
+  }
+  assert {
     condition     = output.canary == null && length(aws_sns_topic.alarms) == 0
     error_message = "Nothing is made that was not asked for."
   }
@@ -76,6 +84,8 @@ run "what_is_given_is_passed_on" {
     nats_consumer_start  = "new"
     mongodb              = { max_pool_size = 5, max_idle_seconds = 60 }
     republish_max_rate   = 50
+    throttle             = { rate = 300, burst = 600 }
+    ready_throttle       = { rate = 2, burst = 4 }
     jwks_url             = "https://login.example/keys"
     jwt_issuer           = "https://login.example"
     jwt_audience         = "catalog"
@@ -107,6 +117,13 @@ run "what_is_given_is_passed_on" {
       permissions_boundary = "arn:aws:iam::123456789012:policy/boundary"
     }
     error_message = "Roles have path, boundary and the region in their names."
+  }
+  assert {
+    condition = {
+      for it in concat([aws_api_gateway_method_settings.all], values(aws_api_gateway_method_settings.ready)) :
+      it.method_path => [it.settings[0].throttling_rate_limit, it.settings[0].throttling_burst_limit]
+    } == { "*/*" = [300, 600], "ready/GET" = [2, 4], "ready/HEAD" = [2, 4] }
+    error_message = "The throttle of GET /ready is another than that of all other methods."
   }
   assert {
     condition     = aws_api_gateway_rest_api.catalog.disable_execute_api_endpoint

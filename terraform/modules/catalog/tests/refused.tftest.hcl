@@ -41,6 +41,7 @@ run "refused_1" {
     breaker                      = { products = 1 }                   # one product
     audit                        = { sample = 0.5 }                   # half a product
     throttle                     = { rate = 0, burst = 1 }            # lets nobody in
+    ready_throttle               = { rate = 5, burst = 0 }            # no probe either
     cors_origin                  = "https://shop.example/page"        # with a path
     page_topic_arn               = "pages"                            # no ARN
     ticket_topic_arn             = "tickets"                          # no ARN
@@ -74,6 +75,7 @@ run "refused_1" {
     var.breaker,
     var.audit,
     var.throttle,
+    var.ready_throttle,
     var.cors_origin,
     var.page_topic_arn,
     var.ticket_topic_arn,
