@@ -62,7 +62,7 @@ def test_every_overlay_is_checked() -> None:
 
 def test_production_has_what_development_has_not() -> None:
     kinds = {item["kind"] for item in render("production").objects}
-    assert {"HorizontalPodAutoscaler", "ScaledObject", "PodDisruptionBudget", "Ingress"} <= kinds
+    assert {"ScaledObject", "PodDisruptionBudget", "Ingress"} <= kinds
 
 
 def test_production_runs_nothing_but_the_four_roles_and_the_migration() -> None:
@@ -108,6 +108,13 @@ def test_argo_cd_migrates_after_what_the_job_needs_and_before_the_roles() -> Non
     # Before the sync its ConfigMap would not be there.
     assert annotations["argocd.argoproj.io/hook"] == "Sync"
     assert annotations["argocd.argoproj.io/hook-delete-policy"] == "BeforeHookCreation"
+
+
+def test_without_prometheus_the_api_is_scaled_by_cpu_and_nothing_else() -> None:
+    cluster = with_components("scaling-by-cpu")
+    assert [it["metadata"]["name"] for it in cluster.kind("ScaledObject")] == ["sync"]
+    (metric,) = cluster.get("HorizontalPodAutoscaler", "api")["spec"]["metrics"]
+    assert metric["resource"]["name"] == "cpu"
 
 
 def test_production_keeps_its_secrets_out_of_git() -> None:
