@@ -80,6 +80,12 @@ def test_compose_gives_every_setting_that_the_code_requires(compose: Json) -> No
         assert "AWS_DEFAULT_REGION" in given
 
 
+def test_compose_passes_on_what_a_restore_sets(compose: Json) -> None:
+    for role in (*ROLES, "migrate"):
+        mode = compose["services"][role]["environment"]["CATALOG_MODE"]
+        assert mode == "${CATALOG_MODE:-normal}", role
+
+
 def test_compose_and_the_development_overlay_have_the_same_settings(compose: Json) -> None:
     cluster = render("development")
     in_cluster = cluster.environment(cluster.role("sync"))
@@ -144,6 +150,22 @@ def test_compose_waits_until_what_a_service_needs_is_healthy(compose: Json) -> N
 def test_compose_keeps_the_data_of_every_server(compose: Json) -> None:
     keeping = {name for name, service in compose["services"].items() if "volumes" in service}
     assert keeping == set(compose["volumes"]) == {"mongodb", "nats", "sqs", "supply-chain"}
+
+
+def test_the_containers_around_an_emulator_are_those_that_the_tests_run() -> None:
+    path = ROOT / "localstack" / "docker-compose.yml"
+    assert compose_schema_says(path) == ""
+    services = yaml.safe_load(path.read_text())["services"]
+    (pin,) = re.findall(
+        r"^ministack==(\S+)", (ROOT / "requirements" / "ministack.txt").read_text(), re.MULTILINE
+    )
+    assert services["ministack"]["image"] == f"ministackorg/ministack:{pin}"
+    in_overlay = {it.spec["image"] for it in render("development").containers()}
+    ours = {services[name]["image"] for name in ("mongodb", "nats", "supply-chain")}
+    assert ours <= in_overlay
+    # The image has what the fake supply chain imports.
+    stage = services["supply-chain"]["build"]["target"]
+    assert re.search(rf" AS {stage}$", dockerfile(), re.MULTILINE)
 
 
 def test_our_containers_are_hardened_in_compose(compose: Json) -> None:
