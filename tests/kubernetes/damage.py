@@ -57,6 +57,12 @@ def request_trigger(cluster: Cluster) -> Json:
     return found
 
 
+def cilium_ports(cluster: Cluster) -> list[Json]:
+    (rule,) = cluster.get("CiliumNetworkPolicy", "to-pod-identity")["spec"]["egress"]
+    found: list[Json] = rule["toPorts"][0]["ports"]
+    return found
+
+
 def ingress(cluster: Cluster) -> Json:
     found: Json = cluster.get("Ingress", "api")["metadata"]["annotations"]
     return found
@@ -489,6 +495,10 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
     "schemas: a misspelt field of a trigger": (
         "production",
         lambda c: put(request_trigger(c), "treshold", "5"),
+    ),
+    "schemas: a port of Cilium that is a number": (
+        "cilium",
+        lambda c: put(cilium_ports(c)[0], "port", 80),
     ),
     "schemas: a misspelt field of an external secret": (
         "external-secrets",

@@ -160,6 +160,16 @@ def test_by_pod_identity_the_manifests_name_no_iam_role() -> None:
     )
 
 
+def test_with_cilium_every_pod_reaches_the_agent_on_its_node_and_nothing_else_there() -> None:
+    policy = with_components("cilium").get("CiliumNetworkPolicy", "to-pod-identity")
+    labels = policy["spec"]["endpointSelector"]["matchLabels"]
+    cluster = with_components("cilium", "secrets-manager")
+    assert len(cluster.selected(labels)) == len(cluster.workloads())
+    (rule,) = policy["spec"]["egress"]
+    assert rule["toEntities"] == ["host"]
+    assert rule["toPorts"] == [{"ports": [{"port": "80", "protocol": "TCP"}]}]
+
+
 def test_terraform_gives_a_role_to_each_service_account_of_the_manifests() -> None:
     table = (ROOT / "terraform" / "kubernetes" / "roles.tf").read_text()
     (names,) = re.findall(r"for name in \[([^\]]+)\] : name => var.namespace", table)
