@@ -40,7 +40,7 @@ TOOLS = ("podman", "runc", "debootstrap", "kubectl", "tar", "unshare")
 PACKAGES = "python3,python3-venv,ca-certificates"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UNITS = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
-# A command in a container takes podman itself this long on a busy machine; the kubelet takes no time.
+# Podman itself may take this long to start a command in a container, on a busy machine.
 OVERHEAD_SECONDS = 10
 # A pod that is not ready is never killed for it: Kubernetes waits, for a Deployment ten minutes.
 READY_SECONDS = 120

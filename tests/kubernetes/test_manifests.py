@@ -177,6 +177,22 @@ def test_terraform_gives_a_role_to_each_service_account_of_the_manifests() -> No
     assert set(re.findall(r'"([^"]+)"', names)) == accounts
 
 
+def test_all_pods_together_leave_mongodb_half_of_its_connections() -> None:
+    cluster = render("production")
+    most = {
+        role: cluster.get("ScaledObject", role)["spec"]["maxReplicaCount"]
+        for role in ("api", "sync")
+    }
+    pool = int(cluster.environment(cluster.role("api"))["MONGODB_MAX_POOL_SIZE"])
+    # The bridge has no connection to MongoDB.
+    processes = (
+        2 * most["api"] + most["sync"] + cluster.get("Deployment", "reconcile")["spec"]["replicas"]
+    )
+    connections = processes * (pool + 2)
+    assert f"= {connections}, below half of the 1,500" in KUBERNETES_PAGE
+    assert connections < 1_500 / 2
+
+
 def test_a_selector_of_a_deployment_is_never_changed_by_an_overlay() -> None:
     """It cannot be changed in a running cluster."""
     selectors = [
