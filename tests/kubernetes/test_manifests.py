@@ -65,6 +65,14 @@ def test_production_has_what_development_has_not() -> None:
     assert {"ScaledObject", "PodDisruptionBudget", "Ingress"} <= kinds
 
 
+def test_two_pods_of_a_role_are_not_lost_with_one_node() -> None:
+    cluster = render("production")
+    for role in ("api", "bridge", "sync"):
+        rules = cluster.role(role).pod["topologySpreadConstraints"]
+        keys = {it["topologyKey"] for it in rules}
+        assert keys == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}, role
+
+
 def test_production_runs_nothing_but_the_four_roles_and_the_migration() -> None:
     names = {it["metadata"]["name"] for it in render("production").workloads()}
     assert names == {*ROLES, "migrate"}
