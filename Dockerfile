@@ -3,12 +3,11 @@
 # The stage `development`, which is never deployed to production, adds the fake supply chain and the
 # script that creates the queues.
 
-# For linux/amd64 and linux/arm64; the digest is that of the index of both. Another base, or a newer one:
-#   docker buildx imagetools inspect python:3.13.7-slim-trixie    # prints the digest of the tag today
-#   docker build --build-arg PYTHON_IMAGE=… .
-ARG PYTHON_IMAGE=python:3.13.7-slim-trixie@sha256:5f55cdf0c5d9dc1a415637a5ccc4a9e18663ad203673173b8cda8f8dcacef689
+# By digest, that of the index for linux/amd64 and linux/arm64; the tag says what it is. In the one line
+# with FROM that Dependabot reads. How to check and to renew it, and a mirror: docs/kubernetes.md, Images.
+FROM python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b AS system
 
-FROM ${PYTHON_IMAGE} AS build
+FROM system AS build
 WORKDIR /build
 COPY requirements/build.txt requirements/container.txt /
 # No file but those whose hashes are pinned. nkeys has no wheel, and is built by what is pinned too.
@@ -24,7 +23,7 @@ COPY functions ./functions
 # Compiled here, since the file system of a running container is read-only.
 RUN /venv/bin/python -m compileall -q .
 
-FROM ${PYTHON_IMAGE} AS base
+FROM system AS base
 # No pip in the final image.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.*/site-packages/* \
     /usr/local/lib/python3.*/ensurepip

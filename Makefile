@@ -131,7 +131,7 @@ IMAGE ?= product-catalog:1.0.0
 .PHONY: image
 image: ## build and push the image for amd64 and arm64, with provenance and SBOM; IMAGE=registry/name:tag
 	@docker buildx build --platform linux/amd64,linux/arm64 --provenance=mode=max --sbom=true \
-	  --tag $(IMAGE) --push .
+	  --tag $(IMAGE) --push $(ARGS) .
 
 # Terraform's provider comes from the registry (once, for all folders), or from the folder in TF_PLUGIN_DIR.
 CATALOG_MODULE := terraform/modules/catalog

@@ -21,6 +21,11 @@ resource "aws_wafv2_web_acl" "api" {
       block {
         custom_response {
           response_code = 429
+          # As the API itself says it with 503.
+          response_header {
+            name  = "Retry-After"
+            value = "60"
+          }
         }
       }
     }

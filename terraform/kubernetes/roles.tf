@@ -86,8 +86,17 @@ locals {
   }
 }
 
+locals {
+  # An operator that others use too has a role of its own already, and EKS allows one association of an account.
+  existing_roles = {
+    for name, role in { keda = var.keda_role_name, external-secrets = var.external_secrets_role_name } : name => role
+    if role != null && contains(keys(local.rights), name)
+  }
+  made = { for name, rights in local.rights : name => rights if !contains(keys(local.existing_roles), name) }
+}
+
 resource "aws_iam_role" "pod" {
-  for_each             = local.rights
+  for_each             = local.made
   name                 = "${local.name}-${local.role_names[each.key]}-${data.aws_region.current.name}"
   path                 = var.role_path
   permissions_boundary = var.permissions_boundary
@@ -105,8 +114,8 @@ resource "aws_iam_role" "pod" {
 
 resource "aws_iam_role_policy" "pod" {
   for_each = local.rights
-  name     = "permissions"
-  role     = aws_iam_role.pod[each.key].id
+  name     = contains(keys(local.existing_roles), each.key) ? local.name : "permissions"
+  role     = try(local.existing_roles[each.key], aws_iam_role.pod[each.key].id)
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [for sid, right in each.value : {
@@ -120,7 +129,7 @@ resource "aws_iam_role_policy" "pod" {
 
 # The agent of EKS Pod Identity gives the pods of these accounts the role; nothing stands in the manifests.
 resource "aws_eks_pod_identity_association" "pod" {
-  for_each        = var.oidc_provider_arn == null ? local.rights : {}
+  for_each        = var.oidc_provider_arn == null ? local.made : {}
   cluster_name    = var.cluster_name
   namespace       = local.namespaces[each.key]
   service_account = local.accounts[each.key]

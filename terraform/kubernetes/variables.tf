@@ -89,6 +89,18 @@ variable "secret_reader" {
   }
 }
 
+variable "keda_role_name" {
+  description = "Name of the IAM role that KEDA's operator has already, in a cluster where others use KEDA too: it gets a policy; null to make a role for keda/keda-operator."
+  type        = string
+  default     = null
+}
+
+variable "external_secrets_role_name" {
+  description = "The same for the External Secrets Operator; null to make a role for external-secrets/external-secrets."
+  type        = string
+  default     = null
+}
+
 variable "role_path" {
   description = "Path of the IAM roles."
   type        = string

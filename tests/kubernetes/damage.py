@@ -57,6 +57,12 @@ def request_trigger(cluster: Cluster) -> Json:
     return found
 
 
+def cilium_ports(cluster: Cluster) -> list[Json]:
+    (rule,) = cluster.get("CiliumNetworkPolicy", "to-pod-identity")["spec"]["egress"]
+    found: list[Json] = rule["toPorts"][0]["ports"]
+    return found
+
+
 def ingress(cluster: Cluster) -> Json:
     found: Json = cluster.get("Ingress", "api")["metadata"]["annotations"]
     return found
@@ -153,7 +159,7 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
         ),
     ),
     "targets: of an autoscaler": (
-        "production",
+        "scaling-by-cpu",
         lambda c: put(
             c.get("HorizontalPodAutoscaler", "api")["spec"]["scaleTargetRef"], "name", "apis"
         ),
@@ -168,7 +174,7 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
     ),
     "targets: no autoscaler": (
         "production",
-        lambda c: c.objects.remove(c.get("HorizontalPodAutoscaler", "api")),
+        lambda c: c.objects.remove(c.get("ScaledObject", "api")),
     ),
     "targets: the account of another role": (
         "production",
@@ -483,45 +489,49 @@ BROKEN: dict[str, tuple[str, Callable[[Cluster], object]]] = {
         lambda c: c.objects.remove(c.get("NetworkPolicy", "from-clients-of-sqs")),
     ),
     "targets: scaled twice": (
-        "scaling-by-requests",
-        lambda c: c.objects.append(render("production").get("HorizontalPodAutoscaler", "api")),
+        "scaling-by-cpu",
+        lambda c: c.objects.append(render("production").get("ScaledObject", "api")),
     ),
     "schemas: a misspelt field of a trigger": (
-        "scaling-by-requests",
+        "production",
         lambda c: put(request_trigger(c), "treshold", "5"),
+    ),
+    "schemas: a port of Cilium that is a number": (
+        "cilium",
+        lambda c: put(cilium_ports(c)[0], "port", 80),
     ),
     "schemas: a misspelt field of an external secret": (
         "external-secrets",
         lambda c: put(c.get("ExternalSecret", "secrets")["spec"], "refreshIntervall", "1h"),
     ),
     "request_scaling: a metric that nobody exports": (
-        "scaling-by-requests",
+        "production",
         lambda c: put(
             request_trigger(c), "query", request_trigger(c)["query"].replace("requests", "calls")
         ),
     ),
     "request_scaling: probes count": (
-        "scaling-by-requests",
+        "production",
         lambda c: put(
             request_trigger(c), "query", request_trigger(c)["query"].replace("|getReadiness", "")
         ),
     ),
     "request_scaling: nothing is no request": (
-        "scaling-by-requests",
+        "production",
         lambda c: request_trigger(c).pop("ignoreNullValues"),
     ),
     "request_scaling: a fallback": (
-        "scaling-by-requests",
+        "production",
         lambda c: put(
             c.get("ScaledObject", "api")["spec"], "fallback", {"failureThreshold": 1, "replicas": 2}
         ),
     ),
     "request_scaling: no CPU": (
-        "scaling-by-requests",
+        "production",
         lambda c: put(c.get("ScaledObject", "api")["spec"]["triggers"][1], "type", "memory"),
     ),
     "request_scaling: a second autoscaler": (
-        "scaling-by-requests",
+        "production",
         lambda c: c.get("ScaledObject", "api")["metadata"]["annotations"].clear(),
     ),
     "load_balancer: old TLS": (

@@ -40,6 +40,10 @@ TOOLS = ("podman", "runc", "debootstrap", "kubectl", "tar", "unshare")
 PACKAGES = "python3,python3-venv,ca-certificates"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UNITS = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
+# Podman itself may take this long to start a command in a container, on a busy machine.
+OVERHEAD_SECONDS = 10
+# A pod that is not ready is never killed for it: Kubernetes waits, for a Deployment ten minutes.
+READY_SECONDS = 120
 _CLONE_NEWNET = 0x40000000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
@@ -152,13 +156,14 @@ class Podman:
         volumes += [f"--volume={path}:{path}:ro" for path in certificates]
         # Without an init system there is no isolation of builds but this.
         how = ("--isolation=chroot", "--format=docker", "--network=host", *volumes)
-        base = f"--build-arg=PYTHON_IMAGE={base_image()}"
+        # In place of the image of the first FROM, the only one that is not a stage.
+        base = f"--from={base_image()}"
         self("build", *how, base, f"--target={target}", f"--tag={tag}", str(ROOT))
 
 
 def base_image() -> str:
     """Give the image that the Dockerfile builds on, without its digest: that is Docker's own."""
-    image = (ROOT / "Dockerfile").read_text().partition("ARG PYTHON_IMAGE=")[2].split()[0]
+    image = (ROOT / "Dockerfile").read_text().partition("\nFROM ")[2].split()[0]
     return f"docker.io/library/{image.partition('@')[0]}"
 
 
@@ -295,7 +300,7 @@ class Pod:
         if "exec" in probe:
             command = ("exec", self.called(container), *probe["exec"]["command"])
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return self.podman.answer(*command, timeout=seconds)[0] == 0
+                return self.podman.answer(*command, timeout=seconds + OVERHEAD_SECONDS)[0] == 0
             return False
         action = probe["httpGet"]
         url = f"http://127.0.0.1:{container.port(action['port'])}{action['path']}"
@@ -309,6 +314,8 @@ class Pod:
 
     def _wait_for(self, container: Container, name: str, probe: Json) -> None:
         patience = probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)
+        if name == "readinessProbe":
+            patience = max(patience, READY_SECONDS)
         held = poll(lambda: self.holds(container, probe), patience)
         assert held, f"{self.called(container)}: {name} fails\n{self.logs()[-3000:]}"
 

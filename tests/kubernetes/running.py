@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from tests.kubernetes.cluster import Json
 
-# The first test waits for the images.
-pytestmark = pytest.mark.timeout(900)
+# The first test waits for the images: a quarter of an hour on a busy machine.
+pytestmark = pytest.mark.timeout(1800)
 
 PATIENCE = 60.0
 PORTS = {"api": 8000, "mongodb": 27017, "nats": 4222, "sqs": 4566, "supplyChain": 8900}

@@ -80,6 +80,12 @@ def test_compose_gives_every_setting_that_the_code_requires(compose: Json) -> No
         assert "AWS_DEFAULT_REGION" in given
 
 
+def test_compose_passes_on_what_a_restore_sets(compose: Json) -> None:
+    for role in (*ROLES, "migrate"):
+        mode = compose["services"][role]["environment"]["CATALOG_MODE"]
+        assert mode == "${CATALOG_MODE:-normal}", role
+
+
 def test_compose_and_the_development_overlay_have_the_same_settings(compose: Json) -> None:
     cluster = render("development")
     in_cluster = cluster.environment(cluster.role("sync"))
@@ -144,6 +150,22 @@ def test_compose_waits_until_what_a_service_needs_is_healthy(compose: Json) -> N
 def test_compose_keeps_the_data_of_every_server(compose: Json) -> None:
     keeping = {name for name, service in compose["services"].items() if "volumes" in service}
     assert keeping == set(compose["volumes"]) == {"mongodb", "nats", "sqs", "supply-chain"}
+
+
+def test_the_containers_around_an_emulator_are_those_that_the_tests_run() -> None:
+    path = ROOT / "localstack" / "docker-compose.yml"
+    assert compose_schema_says(path) == ""
+    services = yaml.safe_load(path.read_text())["services"]
+    (pin,) = re.findall(
+        r"^ministack==(\S+)", (ROOT / "requirements" / "ministack.txt").read_text(), re.MULTILINE
+    )
+    assert services["ministack"]["image"] == f"ministackorg/ministack:{pin}"
+    in_overlay = {it.spec["image"] for it in render("development").containers()}
+    ours = {services[name]["image"] for name in ("mongodb", "nats", "supply-chain")}
+    assert ours <= in_overlay
+    # The image has what the fake supply chain imports.
+    stage = services["supply-chain"]["build"]["target"]
+    assert re.search(rf" AS {stage}$", dockerfile(), re.MULTILINE)
 
 
 def test_our_containers_are_hardened_in_compose(compose: Json) -> None:
@@ -334,16 +356,31 @@ def dockerfile() -> str:
     return (ROOT / "Dockerfile").read_text()
 
 
-def test_every_stage_starts_from_the_base_image_or_from_another_stage() -> None:
+def froms() -> list[tuple[str, str]]:
+    """Each image or stage that a stage starts from, and the name of that stage."""
     found = re.findall(r"^FROM (\S+) AS (\w+)$", dockerfile(), re.MULTILINE)
-    stages = {stage for _, stage in found}
     assert len(found) == dockerfile().count("\nFROM ")
-    assert {image for image, _ in found if image not in stages} == {"${PYTHON_IMAGE}"}
+    return found
+
+
+def test_every_stage_starts_from_the_base_image_or_from_an_earlier_stage() -> None:
+    first, *others = froms()
+    earlier = {first[1]}
+    for origin, stage in others:
+        assert origin in earlier, f"{stage} starts from {origin}"
+        earlier.add(stage)
 
 
 def test_the_base_image_is_pinned_by_tag_and_digest() -> None:
-    (image,) = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", dockerfile(), re.MULTILINE)
+    # In FROM itself: Dependabot does not read what an ARG holds.
+    image = froms()[0][0]
     assert re.fullmatch(r"python:3\.13\.\d+-slim-[a-z]+@sha256:[0-9a-f]{64}", image)
+
+
+def test_somebody_renews_the_base_image() -> None:
+    updates = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
+    (docker,) = [it for it in updates if it["package-ecosystem"] == "docker"]
+    assert docker["directory"] == "/"
 
 
 def test_the_image_takes_no_package_whose_hash_is_not_pinned() -> None:

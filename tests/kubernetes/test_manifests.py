@@ -62,7 +62,15 @@ def test_every_overlay_is_checked() -> None:
 
 def test_production_has_what_development_has_not() -> None:
     kinds = {item["kind"] for item in render("production").objects}
-    assert {"HorizontalPodAutoscaler", "ScaledObject", "PodDisruptionBudget", "Ingress"} <= kinds
+    assert {"ScaledObject", "PodDisruptionBudget", "Ingress"} <= kinds
+
+
+def test_two_pods_of_a_role_are_not_lost_with_one_node() -> None:
+    cluster = render("production")
+    for role in ("api", "bridge", "sync"):
+        rules = cluster.role(role).pod["topologySpreadConstraints"]
+        keys = {it["topologyKey"] for it in rules}
+        assert keys == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}, role
 
 
 def test_production_runs_nothing_but_the_four_roles_and_the_migration() -> None:
@@ -110,6 +118,13 @@ def test_argo_cd_migrates_after_what_the_job_needs_and_before_the_roles() -> Non
     assert annotations["argocd.argoproj.io/hook-delete-policy"] == "BeforeHookCreation"
 
 
+def test_without_prometheus_the_api_is_scaled_by_cpu_and_nothing_else() -> None:
+    cluster = with_components("scaling-by-cpu")
+    assert [it["metadata"]["name"] for it in cluster.kind("ScaledObject")] == ["sync"]
+    (metric,) = cluster.get("HorizontalPodAutoscaler", "api")["spec"]["metrics"]
+    assert metric["resource"]["name"] == "cpu"
+
+
 def test_production_keeps_its_secrets_out_of_git() -> None:
     assert render("production").kind("Secret") == []
 
@@ -153,11 +168,37 @@ def test_by_pod_identity_the_manifests_name_no_iam_role() -> None:
     )
 
 
+def test_with_cilium_every_pod_reaches_the_agent_on_its_node_and_nothing_else_there() -> None:
+    policy = with_components("cilium").get("CiliumNetworkPolicy", "to-pod-identity")
+    labels = policy["spec"]["endpointSelector"]["matchLabels"]
+    cluster = with_components("cilium", "secrets-manager")
+    assert len(cluster.selected(labels)) == len(cluster.workloads())
+    (rule,) = policy["spec"]["egress"]
+    assert rule["toEntities"] == ["host"]
+    assert rule["toPorts"] == [{"ports": [{"port": "80", "protocol": "TCP"}]}]
+
+
 def test_terraform_gives_a_role_to_each_service_account_of_the_manifests() -> None:
     table = (ROOT / "terraform" / "kubernetes" / "roles.tf").read_text()
     (names,) = re.findall(r"for name in \[([^\]]+)\] : name => var.namespace", table)
     accounts = {it["metadata"]["name"] for it in render("production").kind("ServiceAccount")}
     assert set(re.findall(r'"([^"]+)"', names)) == accounts
+
+
+def test_all_pods_together_leave_mongodb_half_of_its_connections() -> None:
+    cluster = render("production")
+    most = {
+        role: cluster.get("ScaledObject", role)["spec"]["maxReplicaCount"]
+        for role in ("api", "sync")
+    }
+    pool = int(cluster.environment(cluster.role("api"))["MONGODB_MAX_POOL_SIZE"])
+    # The bridge has no connection to MongoDB.
+    processes = (
+        2 * most["api"] + most["sync"] + cluster.get("Deployment", "reconcile")["spec"]["replicas"]
+    )
+    connections = processes * (pool + 2)
+    assert f"= {connections}, below half of the 1,500" in KUBERNETES_PAGE
+    assert connections < 1_500 / 2
 
 
 def test_a_selector_of_a_deployment_is_never_changed_by_an_overlay() -> None:

@@ -191,6 +191,27 @@ run "only_who_reads_the_secret_may" {
   }
 }
 
+run "an_operator_with_a_role_gets_a_policy_and_no_second_association" {
+  variables {
+    secret_arn                 = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:product-catalog/settings-AbCdEf"
+    secret_reader              = "external-secrets"
+    keda_role_name             = "platform-keda"
+    external_secrets_role_name = "platform-secrets"
+  }
+  assert {
+    condition     = { for name, it in aws_iam_role_policy.pod : name => [it.role, it.name] if !contains(["api", "bridge", "reconcile", "sync"], name) } == { keda = ["platform-keda", "product-catalog"], external-secrets = ["platform-secrets", "product-catalog"] }
+    error_message = "the policies"
+  }
+  assert {
+    condition     = toset(keys(aws_eks_pod_identity_association.pod)) == toset(["api", "bridge", "reconcile", "sync"])
+    error_message = "an association of an account that may have one already"
+  }
+  assert {
+    condition     = toset(keys(output.roles)) == toset(["api", "bridge", "reconcile", "sync"])
+    error_message = "roles of others"
+  }
+}
+
 run "pods_may_read_the_secret_themselves" {
   variables {
     secret_arn    = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:product-catalog/settings-AbCdEf"

@@ -124,7 +124,28 @@ EXTERNAL = {
         dataFrom={"items": _fields("extract", "rewrite", extract=_fields("key", "version"))},
     ),
 }
+# Nor is that of Cilium (cilium.io/v2).
+CILIUM = {
+    "CiliumNetworkPolicy": _fields(
+        "endpointSelector egress",
+        "description",
+        endpointSelector=_fields("", "matchLabels matchExpressions"),
+        egress={
+            "items": _fields(
+                "toEntities toPorts",
+                toEntities={"items": {"enum": ["host", "remote-node", "cluster", "world"]}},
+                toPorts={
+                    "items": _fields(
+                        "ports",
+                        ports={"items": _fields("port protocol", port={"type": "string"})},
+                    )
+                },
+            )
+        },
+    ),
+}
 DEFINED_HERE = {
+    "cilium.io": CILIUM,
     "keda.sh": KEDA,
     "monitoring.coreos.com": OPERATOR,
     "external-secrets.io": EXTERNAL,
