@@ -61,8 +61,22 @@ def _log_left(what: str, reason: str) -> None:
     telemetry.log.warning(what, reason=reason)
 
 
-def _print_left(what: str, reason: str) -> None:
-    print(f"warning: {what}: {reason}", file=sys.stderr)
+class Left:
+    """Prints what was not looked at, and remembers it for the last line."""
+
+    def __init__(self) -> None:
+        self._whats: list[str] = []
+
+    def warn(self, what: str, reason: str) -> None:
+        """Print a warning."""
+        self._whats.append(what)
+        print(f"warning: {what}: {reason}", file=sys.stderr)
+
+    def summary(self) -> str:
+        """Say what is known of the whole."""
+        if not self._whats:
+            return "all is as this release needs it"
+        return f"{', '.join(self._whats)}: run this again when that answers"
 
 
 def main() -> int:
@@ -70,8 +84,8 @@ def main() -> int:
     # Without a handler, process 1 of a container ignores SIGTERM.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        changes = 0
-        for change in _migrate(None, _print_left):
+        changes, left = 0, Left()
+        for change in _migrate(None, left.warn):
             print(change, flush=True)
             changes += 1
     except SettingsError as error:
@@ -83,7 +97,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted: an index that is being built goes on; run this again", file=sys.stderr)
         return 1
-    print(f"{changes} changes: all is as this release needs it")
+    print(f"{changes} changes: {left.summary()}")
     return 0
 
 

@@ -15,8 +15,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, TypedDict
 
-import boto3
-from botocore.exceptions import ClientError, WaiterError
+from botocore.exceptions import BotoCoreError, ClientError, WaiterError
+
+from tools.deployment import session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,8 +105,9 @@ def main() -> int:
         print("error: Terraform moves the aliases itself: `canary` is not set", file=sys.stderr)
         return 1
     try:
-        return 0 if move_all(boto3.client("lambda"), boto3.client("codedeploy"), canary) else 1
-    except ClientError as error:
+        aws = session()
+        return 0 if move_all(aws.client("lambda"), aws.client("codedeploy"), canary) else 1
+    except (ClientError, BotoCoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

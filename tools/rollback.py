@@ -24,10 +24,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tools.deployment import ALIAS, RELEASED, Names
+from tools.deployment import ALIAS, RELEASED, Names, session
 
 if TYPE_CHECKING:
     Say = Callable[[str], None]
@@ -278,7 +277,7 @@ def _confirm(question: str) -> None:
 
 def _clients() -> Callable[[str], Any]:
     # Typed for each service by its name; here it is any of them.
-    return cast("Callable[[str], Any]", boto3.client)
+    return cast("Callable[[str], Any]", session().client)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
