@@ -271,7 +271,11 @@ def _say_releases(functions: Sequence[Function], say: Say) -> None:
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
         raise RollbackError("nobody can be asked here: give --yes, or --dry-run to look")
-    if input(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
+    try:
+        answer = input(f"{question} [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in {"y", "yes"}:
         raise RollbackError("nothing was moved")
 
 
