@@ -480,9 +480,13 @@ def _fetch_secrets(name: str) -> str:
     patience = Config(connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 2})
     try:
         client = boto3.client("secretsmanager", config=patience)
-        text: str = client.get_secret_value(SecretId=name)["SecretString"]
-    except (BotoCoreError, ClientError, KeyError) as error:
+        answer = client.get_secret_value(SecretId=name)
+    except (BotoCoreError, ClientError) as error:
         raise SettingsError(f"CATALOG_SECRET_ID: {name} cannot be read: {error}") from error
+    text: str = answer.get("SecretString", "")
+    if not text:
+        put = "python -m tools.secret puts it"
+        raise SettingsError(f"CATALOG_SECRET_ID: {name} has no text: {put}")
     return text
 
 

@@ -17,10 +17,9 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
-from tools.deployment import ALIAS
+from tools.deployment import ALIAS, session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,7 +155,8 @@ def main() -> int:
         print("error: Terraform moves the aliases itself: `canary` is not set", file=sys.stderr)
         return 1
     try:
-        return 0 if move_all(boto3.client("lambda"), boto3.client("codedeploy"), canary) else 1
+        aws = session()
+        return 0 if move_all(aws.client("lambda"), aws.client("codedeploy"), canary) else 1
     except (ClientError, BotoCoreError) as error:
         print(
             f"error: {error}; where aliases have moved, make rollback takes all back",

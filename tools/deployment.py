@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+
+import boto3
+from botocore.exceptions import NoRegionError
 
 from tools.package import HANDLERS
 
@@ -12,6 +16,23 @@ STAGE = "api"
 # Nobody calls it through its alias but an operator by hand.
 RELEASED = tuple(role for role in HANDLERS if role != "migrate")
 """The functions whose aliases make up what runs."""
+
+
+class NoRegionGivenError(NoRegionError):
+    """As boto3 would raise it, with what to do."""
+
+    fmt = "there is no region: set AWS_REGION, or a region in the profile that AWS_PROFILE names"
+
+
+def session() -> boto3.Session:
+    """Give credentials and region as boto3 finds them, and the region also by AWS_REGION.
+
+    The AWS CLI and Terraform read that variable, boto3 does not. Raises NoRegionGivenError.
+    """
+    found = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
+    if not found.region_name:
+        raise NoRegionGivenError
+    return found
 
 
 @dataclass(frozen=True, slots=True)

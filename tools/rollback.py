@@ -24,10 +24,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tools.deployment import ALIAS, RELEASED, Names
+from tools.deployment import ALIAS, RELEASED, Names, session
 
 if TYPE_CHECKING:
     Say = Callable[[str], None]
@@ -272,13 +271,17 @@ def _say_releases(functions: Sequence[Function], say: Say) -> None:
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
         raise RollbackError("nobody can be asked here: give --yes, or --dry-run to look")
-    if input(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
+    try:
+        answer = input(f"{question} [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in {"y", "yes"}:
         raise RollbackError("nothing was moved")
 
 
 def _clients() -> Callable[[str], Any]:
     # Typed for each service by its name; here it is any of them.
-    return cast("Callable[[str], Any]", boto3.client)
+    return cast("Callable[[str], Any]", session().client)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

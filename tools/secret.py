@@ -24,7 +24,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.adapters.jetstream import credentials_of
@@ -36,6 +35,7 @@ from chalicelib.settings import (
     parse_secrets,
     read_settings,
 )
+from tools.deployment import session
 
 LONGEST = 65_536
 """Bytes that Secrets Manager keeps in one secret."""
@@ -136,14 +136,21 @@ def _read(name: str, file: str) -> str:
 
 
 def _held(client: Any, secret: str) -> dict[str, str]:  # noqa: ANN401 - boto3's
+    """Read what the secret holds. Raises RefusedError, SettingsError, ClientError."""
     try:
-        text: str = client.get_secret_value(SecretId=secret).get("SecretString", "")
-    except ClientError as error:
+        answer = client.get_secret_value(SecretId=secret)
+    except client.exceptions.ResourceNotFoundException as error:
         # As Terraform makes it: the secret, without a value.
         if "AWSCURRENT" in error.response["Error"]["Message"]:
             return {}
-        raise
-    return parse_secrets(text)
+        raise RefusedError(
+            f"there is no secret {secret} in {client.meta.region_name}: the first terraform apply "
+            "makes it, and terraform output secret_name says how it is named"
+        ) from None
+    # An emulator gives a version without a text to a secret without a value.
+    if not answer.get("SecretString") and not answer.get("SecretBinary"):
+        return {}
+    return parse_secrets(answer.get("SecretString", ""))
 
 
 def run(secret: str, files: Mapping[str, str]) -> list[str]:
@@ -151,8 +158,10 @@ def run(secret: str, files: Mapping[str, str]) -> list[str]:
 
     Raises RefusedError, SettingsError, ClientError, BotoCoreError: then nothing was put.
     """
-    client = boto3.client("secretsmanager")
+    client = session().client("secretsmanager")
     held = _held(client, secret)
+    if not held and not files:
+        raise RefusedError(f"{secret} has no value yet: put one with NAME=FILE for each name")
     wanted = changed(held, {name: _read(name, file) for name, file in files.items()})
     check(wanted)
     lines = told(held, wanted)

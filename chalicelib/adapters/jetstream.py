@@ -643,10 +643,18 @@ def servers_of(url: str) -> list[str]:
     return [server.strip() for server in url.split(",")]
 
 
+def _read_credentials(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError as error:
+        # Not the path: it may be credentials that are not whole.
+        raise ValueError(f"the file of credentials cannot be read: {error.strerror}") from None
+
+
 def credentials_of(given: str | None) -> RawCredentials | None:
     if given is None:
         return None
-    text = given if "-----BEGIN" in given else Path(given).read_text()
+    text = given if "-----BEGIN" in given else _read_credentials(given)
     for part in ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED"):
         if part not in text:
             # nats-py would search for it in an endless loop.

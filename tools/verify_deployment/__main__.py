@@ -21,13 +21,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
 
-import boto3
-
 from catalogctl import events, tokens
 from catalogctl.connection import Connection
 from catalogctl.errors import CommandError, UsageError
 from chalicelib.domain import exact_json
-from tools.deployment import Names
+from tools.deployment import Names, session
 from tools.verify_deployment.cloud import Account, Cloud
 from tools.verify_deployment.product import Given, Listen, Product
 from tools.verify_deployment.steps import (
@@ -118,12 +116,12 @@ def _steps(arguments: argparse.Namespace, environ: Mapping[str, str]) -> tuple[P
 def _cloud_steps(arguments: argparse.Namespace, given: Given) -> list[Step]:
     if not arguments.aws:
         return [Step(name, _without_aws) for name in CLOUD_STEPS]
-    session = boto3.Session()
+    aws = session()
     account = Account(
         # Typed for each service by its name; here it is any of them.
-        cast("Callable[[str], Any]", session.client),
+        cast("Callable[[str], Any]", aws.client),
         Names(arguments.name_suffix),
-        session.region_name or "",
+        aws.region_name or "",
         may_raise_an_alarm=arguments.test_alarms,
     )
     cloud = Cloud(account, given.web, given.patience, given.mark)

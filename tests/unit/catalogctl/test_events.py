@@ -177,7 +177,7 @@ def test_credentials_that_nats_refuses_end_with_3(
 @pytest.mark.parametrize(
     ("credentials", "text"),
     [
-        ("none.creds", "NATS_CREDENTIALS: [Errno 2] No such file or directory"),
+        ("none.creds", "NATS_CREDENTIALS: the file of credentials cannot be read: No such file"),
         ("-----BEGIN NOTHING-----", "NATS_CREDENTIALS: the credentials have no BEGIN NATS USER"),
     ],
 )

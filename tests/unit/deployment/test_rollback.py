@@ -192,6 +192,13 @@ def test_it_asks_and_without_anybody_to_ask_it_refuses(
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _: "n")
     assert run() == 2
+
+    def ended(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", ended)
+    assert run() == 2
+    assert capsys.readouterr().err.endswith("error: nothing was moved\n")
     assert live(client) == dict.fromkeys(RELEASED, "4")
     monkeypatch.setattr("builtins.input", lambda _: "y")
     assert run() == 0

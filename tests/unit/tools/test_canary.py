@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import NoRegionError
 from botocore.stub import Stubber
 
 from tools import canary
+from tools.deployment import NoRegionGivenError
 
 Backs = dict[str, tuple[str, bool]]
 
@@ -147,12 +149,17 @@ def test_without_the_variable_there_is_nothing_to_move(
     assert "`canary` is not set" in capsys.readouterr().err
 
 
+def answer_with(monkeypatch: pytest.MonkeyPatch, clients: dict[str, Any]) -> None:
+    """Have main() use these."""
+    monkeypatch.setattr(canary, "session", lambda: SimpleNamespace(client=clients.__getitem__))
+
+
 def test_an_error_of_aws_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     functions = SESSION.client("lambda")
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(CANARY)))
-    monkeypatch.setattr(boto3, "client", lambda _: functions)
+    answer_with(monkeypatch, {"lambda": functions, "codedeploy": SESSION.client("codedeploy")})
     with Stubber(functions) as lambdas:
         lambdas.add_client_error("get_alias", "AccessDeniedException", "not allowed")
         assert canary.main() == 1
@@ -162,13 +169,13 @@ def test_an_error_of_aws_is_told(
 def test_without_an_answer_of_aws_the_reason_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def without_region(_: str) -> None:
-        raise NoRegionError
+    def without_region() -> None:
+        raise NoRegionGivenError
 
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(CANARY)))
-    monkeypatch.setattr(boto3, "client", without_region)
+    monkeypatch.setattr(canary, "session", without_region)
     assert canary.main() == 1
-    assert "You must specify a region" in capsys.readouterr().err
+    assert "there is no region" in capsys.readouterr().err
 
 
 def test_an_error_while_a_move_is_waited_for_is_told(
@@ -176,7 +183,7 @@ def test_an_error_while_a_move_is_waited_for_is_told(
 ) -> None:
     clients = {name: SESSION.client(name) for name in ("lambda", "codedeploy")}
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(CANARY)))
-    monkeypatch.setattr(boto3, "client", clients.__getitem__)
+    answer_with(monkeypatch, clients)
     with Stubber(clients["lambda"]) as lambdas, Stubber(clients["codedeploy"]) as codedeploy:
         for version in ("6", "9"):
             lambdas.add_response("get_alias", {"FunctionVersion": version})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from botocore.exceptions import NoRegionError
 from moto import mock_aws
 
 from chalicelib.bootstrap import Containers
@@ -120,6 +120,14 @@ def test_a_process_starts_with_what_was_put(vault: Vault, containers: Containers
 @pytest.mark.usefixtures("vault")
 def test_a_process_does_not_start_before_a_value_was_put(containers: Containers) -> None:
     with pytest.raises(SettingsError, match=f"CATALOG_SECRET_ID: {NAME} cannot be read"):
+        containers.get()
+
+
+def test_a_process_that_finds_no_text_says_how_to_put_it(
+    vault: Vault, containers: Containers
+) -> None:
+    vault.client.put_secret_value(SecretId=NAME, SecretBinary=b"no text")
+    with pytest.raises(SettingsError, match=r"has no text: python -m tools\.secret puts it"):
         containers.get()
 
 
@@ -240,7 +248,35 @@ def test_tokens_of_an_identity_provider_alone_need_no_secret(
 @pytest.mark.usefixtures("vault")
 def test_a_secret_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["another"]) == 1
-    assert capsys.readouterr().err == "error: GetSecretValue: ResourceNotFoundException\n"
+    told = capsys.readouterr().err
+    assert told.startswith("error: there is no secret another in eu-central-1: ")
+
+
+def test_another_refusal_of_aws_is_told_by_its_code_alone(
+    vault: Vault, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vault.client.delete_secret(SecretId=NAME)
+    assert vault.run() == 1
+    assert capsys.readouterr().err == "error: GetSecretValue: InvalidRequestException\n"
+    vault.client.restore_secret(SecretId=NAME)
+
+
+def test_a_secret_without_a_value_has_nothing_to_check(
+    vault: Vault, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vault.run() == 1
+    assert capsys.readouterr().err.startswith(f"error: {NAME} has no value yet: ")
+
+
+def test_an_empty_version_of_an_emulator_counts_as_no_value(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = vault.client
+    monkeypatch.setattr(client, "get_secret_value", lambda **_: {"VersionStages": ["AWSCURRENT"]})
+    monkeypatch.setattr(command, "session", lambda: SimpleNamespace(client=lambda _: client))
+    assert vault.run(MONGODB_URI=URI, CATALOG_JWT_SECRET=OLD) == 0
+    monkeypatch.undo()
+    assert vault.held() == {"MONGODB_URI": URI, "CATALOG_JWT_SECRET": OLD}
 
 
 def test_a_file_that_is_not_there_is_told(
@@ -251,15 +287,21 @@ def test_a_file_that_is_not_there_is_told(
     assert "missing cannot be read: FileNotFoundError" in capsys.readouterr().err
 
 
-def test_without_a_connection_the_reason_is_told(
+def test_without_a_region_the_command_says_what_to_set(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def away(_: str) -> None:
-        raise NoRegionError
-
-    monkeypatch.setattr(boto3, "client", away)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     assert command.main([NAME]) == 1
-    assert capsys.readouterr().err == "error: You must specify a region.\n"
+    assert capsys.readouterr().err.startswith("error: there is no region: set AWS_REGION")
+
+
+def test_the_region_may_be_given_as_the_aws_command_line_takes_it(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert vault.run(MONGODB_URI=URI, CATALOG_JWT_SECRET=OLD) == 0
 
 
 @pytest.mark.parametrize("argument", [f"MONGODB_URI:{CANARY}", f"PASSWORD={CANARY}", CANARY])
