@@ -10,16 +10,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import simplejson
-from pymongo import MongoClient
-from typer.testing import CliRunner
 
-from catalogctl.main import app
 from embedded.services import ROLES
 from embedded.stack import Stack
+from tests.disasters import all_products, ctl_of, dump, put_back
 from tests.e2e.conftest import SETTINGS
 from tests.e2e.delivery.steps import wait_until_held
 from tests.support import (
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 PRODUCTS = int(os.environ.get("RESTORE_PRODUCTS", "40"))
 PATIENCE = 60.0 + PRODUCTS / 10
 AT_ONCE = 20
-Dump = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -47,30 +44,6 @@ def alone(tmp_path: Path) -> Iterator[RunningStack]:
     own = Stack(tmp_path / "stack", stack_environment(os.environ, SETTINGS))
     with stopped_for_sure(own):
         yield RunningStack(own)
-
-
-# ---- what MongoDB's own tools do ----
-
-
-def database(stack: RunningStack) -> MongoClient[dict[str, Any]]:
-    return MongoClient(stack.settings["mongodb"])
-
-
-def dump(stack: RunningStack) -> Dump:
-    """All collections as they are now."""
-    with database(stack) as client:
-        there = client["catalog"]
-        return {name: list(there[name].find()) for name in there.list_collection_names()}
-
-
-def put_back(stack: RunningStack, kept: Dump) -> None:
-    """Restore all collections. The indexes stay."""
-    with database(stack) as client:
-        there = client["catalog"]
-        for name in {*there.list_collection_names(), *kept}:
-            there[name].delete_many({})
-            if documents := kept.get(name):
-                there[name].insert_many(documents)
 
 
 # ---- what a catalog does ----
@@ -109,18 +82,6 @@ def delivered(stack: RunningStack) -> None:
     eventually(lambda: not waiting(), PATIENCE, "all is delivered")
 
 
-def listed(stack: RunningStack) -> dict[str, Json]:
-    """Every product of the catalog, by id."""
-    found: dict[str, Json] = {}
-    cursor = ""
-    while True:
-        page = stack.get(f"/products?limit=100{cursor}")
-        found |= {item["id"]: item for item in page["items"]}
-        if page["nextCursor"] is None:
-            return found
-        cursor = f"&cursor={page['nextCursor']}"
-
-
 def shown(products: Mapping[str, Json]) -> dict[str, tuple[object, ...]]:
     names = ("version", "name", "price", "quantity", "sku")
     return {key: tuple(item.get(name) for name in names) for key, item in products.items()}
@@ -130,13 +91,6 @@ def stored_under(stack: RunningStack) -> Counter[str]:
     """How often a body was stored under each key. The same body again counts as a repetition."""
     calls = stack.supply_chain.calls()
     return Counter(str(it["idempotencyKey"]) for it in calls if it["outcome"] == "stored")
-
-
-def restored(*arguments: str) -> Json:
-    ended = CliRunner().invoke(app, ["restore", *arguments, "--json"])
-    assert ended.exit_code == 0, ended.output
-    document: Json = simplejson.loads(ended.stdout, use_decimal=True)
-    return document
 
 
 def stop_roles(stack: RunningStack) -> None:
@@ -185,7 +139,7 @@ def a_day(stack: RunningStack, old: list[Json]) -> Day:
 
 def check_end(stack: RunningStack, old: list[Json], day: Day) -> None:
     """Catalog and supply chain agree on every product, and have what was newest."""
-    catalog, held = listed(stack), stack.supply_chain.products()
+    catalog, held = all_products(stack), stack.supply_chain.products()
     del held[day.only_there]
     assert shown(catalog) == shown(held)
     gone = {it["id"] for it in day.gone}
@@ -210,14 +164,13 @@ def test_a_restored_store_and_the_supply_chain_agree_again(
     begun = time.monotonic()
     put_back(stack, yesterday)
     stack.up(CATALOG_MODE="restore")
-    monkeypatch.setenv("CATALOG_API", stack.settings["api"])
-    monkeypatch.setenv("CATALOG_TOKEN", stack.settings["token"])
+    ctl = ctl_of(stack, monkeypatch)
     refused = stack.api.post("/products", PRODUCT)
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "60")
     (tmp_path / "ids.txt").write_text("\n".join(stack.supply_chain.products()))
     calls = len(stack.supply_chain.calls())
 
-    found = restored("--start", "--wait", "--supply-chain-ids", str(tmp_path / "ids.txt"))
+    found = ctl("restore", "--start", "--wait", "--supply-chain-ids", str(tmp_path / "ids.txt"))
 
     total, replayed = PRODUCTS + len(day.new), len([*day.newest, *day.gone, *day.new])
     assert (found["state"], found["lifted"], found["replayed"]) == ("lifted", total, replayed)
@@ -230,7 +183,7 @@ def test_a_restored_store_and_the_supply_chain_agree_again(
     open_again = time.monotonic()
     (after,) = changed(stack, day.new[1:2], name="after the restore")
     assert after["version"] > 1_000_000
-    done = restored("--wait")
+    done = ctl("restore", "--wait")
 
     proved = time.monotonic()
     assert (done["state"], done["proved"]) == ("done", True)
