@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 ALLOWED = "allowed in CI:"
 
 # What tests share asserts too, and a failure there is to show its values as one in a test does.
-for shared in ("browser", "contract", "e2e", "fakes", "kubernetes", "processes", "support", "unit"):
+for shared in (
+    "browser",
+    "contract",
+    "disasters",
+    "e2e",
+    "fakes",
+    "kubernetes",
+    "processes",
+    "support",
+    "unit",
+):
     pytest.register_assert_rewrite(f"tests.{shared}")
 
 

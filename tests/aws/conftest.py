@@ -16,10 +16,19 @@ from embedded.stack import StackInfo
 from localstack.capabilities import lacks
 from localstack.emulators import emulator_name
 from localstack.stack import AwsInfo, AwsStack
-from tests.support import Api, RunningStack, SupplyChainControl
+from tests.support import (
+    Api,
+    Json,
+    RunningStack,
+    SupplyChainControl,
+    eventually,
+    exact_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import requests
 
 ORIGIN = "https://shop.example"
 # A burst that no other test uses up; a refill far slower than an emulator answers under load.
@@ -68,9 +77,44 @@ class DeployedStack(RunningStack):
         self.supply_chain = SupplyChainControl(info["supplyChain"])
         self.sqs = self.client("sqs")
 
-    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes them at run time
-        """A client of the emulator, as the account's root."""
-        return aws_client(service, self.info["endpoint"], retries={"total_max_attempts": 1})
+    def client(self, service: str, **config: object) -> Any:  # noqa: ANN401 - boto3 makes them at run time
+        """A client of the emulator, as the account's root; `config` is botocore's."""
+        once = {"total_max_attempts": 1}
+        return aws_client(service, self.info["endpoint"], retries=once, **config)
+
+    def get(self, path: str) -> Json:
+        """The JSON that the API answers to a GET, when the throttle lets it through."""
+
+        def answered() -> list[requests.Response]:
+            answer = self.api.get(path)
+            return [] if answer.status_code == 429 else [answer]
+
+        (answer,) = eventually(answered, 30, f"GET {path} is not throttled")
+        assert answer.status_code == 200, answer.text
+        found: Json = exact_json(answer)
+        return found
+
+    def run(self, function: str) -> None:
+        """Run a function now rather than when its schedule next does."""
+        name = self.info["functions"][function]["name"]
+        # The first run of a process imports everything.
+        client = self.client("lambda", read_timeout=60)
+        answer = client.invoke(FunctionName=name, Qualifier="live")
+        assert "FunctionError" not in answer, answer["Payload"].read()
+
+    def publish_version(self, name: str, **configuration: object) -> str:
+        """Make a version of a function that differs in this, and make it live."""
+        client = self.client("lambda")
+        client.update_function_configuration(FunctionName=name, **configuration)
+
+        def is_settled() -> bool:
+            found: Json = client.get_function_configuration(FunctionName=name)
+            return bool(found.get("LastUpdateStatus", "Successful") == "Successful")
+
+        eventually(is_settled, 30, f"{name} is as it shall be")
+        version = str(client.publish_version(FunctionName=name)["Version"])
+        client.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
+        return version
 
     def logged(self, function: str) -> list[str]:
         """Every line in the log of a function, given by its short name."""

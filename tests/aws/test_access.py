@@ -14,7 +14,7 @@ from chalice.local import LambdaEventConverter, RouteMatcher
 from app import app
 from embedded.services import local_session
 from tests.aws.conftest import ORIGIN, THROTTLE, DeployedStack
-from tests.support import Api, eventually
+from tests.support import Api, Json, eventually
 
 UNKNOWN = "000000000000000000000000"
 # With an empty object as its body, or what else would change nothing.
@@ -211,9 +211,22 @@ def test_a_caller_above_the_throttle_is_told_to_come_later(aws: DeployedStack) -
     eventually(lambda: ask().status_code == 200, 10, "callers are let in again")
 
 
-def test_the_stage_throttles_all_its_methods(aws: DeployedStack) -> None:
-    gateway = aws.client("apigateway")
+def method_settings(aws: DeployedStack) -> Json:
     rest_api = aws.info["api"].split("/execute-api/")[1].split("/")[0]
-    settings = gateway.get_stage(restApiId=rest_api, stageName="api")["methodSettings"]["*/*"]
-    assert settings["throttlingRateLimit"] == THROTTLE["rate"]
-    assert settings["throttlingBurstLimit"] == THROTTLE["burst"]
+    stage = aws.client("apigateway").get_stage(restApiId=rest_api, stageName="api")
+    return {path.lstrip("/"): found for path, found in stage["methodSettings"].items()}
+
+
+def limits(settings: Json) -> tuple[float, int]:
+    return settings["throttlingRateLimit"], settings["throttlingBurstLimit"]
+
+
+def test_the_stage_throttles_all_its_methods(aws: DeployedStack) -> None:
+    assert limits(method_settings(aws)["*/*"]) == (THROTTLE["rate"], THROTTLE["burst"])
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_who_asks_whether_it_is_ready_has_a_throttle_of_its_own(
+    aws: DeployedStack, method: str
+) -> None:
+    assert limits(method_settings(aws)[f"ready/{method}"]) == (5, 10)

@@ -12,7 +12,6 @@ import pytest
 from embedded.services import LOCAL_AWS, ROOT
 from localstack.capabilities import lacks
 from tests.aws.conftest import TOPICS, DeployedStack
-from tests.support import Json, eventually
 from tools.deployment import RELEASED, Names
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def good(aws: DeployedStack) -> Iterator[dict[str, str]]:
     names = [NAMES.function(role) for role in RELEASED]
     before = {name: client.get_function_configuration(FunctionName=name) for name in names}
     live = live_versions(client)
-    bad = {name: publish(client, name) for name in names}
+    bad = {name: aws.publish_version(name, Description="it; release bad") for name in names}
     yield live
     for name in names:
         client.update_alias(FunctionName=name, Name="live", FunctionVersion=live[name])
@@ -104,20 +103,6 @@ def live_versions(client: Any) -> dict[str, str]:  # noqa: ANN401 - boto3's
     names = [NAMES.function(role) for role in RELEASED]
     aliases = {name: client.get_alias(FunctionName=name, Name="live") for name in names}
     return {name: str(alias["FunctionVersion"]) for name, alias in aliases.items()}
-
-
-def publish(client: Any, name: str) -> str:  # noqa: ANN401 - boto3's
-    """Make a version of the bad release, and make it live."""
-    client.update_function_configuration(FunctionName=name, Description="it; release bad")
-
-    def is_settled() -> bool:
-        found: Json = client.get_function_configuration(FunctionName=name)
-        return bool(found.get("LastUpdateStatus", "Successful") == "Successful")
-
-    eventually(is_settled, 30, f"{name} has its new description")
-    version = str(client.publish_version(FunctionName=name)["Version"])
-    client.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
-    return version
 
 
 def test_a_rollback_needs_no_more_than_credentials(

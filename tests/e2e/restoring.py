@@ -1,24 +1,15 @@
-"""A catalog that goes on after a backup, and what a restore must find: of a store, of a region.
-
-RESTORE_PRODUCTS: how many products there are, for the measurements that docs/disaster.md quotes.
-"""
+"""A catalog that goes on after a backup, and what a restore must find: of a store, of a region."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import simplejson
-from pymongo import MongoClient
-from typer.testing import CliRunner, Result
-
-from catalogctl.errors import UnavailableError
-from catalogctl.main import app
 from embedded.services import ROLES
+from tests.disasters import PATIENCE, all_products, answered, database, parsed, seen
 from tests.e2e.delivery.steps import wait_until_held
 from tests.support import Json, RunningStack, eventually
 
@@ -27,58 +18,10 @@ if TYPE_CHECKING:
 
     from requests import Response
 
-PRODUCTS = int(os.environ.get("RESTORE_PRODUCTS", "40"))
-PATIENCE = 60.0 + PRODUCTS / 10
 AT_ONCE = 20
-Dump = dict[str, list[dict[str, Any]]]
-
-
-# ---- what MongoDB's own tools do ----
-
-
-def database(stack: RunningStack) -> MongoClient[dict[str, Any]]:
-    return MongoClient(stack.settings["mongodb"])
-
-
-def dump(stack: RunningStack) -> Dump:
-    """All collections as they are now."""
-    with database(stack) as client:
-        there = client["catalog"]
-        return {name: list(there[name].find()) for name in there.list_collection_names()}
-
-
-def put_back(stack: RunningStack, kept: Dump) -> None:
-    """Restore all collections. The indexes stay."""
-    with database(stack) as client:
-        there = client["catalog"]
-        for name in {*there.list_collection_names(), *kept}:
-            there[name].delete_many({})
-            if documents := kept.get(name):
-                there[name].insert_many(documents)
 
 
 # ---- what a catalog does ----
-
-
-def answered(call: Callable[[], Response], *wanted: int) -> Response:
-    """The first answer that is not 503: the machine may be too slow for MongoDB's time limits."""
-
-    def given() -> Response | None:
-        answer = call()
-        return None if answer.status_code == 503 else answer
-
-    answer = eventually(given, PATIENCE, "the API answers")
-    assert answer.status_code in wanted, answer.text
-    return answer
-
-
-def parsed(answer: Response) -> Json:
-    found: Json = simplejson.loads(answer.text, use_decimal=True)
-    return found
-
-
-def seen(stack: RunningStack, path: str) -> Json:
-    return parsed(answered(lambda: stack.api.get(path), 200))
 
 
 def created(stack: RunningStack, number: int, what: str) -> list[Json]:
@@ -139,18 +82,6 @@ def published(stack: RunningStack) -> None:
         eventually(is_empty, PATIENCE, "no outbox has an event")
 
 
-def listed(stack: RunningStack) -> dict[str, Json]:
-    """Every product of the catalog, by id."""
-    found: dict[str, Json] = {}
-    cursor = ""
-    while True:
-        page = seen(stack, f"/products?limit=100{cursor}")
-        found |= {item["id"]: item for item in page["items"]}
-        if page["nextCursor"] is None:
-            return found
-        cursor = f"&cursor={page['nextCursor']}"
-
-
 def shown(products: Mapping[str, Json]) -> dict[str, tuple[object, ...]]:
     names = ("version", "name", "price", "quantity", "sku")
     return {key: tuple(item.get(name) for name in names) for key, item in products.items()}
@@ -160,18 +91,6 @@ def stored_under(stack: RunningStack) -> Counter[str]:
     """How often a body was stored under each key. The same body again counts as a repetition."""
     calls = stack.supply_chain.calls()
     return Counter(str(it["idempotencyKey"]) for it in calls if it["outcome"] == "stored")
-
-
-def restored(*arguments: str) -> Json:
-    def reached() -> Result | None:
-        ended = CliRunner().invoke(app, ["restore", *arguments, "--json"])
-        return None if ended.exit_code == UnavailableError.exit_code else ended
-
-    # To start it a second time does no harm.
-    ended = eventually(reached, PATIENCE, "the API answers")
-    assert ended.exit_code == 0, ended.output
-    document: Json = simplejson.loads(ended.stdout, use_decimal=True)
-    return document
 
 
 def stop_roles(stack: RunningStack) -> None:
@@ -221,7 +140,7 @@ def a_day(stack: RunningStack, old: list[Json], lose_the_stream: Callable[[], ob
 
 def check_end(stack: RunningStack, old: list[Json], day: Day) -> None:
     """Catalog and supply chain agree on every product, and have what was newest."""
-    catalog, held = listed(stack), stack.supply_chain.products()
+    catalog, held = all_products(stack), stack.supply_chain.products()
     del held[day.only_there]
     assert shown(catalog) == shown(held)
     gone = {it["id"] for it in day.gone}

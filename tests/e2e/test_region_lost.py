@@ -15,18 +15,15 @@ import pytest
 
 from embedded.services import ROLES
 from embedded.stack import Stack
+from tests.disasters import PRODUCTS, Dump, ctl_of, dump, put_back
 from tests.e2e.conftest import SETTINGS
 from tests.e2e.restoring import (
     Day,
-    Dump,
     a_day,
     changed,
     check_end,
     created,
     delivered,
-    dump,
-    put_back,
-    restored,
     seconds,
 )
 from tests.mirror import TwoRegions
@@ -80,13 +77,11 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
                 yield Lost(old, copy, day, nats, second, time.monotonic())
 
 
-def take_over(lost: Lost, monkeypatch: pytest.MonkeyPatch, **settings: str) -> RunningStack:
+def take_over(lost: Lost, **settings: str) -> RunningStack:
     """Steps 1 and 3 of the page: MongoDB has its newest copy, and all are read-only."""
     stack = RunningStack(lost.second, **settings, CATALOG_MODE="restore")
     # The embedded MongoDB comes with the rest, which changes nothing in this mode.
     put_back(stack, lost.copy)
-    monkeypatch.setenv("CATALOG_API", stack.settings["api"])
-    monkeypatch.setenv("CATALOG_TOKEN", stack.settings["token"])
     assert stack.api.post("/products", PRODUCT).status_code == 503
     return stack
 
@@ -102,10 +97,11 @@ def ids_file(stack: RunningStack, folder: Path) -> str:
 def test_without_a_mirror_every_product_that_was_changed_since_the_copy_is_listed(
     lost: Lost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    stack, day = take_over(lost, monkeypatch), lost.day
+    stack, day = take_over(lost), lost.day
+    ctl = ctl_of(stack, monkeypatch)
     calls = len(stack.supply_chain.calls())
 
-    found = restored("--start", "--wait", "--supply-chain-ids", ids_file(stack, tmp_path))
+    found = ctl("restore", "--start", "--wait", "--supply-chain-ids", ids_file(stack, tmp_path))
 
     assert (found["state"], found["lifted"], found["replayed"]) == ("lifted", PRODUCTS, 0)
     assert found["firstEventAt"] is None
@@ -129,9 +125,10 @@ def test_with_a_mirror_nothing_is_lost_but_what_it_had_not_copied_which_is_liste
     begun, day = time.monotonic(), lost.day
     lost.nats.promote()
     at_mirror = {"NATS_URL": lost.nats.url("second")}
-    stack = take_over(lost, monkeypatch, **at_mirror)
+    stack = take_over(lost, **at_mirror)
+    ctl = ctl_of(stack, monkeypatch)
 
-    found = restored("--start", "--wait", "--supply-chain-ids", ids_file(stack, tmp_path))
+    found = ctl("restore", "--start", "--wait", "--supply-chain-ids", ids_file(stack, tmp_path))
 
     total, replayed = PRODUCTS + len(day.new), len([*day.newest, *day.gone, *day.new])
     assert (found["state"], found["lifted"], found["replayed"]) == ("lifted", total, replayed)
@@ -142,7 +139,7 @@ def test_with_a_mirror_nothing_is_lost_but_what_it_had_not_copied_which_is_liste
     open_again = time.monotonic()
     (after,) = changed(stack, day.new[1:2], name="in the second region")
     assert after["version"] > 1_000_000
-    done = restored("--wait")
+    done = ctl("restore", "--wait")
     proved = time.monotonic()
     assert (done["state"], done["proved"]) == ("done", True)
     delivered(stack)

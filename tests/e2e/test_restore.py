@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from embedded.stack import Stack
+from tests.disasters import PRODUCTS, ctl_of, dump, put_back
 from tests.e2e.conftest import SETTINGS
 from tests.e2e.restoring import (
-    PRODUCTS,
     a_day,
     changed,
     check_end,
     created,
     delivered,
-    dump,
-    put_back,
-    restored,
     seconds,
     stop_roles,
 )
@@ -53,14 +50,13 @@ def test_a_restored_store_and_the_supply_chain_agree_again(
     begun = time.monotonic()
     put_back(stack, yesterday)
     stack.up(CATALOG_MODE="restore")
-    monkeypatch.setenv("CATALOG_API", stack.settings["api"])
-    monkeypatch.setenv("CATALOG_TOKEN", stack.settings["token"])
+    ctl = ctl_of(stack, monkeypatch)
     refused = stack.api.post("/products", PRODUCT)
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "60")
     (tmp_path / "ids.txt").write_text("\n".join(stack.supply_chain.products()))
     calls = len(stack.supply_chain.calls())
 
-    found = restored("--start", "--wait", "--supply-chain-ids", str(tmp_path / "ids.txt"))
+    found = ctl("restore", "--start", "--wait", "--supply-chain-ids", str(tmp_path / "ids.txt"))
 
     total, replayed = PRODUCTS + len(day.new), len([*day.newest, *day.gone, *day.new])
     assert (found["state"], found["lifted"], found["replayed"]) == ("lifted", total, replayed)
@@ -73,7 +69,7 @@ def test_a_restored_store_and_the_supply_chain_agree_again(
     open_again = time.monotonic()
     (after,) = changed(stack, day.new[1:2], name="after the restore")
     assert after["version"] > 1_000_000
-    done = restored("--wait")
+    done = ctl("restore", "--wait")
 
     proved = time.monotonic()
     assert (done["state"], done["proved"]) == ("done", True)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import simplejson
-from typer.testing import CliRunner
 
-from catalogctl.main import app
+from tests.disasters import (
+    Ctl,
+    all_products,
+    ctl_of,
+    events_of,
+    heard,
+    listener_in,
+    quarantined,
+    write_listener,
+)
 from tests.e2e.delivery.steps import PATIENCE, holds, wait_for, wait_until_held
-from tests.e2e.delivery.test_events import ROOT, listener_in
-from tests.support import Json, RunningStack, code_block, eventually
+from tests.support import RunningStack, eventually
 
 FLOOD = 600
 
@@ -30,22 +35,12 @@ def measured(what: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def ctl(stack: RunningStack, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Json]:
-    """Run a command on the stack; its JSON."""
-    monkeypatch.setenv("CATALOG_API", stack.settings["api"])
-    monkeypatch.setenv("CATALOG_TOKEN", stack.settings["token"])
-
-    def run(*arguments: str) -> Json:
-        ended = CliRunner().invoke(app, [*arguments, "--json"])
-        assert ended.exit_code == 0, ended.output
-        document: Json = simplejson.loads(ended.stdout, use_decimal=True)
-        return document
-
-    return run
+def ctl(stack: RunningStack, monkeypatch: pytest.MonkeyPatch) -> Ctl:
+    return ctl_of(stack, monkeypatch)
 
 
 def test_after_the_loss_of_the_stream_all_is_delivered_and_a_new_listener_gets_the_catalog(
-    stack: RunningStack, ctl: Callable[..., Json], tmp_path: Path
+    stack: RunningStack, ctl: Ctl, tmp_path: Path
 ) -> None:
     before = stack.create(name="delivered before")
     wait_for(stack, before["id"], "delivered")
@@ -61,43 +56,14 @@ def test_after_the_loss_of_the_stream_all_is_delivered_and_a_new_listener_gets_t
     calls = len(stack.supply_chain.calls())
     queued = stack.queued()
     assert ctl("republish", "--start", "--wait")["state"] == "done"
-    (tmp_path / "listener.py").write_text(code_block(ROOT / "docs/events.md", "python"))
-    catalog = {item["id"]: item["version"] for item in all_products(stack)}
+    write_listener(tmp_path)
+    catalog = {key: item["version"] for key, item in all_products(stack).items()}
     with measured("from the start of a new listener until it has all"):  # noqa: SIM117 - to be read
         with listener_in(tmp_path, stack.settings["nats"]):
             eventually(lambda: heard(tmp_path) == catalog, PATIENCE, "the listener has all")
     assert "product:created" in events_of(tmp_path, lost["id"]), "its outbox had it still"
     assert "product:created" not in events_of(tmp_path, before["id"])
     assert (len(stack.supply_chain.calls()), stack.queued()) == (calls, queued)
-
-
-def all_products(stack: RunningStack) -> list[Json]:
-    items, cursor = [], ""
-    while True:
-        page = stack.get(f"/products?limit=100{cursor}")
-        items += page["items"]
-        if page["nextCursor"] is None:
-            return items
-        cursor = f"&cursor={page['nextCursor']}"
-
-
-def asked(folder: Path, question: str, *arguments: str) -> list[tuple[str, int]]:
-    with closing(sqlite3.connect(folder / "copy.db")) as database:
-        try:
-            return database.execute(question, arguments).fetchall()
-        except sqlite3.OperationalError:  # the listener has not made its tables yet
-            return []
-
-
-def heard(folder: Path) -> dict[str, int]:
-    """The newest version of each product that the listener knows."""
-    return dict(asked(folder, "SELECT id, version FROM products"))
-
-
-def events_of(folder: Path, product_id: str) -> list[str]:
-    """The types of the events of a product that the listener has seen."""
-    found = asked(folder, "SELECT event_id, 0 FROM seen WHERE event_id LIKE ?", f"{product_id}:%")
-    return [name.split(":", 2)[2] for name, _ in found]
 
 
 def test_a_queue_that_was_purged_heals(stack: RunningStack) -> None:
@@ -112,7 +78,7 @@ def test_a_queue_that_was_purged_heals(stack: RunningStack) -> None:
 
 
 def test_a_flood_of_poison_hides_delays_and_blocks_nothing(
-    stack: RunningStack, ctl: Callable[..., Json], tmp_path: Path
+    stack: RunningStack, ctl: Ctl, tmp_path: Path
 ) -> None:
     stack.stop("sync")
     doomed = stack.create(name="rejected")
@@ -142,7 +108,3 @@ def test_a_flood_of_poison_hides_delays_and_blocks_nothing(
     assert quarantined(stack) == 0
     # A sweep may have it in hand.
     eventually(lambda: stack.dead_letter(doomed["id"]), PATIENCE, "a product's letter stays")
-
-
-def quarantined(stack: RunningStack) -> int:
-    return int(stack.get("/sync/dead-letters")["poisonCount"])

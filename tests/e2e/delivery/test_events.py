@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,8 +11,9 @@ import nats.errors
 import simplejson
 
 from chalicelib.domain.events import StreamNames
+from tests.disasters import asked, listener_in, write_listener
 from tests.e2e.delivery.steps import PATIENCE, wait_for
-from tests.support import Json, RunningStack, code_block, eventually
+from tests.support import Json, RunningStack, eventually
 
 ROOT = Path(__file__).parents[3]
 
@@ -69,7 +65,7 @@ async def listen(url: str) -> list[Json]:
 def test_the_consumer_of_the_documentation_keeps_a_copy(
     stack: RunningStack, tmp_path: Path
 ) -> None:
-    (tmp_path / "listener.py").write_text(code_block(ROOT / "docs/events.md", "python"))
+    write_listener(tmp_path)
     product = stack.create()
     wait_for(stack, product["id"], "delivered")
     stack.api.patch(f"/products/{product['id']}", {"price": Decimal("17.50")})
@@ -80,29 +76,13 @@ def test_the_consumer_of_the_documentation_keeps_a_copy(
     assert heard == ("17.50", 1)
 
 
-@contextmanager
-def listener_in(folder: Path, nats_url: str) -> Iterator[None]:
-    process = subprocess.Popen([sys.executable, "listener.py", nats_url], cwd=folder)
-    try:
-        yield
-        assert process.poll() is None, "it has ended"
-    finally:
-        process.kill()
-        process.wait()
-
-
 def copy_of(folder: Path, product_id: str) -> tuple[str, int] | None:
     """The price of version 1, and the version that was delivered; None until both are 1."""
-    with closing(sqlite3.connect(folder / "copy.db")) as database:
-        try:
-            found: tuple[str, int] | None = database.execute(
-                "SELECT price, delivered.version FROM products JOIN delivered USING (id)"
-                " WHERE id = ? AND products.version = 1 AND delivered.version = 1",
-                [product_id],
-            ).fetchone()
-        except sqlite3.OperationalError:  # the listener has not made its tables yet
-            return None
-    return found
+    question = (
+        "SELECT price, delivered.version FROM products JOIN delivered USING (id)"
+        " WHERE id = ? AND products.version = 1 AND delivered.version = 1"
+    )
+    return next(iter(asked(folder, question, product_id)), None)
 
 
 def test_a_write_can_be_followed_through_the_logs(stack: RunningStack) -> None:
