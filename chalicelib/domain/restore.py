@@ -312,11 +312,15 @@ class Restore:
 
     def is_left(self, now: datetime) -> bool:
         """Say whether nobody has looked after it for so long that it must be started again."""
-        return self.needs_the_mode and now - (self.seen_at or self.started_at) > LEFT_AFTER
+        return self._unseen_for(now) > LEFT_AFTER
 
     def is_unseen(self, now: datetime) -> bool:
         """Say whether it must be noted that it is looked after."""
-        return now - (self.seen_at or self.started_at) > LOOKED_AT_EVERY
+        return LEFT_AFTER >= self._unseen_for(now) > LOOKED_AT_EVERY
+
+    def _unseen_for(self, now: datetime) -> timedelta:
+        done = self.phase is Phase.DONE
+        return timedelta(0) if done else now - (self.seen_at or self.started_at)
 
     def instead_of(self, other: Restore | None) -> Restore:
         """Keep what one that is not at its end has found: after its lift nobody can tell again."""

@@ -110,10 +110,12 @@ class Restorer:
     def step(self) -> bool:
         """Do a page; say whether there is another one to do now."""
         run = self._restores.read().run
-        if run is None or not self._goes_on(run) or self._is_silent():
+        if run is None or self._is_silent():
             return False
         try:
             self._restores.look_after(run)
+            if not self._goes_on(run):
+                return False
             return self._replay(run) if run.phase is Phase.REPLAYING else self._lift(run)
         except (StreamUnavailableError, QueueUnavailableError, ConcurrentChangeError) as error:
             telemetry.log.warning("the restore waits", reason=str(error))
@@ -316,7 +318,12 @@ class Restorer:
             telemetry.log.error("the catalog accepts writes in the middle of a restore")
             telemetry.count(store_behind=1)
             return True
+        if run.is_left(self._clock()):
+            # Its audit would put yesterday's versions over what the supply chain has.
+            telemetry.log.warning("the restore waits", reason="nobody has looked after it")
+            return False
         try:
+            self._restores.look_after(run)
             if run.phase is Phase.LIFTED:
                 self._begin_audit(run)
             else:
