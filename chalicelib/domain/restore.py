@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from chalicelib.domain import exact_json
+from chalicelib.domain.audit import LEFT_AFTER, LOOKED_AT_EVERY
 from chalicelib.domain.errors import PoisonMessageError
 from chalicelib.domain.events import EventType
 from chalicelib.domain.exact_json import Json
@@ -34,11 +35,6 @@ LISTED = 1_000
 KEPT_SKUS = 10_000
 """Replayed skus that wait for one another; beyond that, products stay without theirs, and are
 listed."""
-LEFT_AFTER = timedelta(hours=1)
-"""A restore whose last step was longer ago does not go on by itself: a store that was restored once
-more remembers one in its middle, and not what was written since that has ended."""
-LOOKED_AT_EVERY = timedelta(minutes=10)
-"""How often one that waits for something is noted to be looked after."""
 TYPES = frozenset(event_type.value for event_type in EventType)
 AUDITS = 3
 """Audits at the end, until one has nothing to except: writes go on meanwhile."""

@@ -227,6 +227,28 @@ def test_a_lost_change_whose_version_the_store_has_for_another_one_is_listed() -
     assert names(pipeline)[product_id] == "Written before anybody noticed"
 
 
+def test_an_audit_that_the_store_remembers_in_its_middle_overwrites_nothing_either() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    pipeline.audits.start({})
+    yesterday = backup(pipeline)
+    pipeline.update(product_id, name="Newest")
+    settle(pipeline)
+    pipeline.clock.advance(3601)
+    pipeline.store = yesterday
+    switch(pipeline, restoring=False)
+    for _ in range(3):
+        pipeline.reconcile_once()
+        settle(pipeline)
+    assert pipeline.audits.show()["held"].startswith("nobody has looked after this audit")
+    assert not pipeline.reconcile.is_needed()
+
+    switch(pipeline, restoring=True)
+    restore(pipeline)
+
+    assert names(pipeline)[product_id] == "Newest"
+
+
 # ---- skus ----
 
 
