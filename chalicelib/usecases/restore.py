@@ -226,7 +226,8 @@ class Restorer:
     def _asked(self, run: Restore, found: Found) -> Asked:
         """Ask the supply chain which versions it has."""
         self._restores.make_way()
-        products = list(found.products.values())
+        # As they will be: without its sku a product would differ from what the supply chain has.
+        products = [with_sku(it, run.skus.get(name)) for name, it in found.products.items()]
         inquiries, _ = self._questions.inquire((run.started_by, run.started_at), products)
         unfinished = {name for name, inquiry in inquiries.items() if not inquiry.is_over}
         # Of few products all may be such that are never answered for.

@@ -281,6 +281,17 @@ def test_skus_that_were_swapped_since_are_swapped_again() -> None:
     assert [pipeline.product(it).fields.sku for it in (one, two)] == ["B", "A"]
 
 
+def test_a_product_that_waits_for_its_sku_has_no_other_data_than_the_supply_chain() -> None:
+    pipeline = a_catalog(0)
+    one, two = pipeline.create(sku="A"), pipeline.create(sku="B")
+    yesterday = backup(pipeline)
+    for product_id, sku in ((one, None), (two, "A"), (one, "B")):
+        pipeline.update(product_id, sku=sku)
+    settle(pipeline)
+    put_back(pipeline, yesterday)
+    assert restore(pipeline)["losses"] == []
+
+
 def test_a_sku_that_is_still_taken_is_listed_with_its_holder() -> None:
     pipeline = a_catalog(0)
     holder = pipeline.create(name="Holder", sku="A")
