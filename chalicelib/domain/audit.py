@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -29,6 +29,11 @@ SILENT_PAGES = 3
 unanswered and the audit goes on."""
 REQUIRED_FIELDS = FIELD_TYPES.keys() - OPTIONAL_FIELDS
 """An answer that names no version must have these: else nothing would be compared."""
+LEFT_AFTER = timedelta(hours=1)
+"""An audit, or a restore, that was looked after last longer ago does not go on by itself: a store
+that was restored to an earlier time remembers one in its middle, and not what was written since."""
+LOOKED_AT_EVERY = timedelta(minutes=10)
+"""How often it is noted that one that waits for something is looked after."""
 _DIGITS = re.compile(r"[0-9]{1,18}")
 HIGHEST_LIFT = MAX_COUNT // 2
 """The highest version that an audit makes: messages must be able to carry the changes that follow.
@@ -246,7 +251,7 @@ class Run:
     compared, since the supply chain lacks their newest version anyway, and `unanswered` could not
     be. `position`: the last id. `silent`: pages in a row of which no question was answered.
     `ended`: differences beyond the examples that a full audit has looked at since. `stopped_by`:
-    who has stopped it before its end.
+    who has stopped it before its end. `seen_at`: when a full one was looked after last.
     """
 
     started_at: datetime
@@ -264,6 +269,23 @@ class Run:
     examples: tuple[Example, ...] = ()
     ended: int = 0
     stopped_by: str | None = None
+    seen_at: datetime | None = None
+
+    def is_left(self, now: datetime) -> bool:
+        """Say whether nobody has looked after it for long, so that it does not go on by itself.
+
+        A store that was restored to an earlier time may remember one in its middle, whose repairs
+        would put versions of then over what the supply chain has.
+        """
+        return self._unseen_for(now) > LEFT_AFTER
+
+    def is_unseen(self, now: datetime) -> bool:
+        """Say whether it must be noted that it is looked after."""
+        return LEFT_AFTER >= self._unseen_for(now) > LOOKED_AT_EVERY
+
+    def _unseen_for(self, now: datetime) -> timedelta:
+        # An audit of the release before does not say.
+        return now - self.seen_at if self.seen_at else timedelta(0)
 
     @property
     def found(self) -> int:

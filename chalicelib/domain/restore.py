@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from chalicelib.domain import exact_json
+from chalicelib.domain.audit import LEFT_AFTER, LOOKED_AT_EVERY
 from chalicelib.domain.errors import PoisonMessageError
 from chalicelib.domain.events import EventType
 from chalicelib.domain.exact_json import Json
@@ -34,11 +35,6 @@ LISTED = 1_000
 KEPT_SKUS = 10_000
 """Replayed skus that wait for one another; beyond that, products stay without theirs, and are
 listed."""
-LEFT_AFTER = timedelta(hours=1)
-"""A restore whose last step was longer ago does not go on by itself: a store that was restored once
-more remembers one in its middle, and not what was written since that has ended."""
-LOOKED_AT_EVERY = timedelta(minutes=10)
-"""How often one that waits for something is noted to be looked after."""
 TYPES = frozenset(event_type.value for event_type in EventType)
 AUDITS = 3
 """Audits at the end, until one has nothing to except: writes go on meanwhile."""
@@ -316,11 +312,15 @@ class Restore:
 
     def is_left(self, now: datetime) -> bool:
         """Say whether nobody has looked after it for so long that it must be started again."""
-        return self.needs_the_mode and now - (self.seen_at or self.started_at) > LEFT_AFTER
+        return self._unseen_for(now) > LEFT_AFTER
 
     def is_unseen(self, now: datetime) -> bool:
         """Say whether it must be noted that it is looked after."""
-        return now - (self.seen_at or self.started_at) > LOOKED_AT_EVERY
+        return LEFT_AFTER >= self._unseen_for(now) > LOOKED_AT_EVERY
+
+    def _unseen_for(self, now: datetime) -> timedelta:
+        done = self.phase is Phase.DONE
+        return timedelta(0) if done else now - (self.seen_at or self.started_at)
 
     def instead_of(self, other: Restore | None) -> Restore:
         """Keep what one that is not at its end has found: after its lift nobody can tell again."""

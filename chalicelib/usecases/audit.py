@@ -263,7 +263,7 @@ class Auditor:
 
         0 if no permit was left for it; None if there is nothing to do for now.
         """
-        run = None if self._is_put_off(control) else self._audits.read().run
+        run = None if self._is_put_off(control) else self._running()
         if run is None:
             return None
         allowed = self._pace.allowed(self._rate(), PAGE)
@@ -293,7 +293,18 @@ class Auditor:
 
     def is_needed(self, control: Control) -> bool:
         """Say whether the next step of a full audit must follow soon."""
-        return not self._is_put_off(control) and self._audits.read().run is not None
+        return not self._is_put_off(control) and self._running() is not None
+
+    def _running(self) -> Run | None:
+        run = self._audits.read().run
+        return None if run is None or run.is_left(self._clock()) else run
+
+    def look_after(self) -> None:
+        """Note that a full audit that has to wait is not left alone."""
+        try:
+            self._audits.look_after()
+        except ConcurrentChangeError as error:
+            telemetry.log.warning("the audit could not be noted", reason=str(error))
 
     def open_differences(self) -> int:
         """Count what audits have found, and what is not delivered since."""

@@ -25,6 +25,10 @@ from chalicelib.usecases.validation import validated
 
 BY_RECONCILE = "reconcile"
 """Who has started the rolling audit."""
+LEFT = (
+    "nobody has looked after this audit for an hour, and MongoDB may have been restored since: "
+    "catalogctl audit --stop, and start another"
+)
 NEVER: Json = {
     **Run(LONG_AGO, "", repair=False, total=0).to_json(),
     "state": "none",
@@ -107,7 +111,7 @@ class Audits:
                 return stored
             # No two begin at the same time: products remember by which they were repaired.
             earliest = stored.shown.started_at + PRECISION if stored.shown else now
-            return replace(stored, run=Run(max(now, earliest), who, repair, total))
+            return replace(stored, run=Run(max(now, earliest), who, repair, total, seen_at=now))
 
         return self._change(begin)
 
@@ -145,6 +149,8 @@ class Audits:
     def _held(self, run: Run, control: Control) -> str | None:
         """Say why nothing is asked now; None if questions are asked."""
         now = self._clock()
+        if run.is_left(now):
+            return LEFT
         if held := control.put_off_by(now, self._breaker):
             return held
         if run.silent:
@@ -162,6 +168,19 @@ class Audits:
         """Begin the next walk of the rolling audit."""
         now = self._clock()
         return Run(now, BY_RECONCILE, self._repair, self._store.summary(now).total)
+
+    def look_after(self) -> None:
+        """Note now and then that somebody does, though it may have to wait."""
+        now, seen = self._clock(), self.read().run
+        if seen is None or not seen.is_unseen(now):
+            return
+        self._change(
+            lambda stored: (
+                replace(stored, run=replace(stored.run, seen_at=now))
+                if stored.run and stored.run.started_at == seen.started_at
+                else stored
+            )
+        )
 
     def add(self, seen: Run, page: Page, *, rolling: bool) -> AuditState:
         """Add what a page has found to its run. Raises ConcurrentChangeError."""

@@ -150,6 +150,8 @@ class Reconcile:
         done = Reconciled(settled=settled, letters=missing, quarantined=moved)
         control, relaying = self._convergence.settle(), True
         gauged = self._gauge_if_due(control)
+        if gauged:
+            self._auditor.look_after()
         while True:
             probes = self._feed_probe(control)
             step, more = self._step(control)

@@ -110,10 +110,12 @@ class Restorer:
     def step(self) -> bool:
         """Do a page; say whether there is another one to do now."""
         run = self._restores.read().run
-        if run is None or not self._goes_on(run) or self._silence.is_on:
+        if run is None or self._silence.is_on:
             return False
         try:
             self._restores.look_after(run)
+            if not self._goes_on(run):
+                return False
             return self._replay(run) if run.phase is Phase.REPLAYING else self._lift(run)
         except (StreamUnavailableError, QueueUnavailableError, ConcurrentChangeError) as error:
             telemetry.log.warning("the restore waits", reason=str(error))
@@ -218,7 +220,8 @@ class Restorer:
     def _asked(self, run: Restore, found: Found) -> Asked:
         """Ask the supply chain which versions it has."""
         self._restores.make_way()
-        products = list(found.products.values())
+        # As they will be: without its sku a product would differ from what the supply chain has.
+        products = [with_sku(it, run.skus.get(name)) for name, it in found.products.items()]
         inquiries, _ = self._questions.inquire((run.started_by, run.started_at), products)
         unfinished = {name for name, inquiry in inquiries.items() if not inquiry.is_over}
         # Of few products all may be such that are never answered for.
@@ -314,7 +317,12 @@ class Restorer:
             telemetry.log.error("the catalog accepts writes in the middle of a restore")
             telemetry.count(store_behind=1)
             return True
+        if run.is_left(self._clock()):
+            # Its audit would put yesterday's versions over what the supply chain has.
+            telemetry.log.warning("the restore waits", reason="nobody has looked after it")
+            return False
         try:
+            self._restores.look_after(run)
             if run.phase is Phase.LIFTED:
                 self._begin_audit(run)
             else:

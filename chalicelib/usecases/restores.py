@@ -144,6 +144,8 @@ class Restores:
             return self._held_read_only(run)
         if run.needs_the_mode:
             return f"this restore is not at its end, and writes go on: {NOT_RESTORING}"
+        if run.is_left(self._clock()):
+            return LEFT
         if run.phase is Phase.LIFTED:
             return "what was lifted is delivered first; then an audit begins"
         return None

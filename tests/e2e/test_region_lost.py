@@ -15,7 +15,7 @@ import pytest
 
 from embedded.services import ROLES
 from embedded.stack import Stack
-from tests.disasters import PRODUCTS, Dump, ctl_of, dump, put_back
+from tests.disasters import Dump, ctl_of, dump, put_back
 from tests.e2e.conftest import SETTINGS
 from tests.e2e.restoring import (
     Day,

@@ -13,7 +13,7 @@ from chalicelib.domain.errors import InvalidRequestError, StoreUnavailableError
 from chalicelib.domain.events import Event
 from chalicelib.domain.republish import TRIES, Page, RepublishState, Run, republished
 from chalicelib.usecases.catalog import Precondition
-from chalicelib.usecases.ports import StreamUsage
+from chalicelib.usecases.ports import Found, StreamUsage
 from chalicelib.usecases.republish import PAGE, held_by
 from tests.fakes import START, Pipeline
 from tests.support import Json
@@ -58,6 +58,23 @@ def test_every_product_that_is_not_deleted_is_published_at_its_present_version(
         (other, 0, 12.5),
     ]
     assert shown(pipeline, state="done", checked=3, published=2, refused=0, held=None)
+
+
+def test_what_a_failover_may_take_back_is_not_published(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_catalog(pipeline, 1)
+    asked: list[object] = []
+    real = pipeline.store.walk
+
+    def walk(after: str | None, limit: int, *, majority: bool = False) -> Found:
+        asked.append(majority)
+        return real(after, limit)
+
+    monkeypatch.setattr(pipeline.store, "walk", walk)
+    pipeline.republishes.start({})
+    pipeline.reconcile_once()
+    assert asked == [True]
 
 
 def test_its_events_have_a_type_of_their_own_and_name_their_run(pipeline: Pipeline) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.answers import Answer
-from chalicelib.domain.audit import EXAMPLES, TRIES, Difference
+from chalicelib.domain.audit import EXAMPLES, TRIES, AuditState, Difference, Run
 from chalicelib.domain.breaker import BreakerPolicy, BreakerState
 from chalicelib.domain.control import CatchUp, Control, Redrive
 from chalicelib.domain.errors import InvalidRequestError
@@ -276,6 +276,29 @@ NOW = START + timedelta(seconds=2)
 
 def hold(pipeline: Pipeline, control: Control) -> None:
     pipeline.controls.change(lambda _: (None, control))
+
+
+def test_an_audit_that_waits_for_long_goes_on_afterwards() -> None:
+    pipeline = a_catalog(1)
+    pipeline.operations.control({"paused": True})
+    audit(pipeline)
+    for _ in range(4):
+        pipeline.clock.advance(1800)
+        pipeline.reconcile_once()
+    pipeline.operations.control({"paused": False})
+    for _ in range(3):
+        pipeline.reconcile_once()
+        pipeline.clock.advance(60)
+    assert pipeline.audits.show()["state"] == "done"
+
+
+def test_an_audit_of_the_release_before_goes_on() -> None:
+    pipeline = a_catalog(1)
+    old = Run(START, "somebody", repair=True, total=1)
+    pipeline.store.stored_audit = AuditState(old, revision=1)
+    pipeline.clock.advance(7200)
+    pipeline.reconcile_once()
+    assert pipeline.audits.show()["state"] == "done"
 
 
 def test_while_an_operator_has_paused_nothing_is_asked_and_the_audit_says_why() -> None:

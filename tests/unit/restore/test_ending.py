@@ -144,6 +144,40 @@ def test_an_audit_of_an_operator_is_not_taken_for_the_last_one() -> None:
     assert pipeline.restores.show()["state"] == "lifted"
 
 
+def test_an_earlier_restore_that_a_store_remembers_has_nothing_audited_by_itself() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    put_back(pipeline, backup(pipeline))
+    restore(pipeline)
+    switch(pipeline, restoring=False)
+    pipeline.clock.advance(400)
+    pipeline.reconcile_once()
+    settle(pipeline)
+    nearly_at_its_end = backup(pipeline)
+    finish(pipeline)
+    pipeline.update(product_id, name="Newest")
+    settle(pipeline)
+    pipeline.clock.advance(3600)
+    pipeline.store = nearly_at_its_end
+    switch(pipeline, restoring=False)
+
+    finish(pipeline)
+
+    # Its repairs would put the version of then over the newest one.
+    assert pipeline.supply_chain.held[product_id].fields.name == "Newest"
+    assert pipeline.restores.show()["held"].startswith("nobody has looked after this restore")
+
+
+def test_an_operator_may_take_time_to_look_at_what_a_restore_has_listed() -> None:
+    pipeline = a_catalog(1)
+    put_back(pipeline, backup(pipeline))
+    restore(pipeline)
+    for _ in range(5):
+        pipeline.clock.advance(1800)
+        pipeline.reconcile_once()
+    assert finish(pipeline)["proved"]
+
+
 def test_writes_in_the_middle_of_a_restore_raise_the_alarm(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain.audit import Difference
 from chalicelib.domain.breaker import Breaker, BreakerState
 from chalicelib.domain.control import Pause, Redrive
 from chalicelib.domain.errors import StoreUnavailableError
@@ -16,7 +17,7 @@ from chalicelib.domain.republish import RepublishState, Run
 from chalicelib.domain.restore import LISTED, Clash, Lift, Loss, Phase, Restore, RestoreState
 from chalicelib.domain.sync_state import Attempt, Lease, SyncState, SyncStatus
 from tests.fakes import GRACE, START, Pipeline, a_product
-from tests.unit.audit.steps import NO_ANSWER, ids
+from tests.unit.audit.steps import NO_ANSWER, change_there, ids
 from tests.unit.catalog.steps import SOMEBODY
 from tests.unit.restore.steps import (
     MARGIN,
@@ -139,6 +140,14 @@ def test_a_change_of_the_same_version_that_only_the_supply_chain_has_is_listed()
 
     assert done["losses"] == [{"id": product_id, "restored": 1, "held": 1}]
     assert pipeline.product(product_id).version == 1 + MARGIN
+
+
+def test_other_data_of_the_first_version_is_listed_too() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    change_there(pipeline, product_id, Difference.DIFFERENT)
+    put_back(pipeline, backup(pipeline))
+    assert restore(pipeline)["losses"] == [{"id": product_id, "restored": 0, "held": 0}]
 
 
 def test_a_product_that_was_never_delivered_is_not_taken_for_a_lost_deletion() -> None:

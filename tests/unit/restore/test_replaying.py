@@ -227,6 +227,28 @@ def test_a_lost_change_whose_version_the_store_has_for_another_one_is_listed() -
     assert names(pipeline)[product_id] == "Written before anybody noticed"
 
 
+def test_an_audit_that_the_store_remembers_in_its_middle_overwrites_nothing_either() -> None:
+    pipeline = a_catalog(1)
+    (product_id,) = ids(pipeline)
+    pipeline.audits.start({})
+    yesterday = backup(pipeline)
+    pipeline.update(product_id, name="Newest")
+    settle(pipeline)
+    pipeline.clock.advance(3601)
+    pipeline.store = yesterday
+    switch(pipeline, restoring=False)
+    for _ in range(3):
+        pipeline.reconcile_once()
+        settle(pipeline)
+    assert pipeline.audits.show()["held"].startswith("nobody has looked after this audit")
+    assert not pipeline.reconcile.is_needed()
+
+    switch(pipeline, restoring=True)
+    restore(pipeline)
+
+    assert names(pipeline)[product_id] == "Newest"
+
+
 # ---- skus ----
 
 
@@ -257,6 +279,17 @@ def test_skus_that_were_swapped_since_are_swapped_again() -> None:
     assert restore(pipeline)["skus"] == []
 
     assert [pipeline.product(it).fields.sku for it in (one, two)] == ["B", "A"]
+
+
+def test_a_product_that_waits_for_its_sku_has_no_other_data_than_the_supply_chain() -> None:
+    pipeline = a_catalog(0)
+    one, two = pipeline.create(sku="A"), pipeline.create(sku="B")
+    yesterday = backup(pipeline)
+    for product_id, sku in ((one, None), (two, "A"), (one, "B")):
+        pipeline.update(product_id, sku=sku)
+    settle(pipeline)
+    put_back(pipeline, yesterday)
+    assert restore(pipeline)["losses"] == []
 
 
 def test_a_sku_that_is_still_taken_is_listed_with_its_holder() -> None:
