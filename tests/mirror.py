@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
+
+import nats.errors
 
 from embedded.processes import free_port, port_is_free
 from embedded.servers import ServerProcesses
@@ -71,6 +74,8 @@ class TwoRegions:
 
     def make_mirror(self) -> None:
         """Make it in the second region, of the stream that the first one has."""
+        # If the first try of the mirror finds no link, the next one is up to 40 s later.
+        self.wait_for_the_link()
         config = {**json.loads(code_block(PAGE, "json")), "num_replicas": 1}
         self._ask("second", "CREATE", config)
 
@@ -88,6 +93,16 @@ class TwoRegions:
         """Wait until it has what the stream has now."""
         wanted = self.last("first")
         eventually(lambda: self.last("second") >= wanted, PATIENCE, "all is mirrored")
+
+    def wait_for_the_link(self) -> None:
+        """Wait until the first region's stream answers in the second."""
+
+        def is_linked() -> bool:
+            with contextlib.suppress(nats.errors.Error):
+                return self.last_over_the_link() >= 0
+            return False
+
+        eventually(is_linked, PATIENCE, "the regions are connected")
 
     def last_over_the_link(self) -> int:
         """The number of the last message in the first region, asked for from the second."""

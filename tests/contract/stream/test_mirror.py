@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
-import nats.errors
 import pytest
 
 from chalicelib.adapters.jetstream import JetStream
@@ -90,15 +88,9 @@ def test_a_region_that_is_back_does_not_mix_its_events_with_those_of_the_new_one
 
     regions.start()
     new = stream_in("second")
-    eventually(lambda: is_linked(regions), PATIENCE, "the leaf is connected again")
+    regions.wait_for_the_link()
     eventually(lambda: works(lambda: old.publish([an_event(), an_event()])), PATIENCE)
     new.publish([an_event()])
 
     # The answer comes over the same link, after what was published.
     assert (regions.last_over_the_link(), regions.last("second")) == (3, 2)
-
-
-def is_linked(regions: TwoRegions) -> bool:
-    with contextlib.suppress(nats.errors.Error):
-        return regions.last_over_the_link() > 0
-    return False
