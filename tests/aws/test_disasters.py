@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+
     from tests.aws.conftest import DeployedStack
 
 
@@ -42,7 +44,8 @@ def ctl(aws: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> Ctl:
 
 
 def holds(aws: DeployedStack, product: Json) -> bool:
-    return aws.supply_chain.products().get(product["id"], {}).get("version") == product["version"]
+    held = aws.supply_chain.products().get(product["id"], {})
+    return bool(held.get("version") == product["version"])
 
 
 # ---- a flood of poison ----
@@ -58,7 +61,7 @@ def flood(aws: DeployedStack) -> int:
         aws.publish("product.created", name.encode())
     urls = (aws.info["queueUrl"], aws.info["bulkQueueUrl"], aws.info["dlqUrl"])
     for url in urls:
-        entries = [
+        entries: list[SendMessageBatchRequestEntryTypeDef] = [
             {"Id": str(number), "MessageBody": json.dumps({"productId": name})}
             for number, name in enumerate(names)
         ]
