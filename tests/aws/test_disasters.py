@@ -44,8 +44,8 @@ def ctl(aws: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> Ctl:
 
 
 def holds(aws: DeployedStack, product: Json) -> bool:
-    held = aws.supply_chain.products().get(product["id"], {}).get("version")
-    return bool(held == product["version"])
+    held = aws.supply_chain.products().get(product["id"], {})
+    return bool(held.get("version") == product["version"])
 
 
 # ---- a flood of poison ----
