@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -23,7 +24,7 @@ from chalicelib.usecases.dead_letters import DeadLetters
 from chalicelib.usecases.enqueuing import Enqueuer
 from chalicelib.usecases.operations import Operations
 from chalicelib.usecases.outbox import Outbox
-from chalicelib.usecases.parallel import InThreads, Parallel
+from chalicelib.usecases.parallel import InThreads, Item, Parallel, Result
 from chalicelib.usecases.quarantine import Quarantine
 from chalicelib.usecases.reconcile import Reconcile, Reconciled
 from chalicelib.usecases.republish import Republisher, Republishes
@@ -37,6 +38,19 @@ from tests.fakes.queue import FakeQueue
 from tests.fakes.store import FakeStore
 from tests.fakes.stream import FakeStream
 from tests.fakes.supply_chain import FakeSupplyChain
+
+
+class InOneGroup(InThreads):
+    """Threads whose results come together, however busy the machine is.
+
+    What the breaker is told of a batch would depend on it: a second group has to wait for its turn.
+    """
+
+    def __call__(
+        self, work: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[list[tuple[Item, Result]]]:
+        """Give one group."""
+        yield [pair for group in super().__call__(work, items) for pair in group]
 
 
 class Pipeline:
@@ -176,7 +190,7 @@ class Pipeline:
             self.admissions if admissions is None else admissions,
             Activity(self.store, clock=self.clock),
             clock=self.clock,
-            in_parallel=in_parallel,
+            in_parallel=in_parallel or InOneGroup(),
         )
 
     def create(self, **changes: object) -> str:
