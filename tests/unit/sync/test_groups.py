@@ -46,6 +46,7 @@ def recorded_sizes(pipeline: Pipeline) -> list[int]:
 
 
 def test_a_call_that_hangs_delays_no_other_result(pipeline: Pipeline) -> None:
+    pipeline.sync = pipeline.a_worker(InThreads())
     slow, *others = [pipeline.create() for _ in range(5)]
 
     def until_the_others_are_written(product: Product) -> None:
@@ -75,6 +76,7 @@ def test_results_that_come_together_are_written_at_once(
 
 
 def test_a_result_that_comes_late_is_written_alone(pipeline: Pipeline) -> None:
+    pipeline.sync = pipeline.a_worker(InThreads())
     early = [pipeline.create(), pipeline.create()]
     late = pipeline.create()
     sizes = recorded_sizes(pipeline)
@@ -108,6 +110,7 @@ def test_a_store_that_is_away_for_one_group_costs_no_other_its_result(pipeline: 
 
 
 def test_a_bug_in_one_group_leaves_no_call_of_the_others_behind(pipeline: Pipeline) -> None:
+    pipeline.sync = pipeline.a_worker(InThreads())
     first, slow = pipeline.create(), pipeline.create()
     record, bug = pipeline.store.record, threading.Event()
 
