@@ -21,7 +21,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
 
-
 from catalogctl import events, tokens
 from catalogctl.connection import Connection
 from catalogctl.errors import CommandError, UsageError

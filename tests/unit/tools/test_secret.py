@@ -127,7 +127,7 @@ def test_a_process_that_finds_no_text_says_how_to_put_it(
     vault: Vault, containers: Containers
 ) -> None:
     vault.client.put_secret_value(SecretId=NAME, SecretBinary=b"no text")
-    with pytest.raises(SettingsError, match="has no text: python -m tools.secret puts it"):
+    with pytest.raises(SettingsError, match=r"has no text: python -m tools\.secret puts it"):
         containers.get()
 
 
