@@ -485,8 +485,9 @@ def _fetch_secrets(name: str) -> str:
         raise SettingsError(f"CATALOG_SECRET_ID: {name} cannot be read: {error}") from error
     text: str = answer.get("SecretString", "")
     if not text:
-        put = "python -m tools.secret puts it"
-        raise SettingsError(f"CATALOG_SECRET_ID: {name} has no text: {put}")
+        raise SettingsError(
+            f"CATALOG_SECRET_ID: {name} has no text: python -m tools.secret puts it"
+        )
     return text
 
 

@@ -111,6 +111,7 @@ def target(functions: Sequence[Function], wanted: str | None) -> Release:
     if None in live or not live <= set(names):
         unknown = [f.role for f in functions if f.newest_release not in names]
         text = f"the live versions of {', '.join(unknown)} belong to no whole release"
+        text = f"{text}, or are read-only for a restore, which ends as docs/disaster.md says"
         raise RollbackError(f"{text}: say which one with --to; {_listed(names)}")
     return known[_before(names, [str(name) for name in live])]
 
@@ -266,6 +267,8 @@ def _say_releases(functions: Sequence[Function], say: Say) -> None:
         mark = "live" if len(live) == len(functions) else f"live: {', '.join(live)}" if live else ""
         numbers = ", ".join(f"{role} {number}" for role, number in release.versions.items())
         say(f"{release.name:12} {release.published[:19]}  {numbers}  {mark}".rstrip())
+    if others := [f"{f.role} {f.live}" for f in functions if f.release is None]:
+        say(f"live and in no release of this list, such as read-only ones: {', '.join(others)}")
 
 
 def _confirm(question: str) -> None:

@@ -182,6 +182,19 @@ def test_a_dry_run_and_a_list_move_nothing(
     assert live(client) == dict.fromkeys(RELEASED, "4")
 
 
+def test_a_live_version_of_no_release_is_listed_too(
+    client: Any,  # noqa: ANN401
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = NAMES.function("api")
+    client.update_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    assert run("--list") == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "live and in no release of this list, such as read-only ones: api 1"
+    assert run("--yes") == 2
+    assert "or are read-only for a restore" in capsys.readouterr().err
+
+
 def test_it_asks_and_without_anybody_to_ask_it_refuses(
     client: Any,  # noqa: ANN401
     capsys: pytest.CaptureFixture[str],
