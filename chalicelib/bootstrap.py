@@ -213,12 +213,12 @@ class Container:
             grace=self._grace,
             new_id=new_product_id,
             bulk_queue=self.settings.sync_bulk_queue_url is not None,
-            restoring=self._restoring,
+            restoring=self.settings.restoring,
         )
 
     @Part
     def bridge(self) -> Bridge:
-        return Bridge(self.stream, self.queue, restoring=self._restoring)
+        return Bridge(self.stream, self.queue, restoring=self.settings.restoring)
 
     @Part
     def sync(self) -> Sync:
@@ -245,7 +245,7 @@ class Container:
             grace=self._grace,
             concurrency=self.settings.sync_concurrency,
             max_in_flight=self.settings.sync_max_in_flight,
-            restoring=self._restoring,
+            restoring=self.settings.restoring,
         )
         return Sync(
             self.store,
@@ -311,7 +311,7 @@ class Container:
             self.controls,
             self.acts,
             self.settings.breaker,
-            restoring=self._restoring,
+            restoring=self.settings.restoring,
             clock=now_utc,
         )
 
@@ -349,7 +349,7 @@ class Container:
     def republishes(self) -> Republishes:
         rate = self.settings.republish_max_rate
         return Republishes(
-            self.store, self.acts, rate=rate, restoring=self._restoring, clock=now_utc
+            self.store, self.acts, rate=rate, restoring=self.settings.restoring, clock=now_utc
         )
 
     @Part
@@ -397,7 +397,7 @@ class Container:
             self.settings.breaker,
             clock=now_utc,
             grace=self._grace,
-            restoring=self._restoring,
+            restoring=self.settings.restoring,
         )
 
     def migrate(self, patience: float | None = None) -> Iterator[str]:
@@ -433,10 +433,6 @@ class Container:
             },
             clock=time.monotonic,
         )
-
-    @property
-    def _restoring(self) -> bool:
-        return self.settings.mode == "restore"
 
     @property
     def _grace(self) -> timedelta:

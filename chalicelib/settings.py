@@ -278,6 +278,11 @@ class Settings(BaseModel):
         return self
 
     @property
+    def restoring(self) -> bool:
+        """Say whether the catalog is read-only, for a restore."""
+        return self.mode == "restore"
+
+    @property
     def stream_names(self) -> StreamNames:
         """What the stream, its subjects and the bridge's consumer are called."""
         return StreamNames.of(self.nats_prefix)

@@ -47,14 +47,14 @@ def _migrate(patience: float | None, warn: Callable[[str, str], None]) -> Iterat
         yield from parts.migrate(patience)
     except StoreUnavailableError as error:
         # All must be read-only before a lost store is back: this setting must not wait for it.
-        if parts.settings.mode != "restore":
+        if not parts.settings.restoring:
             raise
         warn(STORE_LEFT, str(error))
     try:
         yield from parts.migrate_stream()
     except StreamNotMigratedError as error:
         # In the region that is to take over it is a mirror until then.
-        if parts.settings.mode != "restore":
+        if not parts.settings.restoring:
             raise
         warn(STREAM_WRONG, str(error))
     except StreamUnavailableError as error:

@@ -60,7 +60,7 @@ NOTHING_MORE = frozenset({"404", "408"})
 """Statuses that end a pull without an error: no messages, timeout."""
 
 Result = TypeVar("Result")
-_TODO = f"run {MIGRATE} with a user who may make it (docs/nats.md)"
+_REMEDY = f"run {MIGRATE} with a user who may make it (docs/nats.md)"
 
 # Whatever the client library or the socket raises; nats-py's own timeouts are among them.
 _BROKEN = (nats.errors.Error, OSError, TimeoutError, asyncio.CancelledError)
@@ -517,7 +517,7 @@ class JetStream:
 
     def _missing(self, stream: Config | None, consumer: Config | None) -> list[str]:
         names = ((self._names.stream, stream), (self._names.consumer, consumer))
-        return [f"there is no {name}: {_TODO}" for name, config in names if config is None]
+        return [f"there is no {name}: {_REMEDY}" for name, config in names if config is None]
 
     def _problems(self, stream: Config | None, consumer: Config | None) -> list[Problem]:
         return [
@@ -547,7 +547,7 @@ class JetStream:
             if not (self._refusal or _is_a_decision(error)):
                 raise
             text = f"the {what} {name} is missing, and cannot be made: {self._told(error)}"
-            raise StreamNotMigratedError(f"{text}; {_TODO}" if self._refusal else text) from error
+            raise StreamNotMigratedError(f"{text}; {_REMEDY}" if self._refusal else text) from error
         self._made.append(f"made the {what} {name}")
 
     async def _write(self, client: Client, what: str, action: str, config: Config) -> Config:

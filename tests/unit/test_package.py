@@ -11,6 +11,7 @@ import pytest
 
 from chalicelib.http import contract
 from tools import package
+from tools.deployment import RELEASED
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "3.13"
@@ -165,3 +166,7 @@ def test_every_function_has_its_handler() -> None:
     names = {path.stem for path in (ROOT / "functions").glob("*.py")} - {"__init__", "context"}
     host = {Path(name).stem for name in package.HOST_ONLY}
     assert names - host <= set(package.HANDLERS)
+
+
+def test_a_release_is_of_all_functions_but_the_one_that_migrates() -> None:
+    assert {*RELEASED, "migrate"} == set(package.HANDLERS)
