@@ -69,6 +69,12 @@ LOCALSTACK_DRIFT = {
     "aws_cloudwatch_composite_alarm.catalog": {"tags_all"},
     "aws_cloudwatch_composite_alarm.causes": {"tags_all"},
 }
+# Resources that an emulator cannot remove one by one. They end with what they are a part of.
+GO_WITH_OTHERS: dict[str, tuple[str, ...]] = {
+    "ministack": (),
+    # It removes the settings of all methods (*/*) from a stage, and refuses to remove those of one.
+    "localstack": ("module.catalog.aws_api_gateway_method_settings.ready",),
+}
 KNOWN_DRIFT = {"ministack": MINISTACK_DRIFT, "localstack": LOCALSTACK_DRIFT}
 
 

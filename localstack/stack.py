@@ -43,6 +43,7 @@ from embedded.services import (
     server_service,
 )
 from embedded.stack import sign_token
+from localstack.capabilities import GO_WITH_OTHERS
 from localstack.emulators import (
     emulator_identity,
     emulator_name,
@@ -162,7 +163,7 @@ class AwsStack:
         terraform = self.terraform(servers)
         if terraform.resources():
             self._say("terraform destroy ...")
-            terraform.destroy()
+            terraform.destroy(*GO_WITH_OTHERS[emulator_name(self.environ)])
             if left := terraform.resources():
                 raise StackError(f"not destroyed: {', '.join(left)}")
         unmark_emulator(endpoint)
