@@ -74,11 +74,11 @@ class Terraform:
 
     def destroy(self, *left_out: str) -> None:
         """Remove everything; but `left_out`, resources that go with others, is only forgotten."""
-        if known := set(left_out) & {name.partition("[")[0] for name in self.resources()}:
-            self.run("state", "rm", f"-state={self._state}", *sorted(known))
         # A module may be new since `init`. That would ask for the provider too, which may be out of
         # reach now; what is installed will do to destroy.
         self.run("get")
+        if known := set(left_out) & {name.partition("[")[0] for name in self.resources()}:
+            self.run("state", "rm", f"-state={self._state}", *sorted(known))
         self.run("apply", "-destroy", "-auto-approve", *self.files())
 
     def outputs(self) -> dict[str, Any]:
