@@ -16,6 +16,7 @@ from typing import Any
 
 from chalicelib.domain.answers import ABSENT, QUESTIONS, Answer
 from chalicelib.domain.exact_json import Json
+from chalicelib.domain.looked_after import LookedAfter
 from chalicelib.domain.messages import MAX_COUNT
 from chalicelib.domain.product import FIELD_TYPES, MAX_INT64, OPTIONAL_FIELDS, Product
 from chalicelib.domain.times import rfc3339, rfc3339_or_none
@@ -29,11 +30,6 @@ SILENT_PAGES = 3
 unanswered and the audit goes on."""
 REQUIRED_FIELDS = FIELD_TYPES.keys() - OPTIONAL_FIELDS
 """An answer that names no version must have these: else nothing would be compared."""
-LEFT_AFTER = timedelta(hours=1)
-"""An audit, or a restore, that was looked after last longer ago does not go on by itself: a store
-that was restored to an earlier time remembers one in its middle, and not what was written since."""
-LOOKED_AT_EVERY = timedelta(minutes=10)
-"""How often it is noted that one that waits for something is looked after."""
 _DIGITS = re.compile(r"[0-9]{1,18}")
 HIGHEST_LIFT = MAX_COUNT // 2
 """The highest version that an audit makes: messages must be able to carry the changes that follow.
@@ -244,7 +240,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(LookedAfter):
     """One walk through all products, in the order of their ids.
 
     `checked`: products looked at, confirmed deletions among them; of these `behind` were not
@@ -270,18 +266,6 @@ class Run:
     ended: int = 0
     stopped_by: str | None = None
     seen_at: datetime | None = None
-
-    def is_left(self, now: datetime) -> bool:
-        """Say whether nobody has looked after it for long, so that it does not go on by itself.
-
-        A store that was restored to an earlier time may remember one in its middle, whose repairs
-        would put versions of then over what the supply chain has.
-        """
-        return self._unseen_for(now) > LEFT_AFTER
-
-    def is_unseen(self, now: datetime) -> bool:
-        """Say whether it must be noted that it is looked after."""
-        return LEFT_AFTER >= self._unseen_for(now) > LOOKED_AT_EVERY
 
     def _unseen_for(self, now: datetime) -> timedelta:
         # An audit of the release before does not say.

@@ -14,10 +14,10 @@ from enum import StrEnum
 from typing import Any
 
 from chalicelib.domain import exact_json
-from chalicelib.domain.audit import LEFT_AFTER, LOOKED_AT_EVERY
 from chalicelib.domain.errors import PoisonMessageError
 from chalicelib.domain.events import EventType
 from chalicelib.domain.exact_json import Json
+from chalicelib.domain.looked_after import LookedAfter
 from chalicelib.domain.messages import SyncMessage, is_version_of
 from chalicelib.domain.product import FIELD_TYPES, OPTIONAL_FIELDS, Product, ProductFields
 from chalicelib.domain.sync_state import SyncState
@@ -261,7 +261,7 @@ class Lift:
 
 
 @dataclass(frozen=True, slots=True)
-class Restore:
+class Restore(LookedAfter):
     """How far a restore is, and what it has found.
 
     `ask`: the supply chain is asked for each product before it is lifted. `position`: the last
@@ -309,14 +309,6 @@ class Restore:
     def needs_the_mode(self) -> bool:
         """Say whether it goes on only while the catalog is read-only."""
         return self.phase in {Phase.REPLAYING, Phase.LIFTING}
-
-    def is_left(self, now: datetime) -> bool:
-        """Say whether nobody has looked after it for so long that it must be started again."""
-        return self._unseen_for(now) > LEFT_AFTER
-
-    def is_unseen(self, now: datetime) -> bool:
-        """Say whether it must be noted that it is looked after."""
-        return LEFT_AFTER >= self._unseen_for(now) > LOOKED_AT_EVERY
 
     def _unseen_for(self, now: datetime) -> timedelta:
         done = self.phase is Phase.DONE

@@ -58,10 +58,23 @@ def finish(pipeline: Pipeline) -> Json:
     """Accept writes again, deliver, and let reconcile follow; how far the restore is then."""
     switch(pipeline, restoring=False)
     for _ in range(8):
-        pipeline.clock.advance(400)
-        pipeline.reconcile_once()
-        settle(pipeline)
+        deliver(pipeline)
     return pipeline.restores.show()
+
+
+def deliver(pipeline: Pipeline) -> None:
+    """Let the grace pass, and have all that is due enqueued and delivered."""
+    pipeline.clock.advance(400)
+    pipeline.reconcile_once()
+    settle(pipeline)
+
+
+def restored_and_delivered(pipeline: Pipeline) -> None:
+    """Restore the store to what it is, accept writes again, and deliver what was lifted."""
+    put_back(pipeline, backup(pipeline))
+    restore(pipeline)
+    switch(pipeline, restoring=False)
+    deliver(pipeline)
 
 
 def held(pipeline: Pipeline) -> dict[str, tuple[int, str]]:

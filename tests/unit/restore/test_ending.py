@@ -15,10 +15,12 @@ from tests.unit.restore.steps import (
     a_catalog,
     backup,
     delete,
+    deliver,
     finish,
     held,
     put_back,
     restore,
+    restored_and_delivered,
     settle,
     switch,
     wanted,
@@ -78,9 +80,7 @@ def test_the_audit_waits_until_what_was_lifted_is_delivered() -> None:
     switch(pipeline, restoring=False)
     pipeline.reconcile_once()
     assert pipeline.restores.show()["state"] == "lifted"
-    pipeline.clock.advance(400)
-    pipeline.reconcile_once()
-    settle(pipeline)
+    deliver(pipeline)
     pipeline.reconcile_once()
     assert pipeline.restores.show()["state"] == "auditing"
 
@@ -88,12 +88,7 @@ def test_the_audit_waits_until_what_was_lifted_is_delivered() -> None:
 def test_a_version_above_the_lifted_one_is_lifted_once_more() -> None:
     pipeline = a_catalog(1)
     (product_id,) = ids(pipeline)
-    put_back(pipeline, backup(pipeline))
-    restore(pipeline)
-    switch(pipeline, restoring=False)
-    pipeline.clock.advance(400)
-    pipeline.reconcile_once()
-    settle(pipeline)
+    restored_and_delivered(pipeline)
     there = pipeline.supply_chain.held
     there[product_id] = replace(there[product_id], version=3 * MARGIN)
 
@@ -116,12 +111,7 @@ def test_a_product_that_the_supply_chain_refuses_does_not_keep_the_restore_from_
 
 def test_an_audit_that_an_operator_stops_ends_the_restore_without_a_proof() -> None:
     pipeline = a_catalog(1)
-    put_back(pipeline, backup(pipeline))
-    restore(pipeline)
-    switch(pipeline, restoring=False)
-    pipeline.clock.advance(400)
-    pipeline.reconcile_once()
-    settle(pipeline)
+    restored_and_delivered(pipeline)
     for _ in range(3):
         pipeline.restorer.follow()
         pipeline.audits.stop()
@@ -133,12 +123,7 @@ def test_an_audit_that_an_operator_stops_ends_the_restore_without_a_proof() -> N
 
 def test_an_audit_of_an_operator_is_not_taken_for_the_last_one() -> None:
     pipeline = a_catalog(1)
-    put_back(pipeline, backup(pipeline))
-    restore(pipeline)
-    switch(pipeline, restoring=False)
-    pipeline.clock.advance(400)
-    pipeline.reconcile_once()
-    settle(pipeline)
+    restored_and_delivered(pipeline)
     pipeline.audits.start({})
     pipeline.restorer.follow()
     assert pipeline.restores.show()["state"] == "lifted"
@@ -147,12 +132,7 @@ def test_an_audit_of_an_operator_is_not_taken_for_the_last_one() -> None:
 def test_an_earlier_restore_that_a_store_remembers_has_nothing_audited_by_itself() -> None:
     pipeline = a_catalog(1)
     (product_id,) = ids(pipeline)
-    put_back(pipeline, backup(pipeline))
-    restore(pipeline)
-    switch(pipeline, restoring=False)
-    pipeline.clock.advance(400)
-    pipeline.reconcile_once()
-    settle(pipeline)
+    restored_and_delivered(pipeline)
     nearly_at_its_end = backup(pipeline)
     finish(pipeline)
     pipeline.update(product_id, name="Newest")

@@ -7,6 +7,7 @@ import pytest
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.usecases.audit import AuditPolicy
 from tests.fakes import Pipeline
+from tests.fakes.store import FakeStore
 from tests.unit.audit.steps import ids
 from tests.unit.restore.steps import (
     MARGIN,
@@ -186,6 +187,15 @@ def test_what_only_the_event_of_its_delivery_has_told_the_stream_is_replayed() -
     assert (done["replayed"], done["losses"], names(pipeline)) == (1, [], {product_id: "Newest"})
 
 
+def write_before_anybody_notices(pipeline: Pipeline, yesterday: FakeStore, product_id: str) -> None:
+    """The store is restored while writes go on; then the catalog is read-only."""
+    pipeline.clock.advance(1)
+    pipeline.store = yesterday
+    switch(pipeline, restoring=False)
+    pipeline.update(product_id, name="Written before anybody noticed")
+    switch(pipeline, restoring=True)
+
+
 def test_a_change_of_now_that_has_the_version_of_a_lost_one_is_listed_before_it_is_replaced() -> (
     None
 ):
@@ -195,11 +205,7 @@ def test_a_change_of_now_that_has_the_version_of_a_lost_one_is_listed_before_it_
     for number in range(2):
         pipeline.clock.advance(1)
         pipeline.update(product_id, name=f"Lost {number}")
-    pipeline.clock.advance(1)
-    pipeline.store = yesterday
-    switch(pipeline, restoring=False)
-    pipeline.update(product_id, name="Written before anybody noticed")
-    switch(pipeline, restoring=True)
+    write_before_anybody_notices(pipeline, yesterday, product_id)
     pipeline.restores.start({})
     crash(pipeline, "put_back")
 
@@ -215,11 +221,7 @@ def test_a_lost_change_whose_version_the_store_has_for_another_one_is_listed() -
     (product_id,) = ids(pipeline)
     yesterday = backup(pipeline)
     pipeline.update(product_id, name="Lost")
-    pipeline.clock.advance(1)
-    pipeline.store = yesterday
-    switch(pipeline, restoring=False)
-    pipeline.update(product_id, name="Written before anybody noticed")
-    switch(pipeline, restoring=True)
+    write_before_anybody_notices(pipeline, yesterday, product_id)
 
     done = restore(pipeline)
 
