@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from embedded.services import ROLES
-from tests.disasters import PATIENCE, all_products, answered, database, parsed, seen
+from tests.disasters import PATIENCE, Ctl, all_products, answered, database, parsed, seen
 from tests.e2e.delivery.steps import wait_until_held
 from tests.support import Json, RunningStack, eventually
 
@@ -148,6 +149,21 @@ def check_end(stack: RunningStack, old: list[Json], day: Day) -> None:
     assert {catalog[it["id"]]["name"] for it in day.newest} == {"changed twice"}
     assert catalog[day.taker["id"]]["sku"] == day.taker["sku"]
     assert [key for key, count in stored_under(stack).items() if count > 1] == []
+
+
+def proved_again(
+    stack: RunningStack, ctl: Ctl, old: list[Json], day: Day, name: str
+) -> tuple[float, float]:
+    """Writes are accepted again: all is delivered, and proved; when it was open, and proved."""
+    open_again = time.monotonic()
+    (after,) = changed(stack, day.new[1:2], name=name)
+    assert after["version"] > 1_000_000
+    done = ctl("restore", "--wait")
+    proved = time.monotonic()
+    assert (done["state"], done["proved"]) == ("done", True)
+    delivered(stack)
+    check_end(stack, old, day)
+    return open_again, proved
 
 
 def seconds(document: Json, end: str) -> float:

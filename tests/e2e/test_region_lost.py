@@ -20,10 +20,9 @@ from tests.e2e.conftest import SETTINGS
 from tests.e2e.restoring import (
     Day,
     a_day,
-    changed,
-    check_end,
     created,
     delivered,
+    proved_again,
     seconds,
 )
 from tests.mirror import TwoRegions
@@ -136,14 +135,7 @@ def test_with_a_mirror_nothing_is_lost_but_what_it_had_not_copied_which_is_liste
     assert found["onlySupplyChain"] == [day.only_there]
 
     stack.up(**at_mirror)
-    open_again = time.monotonic()
-    (after,) = changed(stack, day.new[1:2], name="in the second region")
-    assert after["version"] > 1_000_000
-    done = ctl("restore", "--wait")
-    proved = time.monotonic()
-    assert (done["state"], done["proved"]) == ("done", True)
-    delivered(stack)
-    check_end(stack, lost.old, day)
+    open_again, proved = proved_again(stack, ctl, lost.old, day, "in the second region")
     print(
         f"\nwith a mirror: of {day.writes} writes since the copy it had {day.writes - 1}, and 1 is "
         f"listed; writes are accepted {open_again - begun:.1f} s after the beginning, of which the "

@@ -13,10 +13,9 @@ from tests.disasters import PRODUCTS, ctl_of, dump, put_back
 from tests.e2e.conftest import SETTINGS
 from tests.e2e.restoring import (
     a_day,
-    changed,
-    check_end,
     created,
     delivered,
+    proved_again,
     seconds,
     stop_roles,
 )
@@ -66,15 +65,7 @@ def test_a_restored_store_and_the_supply_chain_agree_again(
 
     # Writes are accepted again; all is delivered, and proved.
     stack.up()
-    open_again = time.monotonic()
-    (after,) = changed(stack, day.new[1:2], name="after the restore")
-    assert after["version"] > 1_000_000
-    done = ctl("restore", "--wait")
-
-    proved = time.monotonic()
-    assert (done["state"], done["proved"]) == ("done", True)
-    delivered(stack)
-    check_end(stack, old, day)
+    open_again, proved = proved_again(stack, ctl, old, day, "after the restore")
     ours = seconds(found, "liftedAt")
     print(
         f"\n{total} products, {day.writes} writes since the backup: the stream had "
