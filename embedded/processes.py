@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import random
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 # Below the range from which systems take the ports of outgoing connections. In that range a client
 # that retries a dead server's port can be given the very same port and so take it from the server.
 _PORTS = range(20_000, 32_000)
+
+# The ports that this process has reserved.
+_reserved: set[int] = set()
 
 # The processes that this process started itself: they stay zombies until it asks for their end.
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -160,11 +165,34 @@ def port_is_free(port: int) -> bool:
 
 
 def free_port(besides: Collection[int] = ()) -> int:
-    """Choose a free port at random, none of `besides`."""
+    """Choose a port at random that is free and not reserved, none of `besides`, and reserve it."""
     for port in random.sample(_PORTS, 200):
-        if port not in besides and port_is_free(port):
+        if port not in besides and reserve_port(port):
             return port
     raise OSError(f"no free port found between {_PORTS.start} and {_PORTS.stop}")
+
+
+def reserve_port(port: int) -> bool:
+    """Reserve a port until this process ends. False if it is taken, or reserved already.
+
+    To be free is not enough: until its server listens, another process that chooses a port would
+    find it free, too. The lock of a byte ends with its process, however that ends.
+    """
+    if port in _reserved or not port_is_free(port):
+        return False
+    try:
+        fcntl.lockf(_ports_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    _reserved.add(port)
+    return True
+
+
+@functools.cache
+def _ports_file() -> int:
+    """Open the file, always empty, in which a process locks a byte for each port it reserves."""
+    path = Path(tempfile.gettempdir(), f"catalog-ports-{os.getuid()}")
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 @contextlib.contextmanager

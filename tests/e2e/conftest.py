@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from embedded.processes import free_port, port_is_free
+from embedded.processes import free_port, reserve_port
 from embedded.services import ROLES
 from embedded.stack import Stack
 from tests.support import RunningStack, stack_environment, stopped_for_sure
@@ -45,10 +45,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
 
 
 def free_ports(number: int) -> int:
-    """The first of so many ports in a row that are free."""
+    """The first of so many ports in a row, all of them reserved."""
     while True:
         first = free_port()
-        if all(port_is_free(first + more) for more in range(1, number)):
+        if all(reserve_port(first + more) for more in range(1, number)):
             return first
 
 

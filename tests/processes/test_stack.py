@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
 from embedded import processes, servers
 from embedded.processes import Process
 from embedded.servers import ServerProcesses
-from embedded.services import Service, StackError
+from embedded.services import ROOT, Service, StackError
 from tests.support import eventually
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -100,6 +101,17 @@ def test_a_child_that_outlives_its_killed_parent_is_killed_with_its_group(tmp_pa
     eventually(lambda: not processes.alive(process), 5, "still alive")
     processes.kill_group(process)
     eventually(lambda: processes.identify(child) is None, 5, "the child is left over")
+
+
+def test_a_port_that_another_process_has_chosen_is_reserved_until_that_process_ends() -> None:
+    choose = "from embedded import processes; print(processes.free_port(), flush=True); input()"
+    command = [sys.executable, "-c", choose]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, cwd=ROOT) as other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        while_it_runs = processes.reserve_port(port)
+        other.kill()
+    assert (while_it_runs, processes.reserve_port(port)) == (False, True)
 
 
 def test_a_role_that_ends_at_once_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import threading
 from decimal import Decimal
@@ -55,6 +56,15 @@ def test_an_empty_answer_of_ps_means_no_such_process() -> None:
 
 def test_a_free_port_lies_below_the_ports_of_outgoing_connections() -> None:
     assert 20_000 <= processes.free_port() < 32_000
+
+
+def test_one_process_chooses_no_port_twice() -> None:
+    assert not processes.reserve_port(processes.free_port())
+
+
+def test_a_port_on_which_a_server_listens_is_not_reserved() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert not processes.reserve_port(server.getsockname()[1])
 
 
 def test_a_second_holder_of_the_lock_waits_for_the_first(tmp_path: Path) -> None:
