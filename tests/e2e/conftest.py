@@ -25,6 +25,8 @@ SETTINGS = {
     "BREAKER_PROBE_SECONDS": "1",
     # Tests count calls, and hand products to the supply chain past the catalog.
     "AUDIT_SAMPLE": "0",
+    # An audit asks about the products of all tests.
+    "AUDIT_MAX_RATE": "200",
     # Short, so that what one test has delivered does not speak for the supply chain in the next.
     "BREAKER_WINDOW_SECONDS": "5",
 }

@@ -6,6 +6,9 @@ from tests.support import Json, RunningStack, eventually
 
 PATIENCE = 60.0
 """Seconds; far more than the horizon of 30, since the machines that run this are slow."""
+AUDITED = 120
+"""Seconds until an audit is done: it begins when the limit after an outage, which another test has
+made, is over. That takes 50."""
 
 
 def status(stack: RunningStack, product_id: str) -> str:

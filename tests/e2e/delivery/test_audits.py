@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.e2e.delivery.steps import PATIENCE, holds, wait_for
+from tests.e2e.delivery.steps import AUDITED, PATIENCE, holds, wait_for
 from tests.support import Json, RunningStack, eventually
 
 
@@ -21,7 +21,7 @@ def test_an_audit_repairs_what_was_changed_behind_our_back(stack: RunningStack) 
         examples = {item["id"]: item for item in audit["examples"]}
         return examples if audit["state"] == "done" else {}
 
-    examples = eventually(found, PATIENCE, "the audit is done")
+    examples = eventually(found, AUDITED, "the audit is done")
     found_as = [examples[product["id"]]["difference"] for product in (lost, other, newer)]
     assert found_as == ["missing", "different", "newer"]
     eventually(lambda: holds(stack, lost) and holds(stack, other), PATIENCE, "they are held again")

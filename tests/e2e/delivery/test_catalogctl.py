@@ -12,7 +12,7 @@ import simplejson
 from typer.testing import CliRunner
 
 from catalogctl.main import app
-from tests.e2e.delivery.steps import PATIENCE, wait_for
+from tests.e2e.delivery.steps import AUDITED, PATIENCE, wait_for
 from tests.support import Json, RunningStack, eventually
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def test_an_operator_sees_why_and_what_next_and_proves_the_result(
     # First: after a pause an audit waits until the rate of the calls is no longer limited.
     run("audit", "--start", "--reason", "a proof")
     eventually(
-        lambda: json_of(run("audit", "--json"))["state"] == "done", PATIENCE, "the audit is done"
+        lambda: json_of(run("audit", "--json"))["state"] == "done", AUDITED, "the audit is done"
     )
     run("audit")
 
