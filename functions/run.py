@@ -29,6 +29,7 @@ from chalicelib import telemetry
 from chalicelib.bootstrap import Container, container
 from chalicelib.domain.errors import CatalogError
 from chalicelib.settings import SettingsError
+from chalicelib.usecases.parallel import while_waiting
 
 Result = TypeVar("Result")
 Records = list[dict[str, Any]]
@@ -48,7 +49,10 @@ BULK_BATCHES = 24
 BULK_POLLERS = 1
 """Long polls of the bulk queue at a time. One is enough, since nobody waits for a bulk message."""
 SLOW_SECONDS = 0.25
-"""A batch that takes longer waits for a slow call."""
+"""A batch whose calls take longer only waits. One whose reads or writes take longer does not: more
+batches at a time would make a busy store slower."""
+HUNG_SECONDS = 10.0
+"""A batch that takes longer, whatever it does, waits for something that does not answer."""
 LONG_POLL_SECONDS = 3
 """Seconds. Short for a long poll, since a stopping process waits for it."""
 SPREAD_SECONDS = 0.02
@@ -211,8 +215,8 @@ class Turns:
     """Says when a thread may receive from a queue: `pollers` at a time.
 
     While `parallel` batches are in hand no receive begins: what arrives waits in the queue, and the
-    next batches are larger, which costs less. A batch that takes longer than SLOW_SECONDS does not
-    count, so that slow calls do not keep the others waiting.
+    next batches are larger, which costs less. A batch that only waits does not count (`Batch`), so
+    that slow calls do not keep the others waiting.
     """
 
     def __init__(self, pollers: int, parallel: int) -> None:
@@ -221,7 +225,7 @@ class Turns:
         self._door = threading.Lock()
         self._changed = threading.Condition()
         self._receiving = 0
-        self._begun: list[float] = []
+        self._in_hand: list[Batch] = []
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
@@ -241,20 +245,45 @@ class Turns:
     @contextmanager
     def handling(self) -> Iterator[None]:
         """Count a batch as in hand during the block."""
-        begun = time.monotonic()
+        batch = Batch()
         with self._changed:
-            self._begun.append(begun)
+            self._in_hand.append(batch)
+        outer = while_waiting.set(batch.calling)
         try:
             yield
         finally:
+            while_waiting.reset(outer)
             with self._changed:
-                self._begun.remove(begun)
+                self._in_hand.remove(batch)
                 self._changed.notify()
 
     def _may_receive(self) -> bool:
-        slow = time.monotonic() - SLOW_SECONDS
-        in_hand = sum(begun > slow for begun in self._begun)
+        in_hand = sum(batch.counts for batch in self._in_hand)
         return self._receiving < self._pollers and in_hand < self._parallel
+
+
+class Batch:
+    """A batch in hand, which counts unless it only waits."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._calling = math.inf
+        """Since when its thread waits for calls of the supply chain."""
+
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """Wait for calls during the block."""
+        self._calling = time.monotonic()
+        try:
+            yield
+        finally:
+            self._calling = math.inf
+
+    @property
+    def counts(self) -> bool:
+        """Whether it keeps another batch from being received."""
+        now = time.monotonic()
+        return now - self._calling < SLOW_SECONDS and now - self._begun < HUNG_SECONDS
 
 
 def receive(queue: Source) -> Records:

@@ -19,6 +19,8 @@ from chalicelib.domain.control import Control
 from chalicelib.domain.errors import StoreUnavailableError, StreamUnavailableError
 from chalicelib.domain.republish import RepublishState
 from chalicelib.domain.times import rfc3339
+from chalicelib.usecases.parallel import InThreads
+from embedded.processes import poll
 from functions import bridge, reconcile, run, sync
 from tests.fakes import START
 from tests.support import eventually
@@ -233,17 +235,23 @@ class Polled:
 
 
 class Hanging:
-    """A handler whose batches hang until they are released."""
+    """A handler whose batches hang until they are released: in their calls, or elsewhere."""
 
     def __init__(self) -> None:
         self.begun = 0
+        self.in_calls = True
         self.release = threading.Event()
         self._lock = threading.Lock()
+        self._in_threads = InThreads()
 
     def __call__(self, *_: object) -> Json:
         with self._lock:
             self.begun += 1
-        self.release.wait(30)
+        if self.in_calls:
+            # Its second group waits.
+            list(self._in_threads(lambda item: item or self.release.wait(30), (True, False)))
+        else:
+            self.release.wait(30)
         return {"batchItemFailures": []}
 
 
@@ -262,6 +270,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch, parts: Container) -> Iterator[tuple
     monkeypatch.setattr(run, "stopping", threading.Event())
     monkeypatch.setattr(run, "load", lambda _: handler)
     monkeypatch.setattr(run, "SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(run, "HUNG_SECONDS", 60)
     monkeypatch.setattr(run, "container", lambda: parts)
     parts.queue = queue  # type: ignore[assignment]  # what the role uses of it
     parts.settings = parts.settings.model_copy(update={"sync_pollers": 3})
@@ -299,6 +308,46 @@ def test_batches_that_hang_do_not_keep_the_host_from_receiving(
     eventually(lambda: handler.begun == 10, 10, "they are not received")
     eventually(lambda: queue.waiting == 3, 10, "nobody receives in their place")
     assert queue.most == 3
+
+
+def test_a_batch_of_one_whose_call_hangs_does_not_keep_the_host_from_receiving(
+    hanging: tuple[Polled, Hanging], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, handler = hanging
+    alone = InThreads()
+
+    def call_once(*_: object) -> Json:
+        handler.begun += 1
+        list(alone(lambda _: handler.release.wait(30), [0]))
+        return {"batchItemFailures": []}
+
+    monkeypatch.setattr(Hanging, "__call__", call_once)
+    queue.go.release(10)
+    eventually(lambda: handler.begun == 10, 10, "they are not received")
+
+
+def test_while_the_store_is_slow_no_more_batches_are_received(
+    hanging: tuple[Polled, Hanging],
+) -> None:
+    queue, handler = hanging
+    handler.in_calls = False
+    queue.go.release(100)
+    eventually(lambda: handler.begun >= run.PARALLEL and queue.waiting == 0)
+    # The pollers that were waiting got a batch too. Far longer than a slow call is waited for:
+    begun = handler.begun
+    assert not poll(lambda: handler.begun > run.PARALLEL + 3, 10 * run.SLOW_SECONDS)
+    handler.release.set()
+    eventually(lambda: handler.begun > begun + 10, message="it does not go on")
+
+
+def test_what_does_not_answer_for_long_does_not_keep_the_host_from_receiving(
+    hanging: tuple[Polled, Hanging], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "HUNG_SECONDS", 0.05)
+    queue, handler = hanging
+    handler.in_calls = False
+    queue.go.release(10)
+    eventually(lambda: handler.begun == 10, 10, "they are not received")
 
 
 def test_a_host_has_a_bounded_number_of_batches_in_hand(hanging: tuple[Polled, Hanging]) -> None:
