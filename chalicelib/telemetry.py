@@ -1,4 +1,4 @@
-"""Logs, metrics and traces. Writes to stdout and opens nothing.
+"""Logs, metrics, traces, and what a host may know of a batch. Writes to stdout and opens nothing.
 
 Logs are JSON lines; metrics are CloudWatch's embedded metric format on the same stdout, one line
 for each invocation, unless a host has an exporter for them; traces are X-Ray subsegments, only
@@ -13,7 +13,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -240,6 +240,17 @@ def segment(name: str) -> Iterator[None]:
 
     with xray_recorder.in_subsegment(name):
         yield
+
+
+while_waiting: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar(
+    "while_waiting", default=nullcontext
+)
+"""Makes what encloses each `waiting`. A host sets it, to know which batches only wait."""
+
+
+def waiting() -> AbstractContextManager[None]:
+    """Enclose a wait for the supply chain or the stream: more work at a time does not slow it."""
+    return while_waiting.get()()
 
 
 def new_trace() -> str:

@@ -178,11 +178,15 @@ def reserve_port(port: int) -> bool:
     To be free is not enough: until its server listens, another process that chooses a port would
     find it free, too. The lock of a byte ends with its process, however that ends.
     """
-    if port in _reserved or not port_is_free(port):
+    if port in _reserved:
         return False
+    file = _ports_file()
     try:
-        fcntl.lockf(_ports_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-    except OSError:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except (BlockingIOError, PermissionError):
+        return False
+    if not port_is_free(port):
+        fcntl.lockf(file, fcntl.LOCK_UN, 1, port)
         return False
     _reserved.add(port)
     return True

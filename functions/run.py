@@ -29,7 +29,6 @@ from chalicelib import telemetry
 from chalicelib.bootstrap import Container, container
 from chalicelib.domain.errors import CatalogError
 from chalicelib.settings import SettingsError
-from chalicelib.usecases.parallel import while_waiting
 
 Result = TypeVar("Result")
 Records = list[dict[str, Any]]
@@ -49,10 +48,10 @@ BULK_BATCHES = 24
 BULK_POLLERS = 1
 """Long polls of the bulk queue at a time. One is enough, since nobody waits for a bulk message."""
 SLOW_SECONDS = 0.25
-"""A batch whose calls take longer only waits. One whose reads or writes take longer does not: more
-batches at a time would make a busy store slower."""
+"""A batch that has waited this long for its calls does not count as in hand. Its reads and writes
+do count: with more batches a busy store would be slower still."""
 HUNG_SECONDS = 10.0
-"""A batch that takes longer, whatever it does, waits for something that does not answer."""
+"""A batch that takes longer, whatever it does, does not count either: something does not answer."""
 LONG_POLL_SECONDS = 3
 """Seconds. Short for a long poll, since a stopping process waits for it."""
 SPREAD_SECONDS = 0.02
@@ -248,11 +247,11 @@ class Turns:
         batch = Batch()
         with self._changed:
             self._in_hand.append(batch)
-        outer = while_waiting.set(batch.calling)
+        outer = telemetry.while_waiting.set(batch.waiting)
         try:
             yield
         finally:
-            while_waiting.reset(outer)
+            telemetry.while_waiting.reset(outer)
             with self._changed:
                 self._in_hand.remove(batch)
                 self._changed.notify()
@@ -267,23 +266,26 @@ class Batch:
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
-        self._calling = math.inf
-        """Since when its thread waits for calls of the supply chain."""
+        self._waiting_since = math.inf
+        self._waited = 0.0
 
     @contextmanager
-    def calling(self) -> Iterator[None]:
-        """Wait for calls during the block."""
-        self._calling = time.monotonic()
+    def waiting(self) -> Iterator[None]:
+        """Wait for the supply chain or the stream during the block; several waits add up."""
+        self._waiting_since = since = time.monotonic()
         try:
             yield
         finally:
-            self._calling = math.inf
+            self._waiting_since = math.inf
+            self._waited += time.monotonic() - since
 
     @property
     def counts(self) -> bool:
         """Whether it keeps another batch from being received."""
-        now = time.monotonic()
-        return now - self._calling < SLOW_SECONDS and now - self._begun < HUNG_SECONDS
+        # Read once: its thread goes on meanwhile.
+        since, now = self._waiting_since, time.monotonic()
+        slow = since < math.inf and self._waited + now - since >= SLOW_SECONDS
+        return not slow and now - self._begun < HUNG_SECONDS
 
 
 def receive(queue: Source) -> Records:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from chalicelib.settings import Settings
+from chalicelib.usecases.bridge import gathering
 from tools import prices
 
 RATES = (1.0, 50.0, 1_000.0)
@@ -68,8 +69,8 @@ class Waits:
     read: float = 2.0
     publish: float = 3.0
     supply_chain: float = 60.0
-    bridge_round: float = 30.0
-    """From one pull of the bridge to the next, while events come."""
+    bridge_round: float = 20.0
+    """Of a round of the bridge, without the pause after it."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,11 @@ def sync_batch(case: Case) -> float:
 
 def send_batch(case: Case) -> float:
     """The mean number of messages that the bridge sends at a time."""
-    return min(10.0, 1 + case.rate * case.waits.bridge_round / 1000)
+    events = 1.0
+    # Those of a round have come during the one before, whose pause is longer the more it had.
+    for _ in range(100):
+        events = max(1.0, case.rate * (case.waits.bridge_round / 1000 + gathering(events)))
+    return min(10.0, events)
 
 
 def bridge_memory(case: Case) -> int:
@@ -388,7 +393,6 @@ def levers(case: Case) -> dict[str, Case]:
         "sync with 1,024 MB": replace(case, memory=with_memory["sync"]),
         "sync: window 0 s": replace(case, window_seconds=0),
         "sync: batches of 50, window 5 s": replace(case, sync_batch=50, window_seconds=5),
-        "bridge: waits 200 ms for more": replace(case, waits=replace(case.waits, bridge_round=200)),
         "half the log bytes": half_logged(case),
         "Lambda's own lines (INFO)": replace(case, system_logs=True),
         "X-Ray's default sampling": replace(
@@ -475,7 +479,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--batch", type=int, dest="products_per_request", help="products a request")
     made.add_argument("--memory", action="append", default=[], metavar="ROLE=MB")
     made.add_argument("--cpu", action="append", default=[], metavar="ROLE=MS", help="per product")
-    made.add_argument("--bridge-round", type=float, metavar="MS", help="waits for more events")
+    made.add_argument("--bridge-round", type=float, metavar="MS", help="without its pause")
     made.add_argument("--sync-batch", type=int)
     made.add_argument("--window", type=float, dest="window_seconds", help="of the batches of sync")
     made.add_argument("--log-bytes", type=float, help="per delivered product")

@@ -23,8 +23,10 @@ NAK_DELAY_SECONDS = 5.0
 GATHER_SECONDS = 0.02
 GATHER_LIMIT_SECONDS = 0.15
 """The pause after a round, per event of the round and at most. Events that arrive in it share a
-request to the queue, and the batches of sync are larger: many under load, while a single event
-hardly waits. The limit is what a delivery may take longer under load, for a tenth of the cost."""
+request to the queue, and sync gets larger batches: many under load, while a single event hardly
+waits. A delivery may take this much longer under load."""
+FULL_ROUND = 50
+"""Events of a round whose requests are full anyway: no pause follows it."""
 AWAY_SECONDS = 1.0
 """Seconds between two tries while the stream is away."""
 PAYLOAD_LIMIT = 100_000
@@ -80,7 +82,7 @@ class Bridge:
             try:
                 done = self.forward_once(timeout=min(poll, max(left, 0.1)))
                 total, failure = total + done, None
-                time.sleep(min(done.forwarded * GATHER_SECONDS, GATHER_LIMIT_SECONDS))
+                time.sleep(gathering(done.forwarded))
             except StreamUnavailableError as error:
                 failure = error
                 telemetry.log.warning("the stream is away", reason=str(error))
@@ -151,3 +153,8 @@ def _letter(message: StreamMessage, reason: str) -> DeadLetter:
         }
     )
     return DeadLetter(body, {"reason": reason})
+
+
+def gathering(events: float) -> float:
+    """Give the seconds of the pause after a round of so many events."""
+    return 0.0 if events >= FULL_ROUND else min(events * GATHER_SECONDS, GATHER_LIMIT_SECONDS)

@@ -31,7 +31,8 @@ class Outbox:
         published: list[Event] = []
         for chunk in _chunks(events):
             try:
-                published += self._publisher.publish(chunk)
+                with telemetry.waiting():
+                    published += self._publisher.publish(chunk)
             except StreamUnavailableError as error:
                 left = len(events) - len(published)
                 telemetry.log.warning("events stay in the outbox", reason=str(error), events=left)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar
 from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
+
+from chalicelib import telemetry
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -18,12 +18,6 @@ TOGETHER_SECONDS = 0.02
 
 A bulk write of ten results costs little more than one of one. The calls of a batch begin together,
 and most take about the same time."""
-
-
-while_waiting: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar(
-    "while_waiting", default=nullcontext
-)
-"""Makes what encloses each wait of the caller's thread for its items: so a host can know of it."""
 
 
 class Parallel(Protocol):
@@ -52,9 +46,8 @@ class InThreads:
         self, work: Callable[[Item], Result], items: Sequence[Item]
     ) -> Iterator[list[tuple[Item, Result]]]:
         """Give groups as `Parallel` does. A single item is done in the caller's own thread."""
-        waiting = while_waiting.get()
         if len(items) == 1:
-            with waiting():
+            with telemetry.waiting():
                 result = work(items[0])
             yield [(items[0], result)]
             return
@@ -64,7 +57,7 @@ class InThreads:
             future.add_done_callback(lambda future, item=item: done.put((item, future)))  # type: ignore[misc]  # bound per turn
         missing = len(items)
         while missing:
-            with waiting():
+            with telemetry.waiting():
                 group = _gather(done, missing, TOGETHER_SECONDS)
             missing -= len(group)
             yield [(item, future.result()) for item, future in group]

@@ -289,7 +289,7 @@ def test_a_stream_that_goes_away_at_the_end_is_an_error(
 def test_the_more_was_forwarded_the_longer_the_next_events_gather_and_never_long(
     pipeline: Pipeline, slept: list[float]
 ) -> None:
-    numbers = (1, 3, 100)
+    numbers = (1, 3, 20)
 
     def create(turn: int) -> None:
         for _ in range(numbers[turn]):
@@ -300,6 +300,18 @@ def test_the_more_was_forwarded_the_longer_the_next_events_gather_and_never_long
     one, three, many = slept
     assert 0 < one < three < many
     assert (many, one) == (bridge_module.GATHER_LIMIT_SECONDS, bridge_module.GATHER_SECONDS)
+
+
+def test_a_round_whose_requests_are_full_is_followed_by_the_next_at_once(
+    pipeline: Pipeline, slept: list[float]
+) -> None:
+    def create(_: int) -> None:
+        for _ in range(bridge_module.FULL_ROUND):
+            pipeline.create()
+
+    pipeline.bridge.drain(rounds(1, create))
+
+    assert slept == [0.0]
 
 
 def test_what_was_received_ahead_is_given_back_when_the_time_is_up(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.e2e.delivery.steps import AUDITED, PATIENCE, holds, wait_for
 from tests.support import Json, RunningStack, eventually
 
 
+@pytest.mark.timeout(400)
 def test_an_audit_repairs_what_was_changed_behind_our_back(stack: RunningStack) -> None:
     lost, other, newer = (stack.create() for _ in range(3))
     for product in (lost, other, newer):

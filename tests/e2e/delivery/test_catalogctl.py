@@ -124,6 +124,7 @@ def a_product_that_waits(run: Run, stack: RunningStack) -> Json | None:
     return made if made["id"] in [item["id"] for item in behind["items"]] else None
 
 
+@pytest.mark.timeout(400)
 def test_an_operator_sees_why_and_what_next_and_proves_the_result(
     run: Run, stack: RunningStack
 ) -> None:

@@ -235,11 +235,13 @@ class Polled:
 
 
 class Hanging:
-    """A handler whose batches hang until they are released: in their calls, or elsewhere."""
+    """A handler whose batches hang until they are released: in their calls, or after them."""
 
     def __init__(self) -> None:
         self.begun = 0
-        self.in_calls = True
+        self.items: tuple[bool, ...] = (True, False)
+        """The calls of a batch; one that is False hangs."""
+        self.then_hangs = False
         self.release = threading.Event()
         self._lock = threading.Lock()
         self._in_threads = InThreads()
@@ -247,10 +249,8 @@ class Hanging:
     def __call__(self, *_: object) -> Json:
         with self._lock:
             self.begun += 1
-        if self.in_calls:
-            # Its second group waits.
-            list(self._in_threads(lambda item: item or self.release.wait(30), (True, False)))
-        else:
+        list(self._in_threads(lambda item: item or self.release.wait(30), self.items))
+        if self.then_hangs:
             self.release.wait(30)
         return {"batchItemFailures": []}
 
@@ -311,17 +311,10 @@ def test_batches_that_hang_do_not_keep_the_host_from_receiving(
 
 
 def test_a_batch_of_one_whose_call_hangs_does_not_keep_the_host_from_receiving(
-    hanging: tuple[Polled, Hanging], monkeypatch: pytest.MonkeyPatch
+    hanging: tuple[Polled, Hanging],
 ) -> None:
     queue, handler = hanging
-    alone = InThreads()
-
-    def call_once(*_: object) -> Json:
-        handler.begun += 1
-        list(alone(lambda _: handler.release.wait(30), [0]))
-        return {"batchItemFailures": []}
-
-    monkeypatch.setattr(Hanging, "__call__", call_once)
+    handler.items = (False,)
     queue.go.release(10)
     eventually(lambda: handler.begun == 10, 10, "they are not received")
 
@@ -330,12 +323,13 @@ def test_while_the_store_is_slow_no_more_batches_are_received(
     hanging: tuple[Polled, Hanging],
 ) -> None:
     queue, handler = hanging
-    handler.in_calls = False
+    # Its calls are answered; then something hangs that is no call.
+    handler.items, handler.then_hangs = (True,), True
     queue.go.release(100)
     eventually(lambda: handler.begun >= run.PARALLEL and queue.waiting == 0)
-    # The pollers that were waiting got a batch too. Far longer than a slow call is waited for:
+    # Those that were being received are in hand too. Far longer than a slow call is waited for:
+    assert not poll(lambda: handler.begun > run.BATCHES // 2, 10 * run.SLOW_SECONDS)
     begun = handler.begun
-    assert not poll(lambda: handler.begun > run.PARALLEL + 3, 10 * run.SLOW_SECONDS)
     handler.release.set()
     eventually(lambda: handler.begun > begun + 10, message="it does not go on")
 
@@ -345,9 +339,22 @@ def test_what_does_not_answer_for_long_does_not_keep_the_host_from_receiving(
 ) -> None:
     monkeypatch.setattr(run, "HUNG_SECONDS", 0.05)
     queue, handler = hanging
-    handler.in_calls = False
+    handler.items, handler.then_hangs = (True,), True
     queue.go.release(10)
     eventually(lambda: handler.begun == 10, 10, "they are not received")
+
+
+def test_waits_for_calls_that_end_one_after_another_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    batch, counted = run.Batch(), list[bool]()
+    for _ in range(3):
+        with batch.waiting():
+            now[0] += 0.4 * run.SLOW_SECONDS
+            counted.append(batch.counts)
+    assert counted == [True, True, False]
+    # It writes their results.
+    assert batch.counts
 
 
 def test_a_host_has_a_bounded_number_of_batches_in_hand(hanging: tuple[Polled, Hanging]) -> None:

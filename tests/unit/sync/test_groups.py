@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from chalicelib import telemetry
 from chalicelib.domain.errors import StoreUnavailableError
 from chalicelib.domain.sync_state import SyncStatus
 from chalicelib.usecases import parallel
@@ -154,6 +156,47 @@ def test_a_worker_that_dies_after_a_group_keeps_what_is_written(pipeline: Pipeli
 def test_a_single_item_is_done_in_the_callers_own_thread() -> None:
     ((item, thread),) = next(InThreads()(lambda _: threading.current_thread(), ["it"]))
     assert (item, thread) == ("it", threading.current_thread())
+
+
+def test_a_host_is_told_of_each_wait_for_the_supply_chain_and_the_stream_and_of_no_other(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, seen = [0], list[tuple[str, int]]()
+
+    @contextmanager
+    def counted() -> Iterator[None]:
+        waits[0] += 1
+        try:
+            yield
+        finally:
+            waits[0] -= 1
+
+    def noted(name: str, of: object) -> None:
+        work = getattr(of, name)
+
+        def note(*given: object) -> object:
+            seen.append((name, waits[0]))
+            return work(*given)
+
+        monkeypatch.setattr(of, name, note)
+
+    def in_a_wait(_: Product) -> None:
+        eventually(lambda: waits == [1], message="nobody waits for the call")
+
+    pipeline.create()
+    pipeline.create()
+    pipeline.bridge_once()
+    for name in ("get_many", "claim", "record"):
+        noted(name, pipeline.store)
+    noted("publish", pipeline.stream)
+    pipeline.supply_chain.during = in_a_wait
+    outer = telemetry.while_waiting.set(counted)
+    pipeline.sync_once()
+    telemetry.while_waiting.reset(outer)
+
+    assert seen == [("get_many", 0), ("claim", 0), ("publish", 1), ("record", 0)]
+    assert waits == [0]
+    assert len(pipeline.supply_chain.calls) == 2
 
 
 def test_all_items_are_done_at_the_same_time() -> None:
