@@ -31,10 +31,7 @@ class TwoRegions:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        ports: list[int] = []
-        for _ in range(3):
-            ports.append(free_port(ports))
-        first, leaves, second = ports
+        first, leaves, second = (free_port() for _ in range(3))
         self._ports = {"first": first, "second": second}
         store = json.dumps(str(folder / "first"))
         texts = {

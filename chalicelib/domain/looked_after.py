@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from datetime import datetime, timedelta
 
 LEFT_AFTER = timedelta(hours=1)
@@ -11,7 +12,7 @@ LOOKED_AT_EVERY = timedelta(minutes=10)
 """How often it is noted that one that waits for something is looked after."""
 
 
-class LookedAfter:
+class LookedAfter(ABC):
     """An audit, or a restore: its repairs would put versions of then over what is newer."""
 
     __slots__ = ()
@@ -24,5 +25,6 @@ class LookedAfter:
         """Say whether it must be noted that it is looked after."""
         return LEFT_AFTER >= self._unseen_for(now) > LOOKED_AT_EVERY
 
+    @abstractmethod
     def _unseen_for(self, now: datetime) -> timedelta:
-        raise NotImplementedError
+        """Say how long ago somebody looked after it last; no time if that does not matter."""

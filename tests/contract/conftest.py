@@ -75,9 +75,7 @@ class Servers:
 
     def __init__(self, run_dir: Path, names: tuple[str, ...]) -> None:
         environ = stack_environment(os.environ, {"SUPPLY_CHAIN_URL": f"http://{NOWHERE}"})
-        ports: dict[str, int] = {"api": 0}
-        for name in ("mongodb", "nats", "sqs"):
-            ports[name] = free_port(ports.values())
+        ports = {"api": 0, **{name: free_port() for name in ("mongodb", "nats", "sqs")}}
         self.where: Endpoints = endpoints(environ, ports)
         self._processes = ServerProcesses(run_dir)
         self._services = {

@@ -32,9 +32,7 @@ class Cluster:
     """Three servers, by their names."""
 
     def __init__(self, folder: Path) -> None:
-        ports: list[int] = []
-        for _ in range(6):
-            ports.append(free_port(ports))
+        ports = [free_port() for _ in range(6)]
         self.ports = dict(zip(("one", "two", "three"), ports[:3], strict=True))
         routes = [f"nats://127.0.0.1:{port}" for port in ports[3:]]
         self._processes = ServerProcesses(folder)

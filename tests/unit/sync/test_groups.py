@@ -191,8 +191,10 @@ def test_a_host_is_told_of_each_wait_for_the_supply_chain_and_the_stream_and_of_
     noted("publish", pipeline.stream)
     pipeline.supply_chain.during = in_a_wait
     outer = telemetry.while_waiting.set(counted)
-    pipeline.sync_once()
-    telemetry.while_waiting.reset(outer)
+    try:
+        pipeline.sync_once()
+    finally:
+        telemetry.while_waiting.reset(outer)
 
     assert seen == [("get_many", 0), ("claim", 0), ("publish", 1), ("record", 0)]
     assert waits == [0]
